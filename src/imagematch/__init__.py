@@ -1,0 +1,20 @@
+"""imagematch: tune, train and evaluate image matchers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imagematch.matching import ImageMatcher, Match
+
+__all__ = ["ImageMatcher", "Match", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the matcher when it is first asked for: `imagematch --help` needs none of it."""
+    if name in ("ImageMatcher", "Match"):
+        from imagematch import matching
+
+        return getattr(matching, name)
+    raise AttributeError(f"module 'imagematch' has no attribute {name!r}")

@@ -1,0 +1,63 @@
+"""The errors a user can meet, each with the exit code of its kind and one line of text: what, where, what to do."""
+
+from __future__ import annotations
+
+
+class ImagematchError(Exception):
+    """An error that is told to the user in one line, without a traceback.
+
+    Args:
+        what: what is wrong, in plain words.
+        where: the file, key, line, option or path concerned; may be empty.
+        do: what the user can do about it; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", do: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.do = do
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        text = f"{text}; {self.do}" if self.do else text
+        return " ".join(text.split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.where, self.do)
+
+
+def _rebuild(kind: type[ImagematchError], what: str, where: str, do: str) -> ImagematchError:
+    return kind(what, where=where, do=do)
+
+
+class ConfigError(ImagematchError):
+    """The configuration or the command line is wrong."""
+
+    exit_code = 2
+
+
+class DataError(ImagematchError):
+    """The images, their labels or their splits cannot be used."""
+
+    exit_code = 3
+
+
+class StudyError(ImagematchError):
+    """The study, its storage or what a run writes cannot be used."""
+
+    exit_code = 4
+
+
+class ModelError(ImagematchError):
+    """A network, its weights or a saved model cannot be used."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(ImagematchError):
+    """The user or the system stopped the run; it can be resumed."""
+
+    exit_code = 130

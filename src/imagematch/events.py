@@ -1,0 +1,107 @@
+"""What happens while a run goes on: lines and progress for people, `run.jsonl` for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from imagematch.files import make_dir, write_error
+
+Advance = Callable[[int], None]
+"""Tells a progress display that so many more units are done."""
+
+_LINE_EVERY_S = 10.0
+
+
+class RunLog:
+    """Tells people in lines (a live bar on a terminal) and programs in `run.jsonl`, one JSON object a line.
+
+    Args:
+        path: the `run.jsonl` to append to; None keeps no file.
+        stream: where lines for people go; None is silent.
+    """
+
+    def __init__(self, path: Path | None = None, stream: TextIO | None = None) -> None:
+        self._path = path
+        self._stream = stream
+
+    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
+        """Records an event; `message` is also shown to people. `fields` must be JSON values.
+
+        Raises:
+            StudyError: `run.jsonl` cannot be written.
+        """
+        if self._path is not None:
+            record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
+            if message is not None:
+                record["message"] = message
+            line = json.dumps(record, default=str) + "\n"
+            make_dir(self._path.parent)
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(line)
+            except OSError as error:
+                raise write_error(self._path, error) from error
+        if message is not None:
+            self.say(message)
+
+    def say(self, message: str) -> None:
+        """Shows a line to people only. Control characters in it are made harmless."""
+        if self._stream is not None:
+            print(printable(message), file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
+        """Shows how far `what` is of `total`: a live bar on a terminal, else a line every ten seconds."""
+        if self._stream is None or total <= 0:
+            yield lambda _count: None
+        elif self._stream.isatty():
+            with _bar(what, total, self._stream) as advance:
+                yield advance
+        else:
+            yield self._lines(what, total)
+
+    def _lines(self, what: str, total: int) -> Advance:
+        done, started = 0, time.monotonic()
+        told = started
+
+        def advance(count: int) -> None:
+            nonlocal done, told
+            done += count
+            now = time.monotonic()
+            if now - told >= _LINE_EVERY_S:
+                told = now
+                self.say(f"{what}: {done:,} of {total:,} ({done / (now - started):,.0f}/s)")
+
+        return advance
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int, stream: TextIO) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stream), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters (escape codes, carriage returns) shown as escapes; line feeds and tabs stay."""
+    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+SILENT = RunLog()
+"""A log that tells nobody: the default in library functions."""
+
+
+def console_log(path: Path | None = None) -> RunLog:
+    """The log of a command: lines on standard output, events in `path`."""
+    return RunLog(path, sys.stdout)

@@ -1,0 +1,190 @@
+"""Files that survive: atomic writes, locks between processes, content digests, and the layout of `exp/`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagematch.errors import ConfigError, StudyError
+
+_DIGEST_CHUNK_BYTES = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything that a run writes lives, below one root (`exp`)."""
+
+    root: Path = Path("exp")
+
+    def study_database(self, study: str) -> Path:
+        """The SQLite file of a study."""
+        return self.root / "hpt_studies" / f"{study}.db"
+
+    def study_dir(self, study: str) -> Path:
+        """What a study leaves beside its database: best_config.yaml, report.html, trials.csv, run.jsonl."""
+        return self.root / "hpt_studies" / study
+
+    def model_dir(self, name: str) -> Path:
+        """The folder of a trained matcher."""
+        return self.root / "saved_models" / name
+
+    def tensorboard_dir(self, name: str) -> Path:
+        """TensorBoard event files of an experiment."""
+        return self.root / "logs" / name
+
+    def projector_dir(self, name: str) -> Path:
+        """Embedding projector files of an experiment."""
+        return self.root / "projector" / name
+
+    @property
+    def manifests(self) -> Path:
+        """Kept manifests, one file a data set."""
+        return self.root / "manifests"
+
+
+def checked_name(name: str, *, where: str) -> str:
+    """Returns `name` if it is safe as a file name and in a command, else raises ConfigError naming `where`."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot name a folder",
+            where=where,
+            do="use letters, digits, '.', '_' and '-', starting with a letter or digit (at most 100 characters)",
+        )
+    return name
+
+
+def os_reason(error: OSError) -> str:
+    """Why the operating system refused, in a few words ("No space left on device")."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
+
+
+def write_error(path: Path, error: OSError) -> StudyError:
+    """The one-line error for a file or folder that cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    do = "free some space and run the same command with --resume" if full else "check the folder and its permissions"
+    return StudyError(f"cannot write: {os_reason(error)}", where=str(path), do=do)
+
+
+def make_dir(path: Path) -> Path:
+    """Creates a folder and its parents; raises StudyError naming it where that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    return path
+
+
+def fsync_dir(path: Path) -> None:
+    """Makes a rename inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems cannot sync a folder; the rename itself is still atomic
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it is synced and takes the place of `path` in one step.
+
+    Whatever happens (an error, a kill, a full disk), `path` is the old file or the new one, never a part of one. The
+    temporary name keeps the suffix, since some writers choose their format by it.
+
+    Raises:
+        StudyError: the operating system refused to write; names `path`.
+    """
+    make_dir(path.parent)
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        fsync_dir(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically. NaN and infinity are refused (ValueError): they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock between processes on `path` (created, never removed); the system frees it at death.
+
+    Raises:
+        Busy: `wait` is false and another process holds it.
+        StudyError: the lock file cannot be created.
+    """
+    import fcntl
+
+    make_dir(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(str(path)) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """Content digest: 32 hex digits of BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Content digest of a file, read in chunks. Raises OSError as `open` does."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(_DIGEST_CHUNK_BYTES):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Digest of a JSON value, whatever the order of its keys."""
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())

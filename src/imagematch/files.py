@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,6 +132,46 @@ def _umask() -> int:
     return current
 
 
+@contextlib.contextmanager
+def replacing_dir(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path`; on success it takes the place of the folder `path`.
+
+    A reader that calls `recovered_dir` first finds the whole old folder or the whole new one, whenever this is killed.
+
+    Raises:
+        StudyError: the operating system refused to write.
+    """
+    recovered_dir(path)
+    fresh, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    make_dir(fresh)
+    try:
+        yield fresh
+        for file in fresh.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        fsync_dir(fresh)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+        fsync_dir(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def recovered_dir(path: Path) -> Path:
+    """`path`, put back first where a kill came between the two renames of `replacing_dir`."""
+    old = path.with_name(f".{path.name}.old")
+    if old.is_dir() and not path.exists():
+        with contextlib.suppress(OSError):
+            old.rename(path)
+    return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with replacing(path) as temporary:
@@ -147,8 +188,13 @@ class Busy(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds an exclusive lock between processes on `path` (created, never removed); the system frees it at death.
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
+    """Holds a lock between processes on `path` (created, never removed); the system frees it at death.
+
+    Args:
+        path: the lock's file.
+        wait: until it is free; else Busy is raised.
+        shared: many may hold it together, but not beside one who holds it alone.
 
     Raises:
         Busy: `wait` is false and another process holds it.
@@ -163,7 +209,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         raise write_error(path, error) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Busy(str(path)) from error
         yield

@@ -1,0 +1,67 @@
+"""`features list | verify | clear`: the feature store at a glance, and its upkeep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from imagematch.features import EntryReport
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+StoreOption = Annotated[Path, typer.Option("--feature-dir", help="The store.")]
+_STORE = Path("exp/features")
+
+
+@app.command("list")
+def list_(feature_dir: StoreOption = _STORE) -> None:
+    """Lists what is kept, with sizes."""
+    from imagematch.features import list_entries
+
+    reports = list_entries(feature_dir)
+    for report in reports:
+        print(_line(report))
+    total = sum(report.bytes for report in reports)
+    print(f"{len(reports)} entries, {total / 1e6:,.1f} MB in {feature_dir}")
+
+
+@app.command()
+def verify(feature_dir: StoreOption = _STORE) -> None:
+    """Reads every byte and compares it with its checksum; what is damaged will be computed again when needed."""
+    from imagematch.errors import StudyError
+    from imagematch.features import verify as verify_store
+
+    reports = verify_store(feature_dir)
+    for report in reports:
+        print(f"{_line(report)}  {f'{report.damaged_images:,} damaged' if report.damaged_images else 'sound'}")
+    damaged = sum(report.damaged_images or 0 for report in reports)
+    if damaged:
+        raise StudyError(
+            f"{damaged:,} images have damaged features",
+            where=str(feature_dir),
+            do="they will be computed again when they are needed",
+        )
+    print(f"{len(reports)} entries are sound in {feature_dir}")
+
+
+@app.command()
+def clear(
+    name: Annotated[str | None, typer.Argument(help="An entry or an extractor, as listed; all where left out.")] = None,
+    feature_dir: StoreOption = _STORE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Throws features away; whatever needs them computes them again."""
+    from imagematch.features import clear as clear_store
+
+    if not yes:
+        typer.confirm(f"Remove {name or 'everything'} from {feature_dir}?", abort=True)
+    print(f"{clear_store(feature_dir, name) / 1e6:,.1f} MB removed")
+
+
+def _line(report: EntryReport) -> str:
+    size = f"{report.bytes / 1e6:,.1f} MB"
+    kind = f"{report.extractor} {report.image_size} px {report.precision}"
+    return f"{report.name}  {kind}  {report.images:,} images  {size}"

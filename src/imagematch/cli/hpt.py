@@ -1,0 +1,80 @@
+"""`hpt`: runs a study, or says what it would run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imagematch.files import Layout
+
+if TYPE_CHECKING:
+    from imagematch.config import StudySettings
+
+ConfigOption = Annotated[
+    Path, typer.Option("--hpt-config-filepath", "--config", "--config-filepath", help="The study's YAML file.")
+]
+
+
+def hpt(
+    config: ConfigOption,
+    resume: Annotated[bool, typer.Option("--resume", help="Create the study, or go on with it.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the study of this name first.")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL instead of the file in exp/ (many machines: PostgreSQL).")
+    ] = None,
+    n_trials: Annotated[int | None, typer.Option(min=1, help="Total of finished trials, repeats excluded.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that train at a time.")] = 1,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
+    validate: Annotated[bool, typer.Option("--validate", help="Only read the file and say what would run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As --validate; also open the images and count.")] = False,
+) -> None:
+    """Tunes: searches the grids of a study file, keeps the trials, trains and evaluates the winner."""
+    from imagematch.config import load_study
+
+    given = list(overrides or [])
+    given += [f"n_trials={n_trials}"] if n_trials is not None else []
+    given += [f"storage={json.dumps(storage)}"] if storage is not None else []
+    study = load_study(config, given)
+    layout = Layout()
+    if validate or dry_run:
+        _tell_plan(study, layout, dry_run)
+        return
+    _run(study, layout, resume=resume, fresh=fresh, workers=workers)
+
+
+def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
+    for line in study.describe():
+        print(line)
+    if dry_run:
+        from imagematch.data import open_dataset
+
+        first = {field: dimension.ends[0] for field, dimension in study.space.items()}
+        dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
+        points = study.grid_points
+        print(f"grid points: {'endless' if points is None else f'{points:,}'}")
+        print(f"images: {len(dataset.paths):,}")
+        print(f"classes: {len(dataset.class_names):,}")
+        print(f"trials: {study.n_trials if points is None else min(study.n_trials, points):,}")
+
+
+def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
+    from imagematch.cli.summary import print_study_summary
+    from imagematch.events import console_log
+    from imagematch.pipeline import remove_study_files, resume_or_fresh, run_study
+    from imagematch.training import stop_on_signals
+    from imagematch.tuning import delete_study, refuse_if_worked_on, study_exists
+
+    if study_exists(study, layout):
+        if resume_or_fresh(f"study {study.study_name}", resume=resume, fresh=fresh) == "fresh":
+            refuse_if_worked_on(study, layout)
+            delete_study(study, layout)
+            remove_study_files(study, layout)
+    log = console_log(layout.study_dir(study.study_name) / "run.jsonl")
+    for line in study.describe():
+        log.say(line)
+    with stop_on_signals(patient=True) as stop:
+        finished = run_study(study, layout, workers=workers, log=log, stop=stop)
+    print_study_summary(finished, layout)

@@ -1,0 +1,61 @@
+"""The `imagematch` command: one place where every subcommand is named."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from imagematch import __version__
+from imagematch.cli.features import app as features_app
+from imagematch.cli.hpt import hpt
+from imagematch.cli.match import match
+from imagematch.cli.running import run
+from imagematch.cli.train import train
+
+
+def _app(help_text: str | None = None) -> typer.Typer:
+    return typer.Typer(
+        help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+
+
+app = _app("Tunes and evaluates image matchers. Add --debug to any command for a traceback.")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"imagematch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    pass
+
+
+app.command()(hpt)
+app.command()(train)
+app.command()(match)
+app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
+
+
+def main() -> None:
+    """The console command."""
+    run(app)
+
+
+def hpt_script() -> None:
+    """`python hpt.py`."""
+    script = _app()
+    script.command()(hpt)
+    run(script)
+
+
+def train_script() -> None:
+    """`python train.py`."""
+    script = _app()
+    script.command()(train)
+    run(script)

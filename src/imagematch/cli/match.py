@@ -1,0 +1,31 @@
+"""`match`: says whether two images show the same thing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def match(
+    model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
+    first: Annotated[Path, typer.Argument(metavar="IMAGE", help="The first image.")],
+    second: Annotated[Path, typer.Argument(metavar="IMAGE", help="The second image.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Says whether two images match, with their distance, the threshold and the probability."""
+    from imagematch.data import to_picture
+    from imagematch.matching import ImageMatcher, read_card
+
+    size = read_card(model).embedding.image_size
+    pictures = [to_picture(path, size) for path in (first, second)]  # told before the slow part, if one is unreadable
+    result = ImageMatcher.load(model).match(*pictures)
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    sure = "" if result.probability is None else f", probability {result.probability:.3f}"
+    verdict = "match" if result.is_match else "no match"
+    print(f"{verdict}: distance {result.distance:.4f}, threshold {result.threshold:.4f}{sure}")

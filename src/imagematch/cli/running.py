@@ -1,0 +1,57 @@
+"""Runs a command: exit codes, errors in one line, a traceback only with `--debug`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from imagematch.errors import ConfigError, ImagematchError
+from imagematch.events import printable
+
+_INTERRUPTED = 130
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Runs `app` and ends the process: 0 done, 2 usage, else the error's own exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(_exit_code(app, given, debug))
+
+
+def _exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
+    try:
+        result = typer.main.get_command(app).main(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except typer.TyperException as error:
+        return _tell(ConfigError(error.format_message(), do="see --help"), debug)
+    except ImagematchError as error:
+        return _tell(error, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # a defect of ours: one line all the same, and how to see more
+        if debug:
+            raise
+        _say(f"{type(error).__name__}: {error}; this is a defect of imagematch: run it again with --debug to see where")
+        return 1
+
+
+def _tell(error: ImagematchError, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    _say(str(error))
+    return error.exit_code
+
+
+def _say(text: str) -> None:
+    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)

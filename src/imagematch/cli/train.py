@@ -1,0 +1,68 @@
+"""`train`: trains one configuration, or says what it would train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imagematch.files import Layout
+
+if TYPE_CHECKING:
+    from imagematch.config import TrainSettings
+
+
+def train(
+    config: Annotated[Path, typer.Option("--config", "--config-filepath", help="The train file, YAML.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Start, or go on where it was interrupted.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old matcher stays until then.")] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
+    validate: Annotated[bool, typer.Option("--validate", help="Only read the file and say what would run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As --validate; also open the images and count.")] = False,
+) -> None:
+    """Trains one configuration: a matcher, its calibrated threshold and its figures."""
+    from imagematch.config import load_train
+
+    settings = load_train(config, overrides or [])
+    layout = Layout()
+    if validate or dry_run:
+        _tell_plan(settings, layout, dry_run)
+        return
+    _run(settings, layout, resume=resume, fresh=fresh)
+
+
+def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
+    for line in settings.describe():
+        print(line)
+    if dry_run:
+        from imagematch.data import open_dataset
+
+        dataset = open_dataset(settings, manifest_dir=layout.manifests)
+        print(f"images: {len(dataset.paths):,}")
+        print(f"classes: {len(dataset.class_names):,}")
+        for split in ("train", "validation", "calibration", "test"):
+            print(f"{split}: {len(dataset.rows(split)):,}")
+
+
+def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) -> None:
+    from imagematch.cli.summary import print_matcher_summary
+    from imagematch.events import console_log
+    from imagematch.pipeline import finished_training, resume_or_fresh, run_training, training_exists
+    from imagematch.pipeline.train import unfinished_dir
+    from imagematch.training import stop_on_signals
+
+    name = settings.experiment_name
+    choice = "resume"
+    if training_exists(layout, name):
+        choice = resume_or_fresh(f"experiment {name}", resume=resume, fresh=fresh)
+        finished = finished_training(layout, name)
+        if choice == "resume" and finished is not None and not unfinished_dir(layout, name).exists():
+            print_matcher_summary(finished, layout)
+            return
+    log = console_log(layout.tensorboard_dir(name).parent / f"{name}.jsonl")
+    for line in settings.describe():
+        log.say(line)
+    with stop_on_signals() as stop:
+        trained = run_training(settings, layout, fresh=choice == "fresh", log=log, stop=stop)
+    print_matcher_summary(trained, layout)

@@ -1,0 +1,89 @@
+"""Which field counts under which values of others: the one table of conditional fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, losses_with
+from imagematch.config.names import TRIPLET_LOSSES
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a field counts.
+
+    Attributes:
+        depends_on: the fields that `holds` reads.
+        holds: whether the field counts under these values.
+        otherwise: what to tell a user who gives the field where it does not count; None lets it pass, without effect.
+    """
+
+    depends_on: tuple[str, ...]
+    holds: Callable[[Values], bool]
+    otherwise: Callable[[Values], str] | None = None
+
+
+def _of_loss(field: str) -> Condition:
+    def otherwise(values: Values) -> str:
+        loss = values["loss"]
+        if field in LOSS_FIELDS[loss]:
+            return "margin has no effect with triplet_hinge: softplus"
+        others = ", ".join(LOSS_FIELDS[loss]) or "no field of its own"
+        return f"{field} belongs to {', '.join(losses_with(field))}; {loss} has {others}"
+
+    if field == "margin":  # softplus takes the margin's place: Hermans et al. 2017, section 2
+        return Condition(("loss", "triplet_hinge"), _has_margin, otherwise)
+    return Condition(("loss",), lambda values: field in LOSS_FIELDS[values["loss"]], otherwise)
+
+
+def _has_margin(values: Values) -> bool:
+    loss = values["loss"]
+    softplus = loss in TRIPLET_LOSSES and values["triplet_hinge"] == "softplus"
+    return "margin" in LOSS_FIELDS[loss] and not softplus
+
+
+def _balanced_batches(field: str) -> Condition:
+    return Condition(
+        ("batch_size",),
+        lambda values: values["batch_size"] is None,
+        lambda _: f"{field} does not go with batch_size: give batch_classes x batch_images, or batch_size",
+    )
+
+
+CONDITIONS: Mapping[str, Condition] = MappingProxyType(
+    {
+        "dropout": Condition(
+            ("intermediate_ff_block_units",), lambda values: len(values["intermediate_ff_block_units"]) > 0
+        ),
+        "weights": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
+        "trainable": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
+        "augmented_views": Condition(
+            ("image_augmentation",),
+            lambda values: bool(values["image_augmentation"]),
+            lambda _: "augmented_views has no effect without image_augmentation: true",
+        ),
+        "batch_classes": _balanced_batches("batch_classes"),
+        "batch_images": _balanced_batches("batch_images"),
+        **{field: _of_loss(field) for field in OPTION_FIELDS},
+    }
+)
+"""Field -> when it counts; a field that is not here always does."""
+
+
+def is_active(field: str, values: Values) -> bool:
+    """Whether `field` counts under `values`, which must hold every train field."""
+    condition = CONDITIONS.get(field)
+    return condition is None or condition.holds(values)
+
+
+def refusal(field: str, values: Values) -> str | None:
+    """Why giving `field` under `values` is refused; None where it counts or is let pass."""
+    condition = CONDITIONS.get(field)
+    if condition is None or condition.otherwise is None or condition.holds(values):
+        return None
+    return condition.otherwise(values)

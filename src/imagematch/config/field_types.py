@@ -1,0 +1,126 @@
+"""The kinds of field that settings are made of; each field's description says in words what it expects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from imagematch.config.names import CRITERIA
+from imagematch.config.problems import shown, told
+from imagematch.config.suggestions import did_you_mean
+
+THRESHOLD_FORMS = (
+    f"{', '.join(CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} or {{cost: {{false_match: 10, false_non_match: 1}}}}"
+)
+_COSTS = ("false_match", "false_non_match")
+
+
+def number(default: float | None, low: float, high: float, *, above: bool = False) -> Any:
+    """A finite number from `low` (not itself, where `above`) to `high`."""
+    if above:
+        text = f"a number over {low:g}, at most {high:g}"
+        return Field(default, gt=low, le=high, allow_inf_nan=False, description=text)
+    return Field(default, ge=low, le=high, allow_inf_nan=False, description=f"a number from {low:g} to {high:g}")
+
+
+def whole(default: int | None, low: int, high: int) -> Any:
+    """A whole number from `low` to `high`."""
+    return Field(default, ge=low, le=high, description=f"a whole number from {low} to {high}")
+
+
+def flag(default: bool) -> Any:
+    """True or false."""
+    return Field(default, description="true or false")
+
+
+def name(default: str, names: Sequence[str]) -> Any:
+    """One of `names`; the model checks it with `checked_choice`."""
+    return Field(default, description=f"one of {', '.join(names)}")
+
+
+def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
+    """`value` if it is one of `names`, else raises what pydantic shows."""
+    if value not in names:
+        raise told(f"{field} must be one of {', '.join(names)}, not {shown(value)}", did_you_mean(value, names))
+    return value
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return Path(value)
+    return value  # a Path passes; anything else is refused by the type
+
+
+def _text_of_path(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _list_as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+PathField = Annotated[Path, BeforeValidator(_path)]
+"""A path, given as text or as a Path."""
+PathText = Annotated[str, BeforeValidator(_text_of_path)]
+"""Text that may be a path."""
+Units = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(_list_as_tuple)]
+"""Numbers of units, one for each block."""
+Shares = Annotated[tuple[float, ...], BeforeValidator(_list_as_tuple)]
+"""Parts of a whole."""
+
+
+def checked_split(value: tuple[float, ...]) -> tuple[float, ...]:
+    """Two or three shares over 0 that sum to 1, else raises what pydantic shows."""
+    whole_is_one = math.isclose(sum(value), 1, abs_tol=1e-6)
+    if len(value) not in (2, 3) or not all(0 < share < 1 for share in value) or not whole_is_one:
+        what = f"split must be two or three numbers over 0 that sum to 1, not {shown(list(value))}"
+        raise told(what, "train, validation and test; with two numbers there is no test split")
+    return value
+
+
+def checked_weights(value: str) -> str:
+    """imagenet, random or what can be a file, else raises what pydantic shows."""
+    if value in ("imagenet", "random"):
+        return value
+    if not value.strip() or "\0" in value or ("." not in value and "/" not in value):
+        what = f"weights must be imagenet, random or the path of a weights file, not {shown(value)}"
+        raise told(what, did_you_mean(value, ("imagenet", "random")))
+    return value
+
+
+def checked_threshold(value: Any) -> str | dict[str, Any]:
+    """A criterion by name, or with its value, else raises what pydantic shows."""
+    if isinstance(value, str):
+        if value in CRITERIA:
+            return value
+        raise _not_a_threshold(value, did_you_mean(value, CRITERIA))
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise _not_a_threshold(value)
+    ((kind, given),) = value.items()
+    if kind in ("far", "frr"):
+        if not _is_number(given) or not 0 < given < 1:
+            raise told(f"threshold: {kind} must be a number between 0 and 1, not {shown(given)}")
+        return {kind: float(given)}
+    if kind == "cost":
+        return {"cost": _costs(given)}
+    raise _not_a_threshold(value, did_you_mean(str(kind), ("far", "frr", "cost")))
+
+
+def _costs(given: Any) -> dict[str, float]:
+    well_formed = isinstance(given, Mapping) and set(given) == set(_COSTS)
+    if not well_formed or not all(_is_number(cost) and 0 < cost < 1e9 for cost in given.values()):
+        form = "{false_match: 10, false_non_match: 1}, two numbers over 0"
+        raise told(f"threshold: cost must have the form {form}, not {shown(given)}")
+    return {cost: float(given[cost]) for cost in _COSTS}
+
+
+def _not_a_threshold(value: Any, do: str = "") -> Exception:
+    return told(f"threshold must be {THRESHOLD_FORMS}, not {shown(value)}", do)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,183 @@
+"""Files and mappings -> checked settings; every error names the file, the line and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from imagematch.config.dimension_parsing import TUNABLE, parse_dimension, why_fixed
+from imagematch.config.problems import Problem, problems_of, refuse
+from imagematch.config.rules import broken_rules
+from imagematch.config.space import Dimension, FloatRange
+from imagematch.config.study_fields import STUDY_KEYS, StudyFields
+from imagematch.config.study_rules import broken_study_rules
+from imagematch.config.study_settings import StudySettings
+from imagematch.config.suggestions import did_you_mean
+from imagematch.config.train_fields import TRAIN_KEYS, TrainFields
+from imagematch.config.train_settings import TrainSettings
+from imagematch.config.yaml_loader import Document, parse_value, read_yaml
+from imagematch.errors import ConfigError
+
+_SHARED_KEYS = ("seed", "objective")
+_STUDY_ONLY = tuple(key for key in STUDY_KEYS if key not in _SHARED_KEYS)
+_PLAIN_KEYS = tuple(key for key in TRAIN_KEYS if key not in (*_SHARED_KEYS, "experiment_name"))
+_FORMS = ("", "_grid", "_range")
+_DIMENSION_KEYS = tuple(
+    field + form
+    for field, kind in TUNABLE.items()
+    for form in _FORMS[1:]
+    if form == "_grid" or kind in ("int", "float")
+)
+_STUDY_FILE_KEYS = (*STUDY_KEYS, *_PLAIN_KEYS, *_DIMENSION_KEYS)
+_DEFAULT_DROPOUT = FloatRange(0.0, 1.0, 0.1)  # a study that names no dropout field has always searched it
+_KEYS_DOC = "README.md lists every key"
+
+
+def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
+    """Reads a train file.
+
+    Args:
+        path: the YAML file.
+        overrides: "key=value" each, the value in YAML; they take the place of what the file says.
+
+    Raises:
+        ConfigError: the file or an override is wrong; names its line.
+    """
+    return _train(_overridden(read_yaml(path), overrides))
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySettings:
+    """Reads a study file, as `load_train` does. An override takes the place of every form of its field."""
+    return _study(_overridden(read_yaml(path), overrides))
+
+
+def parse_train(values: Mapping[str, Any], where: str = "settings") -> TrainSettings:
+    """Checks settings that a program made. Raises ConfigError naming `where`."""
+    return _train(Document(_text_keys(values), where))
+
+
+def parse_study(values: Mapping[str, Any], where: str = "settings") -> StudySettings:
+    """Checks a study that a program made. Raises ConfigError naming `where`."""
+    return _study(Document(_text_keys(values), where))
+
+
+def _text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in values.items()}
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> Document:
+    values, keys = dict(document.values), set()
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"{override!r} is not KEY=VALUE", where="--set", do="write it as --set epochs=10")
+        value = parse_value(text, where=f"--set {key}")
+        for form in _FORMS:
+            values.pop(_field_of(key) + form, None)
+        values[key] = value
+        keys.add(key)
+    return Document(values, document.where, document.lines, frozenset(keys & values.keys()))
+
+
+def _field_of(key: str) -> str:
+    """The train field that `FIELD`, `FIELD_grid` or `FIELD_range` is about; the key itself where there is none."""
+    stem = key.removesuffix("_grid").removesuffix("_range")
+    return stem if stem in TRAIN_KEYS else key
+
+
+def _train(document: Document) -> TrainSettings:
+    if "study_name" in document.values and "experiment_name" not in document.values:
+        raise ConfigError(
+            "this is a study file: it has study_name",
+            where=document.place("study_name")[1],
+            do="run it with hpt.py --hpt-config-filepath",
+        )
+    known = {key: value for key, value in document.values.items() if key in TRAIN_KEYS}
+    problems = [_unknown_in_train(key) for key in document.values if key not in TRAIN_KEYS]
+    try:
+        fields = TrainFields.model_validate(known)
+    except ValidationError as error:
+        refuse([*problems, *problems_of(error, TrainFields)], document.place)
+        raise
+    refuse([*problems, *broken_rules(dict(fields), known)], document.place)
+    return TrainSettings.model_validate(known)
+
+
+def _unknown_in_train(key: Any) -> Problem:
+    if key in _STUDY_ONLY or _field_of(key) != key:
+        return Problem(key, f"{key} belongs to study files", "run a study with hpt.py --hpt-config-filepath")
+    return Problem(key, f"unknown key {key!r}", did_you_mean(key, TRAIN_KEYS) or _KEYS_DOC)
+
+
+def _study(document: Document) -> StudySettings:
+    given = document.values
+    if "experiment_name" in given and "study_name" not in given:
+        raise ConfigError(
+            "this is a train file: it has experiment_name",
+            where=document.place("experiment_name")[1],
+            do="run it with train.py --config, or give it a study_name instead",
+        )
+    problems = [problem for key in given if (problem := _unknown_in_study(key))]
+    problems += _given_twice(document)
+    about_study = {key: value for key, value in given.items() if key in STUDY_KEYS}
+    plain = {key: value for key, value in given.items() if key in _PLAIN_KEYS}
+    space, wrong = _space(given)
+    problems += wrong
+    fields: TrainFields | None = None
+    for model, values in ((StudyFields, about_study), (TrainFields, {**plain, "experiment_name": "x"})):
+        try:
+            checked = model.model_validate(values)
+            fields = checked if isinstance(checked, TrainFields) else None
+        except ValidationError as error:
+            problems += problems_of(error, model)
+    refuse(problems, document.place)
+    study = StudySettings(**about_study, fixed={key: getattr(fields, key) for key in plain}, space=space)
+    keys = {field: field + form for field in TRAIN_KEYS for form in _FORMS if field + form in given}
+    refuse(list(broken_study_rules(study, keys)), document.place)
+    return study
+
+
+def _unknown_in_study(key: Any) -> Problem | None:
+    if key in _STUDY_FILE_KEYS:
+        return None
+    if key == "experiment_name":
+        return Problem(key, "experiment_name belongs to train files; the study's name is study_name", "leave it out")
+    field = _field_of(key)
+    if field == key:
+        return Problem(key, f"unknown key {key!r}", did_you_mean(key, _STUDY_FILE_KEYS) or _KEYS_DOC)
+    if field not in TUNABLE:
+        return Problem(key, f"{field} cannot vary between trials: {why_fixed(field)}", f"give {field}: ... for all")
+    return Problem(key, f"{field} is no number and has no range", f"give {field}_grid: [...]")
+
+
+def _given_twice(document: Document) -> Iterator[Problem]:
+    for field in TRAIN_KEYS:
+        keys = [field + form for form in _FORMS if field + form in document.values]
+        if len(keys) > 1:
+            places = " and ".join(_key_and_line(document, key) for key in keys)
+            yield Problem(keys[-1], f"{field} is given more than once: {places}", "keep one of them")
+
+
+def _key_and_line(document: Document, key: str) -> str:
+    return f"{key} (line {document.lines[key]})" if key in document.lines else key
+
+
+def _space(given: Mapping[str, Any]) -> tuple[dict[str, Dimension], list[Problem]]:
+    """The dimensions, in the file's order, and what is wrong with them."""
+    space: dict[str, Dimension] = {}
+    problems = []
+    for key, value in given.items():
+        if key not in _DIMENSION_KEYS:
+            continue
+        dimension = parse_dimension(key, _field_of(key), value)
+        if isinstance(dimension, Problem):
+            problems.append(dimension)
+        else:
+            space[_field_of(key)] = dimension
+    if not any("dropout" + form in given for form in _FORMS):
+        space["dropout"] = _DEFAULT_DROPOUT
+    return space, problems

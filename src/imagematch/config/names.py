@@ -1,0 +1,48 @@
+"""The names that a configuration can select: one tuple for each key that takes a name."""
+
+from __future__ import annotations
+
+DATASETS = ("tiny_imagenet", "digits", "folder", "csv", "celeba", "omniglot", "flowers")
+SPLITS_BY = ("image", "class", "predefined")
+FACE_CROPS = ("none",)
+
+EXTRACTORS = (
+    "efficientnet",
+    "efficientnet_b0",
+    "resnet50",
+    "vgg16",
+    "inception_v3",
+    "mobilenet",
+    "mobilenet_v2",
+    "pixels",
+    "small_cnn",
+)
+ENGINES = ("auto", "openvino", "tensorflow")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+TRIPLET_LOSSES = ("triplet_semihard", "triplet_hard", "triplet_all")
+PAIR_LOSSES = (
+    *TRIPLET_LOSSES,
+    "contrastive",
+    "lifted_structure",
+    "n_pairs",
+    "nt_xent",
+    "multi_similarity",
+    "circle",
+    "soft_nearest_neighbour",
+)
+"""Losses that compare the images of a batch with each other: they need two images of a class in it."""
+PROXY_LOSSES = ("normalised_softmax", "cosface", "arcface", "proxy_nca", "proxy_anchor")
+"""Losses that compare each image with one learnt vector for each training class."""
+LOSSES = (*PAIR_LOSSES, *PROXY_LOSSES)
+LOSS_DISTANCES = ("euclidean", "squared_euclidean")
+TRIPLET_HINGES = ("hinge", "softplus")
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+LR_SCHEDULES = ("constant", "cosine", "ramp_sustain_decay")
+
+CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
+"""Thresholds that are chosen by a name alone; `far`, `frr` and `cost` take a value."""
+
+SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes")
+PRUNERS = ("median", "asha", "hyperband", "none")

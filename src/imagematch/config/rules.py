@@ -1,0 +1,45 @@
+"""What several fields of a train file must keep to together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from imagematch.config.conditions import refusal
+from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
+from imagematch.config.problems import Problem
+
+RULE_FIELDS = (
+    "dataset",
+    "data_dir",
+    "split_by",
+    "loss",
+    "cross_batch_memory",
+    "batch_images",
+    "batch_size",
+    "objective",
+)
+"""The fields that `broken_rules` reads, beside those that conditions read."""
+_NEED_DATA_DIR = {"folder": "the folder that holds a folder for each class", "csv": "the table of images"}
+
+
+def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
+    """The rules that `values` break.
+
+    Args:
+        values: every train field, each valid on its own.
+        given: the fields that the user gave.
+    """
+    for field in values:
+        if field in given and values[field] is not None and (what := refusal(field, values)):
+            yield Problem(field, what)
+    dataset, loss = values["dataset"], values["loss"]
+    if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
+        yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")
+    alone = values["batch_size"] is None and values["batch_images"] == 1 and values["cross_batch_memory"] == 0
+    if loss in PAIR_LOSSES and alone:
+        what = f"{loss} compares images of one class, and batch_images: 1 has no two of them in a batch"
+        yield Problem("batch_images", what, "give batch_images: 2 or more")
+    if values["objective"] == "val_loss" and loss in PROXY_LOSSES and values["split_by"] == "class":
+        what = f"val_loss has no meaning with {loss} and split_by: class, since validation classes have no proxies"
+        yield Problem("objective", what, "choose another objective, such as val_map_at_r")

@@ -1,0 +1,171 @@
+"""The dimensions of a search space: choices and ranges."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+Label = str | int | float | bool
+
+_DIGITS = 12  # a value of a stepped range is rounded so: 3 x 0.1 is 0.3
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values, in the order of the file.
+
+    Attributes:
+        options: the values as settings have them (tuples for lists).
+    """
+
+    options: tuple[Any, ...]
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What a study stores for each option: the plain value, and JSON for what is not (lists, null).
+
+        Where truth values and numbers stand side by side all are JSON, since 1 and true would be taken for the same.
+        """
+        booleans = [isinstance(option, bool) for option in self.options]
+        mixed = any(booleans) and not all(booleans)
+        return tuple(
+            option if isinstance(option, Label) and not mixed else json.dumps(option) for option in self.options
+        )
+
+    def value_of(self, label: Any) -> Any:
+        """The option that has this label. Raises ValueError where none has."""
+        for option, own in zip(self.options, self.labels, strict=True):
+            if own == label and isinstance(own, bool) == isinstance(label, bool):
+                return option
+        raise ValueError(f"{label!r} is none of {', '.join(map(str, self.labels))}")
+
+    def label_of(self, value: Any) -> Label:
+        """The label of an option; lists and tuples are the same. Raises ValueError for what is no option."""
+        return self.labels[self._index(value)]
+
+    def canonical(self, value: Any) -> Any:
+        """The option that `value` is. Raises ValueError where it is none."""
+        return self.options[self._index(value)]
+
+    def _index(self, value: Any) -> int:
+        wanted = tuple(value) if isinstance(value, list) else value
+        for index, option in enumerate(self.options):
+            if option == wanted and isinstance(option, bool) == isinstance(wanted, bool):
+                return index
+        raise ValueError(f"{value!r} is none of {', '.join(map(str, self.labels))}")
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return len(self.options)
+
+    def values(self) -> tuple[Any, ...]:
+        """Every value."""
+        return self.options
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that rules are tried on: all of them."""
+        return self.options
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that tells this dimension from any other."""
+        return {"choices": [list(option) if isinstance(option, tuple) else option for option in self.options]}
+
+    def __str__(self) -> str:
+        return ", ".join(json.dumps(option) if not isinstance(option, str) else option for option in self.options)
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """A number from `low` to `high`, both included.
+
+    Attributes:
+        step: the distance between two values; None for any number.
+        log: drawn by its logarithm.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def size(self) -> int | None:
+        """The number of values; None where any number is one."""
+        if self.low == self.high:
+            return 1
+        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    def values(self) -> tuple[float, ...]:
+        """Every value of a stepped range. Raises ValueError for one without a step."""
+        if self.size is None:
+            raise ValueError("a range without a step has no list of values")
+        step = self.step or 0.0
+        return tuple(round(self.low + index * step, _DIGITS) for index in range(self.size))
+
+    def canonical(self, value: float) -> float:
+        """`value` without the rounding errors of a stepped range (0.30000000000000004 is 0.3)."""
+        if self.step is None:
+            return float(value)
+        return round(self.low + round((value - self.low) / self.step) * self.step, _DIGITS)
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """The values that rules are tried on: the lowest and the highest."""
+        return (self.low, self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that tells this dimension from any other."""
+        return {"low": self.low, "high": self.high, "step": self.step, "log": self.log}
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" + _manner(self.step, self.log)
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """A whole number from `low` to `high`, both included, in steps of `step`.
+
+    Attributes:
+        log: drawn by its logarithm.
+    """
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return (self.high - self.low) // self.step + 1
+
+    def values(self) -> tuple[int, ...]:
+        """Every value."""
+        return tuple(range(self.low, self.high + 1, self.step))
+
+    def canonical(self, value: float) -> int:
+        """`value` as a whole number."""
+        return int(value)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The values that rules are tried on: the lowest and the highest."""
+        return (self.low, self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that tells this dimension from any other."""
+        return {"low": self.low, "high": self.high, "step": self.step, "log": self.log}
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}" + _manner(self.step if self.step != 1 else None, self.log)
+
+
+Dimension = Choices | FloatRange | IntRange
+
+
+def _manner(step: float | None, log: bool) -> str:
+    return f" in steps of {step:g}" if step is not None else " by logarithm" if log else ""

@@ -1,0 +1,190 @@
+"""The settings of a study: what is fixed, what is searched, and what a trial of it is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import SkipValidation, ValidationError
+
+from imagematch.config.conditions import CONDITIONS, is_active
+from imagematch.config.metrics import direction_of
+from imagematch.config.problems import problems_of, refuse, shown
+from imagematch.config.space import Choices, Dimension
+from imagematch.config.study_fields import StudyFields
+from imagematch.config.train_fields import DEFAULTS
+from imagematch.config.train_settings import TrainSettings
+from imagematch.errors import ConfigError
+from imagematch.files import digest_json
+
+_MAX_COMBINATIONS = 1_000_000
+_NEUTRAL = ("data_dir", "feature_dir", "engine", "threshold")
+"""Fields that change where and how fast a trial runs, or what is done after it, but not its result."""
+
+
+class StudySettings(StudyFields):
+    """What `hpt.py` runs.
+
+    Attributes:
+        fixed: train field -> the value that all trials have.
+        space: train field -> its dimension, in the file's order.
+    """
+
+    fixed: Annotated[dict[str, Any], SkipValidation]
+    space: Annotated[dict[str, Dimension], SkipValidation]
+
+    def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What a study stores (labels of choices, numbers) as field values, without rounding errors."""
+        return {
+            field: dimension.value_of(params[field])
+            if isinstance(dimension, Choices)
+            else dimension.canonical(params[field])
+            for field, dimension in self.space.items()
+            if field in params
+        }
+
+    def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that count: canonical, in the file's order, without fields that have no effect beside the others.
+
+        Two trials are repeats of each other iff this is the same for both. A value missing from `values` is its
+        field's default.
+        """
+        every = self._every(values)
+        return {
+            field: dimension.canonical(values[field])
+            for field, dimension in self.space.items()
+            if field in values and is_active(field, every)
+        }
+
+    def settings_for(
+        self, values: Mapping[str, Any], *, experiment_name: str | None = None, training_seed: int | None = None
+    ) -> TrainSettings:
+        """The settings of the trial that has these values.
+
+        Args:
+            values: field -> value, for the fields of the search space; one that is missing has its default.
+            experiment_name: the study's name where it is None.
+            training_seed: the trial's own seed; the data are split by the study's seed in every trial.
+
+        Raises:
+            ConfigError: a value is none that its field takes.
+        """
+        every = self._every(values)
+        try:
+            given = {
+                field: self.space[field].canonical(value) if field in self.space else value
+                for field, value in (self.fixed | dict(values)).items()
+                if is_active(field, every)
+            }
+            given["experiment_name"] = self.study_name if experiment_name is None else experiment_name
+            if training_seed is not None:
+                given["training_seed"] = training_seed
+            return TrainSettings.model_validate({**given, "seed": self.seed, "objective": self.objective})
+        except ValidationError as error:
+            refuse(problems_of(error, TrainSettings), lambda _: (0, f"study {self.study_name}"))
+            raise
+        except ValueError as error:
+            raise ConfigError(f"a value outside the search space: {error}", where=f"study {self.study_name}") from error
+
+    def _every(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return DEFAULTS | self.fixed | dict(values)
+
+    @property
+    def grid_points(self) -> int | None:
+        """The number of distinct trials, inactive fields not counted; None where a range has no step.
+
+        Over a million combinations of fields that others depend on, it is the plain product, an upper bound.
+        """
+        sizes = {field: dimension.size for field, dimension in self.space.items()}
+        if any(size is None for size in sizes.values()):
+            return None
+        counts = {field: size for field, size in sizes.items() if size is not None}
+        drivers = [field for field in counts if any(field in condition.depends_on for condition in CONDITIONS.values())]
+        rest = [field for field in counts if field not in drivers]
+        if math.prod(counts[field] for field in drivers) > _MAX_COMBINATIONS:
+            return math.prod(counts.values())
+        points, seen = 0, set()
+        for combination in itertools.product(*(self.space[field].values() for field in drivers)):
+            every = self._every(dict(zip(drivers, combination, strict=True)))
+            key = tuple((field, repr(every[field])) for field in drivers if is_active(field, every))
+            if key not in seen:
+                seen.add(key)
+                points += math.prod(counts[field] for field in rest if is_active(field, every))
+        return points
+
+    def space_json(self) -> dict[str, Any]:
+        """What trials must share, as JSON: objective, seed, folds, search space, and fixed values off their default."""
+        fixed = {
+            field: str(value) if not isinstance(value, (str, int, float, bool, tuple, dict)) else value
+            for field, value in self.fixed.items()
+            if field not in _NEUTRAL and value != DEFAULTS[field]
+        }
+        return {
+            "objective": self.objective,
+            "seed": self.seed,
+            "folds": self.folds,
+            "fixed": {key: list(value) if isinstance(value, tuple) else value for key, value in fixed.items()},
+            "space": {field: dimension.to_json() for field, dimension in self.space.items()},
+        }
+
+    @property
+    def digest(self) -> str:
+        """Digest of `space_json`: equal iff the trials of two files can stand in one study."""
+        return digest_json(self.space_json())
+
+    def describe(self) -> list[str]:
+        """What would run, in lines for people; the storage's password is not among it."""
+        points = self.grid_points
+        trials = f"{self.n_trials} trials" if self.n_trials != 1 else "1 trial"
+        among = "an endless space" if points is None else f"{points} grid points"
+        manner = f"sampler {self.sampler}, pruner {self.pruner}, seed {self.seed}"
+        folds = f", {self.folds} folds" if self.folds > 1 else ""
+        lines = [
+            f"study {self.study_name}: {trials} out of {among}; {manner}{folds}",
+            f"objective {self.objective} ({direction_of(self.objective)})",
+            *(f"searched {field}: {dimension}" for field, dimension in self.space.items()),
+        ]
+        fixed = ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items())
+        if fixed:
+            lines.append(f"fixed {fixed}")
+        if self.rerun_top_k and self.rerun_seeds:
+            lines.append(f"then the best {self.rerun_top_k} again with {self.rerun_seeds} other seeds each")
+        return lines
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return shown(list(value))
+    return value if isinstance(value, str) else shown(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def space_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two `space_json`, one readable line for each difference; empty where nothing does."""
+    lines = [
+        f"{key}: {shown(old.get(key))} became {shown(new.get(key))}"
+        for key in ("objective", "seed", "folds")
+        if old.get(key) != new.get(key)
+    ]
+    before, after = _by_field(old), _by_field(new)
+    for field in dict.fromkeys((*before, *after)):
+        was, now = before.get(field, "the default"), after.get(field, "the default")
+        if was != now:
+            lines.append(f"{field}: {was} became {now}")
+    return lines
+
+
+def _by_field(space: Mapping[str, Any]) -> dict[str, str]:
+    texts = {field: f"fixed {_plain_json(value)}" for field, value in space.get("fixed", {}).items()}
+    for field, dimension in space.get("space", {}).items():
+        if "choices" in dimension:
+            texts[field] = "choices " + ", ".join(_plain_json(choice) for choice in dimension["choices"])
+        else:
+            manner = f" step {dimension['step']:g}" if dimension["step"] else " log" if dimension["log"] else ""
+            texts[field] = f"range {dimension['low']:g} to {dimension['high']:g}{manner}"
+    return texts
+
+
+def _plain_json(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if isinstance(value, (list, dict)) else shown(value)

@@ -1,0 +1,98 @@
+"""The settings of one training run, checked and typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from imagematch.config.conditions import is_active
+from imagematch.config.loss_fields import LOSS_FIELDS, RANDOM_BATCH_MARGIN
+from imagematch.config.names import TRIPLET_LOSSES
+from imagematch.config.problems import told
+from imagematch.config.rules import broken_rules
+from imagematch.config.train_fields import DEFAULTS, TrainFields
+from imagematch.config.yaml_writer import to_yaml
+
+_DATA_DIRS: dict[str, tuple[str, ...]] = {
+    "tiny_imagenet": ("tiny-imagenet-200", "data/tiny-imagenet-200"),
+    "celeba": ("data/celeba",),
+    "omniglot": ("data/omniglot",),
+    "flowers": ("data/flowers5", "data/flower_photos"),
+}
+
+
+class TrainSettings(TrainFields):
+    """What `train.py` runs: every key of a train file, flat, in the file's words.
+
+    A field that belongs to some losses only is None (or its plain default) where it was not given; `loss_options` has
+    the values that count.
+    """
+
+    @model_validator(mode="after")
+    def _keeps_the_rules(self) -> Self:
+        for problem in broken_rules(dict(self), self.model_fields_set):
+            raise told(problem.what, problem.do, key=problem.key)
+        return self
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """The loss's own fields with their values: what was given, else the published default (see LOSS_FIELDS).
+
+        `margin` is left out where `triplet_hinge` is softplus, which has none.
+        """
+        values = dict(self)
+        defaults = dict(LOSS_FIELDS[self.loss])
+        if self.loss in TRIPLET_LOSSES and self.batch_size is not None:
+            defaults["margin"] = RANDOM_BATCH_MARGIN
+        return {
+            field: default if values[field] is None else values[field]
+            for field, default in defaults.items()
+            if is_active(field, values)
+        }
+
+    @property
+    def effective_training_seed(self) -> int:
+        """The seed of the initial weights and of the batches: `training_seed`, or `seed` where it is not given.
+
+        `seed` alone cuts the splits, so that runs which differ in `training_seed` can be compared.
+        """
+        return self.seed if self.training_seed is None else self.training_seed
+
+    @property
+    def effective_margin(self) -> float | None:
+        """The margin that counts; None where the loss has none."""
+        return self.loss_options.get("margin")
+
+    @property
+    def resolved_data_dir(self) -> Path | None:
+        """`data_dir`, or the data set's own folder: the first that exists, else the last; None for embedded data."""
+        if self.data_dir is not None or self.dataset not in _DATA_DIRS:
+            return self.data_dir
+        candidates = [Path(folder) for folder in _DATA_DIRS[self.dataset]]
+        return next((folder for folder in candidates if folder.is_dir()), candidates[-1])
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from their default, the name apart."""
+        return {field: value for field, value in self if field in DEFAULTS and value != DEFAULTS[field]}
+
+    def to_yaml(self) -> str:
+        """A file that `train.py` accepts as it is: the name and what differs from the defaults."""
+        return to_yaml({"experiment_name": self.experiment_name, **self.changed})
+
+    def describe(self) -> list[str]:
+        """What would run, in lines for people."""
+        batches = (
+            f"{self.batch_size} images" if self.batch_size else f"{self.batch_classes} classes x {self.batch_images}"
+        )
+        blocks = list(self.intermediate_ff_block_units)
+        options = ", ".join(f"{field} {value}" for field, value in self.loss_options.items())
+        folder = self.resolved_data_dir
+        return [
+            f"experiment {self.experiment_name}: {self.dataset}{f' in {folder}' if folder else ''}, by {self.split_by}",
+            f"{self.feature_extractor} ({self.weights}), blocks {blocks}, embedding_dim {self.embedding_dim}",
+            f"{self.loss}{f' ({options})' if options else ''}, batches of {batches}",
+            f"at most {self.epochs} epochs of {self.optimizer}, the best by {self.objective}",
+        ]

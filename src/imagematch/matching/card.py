@@ -1,0 +1,112 @@
+"""`matcher.json`: what a matcher's folder says about itself, checked when it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imagematch.errors import ModelError
+
+FORMAT = 1
+"""Raised whenever an older version could not use the folder any more."""
+FILE = "matcher.json"
+
+
+class EmbeddingCard(BaseModel):
+    """How images become embeddings.
+
+    Attributes:
+        extractor: the extractor's name.
+        network_digest: identifies its weights, image size and preprocessing.
+        feature_dim: length of its features.
+        image_size: side of the square it sees, pixels.
+        decoder: version of the decoder.
+        engine: what ran the frozen extractor when the threshold was chosen; "tensorflow" for a trained one.
+        precision: what it computed in.
+        whole_model: the extractor was trained too, so that the Keras model runs as one.
+        dim: length of an embedding.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    extractor: str
+    network_digest: str
+    feature_dim: int
+    image_size: int
+    decoder: str
+    engine: str
+    precision: str
+    whole_model: bool
+    dim: int
+
+
+class ThresholdCard(BaseModel):
+    """Where a match begins: two images match iff their distance is under `distance`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    distance: float
+    criterion: str | dict[str, Any]
+    chosen_on: str
+
+
+class MatcherCard(BaseModel):
+    """A matcher's description.
+
+    Attributes:
+        format: version of this description.
+        imagematch: version of the program that wrote it.
+        name: the experiment.
+        files: digest of every file that belongs to the model.
+        embedding: how images become embeddings.
+        threshold: where a match begins.
+        probability: distance -> probability, as evaluation fitted it; None where it could not be fitted.
+        provenance: data set, seeds, versions, time.
+        golden: embeddings of the golden pictures, recomputed at every load.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    imagematch: str
+    name: str
+    files: dict[str, str]
+    embedding: EmbeddingCard
+    threshold: ThresholdCard
+    probability: dict[str, Any] | None
+    provenance: dict[str, Any]
+    golden: list[list[float]]
+
+
+def read_card(folder: Path) -> MatcherCard:
+    """Reads and checks `matcher.json`.
+
+    Raises:
+        ModelError: the folder or the file is missing, damaged, or of a newer version.
+    """
+    path = folder / FILE
+    if not folder.is_dir():
+        raise ModelError("no such model folder", where=str(folder), do="train one: python train.py --config FILE")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        _check_format(values, path)
+        return MatcherCard.model_validate(values)
+    except FileNotFoundError as error:
+        raise ModelError(f"{FILE} is missing", where=str(folder), do="train the model again") from error
+    except (OSError, ValueError, ValidationError) as error:
+        raise ModelError("is damaged", where=str(path), do="train the model again") from error
+
+
+def _check_format(values: Any, path: Path) -> None:
+    if not isinstance(values, Mapping) or not isinstance(values.get("format"), int):
+        raise ValueError("no format")
+    if values["format"] > FORMAT:
+        raise ModelError(
+            f"was written by a newer imagematch ({values.get('imagematch', 'unknown version')})",
+            where=str(path),
+            do="update imagematch",
+        )

@@ -1,0 +1,96 @@
+"""A matcher's folder: written whole or not at all, and checked file by file when it is opened."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.errors import ModelError
+from imagematch.files import digest_file, recovered_dir, replacing_dir
+from imagematch.matching.card import FILE, FORMAT, EmbeddingCard, MatcherCard, ThresholdCard, read_card
+from imagematch.matching.embedder import golden_pictures, make_embedder
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL_FILE = "feature_model.keras"
+CONFIG_FILE = "config.yaml"
+
+
+def save_matcher(
+    folder: Path,
+    *,
+    name: str,
+    model: keras.Model,
+    config: str,
+    embedding: EmbeddingCard,
+    threshold: ThresholdCard,
+    probability: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any],
+    network_dir: Path | None = None,
+    also: Callable[[Path], None] = lambda _folder: None,
+) -> None:
+    """Writes a matcher's folder; a folder of that name stays as it is until the new one is complete.
+
+    Args:
+        folder: where it goes.
+        name: the experiment.
+        model: the feature model.
+        config: the train file that reproduces it.
+        embedding: how images become embeddings.
+        threshold: where a match begins.
+        probability: distance -> probability.
+        provenance: what it was made from; versions and the time are added.
+        network_dir: where converted networks are kept.
+        also: writes further files (figures, history, report) into the folder it is given.
+
+    Raises:
+        StudyError: the folder cannot be written.
+    """
+    from imagematch.model import save_feature_model
+
+    with replacing_dir(folder) as fresh:
+        save_feature_model(model, fresh / MODEL_FILE)
+        (fresh / CONFIG_FILE).write_text(config, encoding="utf-8")
+        golden = make_embedder(embedding, model, network_dir=network_dir).embed(golden_pictures(embedding.image_size))
+        card = MatcherCard(
+            format=FORMAT,
+            imagematch=metadata.version("imagematch"),
+            name=name,
+            files={file: digest_file(fresh / file) for file in (MODEL_FILE, CONFIG_FILE)},
+            embedding=embedding,
+            threshold=threshold,
+            probability=None if probability is None else dict(probability),
+            provenance={**provenance, "versions": _versions(), "created": datetime.now(UTC).isoformat()},
+            golden=[[float(f"{value:.7g}") for value in row] for row in golden],
+        )
+        text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False)
+        (fresh / FILE).write_text(text + "\n", encoding="utf-8")
+        also(fresh)
+
+
+def open_folder(folder: Path) -> tuple[MatcherCard, Path]:
+    """The card and the model file of a matcher's folder, every file as it was written.
+
+    Raises:
+        ModelError: something is missing, was edited, or comes from a newer version.
+    """
+    folder = recovered_dir(folder)
+    card = read_card(folder)
+    for file, digest in card.files.items():
+        path = folder / file
+        if Path(file).name != file or not path.is_file():
+            raise ModelError(f"{file} is missing", where=str(folder), do="train the model again")
+        if digest_file(path) != digest:
+            raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
+    return card, folder / MODEL_FILE
+
+
+def _versions() -> dict[str, str]:
+    names = ("tensorflow", "keras", "openvino", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,64 @@
+"""Trains a model: batches, schedule, the loop, checkpoints, interruption."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from imagematch.training.batches import BatchPlan, ClassBalancedBatches, RandomBatches, plan_batches
+from imagematch.training.interruption import StopRequest, stop_on_signals
+from imagematch.training.materials import Materials, gather_materials, shared_key, unit_rows
+
+if TYPE_CHECKING:
+    from imagematch.training.experiment import Training, train_model
+    from imagematch.training.loop import EpochRecord, FitResult, TrainingFailedError, fit
+    from imagematch.training.sources import FeatureSource, ImageSource, Source
+    from imagematch.training.validation import Validator, embed_rows, sample_rows
+
+__all__ = [
+    "BatchPlan",
+    "ClassBalancedBatches",
+    "EpochRecord",
+    "FeatureSource",
+    "FitResult",
+    "ImageSource",
+    "Materials",
+    "RandomBatches",
+    "Source",
+    "StopRequest",
+    "Training",
+    "TrainingFailedError",
+    "Validator",
+    "embed_rows",
+    "fit",
+    "gather_materials",
+    "plan_batches",
+    "sample_rows",
+    "shared_key",
+    "stop_on_signals",
+    "train_model",
+    "unit_rows",
+]
+
+_LATE = {
+    "EpochRecord": "loop",
+    "FitResult": "loop",
+    "TrainingFailedError": "loop",
+    "fit": "loop",
+    "Training": "experiment",
+    "train_model": "experiment",
+    "FeatureSource": "sources",
+    "ImageSource": "sources",
+    "Source": "sources",
+    "Validator": "validation",
+    "embed_rows": "validation",
+    "sample_rows": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports TensorFlow when a name that needs it is first asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

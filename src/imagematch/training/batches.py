@@ -1,0 +1,107 @@
+"""Which images each training step sees: P classes x K images, or plain random batches; the same for the same seed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from imagematch.config import TrainSettings
+from imagematch.errors import DataError
+
+
+class BatchPlan(Protocol):
+    """Draws the batches of an epoch."""
+
+    steps: int
+    """Batches in an epoch."""
+
+    def epoch(self, number: int) -> np.ndarray:
+        """Places (0 to n - 1, in the labels the plan was made for) of epoch `number`: (steps, batch) int64."""
+
+
+class ClassBalancedBatches:
+    """Batches of P distinct classes x K images of each.
+
+    An epoch shows about as many images as there are. Every class walks through its images in an order that is
+    shuffled anew for each epoch, so no image is shown twice before all of its class were shown once; a class with
+    fewer than K images fills up by repeating.
+
+    Args:
+        labels: (n,) class of every training image.
+        classes: P; less where there are fewer classes.
+        images: K; at most the size of the largest class.
+        seed: with the epoch's number, fixes what is drawn.
+    """
+
+    def __init__(self, labels: np.ndarray, classes: int, images: int, seed: int) -> None:
+        _, self._class_of, self._sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        self._classes = min(classes, len(self._sizes))
+        self._images = min(images, int(self._sizes.max()))
+        self.steps = max(1, round(len(labels) / (self._classes * self._images)))
+        self._seed = seed
+
+    def epoch(self, number: int) -> np.ndarray:
+        """See BatchPlan; the images of one class are neighbours in the batch."""
+        random = np.random.default_rng((self._seed, number))
+        queues = np.lexsort((random.random(len(self._class_of)), self._class_of))
+        drawn = self._drawn_classes(random).ravel()
+        order = np.argsort(drawn, kind="stable")
+        times = np.bincount(drawn, minlength=len(self._sizes))
+        turn = np.empty_like(drawn)
+        turn[order] = np.arange(len(drawn)) - np.repeat(np.cumsum(times) - times, times)
+        places = (turn[:, None] * self._images + np.arange(self._images)) % self._sizes[drawn][:, None]
+        return queues[self._starts[drawn][:, None] + places].reshape(self.steps, -1)
+
+    def _drawn_classes(self, random: np.random.Generator) -> np.ndarray:
+        """(steps, P): distinct classes in every step, all classes equally often over the epoch (within one)."""
+        count = len(self._sizes)
+        drawn: list[np.ndarray] = []
+        rest = np.empty(0, dtype=np.int64)
+        for _ in range(self.steps):
+            step = rest[: self._classes]
+            rest = rest[self._classes :]
+            if len(step) < self._classes:
+                fresh = random.permutation(count)
+                late = np.isin(fresh, step)
+                needed = self._classes - len(step)
+                first = fresh[~late][:needed]
+                rest = fresh[~np.isin(fresh, first)]
+                step = np.concatenate([step, first])
+            drawn.append(step)
+        return np.stack(drawn)
+
+
+class RandomBatches:
+    """Plain random batches: every epoch is a new permutation, cut into batches; the remainder is left out.
+
+    Args:
+        count: number of training images.
+        batch_size: images in a batch; less where there are fewer.
+        seed: with the epoch's number, fixes what is drawn.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self._count = count
+        self._batch = min(batch_size, count)
+        self.steps = count // self._batch
+        self._seed = seed
+
+    def epoch(self, number: int) -> np.ndarray:
+        """See BatchPlan."""
+        order = np.random.default_rng((self._seed, number)).permutation(self._count)
+        return order[: self.steps * self._batch].reshape(self.steps, self._batch)
+
+
+def plan_batches(settings: TrainSettings, labels: np.ndarray, seed: int) -> BatchPlan:
+    """The batch plan that `settings` ask for, over training images with these labels.
+
+    Raises:
+        DataError: fewer than two classes or two images to train on.
+    """
+    if len(labels) < 2 or len(np.unique(labels)) < 2:
+        raise DataError("nothing to train on: the training split needs at least two classes", do="add images")
+    if settings.batch_size is not None:
+        return RandomBatches(len(labels), settings.batch_size, seed)
+    return ClassBalancedBatches(labels, settings.batch_classes, settings.batch_images, seed)

@@ -1,0 +1,66 @@
+"""The state of a training run between two epochs, kept so that an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagematch.errors import ModelError
+from imagematch.files import replacing
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: its variables, the best ones so far, and its history.
+
+    Attributes:
+        identity: digest of what is trained (settings and data); another run's checkpoint is refused.
+        variables: everything that changes in training, in the run's own order.
+        best: the model's variables at the best epoch.
+        history: one record an epoch.
+    """
+
+    identity: str
+    variables: Sequence[np.ndarray]
+    best: Sequence[np.ndarray]
+    history: Sequence[Mapping[str, Any]]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes atomically. Raises StudyError where the disk refuses."""
+    about = json.dumps({"identity": checkpoint.identity, "history": list(checkpoint.history)})
+    arrays = {f"variable_{i:05d}": a for i, a in enumerate(checkpoint.variables)}
+    arrays |= {f"best_{i:05d}": a for i, a in enumerate(checkpoint.best)}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.frombuffer(about.encode(), dtype=np.uint8), **arrays)
+
+
+def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
+    """The checkpoint at `path`, None where there is none.
+
+    Raises:
+        ModelError: it is damaged, or belongs to other settings or data.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(archive["about"].tobytes())
+            names = sorted(archive.files)
+            variables = [archive[name] for name in names if name.startswith("variable_")]
+            best = [archive[name] for name in names if name.startswith("best_")]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError("the checkpoint is damaged", where=str(path), do="start again with --fresh") from error
+    if about["identity"] != identity:
+        raise ModelError(
+            "the checkpoint belongs to another configuration or to other images",
+            where=str(path),
+            do="restore them, or start again with --fresh",
+        )
+    return Checkpoint(identity, variables, best, about["history"])

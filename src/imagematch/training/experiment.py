@@ -1,0 +1,101 @@
+"""One training, whatever is trained: a head on kept features, or a feature model on images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from imagematch.config import TrainSettings
+from imagematch.files import digest_json
+from imagematch.losses import make_loss
+from imagematch.model import build_feature_model, build_head
+from imagematch.training.batches import plan_batches
+from imagematch.training.interruption import StopRequest
+from imagematch.training.loop import EpochRecord, FitResult, fit
+from imagematch.training.materials import Materials
+from imagematch.training.sources import FeatureSource, ImageSource, Source
+from imagematch.training.validation import Validator, embed_rows, sample_rows
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training; the models hold the best epoch's weights.
+
+    Attributes:
+        materials: what it was trained on.
+        head: features -> embedding.
+        network: the extractor, images -> features; None where only its kept features were used.
+        result: history and best epoch.
+        parameters: weights of the head, and of the extractor where that was trained.
+    """
+
+    materials: Materials
+    head: keras.Model
+    network: keras.Model | None
+    result: FitResult
+    parameters: int
+    _source: Source
+    _model: keras.Model
+
+    def embed(self, rows: np.ndarray) -> np.ndarray:
+        """Embeddings of data-set rows, (len(rows), embedding_dim) float32."""
+        return embed_rows(self._source, rows, lambda block: self._model(np.asarray(block, np.float32), training=False))
+
+    def feature_model(self) -> keras.Model:
+        """Extractor and head joined: images -> embeddings."""
+        network = self.network if self.network is not None else self.materials.extractor.build()
+        return build_feature_model(network, self.head)
+
+
+def train_model(
+    materials: Materials,
+    settings: TrainSettings,
+    *,
+    on_epoch: Callable[[EpochRecord], bool] = lambda _record: False,
+    stop: StopRequest | None = None,
+    checkpoint: Path | None = None,
+) -> Training:
+    """Trains one configuration. Raises as `fit` does, and DataError where there is nothing to train on."""
+    dataset, extractor = materials.dataset, materials.extractor
+    rows = dataset.rows("train")
+    seed = settings.effective_training_seed
+    plan_seed, view_seed, head_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
+    plan = plan_batches(settings, dataset.labels[rows], plan_seed)
+    keras.utils.set_random_seed(head_seed)
+    head = build_head(
+        extractor.feature_dim,
+        units=settings.intermediate_ff_block_units,
+        dropout=settings.dropout,
+        embedding_dim=settings.embedding_dim,
+        seed=head_seed,
+    )
+    source: Source
+    if materials.views is not None:
+        network, model = None, head
+        source = FeatureSource(materials.views, rows, dataset.labels, plan, view_seed)
+    else:
+        network = extractor.build()
+        model = build_feature_model(network, head)
+        augment_seed = view_seed % (1 << 30) if settings.image_augmentation else None
+        source = ImageSource(dataset, rows, plan, image_size=extractor.image_size, augment_seed=augment_seed)
+    loss = make_loss(settings, n_classes=len(dataset.class_names), embedding_dim=settings.embedding_dim)
+    judged = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
+    judged_plan = plan_batches(settings, dataset.labels[judged], settings.seed)
+    validator = Validator(source, judged, dataset.labels, loss, judged_plan)
+    result = fit(
+        model,
+        loss,
+        source,
+        validator,
+        settings,
+        on_epoch=on_epoch,
+        stop=stop,
+        checkpoint=checkpoint,
+        identity=digest_json([dataset.digest, extractor.digest, settings.model_dump(mode="json")]),
+    )
+    parameters = head.count_params() + (network.count_params() if network is not None and not extractor.frozen else 0)
+    return Training(materials, head, network, result, parameters, source, model)

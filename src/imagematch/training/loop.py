@@ -1,0 +1,241 @@
+"""The training loop: whole chunks of steps inside one graph, one judgement an epoch, the best epoch kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from imagematch.config import TrainSettings, direction_of
+from imagematch.errors import ConfigError, InterruptedRunError, ModelError
+from imagematch.losses import Loss
+from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from imagematch.training.interruption import StopRequest
+from imagematch.training.optimization import learning_rate_at, make_optimizer
+from imagematch.training.sources import Source
+from imagematch.training.validation import Validator
+
+_CHECKPOINT_EVERY_S = 5.0
+_COLLAPSED_SPREAD = 1e-3
+
+EpochRecord = Mapping[str, Any]
+OnEpoch = Callable[[EpochRecord], bool]
+"""Told each epoch's record; returns True to end the training there (a pruned trial)."""
+
+
+class TrainingFailedError(ModelError):
+    """The training cannot go on: the loss is not a number, or the embeddings have collapsed."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run came to; the model holds the best epoch's weights.
+
+    Attributes:
+        history: one record an epoch.
+        best_epoch: counted from 1.
+        best_value: the objective there.
+        ended_by: "epochs", "early_stopping" or "callback".
+        seconds: wall time of training and validation, by part.
+    """
+
+    history: list[dict[str, Any]]
+    best_epoch: int
+    best_value: float
+    ended_by: str
+    seconds: dict[str, float]
+
+
+def fit(
+    model: keras.Model,
+    loss: Loss,
+    source: Source,
+    validator: Validator,
+    settings: TrainSettings,
+    *,
+    on_epoch: OnEpoch = lambda _record: False,
+    stop: StopRequest | None = None,
+    checkpoint: Path | None = None,
+    identity: str = "",
+) -> FitResult:
+    """Trains `model` in place until the epochs are over, `objective` has not improved for the patience, or a stop.
+
+    Args:
+        model: inputs of `source` -> (batch, embedding_dim) on the unit sphere.
+        loss: with its own variables, if it has any.
+        source: training chunks and validation blocks.
+        validator: the figures of an epoch.
+        settings: optimiser, schedule, epochs, patience and objective.
+        on_epoch: told each epoch's record; true ends the training.
+        stop: looked at between chunks.
+        checkpoint: where the state is kept while training; read first if it is there; removed by the caller.
+        identity: digest of what is trained; a checkpoint of another identity is refused.
+
+    Raises:
+        ConfigError: the objective is not among the validation figures.
+        InterruptedRunError: `stop` asked for it; the last checkpoint stays.
+        TrainingFailedError: NaN, or a collapse; says what to change.
+        ModelError: the checkpoint is damaged or foreign.
+    """
+    run = _Run(model, loss, settings)
+    if checkpoint is not None and (kept := read_checkpoint(checkpoint, identity)) is not None:
+        run.restore(kept)
+    ended_by = run.ended_by()
+    written = time.monotonic()
+    while not ended_by:
+        run.train_epoch(source, stop)
+        record = run.judge(validator)
+        ended_by = run.ended_by()
+        if on_epoch(record):
+            ended_by = "callback"
+        asked = stop is not None and stop.at_next_step
+        if checkpoint is not None and (asked or time.monotonic() - written > _CHECKPOINT_EVERY_S):
+            write_checkpoint(checkpoint, run.snapshot(identity))
+            written = time.monotonic()
+        if asked and not ended_by:
+            raise _interrupted()
+    return run.finish(ended_by)
+
+
+class _Run:
+    """Everything that changes while a model is trained."""
+
+    def __init__(self, model: keras.Model, loss: Loss, settings: TrainSettings) -> None:
+        self._model = model
+        self._settings = settings
+        self._sign = 1.0 if direction_of(settings.objective) == "maximize" else -1.0
+        self._optimizer = make_optimizer(settings)
+        self._trained = [*model.trainable_variables, *loss.trainable_variables]
+        self._optimizer.build(self._trained)
+        self._history: list[dict[str, Any]] = []
+        self._best: list[np.ndarray] = []
+        self._seconds = {"training": 0.0, "validation": 0.0}
+        self._steps = _compiled_steps(model, loss, self._optimizer, self._trained)
+        self._embed = tf.function(lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True)
+        self._pending: dict[str, float] = {}
+
+    @property
+    def _state(self) -> list[Any]:
+        model = list(self._model.variables)
+        seen = {id(variable) for variable in model}
+        rest = [v for v in [*self._trained, *self._optimizer.variables] if id(v) not in seen]
+        return [*model, *rest]
+
+    def snapshot(self, identity: str) -> Checkpoint:
+        """The state as a checkpoint."""
+        return Checkpoint(identity, [np.asarray(v) for v in self._state], self._best, self._history)
+
+    def restore(self, kept: Checkpoint) -> None:
+        """Goes on from a checkpoint."""
+        for variable, value in zip(self._state, kept.variables, strict=True):
+            variable.assign(value)
+        self._best = list(kept.best)
+        self._history = [dict(record) for record in kept.history]
+
+    def train_epoch(self, source: Source, stop: StopRequest | None) -> None:
+        """One pass over the training images."""
+        started = time.perf_counter()
+        number = len(self._history)
+        rates = self._learning_rates(number, source.steps)
+        totals, done = np.zeros(2), 0
+        for inputs, labels in source.chunks(number):
+            chunk_rates = tf.constant(rates[done : done + len(labels)])
+            totals += np.asarray(self._steps(tf.convert_to_tensor(inputs), tf.convert_to_tensor(labels), chunk_rates))
+            done += len(labels)
+            if stop is not None and stop.at_next_step:
+                raise _interrupted()
+        self._pending = {"loss": float(totals[0] / done), "active": float(totals[1] / done)}
+        self._seconds["training"] += time.perf_counter() - started
+        if not math.isfinite(self._pending["loss"]):
+            raise TrainingFailedError(
+                f"the loss is not a number in epoch {number + 1}",
+                where=self._settings.experiment_name,
+                do=f"lower learning_rate (now {self._settings.learning_rate:g}), or check the images",
+            )
+
+    def _learning_rates(self, epoch: int, steps: int) -> np.ndarray:
+        rates = [learning_rate_at(self._settings, epoch + step / steps) for step in range(steps)]
+        return np.array(rates, dtype=np.float32)
+
+    def judge(self, validator: Validator) -> dict[str, Any]:
+        """Closes the epoch: its record, and the weights kept if it is the best so far."""
+        started = time.perf_counter()
+        figures = validator.figures(self._embed)
+        self._seconds["validation"] += time.perf_counter() - started
+        epoch = len(self._history) + 1
+        rate = float(np.asarray(self._optimizer.learning_rate))
+        record = {"epoch": epoch, **self._pending, **figures, "learning_rate": rate}
+        self._check_spread(record)
+        objective = self._settings.objective
+        if objective not in record:
+            names = ", ".join(name for name in record if name.startswith("val_"))
+            raise ConfigError(f"objective {objective!r} is not measured each epoch", do=f"choose one of {names}")
+        best = self._best_record()
+        if best is None or self._sign * record[objective] > self._sign * best[objective]:
+            self._best = [np.asarray(v) for v in self._model.variables]
+        self._history.append(record)
+        return record
+
+    def _check_spread(self, record: Mapping[str, Any]) -> None:
+        if math.isnan(record["spread"]):
+            problem = "the embeddings are not numbers"
+        elif record["spread"] < _COLLAPSED_SPREAD:
+            problem = f"the embeddings have collapsed to one point (spread {record['spread']:.1e})"
+        else:
+            return
+        raise TrainingFailedError(
+            f"{problem} in epoch {record['epoch']}",
+            where=self._settings.experiment_name,
+            do=f"lower learning_rate (now {self._settings.learning_rate:g}), raise the margin, or use triplet_semihard",
+        )
+
+    def _best_record(self) -> dict[str, Any] | None:
+        objective = self._settings.objective
+        return max(self._history, key=lambda r: self._sign * r[objective], default=None)
+
+    def ended_by(self) -> str:
+        """Why the training is over by now; empty if it is not."""
+        if len(self._history) >= self._settings.epochs:
+            return "epochs"
+        best = self._best_record()
+        if best is not None and len(self._history) - best["epoch"] >= max(1, self._settings.early_stopping_patience):
+            return "early_stopping"
+        return ""
+
+    def finish(self, ended_by: str) -> FitResult:
+        """Puts the best weights back."""
+        best = self._best_record()
+        assert best is not None, "settings allow no training without an epoch"
+        for variable, value in zip(self._model.variables, self._best, strict=True):
+            variable.assign(value)
+        return FitResult(self._history, best["epoch"], best[self._settings.objective], ended_by, self._seconds)
+
+
+def _compiled_steps(model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any]) -> Callable[[Any, Any, Any], Any]:
+    """A graph that takes a chunk, (steps, batch, ...) and (steps, batch), and gives the sums of loss and activity."""
+
+    @tf.function(reduce_retracing=True)
+    def run_steps(inputs: Any, labels: Any, rates: Any) -> Any:
+        totals = tf.zeros(2)
+        for step in tf.range(tf.shape(labels)[0]):
+            optimizer.learning_rate.assign(rates[step])
+            with tf.GradientTape() as tape:
+                embeddings = model(tf.cast(inputs[step], tf.float32), training=True)
+                value = loss(embeddings, labels[step])
+                total = tf.add_n([value.loss, *model.losses])
+            optimizer.apply(tape.gradient(total, variables), variables)
+            totals += tf.stack([tf.cast(value.loss, tf.float32), tf.cast(value.active, tf.float32)])
+        return totals
+
+    return run_steps
+
+
+def _interrupted() -> InterruptedRunError:
+    return InterruptedRunError("interrupted", do="run the same command with --resume to go on")

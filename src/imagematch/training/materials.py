@@ -1,0 +1,99 @@
+"""What every training on the same images shares: the data set, the extractor and the kept features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imagematch.config import TrainSettings
+from imagematch.data import Dataset, open_dataset
+from imagematch.events import SILENT, RunLog
+from imagematch.extractors import Extractor, make_extractor
+from imagematch.features import Features, FeatureStore
+
+_SHARED = (
+    "seed",
+    "dataset",
+    "data_dir",
+    "split",
+    "split_by",
+    "calibration_share",
+    "min_images_per_class",
+    "max_classes",
+    "face_crop",
+    "image_size",
+    "feature_extractor",
+    "weights",
+    "trainable",
+    "image_augmentation",
+    "augmented_views",
+    "engine",
+    "feature_precision",
+    "feature_dir",
+)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """The data set, the extractor, and the extractor's features.
+
+    Attributes:
+        dataset: images, labels, splits.
+        extractor: the network by name, with its weights.
+        features: of every image as it is. With a trainable extractor: those of its initial weights, for the baseline.
+        views: what a head trains on, (n, feature_dim) each: the images as they are, then the augmented views. None
+            where images go through the extractor at every step.
+    """
+
+    dataset: Dataset
+    extractor: Extractor
+    features: Features
+    views: Sequence[np.ndarray] | None
+
+    def baseline(self, rows: np.ndarray) -> np.ndarray:
+        """The extractor's features alone, L2-normalised, of data-set rows: (len(rows), feature_dim) float32."""
+        return unit_rows(self.features.array[rows])
+
+
+def shared_key(settings: TrainSettings) -> tuple[object, ...]:
+    """Trainings with equal keys share their materials."""
+    return tuple(str(getattr(settings, name)) for name in _SHARED)
+
+
+def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Materials:
+    """Opens the data set and computes (or finds) the features.
+
+    Raises:
+        DataError: the images cannot be used.
+        ModelError: the extractor or its weights cannot be used.
+        StudyError: the feature store cannot be written.
+    """
+    extractor = make_extractor(settings)
+    dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
+    store = FeatureStore(Path(settings.feature_dir))
+
+    def features(view: int) -> Features:
+        return store.features(
+            dataset, extractor, engine=settings.engine, precision=settings.feature_precision, view=view, log=log
+        )
+
+    plain = features(0)
+    if not trains_on_features(settings, extractor):
+        return Materials(dataset, extractor, plain, None)
+    views = range(1, settings.augmented_views + 1) if settings.image_augmentation else ()
+    return Materials(dataset, extractor, plain, [plain.array, *(features(view).array for view in views)])
+
+
+def trains_on_features(settings: TrainSettings, extractor: Extractor) -> bool:
+    """True if a training step needs the features only, never the images."""
+    return extractor.frozen and not (settings.image_augmentation and settings.augmented_views == 0)
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Every row divided by its Euclidean length, float32; rows of zeros stay zero."""
+    rows = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1.0)

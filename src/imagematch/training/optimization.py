@@ -1,0 +1,51 @@
+"""The optimiser and its learning-rate schedule, as the settings name them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from imagematch.config import TrainSettings
+
+_WARM_UP_SHARE = 0.05
+_RAMP_EPOCHS = 5
+_RAMP_DECAY = 0.8
+_FLOOR_SHARE = 0.01
+
+
+def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
+    """Learning rate after `epoch` epochs (fractions count).
+
+    `constant`; `cosine`: linear warm-up over the first 5 % of the epochs, then half a cosine to 0 (Loshchilov and
+    Hutter, SGDR, 2017, eq. 5); `ramp_sustain_decay`: linear over 5 epochs from 1 % of the rate to all of it, then x 0.8
+    each epoch, towards 1 %.
+    """
+    peak = settings.learning_rate
+    if settings.lr_schedule == "cosine":
+        warm_up = _WARM_UP_SHARE * settings.epochs
+        if epoch < warm_up:
+            return peak * epoch / warm_up
+        done = min(1.0, (epoch - warm_up) / max(settings.epochs - warm_up, 1e-9))
+        return 0.5 * peak * (1.0 + math.cos(math.pi * done))
+    if settings.lr_schedule == "ramp_sustain_decay":
+        floor = _FLOOR_SHARE * peak
+        if epoch < _RAMP_EPOCHS:
+            return floor + (peak - floor) * epoch / _RAMP_EPOCHS
+        return floor + (peak - floor) * _RAMP_DECAY ** (epoch - _RAMP_EPOCHS)
+    return peak
+
+
+def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
+    """The optimiser; weight decay (decoupled) spares biases and norms."""
+    decay: dict[str, Any] = {"weight_decay": settings.weight_decay or None}
+    if settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(settings.learning_rate, momentum=0.9, **decay)
+    elif settings.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    else:
+        optimizer = keras.optimizers.Adam(settings.learning_rate, **decay)
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer

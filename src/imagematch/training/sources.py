@@ -1,0 +1,113 @@
+"""Where a training step's inputs come from: kept features, or images decoded as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from imagematch.data import Dataset, stream_batches
+from imagematch.training.batches import BatchPlan
+
+Chunk = tuple[Any, np.ndarray]
+"""Several steps at once: inputs (steps, batch, ...) and labels (steps, batch) int32."""
+
+_CHUNK_BYTES = 64 << 20
+_EMBED_ROWS = 2048
+
+
+class Source(Protocol):
+    """Inputs of the model that is trained, by training step and by row."""
+
+    steps: int
+    """Training steps in an epoch."""
+
+    def chunks(self, epoch: int) -> Iterator[Chunk]:
+        """The training inputs of an epoch, in order."""
+
+    def blocks(self, rows: np.ndarray) -> Iterator[Any]:
+        """The inputs of any rows of the data set, in order, without augmentation: (block, ...) at a time."""
+
+
+class FeatureSource:
+    """Kept features. A chunk is gathered from the (memory-mapped) array when it is needed: nothing is copied whole.
+
+    Args:
+        views: arrays (n, feature_dim), row i for image i of the data set; the first is the image as it is, the others
+            are augmented views. A training step draws one of them for each image.
+        rows: (train,) data-set rows to train on, in the order the plan counts them.
+        labels: (n,) labels of the whole data set.
+        plan: draws the batches.
+        seed: with the epoch's number, fixes which views are drawn.
+    """
+
+    def __init__(
+        self, views: Sequence[np.ndarray], rows: np.ndarray, labels: np.ndarray, plan: BatchPlan, seed: int
+    ) -> None:
+        self._views = views
+        self._rows = rows
+        self._labels = labels
+        self._plan = plan
+        self.steps = plan.steps
+        self._seed = seed
+
+    def chunks(self, epoch: int) -> Iterator[Chunk]:
+        """See Source."""
+        plan = self._rows[self._plan.epoch(epoch)]
+        array = self._views[0]
+        steps = max(1, _CHUNK_BYTES // (plan.shape[1] * array.shape[1] * array.itemsize))
+        random = np.random.default_rng((self._seed, epoch))
+        for start in range(0, len(plan), steps):
+            rows = plan[start : start + steps]
+            yield self._gather(rows, random), self._labels[rows].astype(np.int32)
+
+    def _gather(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if len(self._views) == 1:
+            return self._views[0][rows]
+        drawn = random.integers(len(self._views), size=rows.shape)
+        gathered = np.empty((*rows.shape, self._views[0].shape[1]), dtype=self._views[0].dtype)
+        for number, view in enumerate(self._views):
+            mask = drawn == number
+            gathered[mask] = view[rows[mask]]
+        return gathered
+
+    def blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """See Source."""
+        for start in range(0, len(rows), _EMBED_ROWS):
+            yield self._views[0][rows[start : start + _EMBED_ROWS]]
+
+
+class ImageSource:
+    """Images, decoded ahead of the step that needs them; the data set may be larger than memory.
+
+    Args:
+        dataset: the images.
+        rows: (train,) data-set rows to train on, in the order the plan counts them.
+        plan: draws the batches.
+        image_size: side of the square the network sees, pixels.
+        augment_seed: fixes the augmentation of training images; None leaves them as they are.
+    """
+
+    def __init__(
+        self, dataset: Dataset, rows: np.ndarray, plan: BatchPlan, *, image_size: int, augment_seed: int | None
+    ) -> None:
+        self._dataset = dataset
+        self._rows = rows
+        self._plan = plan
+        self.steps = plan.steps
+        self._image_size = image_size
+        self._augment_seed = augment_seed
+
+    def chunks(self, epoch: int) -> Iterator[Chunk]:
+        """See Source; every chunk is one step."""
+        plan = self._rows[self._plan.epoch(epoch)]
+        seed = None if self._augment_seed is None else self._augment_seed + epoch
+        for images, labels, _rows in stream_batches(self._dataset, plan, self._image_size, augment_seed=seed):
+            yield images[None], np.asarray(labels, dtype=np.int32)[None]
+
+    def blocks(self, rows: np.ndarray) -> Iterator[Any]:
+        """See Source."""
+        batches = [rows[start : start + 64] for start in range(0, len(rows), 64)]
+        for images, _labels, _rows in stream_batches(self._dataset, batches, self._image_size, augment_seed=None):
+            yield images

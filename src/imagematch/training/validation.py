@@ -1,0 +1,80 @@
+"""What an epoch is judged by: figures of the validation images' embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from imagematch.evaluation import quick_figures
+from imagematch.losses import Loss
+from imagematch.training.batches import BatchPlan
+from imagematch.training.sources import Source
+
+EmbedBlock = Callable[[Any], Any]
+"""Inputs (block, ...) -> embeddings (block, embedding_dim)."""
+
+
+def sample_rows(rows: np.ndarray, labels: np.ndarray, at_most: int, seed: int) -> np.ndarray:
+    """At most `at_most` of `rows`, stratified by label, the same for the same seed; sorted.
+
+    Every class keeps its share (rounded), and no class that has two images is left with fewer than two as long as
+    that fits: an image without a genuine partner would tell nothing.
+    """
+    if len(rows) <= at_most:
+        return rows
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(rows)
+    order = np.argsort(labels[shuffled], kind="stable")
+    by_class = shuffled[order]
+    _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    rank = np.arange(len(by_class)) - np.repeat(starts, counts)
+    pairs_first = np.maximum(rank - 1, 0) / np.repeat(counts, counts)
+    kept = np.argsort(pairs_first, kind="stable")[:at_most]
+    return np.sort(by_class[kept])
+
+
+def embed_rows(source: Source, rows: np.ndarray, embed: EmbedBlock) -> np.ndarray:
+    """Embeddings of data-set rows, (len(rows), embedding_dim) float32."""
+    return np.concatenate([np.asarray(embed(block), dtype=np.float32) for block in source.blocks(rows)])
+
+
+def spread_of(embeddings: np.ndarray) -> float:
+    """Root mean square distance from the mean embedding: 0 when all are the same, towards 1 when they fill the sphere."""
+    centred = embeddings - embeddings.mean(axis=0)
+    return float(np.sqrt(np.mean(np.sum(centred * centred, axis=1))))
+
+
+class Validator:
+    """Computes the validation figures of an epoch, always on the same images and the same batches.
+
+    Args:
+        source: where the inputs come from.
+        rows: data-set rows to judge by.
+        labels: (n,) labels of the whole data set.
+        loss: the training loss, for `val_loss`; None where it has no meaning (class proxies on unseen classes).
+        plan: the batches of `val_loss`, over `rows`.
+    """
+
+    def __init__(
+        self, source: Source, rows: np.ndarray, labels: np.ndarray, loss: Loss | None, plan: BatchPlan
+    ) -> None:
+        self._source = source
+        self._rows = rows
+        self._labels = labels[rows].astype(np.int32)
+        self._batches = plan.epoch(0)
+        self._loss = None if loss is None else tf.function(lambda e, y: loss(e, y).loss)
+
+    def figures(self, embed: EmbedBlock) -> dict[str, float]:
+        """`val_loss`, `val_roc_auc`, `val_map_at_r`, `val_recall_at_1`, `val_r_precision`, ... and `spread`."""
+        embeddings = embed_rows(self._source, self._rows, embed)
+        spread = spread_of(embeddings)
+        if not np.isfinite(spread):
+            return {"spread": float("nan")}
+        figures = {f"val_{name}": value for name, value in quick_figures(embeddings, self._labels).items()}
+        if self._loss is not None:
+            values = [float(self._loss(embeddings[batch], self._labels[batch])) for batch in self._batches]
+            figures["val_loss"] = float(np.mean(values))
+        return {**figures, "spread": spread}

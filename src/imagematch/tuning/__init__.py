@@ -1,0 +1,19 @@
+"""Studies: the search space, the trials, the workers that train them, recovery, and the repeated runs of the best."""
+
+from __future__ import annotations
+
+from imagematch.tuning.rerun import rank_again
+from imagematch.tuning.search import Search, read_history
+from imagematch.tuning.study import delete_study, open_study, owned, refuse_if_worked_on, rerun_name, study_exists
+
+__all__ = [
+    "Search",
+    "delete_study",
+    "open_study",
+    "owned",
+    "rank_again",
+    "read_history",
+    "refuse_if_worked_on",
+    "rerun_name",
+    "study_exists",
+]

@@ -1,0 +1,98 @@
+"""What a study notes on its trials beyond Optuna's own fields, and how it is read back."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    from optuna.trial import FrozenTrial
+
+PLACE = "place"
+"""The trial's place in the plan, from 0: its seeds come from it, and a retry inherits it."""
+POINT = "point"
+"""Digest of the trial's point in the search space."""
+DUPLICATE_OF = "duplicate_of"
+"""Number of the earlier trial whose value a repeat copies."""
+RETRY_OF = "retry_of"
+"""Number of the trial that was cut off and is done again."""
+OWNER = "owner"
+"""Who runs the trial: host, process and when that process started."""
+REASON = "reason"
+"""Why a trial failed or was cut off, in words."""
+BEST_EPOCH = "best_epoch"
+EPOCHS = "epochs"
+FIGURES = "figures"
+"""The validation figures of the best epoch."""
+PARAMETERS = "parameters"
+SECONDS = "seconds"
+
+
+def this_process() -> dict[str, Any]:
+    """Names this process for good: host, pid, and the start that tells it from a later one with the same pid."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
+
+
+def is_dead_here(owner: dict[str, Any]) -> bool:
+    """True if the owner was a process of this host that no longer runs."""
+    if owner.get("host") != socket.gethostname():
+        return False
+    started = _process_start(int(owner["pid"]))
+    return started is None or started != owner.get("started")
+
+
+def _process_start(pid: int) -> float | None:
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def is_repeat(trial: FrozenTrial) -> bool:
+    """True if the trial only copied the value of an earlier one."""
+    return DUPLICATE_OF in trial.user_attrs
+
+
+def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count against the budget: COMPLETE or PRUNED, and no repeats."""
+    return [t for t in trials if t.state.name in ("COMPLETE", "PRUNED") and not is_repeat(t)]
+
+
+def next_place(trials: Sequence[FrozenTrial]) -> int:
+    """The first place in the plan that nobody has taken."""
+    return 1 + max((t.user_attrs[PLACE] for t in trials if PLACE in t.user_attrs), default=-1)
+
+
+def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:
+    """The COMPLETE trials without repeats, the best first; of equals, the earlier."""
+    done = [t for t in counted(trials) if t.state.name == "COMPLETE" and t.value is not None]
+    sign = -1.0 if maximize else 1.0
+    return sorted(done, key=lambda t: (sign * float(t.value or 0.0), t.number))
+
+
+def trials_table(study: optuna.Study) -> pd.DataFrame:
+    """One row a trial: number, state, value, what it is a repeat or retry of, its parameters and its figures."""
+    import pandas as pd
+
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        attributes = trial.user_attrs
+        rows.append(
+            {
+                "number": trial.number,
+                "state": trial.state.name,
+                "value": trial.value,
+                **{name: attributes.get(name) for name in (PLACE, DUPLICATE_OF, RETRY_OF, REASON)},
+                **trial.params,
+                **{name: attributes.get(name) for name in (BEST_EPOCH, EPOCHS, PARAMETERS)},
+                "seconds": attributes.get(SECONDS, {}).get("total"),
+                **attributes.get(FIGURES, {}),
+            }
+        )
+    return pd.DataFrame(rows)

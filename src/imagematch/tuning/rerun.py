@@ -1,0 +1,114 @@
+"""The best trials run again with other seeds: the winner is the best by mean, not by luck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imagematch.config import StudySettings
+from imagematch.events import RunLog
+from imagematch.tuning import records
+from imagematch.tuning.samplers import derived_seed
+from imagematch.tuning.search import Search
+from imagematch.tuning.study import rerun_name
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+RERUN_OF = "rerun_of"
+"""Trial attribute in the sibling study: number of the trial that was run again."""
+SEED_NUMBER = "seed_number"
+"""Trial attribute in the sibling study: which of the other seeds, from 1."""
+WINNER = "winner"
+"""Study attribute: number of the winning trial."""
+
+
+def rank_again(
+    ranked: Sequence[FrozenTrial], study: optuna.Study, search: Search, settings: StudySettings, log: RunLog
+) -> FrozenTrial:
+    """Runs the first `rerun_top_k` of `ranked` again, `rerun_seeds` times each, and returns the best by mean.
+
+    The runs are kept in a sibling study, so that a resumed study does none of them twice. The trial's own value does not
+    count in the mean: it is what it was chosen by.
+    """
+    top = list(ranked[: settings.rerun_top_k])
+    if len(top) < 2 or not settings.rerun_seeds:
+        winner = ranked[0]
+    else:
+        sibling = _sibling(study)
+        values = {trial.number: _values(trial, sibling, search, settings, log) for trial in top}
+        means = {number: float(np.mean(runs)) for number, runs in values.items() if runs}
+        sign = 1.0 if study.direction.name == "MAXIMIZE" else -1.0
+        winner = max(top, key=lambda trial: sign * means.get(trial.number, -sign * float("inf")))
+        if winner.number in means:
+            spread = float(np.std(values[winner.number], ddof=1)) if len(values[winner.number]) > 1 else 0.0
+            log.event(
+                "winner",
+                f"winner: trial {winner.number}, {settings.objective} {means[winner.number]:.4f} by mean of "
+                f"{len(values[winner.number])} other seeds (spread {spread:.4f}); {winner.value:.4f} in the search",
+                trial=winner.number,
+                mean=means[winner.number],
+                spread=spread,
+            )
+    study.set_user_attr(WINNER, winner.number)
+    return winner
+
+
+def _sibling(study: optuna.Study) -> optuna.Study:
+    import optuna
+
+    return optuna.create_study(
+        study_name=rerun_name(study.study_name),
+        storage=study._storage,
+        direction=study.direction,
+        load_if_exists=True,
+    )
+
+
+def _values(
+    trial: FrozenTrial, sibling: optuna.Study, search: Search, settings: StudySettings, log: RunLog
+) -> list[float]:
+    """What the trial's configuration comes to with the other seeds; a run that fails is left out."""
+    kept = {
+        t.user_attrs[SEED_NUMBER]: float(t.value)
+        for t in sibling.get_trials(deepcopy=False)
+        if t.user_attrs.get(RERUN_OF) == trial.number and t.value is not None
+    }
+    for number in range(1, settings.rerun_seeds + 1):
+        if number not in kept:
+            value = _run_once(trial, number, sibling, search, settings, log)
+            if value is not None:
+                kept[number] = value
+    return [kept[number] for number in sorted(kept)]
+
+
+def _run_once(
+    trial: FrozenTrial, number: int, sibling: optuna.Study, search: Search, settings: StudySettings, log: RunLog
+) -> float | None:
+    import optuna
+
+    place = trial.user_attrs[records.PLACE]
+    seed = derived_seed(settings.seed, place, purpose=1 + number)
+    train = settings.settings_for(settings.values_of(trial.params), training_seed=seed)
+    answer = search.call(search.training_task(train, f"rerun-{place}-{number}"))
+    if answer["event"] == "failed":
+        log.event("rerun_failed", f"trial {trial.number} again, seed {number}: {answer['reason']}", trial=trial.number)
+        return None
+    value = float(answer["value"])
+    attributes = {RERUN_OF: trial.number, SEED_NUMBER: number, records.FIGURES: answer["figures"]}
+    sibling.add_trial(
+        optuna.trial.create_trial(
+            params=trial.params, distributions=trial.distributions, value=value, user_attrs=attributes
+        )
+    )
+    log.event(
+        "rerun",
+        f"trial {trial.number:>3} again, seed {number}: {value:.4f}",
+        trial=trial.number,
+        seed_number=number,
+        value=value,
+    )
+    return value

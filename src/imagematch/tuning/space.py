@@ -1,0 +1,66 @@
+"""From a study's dimensions to what Optuna suggests, and back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from imagematch.config import CONDITIONS, Choices, Dimension, IntRange, StudySettings
+from imagematch.files import digest_json
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def suggest(trial: optuna.Trial, study: StudySettings) -> dict[str, Any]:
+    """The value of every field that counts; a field that the others make inactive is not suggested at all."""
+    values: dict[str, Any] = {}
+    for field in _conditions_first(study):
+        dimension = study.space[field]
+        if field in study.active({**values, field: dimension.ends[0]}):
+            values[field] = dimension.canonical(_suggest_one(trial, field, dimension))
+    return study.active(values)
+
+
+def _conditions_first(study: StudySettings) -> list[str]:
+    """The searched fields, each after those that decide whether it counts."""
+    read = {name for condition in CONDITIONS.values() for name in condition.depends_on}
+
+    def rank(field: str) -> int:
+        return 0 if field not in CONDITIONS else 1 if field in read else 2
+
+    return sorted(study.space, key=rank)
+
+
+def _suggest_one(trial: optuna.Trial, field: str, dimension: Dimension) -> Any:
+    if isinstance(dimension, Choices):
+        return dimension.value_of(trial.suggest_categorical(field, dimension.labels))
+    if isinstance(dimension, IntRange):
+        last = dimension.low + dimension.step * (dimension.size - 1)
+        return trial.suggest_int(field, dimension.low, last, step=dimension.step, log=dimension.log)
+    if dimension.size is None:
+        return trial.suggest_float(field, dimension.low, dimension.high, log=dimension.log)
+    *_, last_float = dimension.values()
+    return trial.suggest_float(field, dimension.low, last_float, step=dimension.step)
+
+
+def point_of(study: StudySettings, values: Mapping[str, Any]) -> str:
+    """Digest of a point of the search space: equal for repeats."""
+    active = study.active(values)
+    return digest_json({field: list(v) if isinstance(v, tuple) else v for field, v in active.items()})
+
+
+def grid_labels(study: StudySettings) -> Iterator[dict[str, Any]]:
+    """Every distinct point of a finite space once, as Optuna's parameters, inactive fields left out."""
+    seen: set[str] = set()
+    for options in itertools.product(*(dimension.values() for dimension in study.space.values())):
+        values = study.active(dict(zip(study.space, options, strict=True)))
+        point = point_of(study, values)
+        if point not in seen:
+            seen.add(point)
+            yield {field: _label(study.space[field], value) for field, value in values.items()}
+
+
+def _label(dimension: Dimension, value: Any) -> Any:
+    return dimension.label_of(value) if isinstance(dimension, Choices) else value

@@ -1,0 +1,112 @@
+"""Where a study is kept: opening SQLite files and database servers, and saying in one line what is wrong with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagematch.errors import StudyError
+from imagematch.files import make_dir, write_error
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+HEARTBEAT_S = 60
+GRACE_S = 180
+
+
+def sqlite_url(path: Path) -> str:
+    """The storage URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def shown_url(url: str) -> str:
+    """A storage URL without its password, fit to be shown."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the storage URL"
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Opens (or creates) the storage behind a SQLAlchemy URL.
+
+    Raises:
+        StudyError: it cannot be opened; says why, never shows a password.
+    """
+    import optuna
+    from optuna.storages import RDBStorage
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with storage_errors(url):
+        _check_sqlite_file(url)
+        return RDBStorage(url, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+
+
+def _check_sqlite_file(url: str) -> None:
+    from sqlalchemy.engine import make_url
+
+    parts = make_url(url)
+    if parts.get_backend_name() != "sqlite" or not parts.database:
+        return
+    path = Path(parts.database)
+    make_dir(path.parent)
+    try:
+        head = path.read_bytes()[:16] if path.is_file() else b""
+        if not head:
+            with path.open("ab"):
+                pass
+    except OSError as error:
+        raise write_error(path, error) from error
+    if head and head != b"SQLite format 3\x00":
+        raise StudyError("is not a study's database", where=str(path), do="move it away, or choose another study_name")
+
+
+@contextlib.contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turns whatever the database layer raises into one line."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    where = shown_url(url)
+    try:
+        yield
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
+        raise StudyError(
+            f"no database can be reached that way ({type(error).__name__})",
+            where=where,
+            do="write it as sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME, its driver installed",
+        ) from error
+    except RuntimeError as error:
+        if "upgrade" not in str(error):
+            raise
+        raise StudyError(
+            "was written by another version of Optuna", where=where, do="run: imagematch study upgrade FILE"
+        ) from error
+    except (SQLAlchemyError, StorageInternalError, AssertionError) as error:
+        raise StudyError(f"the database refuses: {_reason(error)}", where=where, do=_advice(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    original = getattr(cause, "orig", None) or cause
+    text = str(original).strip().splitlines()
+    return text[0] if text else type(original).__name__
+
+
+def _advice(error: BaseException) -> str:
+    reason = _reason(error).lower()
+    if "locked" in reason:
+        return "another process is writing: wait for it, or use PostgreSQL for many processes"
+    if "full" in reason or "i/o" in reason or isinstance(error, AssertionError):
+        return "free some space and run the same command with --resume"
+    if "malformed" in reason or "not a database" in reason:
+        return "restore it from a backup, or choose another study_name"
+    return "check that it is there and can be written"

@@ -1,0 +1,101 @@
+"""A study's beginning: created, joined, or refused where its search space is another one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from imagematch.config import StudySettings, direction_of, space_difference
+from imagematch.errors import StudyError
+from imagematch.files import Busy, Layout, locked
+from imagematch.tuning.samplers import make_pruner
+from imagematch.tuning.storage import open_storage, sqlite_url
+
+if TYPE_CHECKING:
+    import optuna
+
+DEFINITION = "definition"
+"""Study attribute: what all trials share (objective, seed, search space, fixed values)."""
+BASELINE = "baseline"
+"""Study attribute: the validation figures of the frozen extractor without a head."""
+DATA = "data"
+"""Study attribute: counts of the data set, and its digest."""
+
+
+def storage_url(settings: StudySettings, layout: Layout) -> str:
+    """Where the study is kept."""
+    return settings.storage or sqlite_url(layout.study_database(settings.study_name))
+
+
+def study_exists(settings: StudySettings, layout: Layout) -> bool:
+    """True if the storage holds a study of this name. Raises StudyError where the storage cannot be opened."""
+    if settings.storage is None and not layout.study_database(settings.study_name).exists():
+        return False
+    return settings.study_name in open_storage(storage_url(settings, layout)).get_study_names()
+
+
+def open_study(settings: StudySettings, layout: Layout) -> optuna.Study:
+    """Creates the study, or joins it.
+
+    Raises:
+        StudyError: a study of this name searches another space (the difference is told), or the storage refuses.
+    """
+    import optuna
+
+    storage = open_storage(storage_url(settings, layout))
+    study = optuna.create_study(
+        study_name=settings.study_name,
+        storage=storage,
+        direction=direction_of(settings.objective),
+        pruner=make_pruner(settings.pruner),
+        load_if_exists=True,
+    )
+    kept = study.user_attrs.get(DEFINITION)
+    if kept is None and study.get_trials(deepcopy=False):
+        raise StudyError("was made by another program", where=settings.study_name, do="choose another study_name")
+    if kept is None:
+        study.set_user_attr(DEFINITION, settings.space_json())
+    elif difference := space_difference(kept, settings.space_json()):
+        raise StudyError(
+            f"the study searches something else: {'; '.join(difference)}",
+            where=settings.study_name,
+            do="restore the file, choose another study_name, or start again with --fresh",
+        )
+    return study
+
+
+def delete_study(settings: StudySettings, layout: Layout) -> None:
+    """Removes the study (and its sibling of repeated runs) from the storage; other studies there stay."""
+    storage = open_storage(storage_url(settings, layout))
+    for name in (settings.study_name, rerun_name(settings.study_name)):
+        with contextlib.suppress(KeyError):
+            storage.delete_study(storage.get_study_id_from_name(name))
+
+
+def rerun_name(study_name: str) -> str:
+    """The sibling study that holds the repeated runs of the best trials."""
+    return f"{study_name}-rerun"
+
+
+@contextlib.contextmanager
+def owned(settings: StudySettings, layout: Layout) -> Iterator[None]:
+    """Marks the study as worked on by this process, so that `--fresh` elsewhere is refused."""
+    with locked(layout.study_dir(settings.study_name) / ".lock", shared=True):
+        yield
+
+
+def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
+    """Raises StudyError while another process of this machine works on the study."""
+    try:
+        with locked(layout.study_dir(settings.study_name) / ".lock", wait=False):
+            pass
+    except Busy as error:
+        raise StudyError(
+            "another process works on this study", where=settings.study_name, do="wait for it, or stop it"
+        ) from error
+
+
+def summary_attributes(study: optuna.Study) -> dict[str, Any]:
+    """The study's own notes: definition, baseline, data."""
+    return dict(study.user_attrs)

@@ -1,0 +1,165 @@
+"""A child process that trains: takes tasks as JSON lines on its input, tells what happens as JSON lines on its output.
+
+Run as `python -m imagematch.tuning.worker`. It keeps the data set, the features and TensorFlow between tasks. It ends
+with its input, so it never outlives the parent by more than a moment.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from imagematch.config import TrainSettings, parse_train
+from imagematch.errors import ImagematchError, InterruptedRunError
+from imagematch.events import RunLog
+from imagematch.files import write_json
+from imagematch.training import Materials, StopRequest, gather_materials, shared_key
+
+
+class _Parent:
+    """The other end of the two pipes."""
+
+    def __init__(self, inputs: TextIO, outputs: TextIO) -> None:
+        self._outputs = outputs
+        self._sending = threading.Lock()
+        self._incoming: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.stop = StopRequest()
+        threading.Thread(target=self._listen, args=(inputs,), daemon=True).start()
+
+    def _listen(self, inputs: TextIO) -> None:
+        for line in inputs:
+            message = json.loads(line)
+            if message.get("stop"):
+                self.stop.ask(2)
+            else:
+                self._incoming.put(message)
+        os._exit(0)  # the parent is gone: nobody is left to tell
+
+    def receive(self) -> dict[str, Any]:
+        return self._incoming.get()
+
+    def tell(self, event: str, **fields: Any) -> None:
+        with self._sending:
+            self._outputs.write(json.dumps({"event": event, **fields}) + "\n")
+            self._outputs.flush()
+
+
+class _Lines(io.TextIOBase):
+    """A text stream whose lines the parent shows."""
+
+    def __init__(self, parent: _Parent) -> None:
+        self._parent = parent
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            self._parent.tell("say", message=text.rstrip("\n"))
+        return len(text)
+
+
+class _Bench:
+    """Materials of the last task, used again as long as the next one asks for the same."""
+
+    def __init__(self, manifest_dir: Path, log: RunLog) -> None:
+        self._manifest_dir = manifest_dir
+        self._log = log
+        self._kept: dict[tuple[object, ...], Materials] = {}
+
+    def materials(self, settings: TrainSettings) -> Materials:
+        key = shared_key(settings)
+        if key not in self._kept:
+            self._kept[key] = gather_materials(settings, manifest_dir=self._manifest_dir, log=self._log)
+        return self._kept[key]
+
+
+def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
+    from imagematch.training import train_model
+
+    settings = parse_train(task["settings"])
+    started = time.perf_counter()
+    materials = bench.materials(settings)
+    gathered_s = time.perf_counter() - started
+
+    def on_epoch(record: Mapping[str, Any]) -> bool:
+        parent.tell("epoch", record=record)
+        return bool(parent.receive()["prune"])
+
+    training = train_model(
+        materials, settings, on_epoch=on_epoch, stop=parent.stop, checkpoint=Path(task["checkpoint"])
+    )
+    result = training.result
+    write_json(Path(task["history"]), result.history)
+    best = next(record for record in result.history if record["epoch"] == result.best_epoch)
+    parent.tell(
+        "done",
+        value=result.best_value,
+        best_epoch=result.best_epoch,
+        epochs=len(result.history),
+        ended_by=result.ended_by,
+        figures={name: value for name, value in best.items() if name.startswith("val_")},
+        parameters=int(training.parameters),
+        seconds={**result.seconds, "materials": gathered_s, "total": time.perf_counter() - started},
+    )
+
+
+def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
+    from imagematch.evaluation import quick_figures
+    from imagematch.training import sample_rows
+
+    settings = parse_train(task["settings"])
+    materials = bench.materials(settings)
+    dataset = materials.dataset
+    rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
+    figures = quick_figures(materials.baseline(rows), dataset.labels[rows])
+    parent.tell(
+        "done",
+        figures={f"val_{name}": value for name, value in figures.items()},
+        dataset=dataset.summary(),
+        images_through_network=materials.features.computed,
+        extraction_s=materials.features.seconds,
+    )
+
+
+_TASKS = {"train": _train, "baseline": _measure_baseline}
+
+
+def _serve(parent: _Parent, manifest_dir: Path) -> None:
+    from imagematch.training import TrainingFailedError
+
+    bench = _Bench(manifest_dir, RunLog(stream=_Lines(parent)))
+    while True:
+        task = parent.receive()
+        try:
+            _TASKS[task["task"]](parent, bench, task)
+        except TrainingFailedError as error:
+            parent.tell("failed", reason=str(error))
+        except InterruptedRunError:
+            parent.tell("interrupted")
+        except ImagematchError as error:
+            parent.tell("error", kind=type(error).__name__, what=error.what, where=error.where, do=error.do)
+        except Exception as error:  # whatever one trial does must not end the study
+            import traceback
+
+            traceback.print_exc()
+            parent.tell("failed", reason=f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    """Serves the parent until it closes the pipe. Interrupts are the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    outputs = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever prints goes to the log, not between the messages
+    parent = _Parent(sys.stdin, outputs)
+    _serve(parent, Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -20,8 +20,18 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if not debug:
+        _mute_native_libraries()
     sys.exit(_exit_code(app, given, debug))
+
+
+def _mute_native_libraries() -> None:
+    """Sends what native code writes to the error stream (TensorFlow's start-up lines) nowhere; Python's stays."""
+    own = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(own, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def _exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:

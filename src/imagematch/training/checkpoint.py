@@ -50,7 +50,7 @@ def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(archive["about"].tobytes())
             names = sorted(archive.files)
             variables = [archive[name] for name in names if name.startswith("variable_")]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from imagematch.config import TrainSettings
 from imagematch.files import digest_json
@@ -66,6 +67,7 @@ def train_model(
     plan_seed, view_seed, head_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
     plan = plan_batches(settings, dataset.labels[rows], plan_seed)
     keras.utils.set_random_seed(head_seed)
+    tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
     head = build_head(
         extractor.feature_dim,
         units=settings.intermediate_ff_block_units,

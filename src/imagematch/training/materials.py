@@ -77,7 +77,7 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
 
     def features(view: int) -> Features:
         return store.features(
-            dataset, extractor, engine=settings.engine, precision=settings.feature_precision, view=view, log=log
+            dataset, extractor, engine=settings.engine, precision=settings.feature_precision, log=log, **({'view': view} if view else {})
         )
 
     plain = features(0)

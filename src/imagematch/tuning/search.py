@@ -25,7 +25,7 @@ from imagematch.tuning.child import Child, raise_error
 from imagematch.tuning.recovery import fail, queue, recover, requeue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, suggest
-from imagematch.tuning.storage import HEARTBEAT_S
+from imagematch.tuning.storage import HEARTBEAT_S, quiet_about_heartbeats
 
 if TYPE_CHECKING:
     import optuna
@@ -203,7 +203,8 @@ class Search:
                 return None, {}
             queue(self._study, place, params)
         self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, place)
-        trial = self._study.ask()
+        with quiet_about_heartbeats():
+            trial = self._study.ask()
         trial.set_user_attr(records.OWNER, records.this_process())
         if records.PLACE not in trial.user_attrs:  # queued by another tool
             trial.set_user_attr(records.PLACE, place)
@@ -267,7 +268,7 @@ class Search:
     def _epoch(self, child: Child, record: dict[str, Any]) -> None:
         running = self._running[child]
         running.trial.report(record[self._settings.objective], step=record["epoch"])
-        running.pruned = running.trial.should_prune()
+        running.pruned = bool(running.trial.should_prune())
         child.give({"prune": running.pruned})
 
     def _done(self, child: Child, event: dict[str, Any]) -> None:

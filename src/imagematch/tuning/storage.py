@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,17 @@ def open_storage(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
         _check_sqlite_file(url)
-        return RDBStorage(url, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+        with quiet_about_heartbeats():
+            return RDBStorage(url, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+
+
+@contextlib.contextmanager
+def quiet_about_heartbeats() -> Iterator[None]:
+    """Optuna warns that heartbeats are experimental, and meant for `Study.optimize`; the search sends them itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*heartbeat.*")
+        warnings.filterwarnings("ignore", message=".*Heartbeat.*")
+        yield
 
 
 def _check_sqlite_file(url: str) -> None:

@@ -32,7 +32,9 @@ def study_exists(settings: StudySettings, layout: Layout) -> bool:
     """True if the storage holds a study of this name. Raises StudyError where the storage cannot be opened."""
     if settings.storage is None and not layout.study_database(settings.study_name).exists():
         return False
-    return settings.study_name in open_storage(storage_url(settings, layout)).get_study_names()
+    import optuna
+
+    return settings.study_name in optuna.get_all_study_names(open_storage(storage_url(settings, layout)))
 
 
 def open_study(settings: StudySettings, layout: Layout) -> optuna.Study:

@@ -1,0 +1,41 @@
+# Each target sets up what it needs: a virtual environment in .venv with the pinned requirements.
+PYTHON ?= python3
+BIN := .venv/bin
+FRESH ?= --resume
+
+.PHONY: hpt test check lint bench clean help
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+hpt: .venv/run   ## the default study, on embedded data: tunes, trains the winner, evaluates it
+	$(BIN)/python hpt.py --hpt-config-filepath hpt_config.yaml $(FRESH)
+
+test: .venv/dev  ## all tests
+	$(BIN)/python -m pytest
+
+check: .venv/dev lint ## lint, types, import rules, then all tests
+	$(MAKE) test
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev ## every benchmark, its table printed
+	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+clean:           ## removes the virtual environment and caches; data/ and exp/ stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "imagematch needs Python 3.11 to 3.13 (make PYTHON=python3.12 ...)")'
+	$(PYTHON) -m venv .venv
+
+.venv/run: requirements.txt pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/run
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@

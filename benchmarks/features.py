@@ -1,0 +1,148 @@
+"""Feature extraction from JPEG files through the store, against the engine alone and against Keras, in one run.
+
+Without options: 2,000 made-up 64 px JPEGs, EfficientNetV2-B0 with random weights at 224 px; under two minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from imagematch.data import decode
+from imagematch.errors import ImagematchError
+from imagematch.extractors import Extractor, make_extractor, open_engine
+from imagematch.extractors.engines.conversion import mean_cosine, sample_pictures
+from imagematch.features import FeatureStore, clear
+from imagematch.files import digest_file
+
+ROUNDS = 3
+KERAS_IMAGES = 256
+
+
+class Files:
+    """Image files as the store wants them."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.digests = np.array([digest_file(path) for path in paths])
+
+    def picture(self, row: int, max_size: int) -> np.ndarray:
+        """(h, w, 3) uint8."""
+        return decode(self.paths[row], max_size)
+
+
+def made_up_files(folder: Path, count: int) -> list[Path]:
+    """`count` JPEG files of 64 px, all different."""
+    paths = []
+    for row, picture in enumerate(sample_pictures(count, 64)):
+        paths.append(folder / f"{row:06d}.jpg")
+        Image.fromarray(picture).save(paths[-1], quality=90)
+    return paths
+
+
+def measure(extractor: Extractor, files: Files, root: Path, precision: str) -> dict[str, Any]:
+    """Times the three ways; rounds alternate, so that other work on the machine meets them all."""
+    store = FeatureStore(root)
+    started = time.perf_counter()
+    engine = open_engine(extractor, "auto", precision, store.networks)
+    opened = time.perf_counter() - started
+    pictures = [files.picture(row, extractor.image_size) for row in range(len(files.paths))]
+    warm_up = pictures[: 8 * engine.batch_size]
+    engine.run(warm_up)
+    raw, end_to_end, ratios = [], [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        features = engine.run(pictures)
+        raw.append(time.perf_counter() - started)
+        if extractor.name in {entry.name.rsplit("-", 1)[0] for entry in root.iterdir()}:
+            clear(root, extractor.name)
+        started = time.perf_counter()
+        kept = store.features(files, extractor, precision=precision)
+        end_to_end.append(time.perf_counter() - started)
+        ratios.append(raw[-1] / end_to_end[-1])
+    again = store.features(files, extractor, precision=precision)
+    if kept.computed != len(set(files.digests.tolist())) or again.computed:
+        raise SystemExit("the store did not compute every picture exactly once")
+
+    model = extractor.build()
+    batch = np.stack(pictures[:KERAS_IMAGES]) if len({p.shape for p in pictures[:KERAS_IMAGES]}) == 1 else None
+    if batch is None:
+        batch = np.stack([np.resize(picture, (64, 64, 3)) for picture in pictures[:KERAS_IMAGES]])
+    model.predict(batch[:32], verbose=0)
+    started = time.perf_counter()
+    expected = model.predict(batch, batch_size=32, verbose=0)
+    keras_s = (time.perf_counter() - started) / len(batch) * len(pictures)
+    return {
+        "name": "features",
+        "ratios": {
+            "end_to_end_to_engine": statistics.median(ratios),
+            "end_to_end_to_keras": keras_s / statistics.median(end_to_end),
+            "engine_to_keras": keras_s / statistics.median(raw),
+            "cosine_with_keras": mean_cosine(engine.run(batch), expected),
+        },
+        "seconds": {
+            "images": len(pictures),
+            "open_engine": opened,
+            "engine": statistics.median(raw),
+            "end_to_end": statistics.median(end_to_end),
+            "keras_float32": keras_s,
+            "read_again": again.seconds,
+        },
+        "run": {
+            "extractor": extractor.name,
+            "image_size": extractor.image_size,
+            "engine": engine.name,
+            "precision": engine.precision,
+            "feature_bytes": features.shape[1] * kept.array.dtype.itemsize,
+            "images_per_second": len(pictures) / statistics.median(end_to_end),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def main() -> None:
+    """Parses the options, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--data-dir", type=Path, help="images to use instead of made-up ones, in any sub-folders")
+    parser.add_argument("--weights", default="random", help="random, imagenet or a file")
+    parser.add_argument("--extractor", default="efficientnet")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--images", type=int, default=2000, help="how many images")
+    options = parser.parse_args()
+    settings = SimpleNamespace(
+        feature_extractor=options.extractor, weights=options.weights, image_size=None, trainable=False, seed=0
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if options.data_dir is None:
+                (Path(folder) / "images").mkdir()
+                paths = made_up_files(Path(folder) / "images", options.images)
+            else:
+                endings = {".jpg", ".jpeg", ".png"}
+                paths = sorted(p for p in options.data_dir.rglob("*") if p.suffix.lower() in endings)[: options.images]
+                if not paths:
+                    raise SystemExit(f"{options.data_dir}: no images")
+            found = measure(make_extractor(settings), Files(paths), Path(folder) / "features", options.precision)
+        except ImagematchError as error:
+            raise SystemExit(str(error)) from error
+    if options.json:
+        print(json.dumps(found))
+        return
+    for group in ("run", "ratios", "seconds"):
+        for what, value in found[group].items():
+            print(f"{what:24} {value:.4g}" if isinstance(value, float) else f"{what:24} {value}")
+
+
+if __name__ == "__main__":
+    main()

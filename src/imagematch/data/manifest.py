@@ -1,0 +1,202 @@
+"""The manifest: what every image file of a data set is, learnt by decoding it once, and kept until the file changes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imagematch.data.decoding import DECODER_VERSION, Box, inspect
+from imagematch.data.sources import MISSING, Entry, Source
+from imagematch.errors import DataError
+from imagematch.events import Advance, RunLog
+from imagematch.files import digest_bytes, locked, replacing
+
+_VERSION = 1
+_CHUNK = 32
+_MAX_CORRUPT_SHARE = 0.05
+
+
+class Fact(NamedTuple):
+    """What is known of one image.
+
+    Attributes:
+        digest: of the file's content (and of the box, where there is one).
+        width: of the upright picture (of the box, where there is one), pixels.
+        height: likewise.
+        mode: Pillow's mode of the file, as "RGB", "L", "P".
+        reason: why it cannot be used; "" where it can.
+        size: bytes of the file when it was read; MISSING makes the file be read again.
+        mtime_ns: when it had been changed, nanoseconds.
+        box: the part of the picture that was looked at.
+    """
+
+    digest: str
+    width: int
+    height: int
+    mode: str
+    reason: str
+    size: int
+    mtime_ns: int
+    box: Box | None = None
+
+    def holds_for(self, entry: Entry) -> bool:
+        """Whether the file is still the one that was read."""
+        return (
+            self.size == entry.size
+            and self.mtime_ns == entry.mtime_ns
+            and self.size != MISSING
+            and self.box == entry.box
+        )
+
+
+def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_dir: Path, log: RunLog) -> list[Fact]:
+    """What is known of every entry; only new and changed files are read. Corrupt images are named in the log.
+
+    Args:
+        name: the data set's, part of the manifest's file name.
+        source: reads the images.
+        entries: the images, as listed now.
+        manifest_dir: where manifests are kept, one file for each data set's root.
+        log: hears of progress and of corrupt images.
+
+    Returns:
+        One Fact for each entry, in the same order.
+
+    Raises:
+        DataError: more than 5 % of the images are corrupt.
+        StudyError: the manifest cannot be written.
+    """
+    if source.root is None:
+        facts = _inspect_all(source, entries, log)
+    else:
+        path = manifest_path(name, source.root, manifest_dir)
+        with locked(path.with_suffix(".lock")):
+            facts = _refreshed(path, source, entries, log)
+    _report_corrupt(source, entries, facts, log)
+    return facts
+
+
+def manifest_path(name: str, root: Path, manifest_dir: Path) -> Path:
+    """Where the manifest of the data set at `root` is kept."""
+    return manifest_dir / f"{name}-{digest_bytes(os.fsencode(root.resolve()))[:16]}.jsonl"
+
+
+def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog) -> list[Fact]:
+    kept = _load(path, log)
+    known = [kept.get(entry.path) for entry in entries]
+    stale = [row for row, fact in enumerate(known) if fact is None or not fact.holds_for(entries[row])]
+    if not stale:
+        return [fact for fact in known if fact is not None]
+    fresh = dict(zip(stale, _inspect_all(source, [entries[row] for row in stale], log), strict=True))
+    facts = [fresh.get(row, fact) for row, fact in enumerate(known)]
+    complete = [fact for fact in facts if fact is not None]
+    if any(known[row] != complete[row] for row in stale):
+        _save(path, source, entries, complete, kept)
+    return complete
+
+
+def _inspect_all(source: Source, entries: Sequence[Entry], log: RunLog) -> list[Fact]:
+    chunks = [entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK)]
+    with log.progress("reading images", len(entries)) as advance, ThreadPoolExecutor() as pool:
+        try:
+            return [
+                fact
+                for facts in pool.map(lambda chunk: _inspect(source, chunk), chunks)
+                for fact in _told(facts, advance)
+            ]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _told(facts: list[Fact], advance: Advance) -> list[Fact]:
+    advance(len(facts))
+    return facts
+
+
+def _inspect(source: Source, entries: Iterable[Entry]) -> list[Fact]:
+    return [_inspect_one(source, entry) for entry in entries]
+
+
+def _inspect_one(source: Source, entry: Entry) -> Fact:
+    try:
+        data = source.read(entry.file or entry.path)
+    except DataError as error:
+        return Fact("", 0, 0, "", error.what, MISSING, 0, entry.box)
+    digest = digest_bytes(data)
+    if entry.box is not None:
+        digest = digest_bytes(f"{digest} {entry.box}".encode())
+    try:
+        width, height, mode = inspect(data, entry.box)
+    except DataError as error:
+        return Fact(digest, 0, 0, "", error.what, entry.size, entry.mtime_ns, entry.box)
+    return Fact(digest, width, height, mode, "", entry.size, entry.mtime_ns, entry.box)
+
+
+def _report_corrupt(source: Source, entries: Sequence[Entry], facts: Sequence[Fact], log: RunLog) -> None:
+    corrupt = [(entry.path, fact.reason) for entry, fact in zip(entries, facts, strict=True) if fact.reason]
+    for path, reason in corrupt:
+        log.event("corrupt_image", f"left out: {path}: {reason}", path=path, reason=reason)
+    if len(corrupt) > _MAX_CORRUPT_SHARE * len(entries):
+        first = ", ".join(f"{path} ({reason})" for path, reason in corrupt[:3])
+        raise DataError(
+            f"{len(corrupt):,} of {len(entries):,} images cannot be used, over {_MAX_CORRUPT_SHARE:.0%}: {first}",
+            where=str(source.root or ""),
+            do="replace or remove them",
+        )
+
+
+def _load(path: Path, log: RunLog) -> dict[str, Fact]:
+    """The facts kept at `path`; none where the file is not there, torn, tampered with, or of another version."""
+    try:
+        header_line, _, body = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        header_line, body = b"", b""
+    try:
+        header = json.loads(header_line)
+        intact = header["digest"] == digest_bytes(body)
+        current = (header["version"], header["decoder"]) == (_VERSION, DECODER_VERSION)
+        if intact and current:
+            return _facts(json.loads(body))
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        log.event("manifest_rebuilt", f"{path} is damaged and is made again", path=str(path))
+    return {}
+
+
+def _facts(columns: dict[str, Any]) -> dict[str, Fact]:
+    boxes = [None if box is None else tuple(box) for box in columns["box"]]
+    rest = [columns[name] for name in Fact._fields if name != "box"]
+    return dict(zip(columns["path"], map(Fact._make, zip(*rest, boxes, strict=True)), strict=True))
+
+
+def _save(path: Path, source: Source, entries: Sequence[Entry], facts: Sequence[Fact], kept: dict[str, Fact]) -> None:
+    """Two JSON lines: a header with the digest of the second, and the columns of the table."""
+    listed = {entry.path for entry in entries}
+    others = [old for old in kept if old not in listed and (source.root is None or os.path.lexists(source.root / old))]
+    columns: dict[str, list[Any]] = {
+        "path": [entry.path for entry in entries] + others,
+        "label": [entry.label for entry in entries] + [None] * len(others),
+        "split": [entry.split for entry in entries] + [None] * len(others),
+        "status": ["corrupt" if fact.reason else "ok" for fact in facts] + ["unlisted"] * len(others),
+    }
+    rows = [*facts, *(kept[old] for old in others)]
+    for name, values in zip(Fact._fields, zip(*rows, strict=True), strict=True):
+        columns[name] = list(values)
+    body = json.dumps(columns).encode()
+    header = {
+        "version": _VERSION,
+        "decoder": DECODER_VERSION,
+        "root": str(source.root),
+        "rows": len(rows),
+        "digest": digest_bytes(body),
+    }
+    with replacing(path) as temporary:
+        temporary.write_bytes(json.dumps(header).encode() + b"\n" + body)

@@ -1,0 +1,157 @@
+"""csv: a table of images: path, label, optional split, optional box. Parquet too, where pyarrow is there."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from imagematch.data.decoding import Box
+from imagematch.data.sources.folder import SPLIT_FOLDERS
+from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, checked_root
+from imagematch.errors import DataError
+from imagematch.files import os_reason
+
+_SUFFIXES = (".csv", ".tsv", ".parquet")
+_BOX = ("x", "y", "w", "h")
+_SPLITS = {**SPLIT_FOLDERS, "calibration": "calibration"}
+
+
+class CsvSource(FolderBased):
+    """The images that a table names, by paths relative to its folder (or absolute).
+
+    Columns: `path`, `label`; optional `split` (train, validation, calibration, test); optional `x`, `y`, `w`, `h`,
+    the part of the picture that is the image, in pixels from its upper left corner. Others are passed over.
+
+    Args:
+        root: the table, or a folder with one table in it.
+
+    Raises:
+        DataError: there is no such table.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self._table = root if root is not None and root.is_file() else _only_table(checked_root(root, "csv"))
+        super().__init__(self._table.parent, "csv")
+
+    def listing(self) -> Listing:
+        """See Source. A path that is there more than once, with other boxes, gets `#x,y,w,h` added to its id."""
+        rows = [self._entry(where, row) for where, row in _checked(self._table)]
+        if not rows:
+            raise DataError("names no images", where=str(self._table), do="add lines of path and label")
+        times = Counter(entry.path for entry in rows)
+        numbered = (_numbered(entry) if times[entry.path] > 1 else entry for entry in rows)
+        entries = tuple(sorted(numbered, key=lambda entry: entry.path))
+        for entry, following in itertools.pairwise(entries):
+            if entry.path == following.path:
+                raise DataError(f"names {entry.path} more than once", where=str(self._table), do="keep one line of it")
+        return Listing(entries)
+
+    def _entry(self, where: str, row: Mapping[str, str]) -> Entry:
+        path, label, split = row["path"], row["label"], row.get("split", "")
+        if not path or not label:
+            raise DataError(f"has no {'label' if path else 'path'}", where=where, do="fill it in or remove the line")
+        if "\\" in path and "/" not in path:
+            path = path.replace("\\", "/")
+        if "split" in row and split.lower() not in _SPLITS:
+            raise DataError(f"split is {split!r}", where=where, do="use train, validation, calibration or test")
+        try:
+            status = (self.root / path).stat()
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+        except (OSError, ValueError):
+            size, mtime_ns = MISSING, 0
+        split = _SPLITS.get(split.lower(), "")
+        return Entry(path, label, split, size=size, mtime_ns=mtime_ns, file=path, box=_box(where, row))
+
+
+def _only_table(folder: Path) -> Path:
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if len(tables) != 1:
+        found = f"{len(tables)} tables ({', '.join(path.name for path in tables[:3])})" if tables else "no table"
+        raise DataError(f"{found} in it", where=str(folder), do="set data_dir to the .csv file itself")
+    return tables[0]
+
+
+def _checked(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row stands, and its columns that matter."""
+    rows = _parquet_rows(table) if table.suffix.lower() == ".parquet" else _csv_rows(table)
+    _, columns = next(rows, (str(table), []))
+    for needed in ("path", "label"):
+        if needed not in columns:
+            close = difflib.get_close_matches(needed, columns, n=1)
+            raise DataError(
+                f"has no column {needed!r}, its columns are {', '.join(map(repr, columns[:8])) or 'none'}",
+                where=str(table),
+                do=f"rename {close[0]!r} to {needed!r}" if close else "name the columns in its first line",
+            )
+    boxes = [name for name in _BOX if name in columns]
+    if boxes and len(boxes) < len(_BOX):
+        raise DataError(f"of the box columns it has only {', '.join(boxes)}", where=str(table), do="give x, y, w and h")
+    kept = {name: columns.index(name) for name in ("path", "label", "split", *_BOX) if name in columns}
+    for where, values in rows:
+        if len(values) != len(columns):
+            raise DataError(f"has {len(values)} values for {len(columns)} columns", where=where, do="quote its commas")
+        yield where, {name: values[index].strip() for name, index in kept.items()}
+
+
+def _csv_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
+    """The header, in lower case, and the rows; any line ends, byte-order mark or not, comma, semicolon or tab."""
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot be read: {os_reason(error)}", where=str(table)) from error
+    except UnicodeDecodeError as error:
+        raise DataError("is not UTF-8 text", where=str(table), do="save it as CSV UTF-8") from error
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    delimiter = max(",;\t", key=lines[0].count)
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    try:
+        for number, values in enumerate(row for row in reader if row):
+            yield f"{table}:{reader.line_num}", [v.strip().lower() for v in values] if number == 0 else values
+    except csv.Error as error:
+        raise DataError(f"is not CSV: {error}", where=f"{table}:{reader.line_num}") from error
+
+
+def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
+    import pandas
+
+    try:
+        frame = pandas.read_parquet(table)
+    except ImportError as error:
+        raise DataError(
+            "Parquet needs pyarrow", where=str(table), do="pip install pyarrow, or save it as CSV"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot be read as Parquet: {error}", where=str(table)) from error
+    yield str(table), [str(name).strip().lower() for name in frame.columns]
+    for number, values in enumerate(frame.itertuples(index=False), 1):
+        yield f"{table}, row {number}", ["" if _is_missing(value) else str(value) for value in values]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _box(where: str, row: Mapping[str, str]) -> Box | None:
+    texts = [row[name] for name in _BOX if name in row]
+    if not any(texts):
+        return None
+    try:
+        x, y, w, h = map(float, texts)
+    except ValueError:
+        x = y = w = h = math.nan
+    if not (math.isfinite(x + y + w + h) and w > 0 and h > 0):
+        raise DataError(f"the box {', '.join(texts)} is not x, y, w, h", where=where, do="give pixels, w and h over 0")
+    return x, y, x + w, y + h
+
+
+def _numbered(entry: Entry) -> Entry:
+    if entry.box is None:
+        return entry
+    left, top, right, bottom = entry.box
+    return entry._replace(path=f"{entry.path}#{left:g},{top:g},{right - left:g},{bottom - top:g}")

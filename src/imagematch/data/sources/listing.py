@@ -1,0 +1,93 @@
+"""What a data source says: the images it has, and how to read one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from imagematch.data.decoding import Box, read_bytes
+from imagematch.errors import DataError
+
+MISSING = -1
+"""The size of a file that a table names and that is not there."""
+
+
+class Entry(NamedTuple):
+    """One labelled image of a source.
+
+    Attributes:
+        path: its unique id, POSIX; for files the path relative to the source's root.
+        label: its class.
+        split: "train", "validation", "calibration" or "test" where the source says so, else "".
+        group: classes of one group stay together in class-disjoint splits; "" is a group of its own.
+        size: bytes; MISSING where there is no such file.
+        mtime_ns: when the file was last changed, nanoseconds.
+        file: what `Source.read` takes; "" where it is `path`.
+        box: the part of the picture that is the image; None is all of it.
+    """
+
+    path: str
+    label: str
+    split: str = ""
+    group: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+    file: str = ""
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every image of a source.
+
+    Attributes:
+        entries: sorted by path, whatever order the disk gives.
+        titles: readable names of classes whose labels are codes.
+        notes: what the user should know about how the source was read.
+    """
+
+    entries: tuple[Entry, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """A kind of data set. `tests/contract/test_data_sources.py` is what each must pass."""
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that paths are relative to; None where the images are embedded."""
+
+    def listing(self) -> Listing:
+        """Lists the images without opening them. Raises DataError where the layout is not this source's."""
+
+    def read(self, file: str) -> bytes:
+        """The bytes of an image file. Raises DataError naming it where it cannot be read."""
+
+
+class FolderBased:
+    """A source whose images are files below a folder.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+
+    def __init__(self, root: Path | None, name: str) -> None:
+        self.root: Path = checked_root(root, name)
+
+    def read(self, file: str) -> bytes:
+        """See Source."""
+        return read_bytes(self.root / file)
+
+
+def checked_root(root: Path | None, name: str) -> Path:
+    """`root`, or a DataError where it is not there or not a folder."""
+    if root is None:
+        raise DataError(f"dataset: {name} has no folder", do="set data_dir")
+    if not root.exists():
+        raise DataError("no such folder", where=str(root), do=f"set data_dir to the folder of the {name} images")
+    if not root.is_dir():
+        raise DataError("is not a folder", where=str(root), do=f"set data_dir to the folder of the {name} images")
+    return root

@@ -1,0 +1,143 @@
+"""ROC and DET curves and histograms of the distances, thinned for drawing without losing their shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagematch.evaluation.distances import SortedDistances, bin_edges
+from imagematch.evaluation.pairs import PairDistances
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """Points of the ROC, from nothing accepted to all accepted.
+
+    Attributes:
+        far: (points,) float64, share of impostor pairs with distance < threshold (FPR, FMR); ascending.
+        tar: (points,) float64, share of genuine pairs with distance < threshold (TPR); ascending.
+        distance: (points,) float64, the thresholds, ascending.
+    """
+
+    far: np.ndarray
+    tar: np.ndarray
+    distance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DetCurve:
+    """Points of the detection error tradeoff curve.
+
+    Attributes:
+        far: (points,) float64, false accept rate (FPR, FMR, false positive rate), ascending.
+        frr: (points,) float64, false reject rate (FNR, FNMR, miss rate), descending.
+        distance: (points,) float64, the thresholds, ascending.
+    """
+
+    far: np.ndarray
+    frr: np.ndarray
+    distance: np.ndarray
+
+
+def roc_curve(pairs: PairDistances, points: int = 1000) -> RocCurve:
+    """The ROC: every point is exact, and not more than about `points` of them are kept.
+
+    Where there are fewer distinct distances than `points`, all are. Else a third of the points is spread evenly over
+    the genuine distances, a third evenly over the impostor ones and a third logarithmically over the smallest impostor
+    ones: neighbours differ by 3 / points in FAR and TAR at most (ties apart), and by a constant factor at small FAR.
+
+    Raises:
+        ValueError: fewer than 6 points.
+        DataError: there is no genuine or no impostor pair.
+    """
+    if points < 6:
+        raise ValueError(f"a curve needs 6 points or more, not {points}")
+    pairs.require()
+    genuine, impostor = pairs.genuine, pairs.impostor
+    thresholds = _every_threshold(pairs, points)
+    if thresholds is None:
+        even = np.linspace(0, 1, points // 3)
+        few = np.unique(np.geomspace(1, impostor.count, points // 3).astype(np.int64)) - 1
+        accepted = np.unique(
+            np.concatenate(
+                [
+                    genuine.value_at((even * (genuine.count - 1)).astype(np.int64)),
+                    impostor.value_at((even * (impostor.count - 1)).astype(np.int64)),
+                    impostor.value_at(few),
+                ]
+            )
+        )
+        thresholds = _next_thresholds(pairs, accepted)
+    thresholds = np.concatenate([np.zeros(1, dtype=np.float32), thresholds])
+    far, tar = impostor.below(thresholds) / impostor.count, genuine.below(thresholds) / genuine.count
+    return RocCurve(far, tar, thresholds.astype(np.float64))
+
+
+def det_curve(pairs: PairDistances, points: int = 1000) -> DetCurve:
+    """The DET curve, thinned as `roc_curve`; draw both axes on a normal deviate (probit) scale.
+
+    Raises:
+        DataError: there is no genuine or no impostor pair.
+
+    Source: Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
+    """
+    roc = roc_curve(pairs, points)
+    return DetCurve(roc.far, 1 - roc.tar, roc.distance)
+
+
+def _every_threshold(pairs: PairDistances, points: int) -> np.ndarray | None:
+    """A threshold above each distinct distance; None where there are more than `points`."""
+    sides = (pairs.genuine, pairs.impostor)
+    distinct = []
+    for side in sides:
+        if not isinstance(side, SortedDistances):
+            return None
+        changes = np.flatnonzero(np.diff(side.values)) if side.count <= 100 * points else np.arange(points)
+        if len(changes) >= points:
+            return None
+        distinct.append(side.values[np.append(changes, side.count - 1)])
+    values = np.unique(np.concatenate(distinct))
+    return _next_thresholds(pairs, values) if len(values) < points else None
+
+
+def _next_thresholds(pairs: PairDistances, accepted: np.ndarray) -> np.ndarray:
+    """The smallest thresholds that accept given distances: the next float32, or the next bin edge."""
+    if pairs.exact:
+        return np.nextafter(accepted, np.float32(np.inf))
+    edges = bin_edges()
+    return np.unique(edges[np.minimum(np.searchsorted(edges, accepted, side="right"), len(edges) - 1)])
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceHistogram:
+    """How many genuine and impostor pairs lie in equal intervals of distance.
+
+    Attributes:
+        edges: (bins + 1,) float64; a pair lies in a bin when edge <= distance < next edge (the last bin is closed).
+        genuine: (bins,) int64.
+        impostor: (bins,) int64.
+    """
+
+    edges: np.ndarray
+    genuine: np.ndarray
+    impostor: np.ndarray
+
+
+def distance_histogram(pairs: PairDistances, bins: int = 100) -> DistanceHistogram:
+    """Counts the pairs in `bins` equal intervals from 0 to the largest distance that occurs.
+
+    Raises:
+        ValueError: fewer than one bin.
+    """
+    if bins < 1:
+        raise ValueError(f"a histogram needs a bin or more, not {bins}")
+    sides = (pairs.genuine, pairs.impostor)
+    largest = max((float(side.value_at(side.count - 1)) for side in sides if side.count), default=0.0)
+    edges = np.linspace(0, largest or 1.0, bins + 1).astype(np.float32)
+    counts = []
+    for side in sides:
+        below = side.below(edges)
+        below[-1] = side.count
+        counts.append(np.diff(below))
+    return DistanceHistogram(edges.astype(np.float64), *counts)

@@ -1,0 +1,157 @@
+"""All figures of one split as a JSON object: a block of metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from imagematch.evaluation.at_threshold import at_threshold, operating_points
+from imagematch.evaluation.blocks import in_class_order
+from imagematch.evaluation.bootstrap import Interval, bootstrap_intervals, rate_name, retrieval_intervals
+from imagematch.evaluation.pairs import PairDistances, pair_distances
+from imagematch.evaluation.retrieval import KS, retrieval_figures
+from imagematch.evaluation.thresholds import Threshold
+from imagematch.evaluation.verification import FARS, average_precision, eer, error_bounds, roc_auc, tar_at_far
+
+
+def split_figures(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    *,
+    split_by: str | None = None,
+    threshold: Threshold | None = None,
+    pairs: PairDistances | None = None,
+    ks: Sequence[int] = KS,
+    resamples: int = 200,
+    seed: int = 0,
+    whole_ranking: bool = False,
+) -> dict[str, Any]:
+    """Computes every figure of a split.
+
+    The keys of DESIGN's metrics.json, and: `average_precision`, `recall_at_k`, `mean_average_precision`,
+    `tar_at_far_below_resolution` (rates whose value is null because fewer than 30 false accepts are expected),
+    `ci95` (by figure), `ci95_classes`, `ci95_trustworthy` (30 classes or more), `shared_classes` (the split shares its
+    classes with training: "image"), `queries`, `queries_excluded`, `exact`, `error_bounds`, and in `threshold` `far`,
+    `tar` and `operating_points`.
+
+    Args:
+        embeddings: (n, d) float32, L2-normalised.
+        labels: (n,).
+        split_by: how the data set was split: "image", "class", "predefined"; None where unknown.
+        threshold: chosen elsewhere, applied here.
+        pairs: what `pair_distances` gave for the same embeddings, if it is at hand.
+        ks: the K of Recall@K.
+        resamples: of the intervals; 0 leaves them out.
+        seed: of the resamples.
+        whole_ranking: also the mAP.
+
+    Returns:
+        Python numbers, strings, lists and dicts only; null for what is undefined (no genuine pair, one class) or not
+        computed.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        DataError: embeddings are NaN, infinite or not L2-normalised.
+    """
+    order = in_class_order(embeddings, labels)
+    pairs = pair_distances(embeddings, labels) if pairs is None else pairs
+    both = bool(pairs.genuine.count and pairs.impostor.count)
+    figures: dict[str, Any] = {
+        "roc_auc": roc_auc(pairs) if both else None,
+        "roc_auc_ci95": None,
+        "eer": eer(pairs) if both else None,
+        "average_precision": average_precision(pairs) if both else None,
+        **_tar_block(pairs, both),
+        **_retrieval_block(embeddings, labels, ks, resamples, seed, whole_ranking, bool(pairs.genuine.count)),
+        "images": len(order.rows),
+        "classes": len(order.names),
+        "genuine_pairs": pairs.genuine.count,
+        "impostor_pairs": pairs.impostor.count,
+        "split_by": split_by,
+        "shared_classes": None if split_by is None else split_by == "image",
+        "exact": pairs.exact,
+        "error_bounds": error_bounds(pairs) if both else None,
+        "threshold": None if threshold is None else threshold_block(pairs, threshold),
+    }
+    if both and resamples:
+        intervals = bootstrap_intervals(embeddings, labels, resamples=resamples, seed=seed, pairs=pairs)
+        skipped = {f"tar_at_far_{name}" for name in figures["tar_at_far_below_resolution"]}
+        figures["ci95"] |= {name: _ends(found) for name, found in intervals.items() if name not in skipped}
+        figures["roc_auc_ci95"] = _ends(intervals["roc_auc"])
+        figures["ci95_classes"] = intervals["roc_auc"].classes
+        figures["ci95_trustworthy"] = intervals["roc_auc"].trustworthy
+    return figures
+
+
+def threshold_block(pairs: PairDistances, threshold: Threshold) -> dict[str, Any]:
+    """What a threshold does to pairs, as a JSON object: DESIGN's `threshold`, with rates and operating points."""
+    at = at_threshold(pairs, threshold.distance)
+    return {
+        "distance": threshold.distance,
+        "chosen_on": threshold.chosen_on,
+        "criterion": threshold.criterion,
+        "accuracy": at.accuracy,
+        "balanced_accuracy": at.balanced_accuracy,
+        "precision": at.precision,
+        "recall": at.recall,
+        "f1": at.f1,
+        "confusion": at.confusion,
+        "tar": at.tar,
+        "far": at.far,
+        "operating_points": [
+            {
+                "gallery_images": point.gallery_images,
+                "expected_false_matches": point.expected_false_matches,
+                "any_false_match": point.any_false_match,
+                "upper_false_matches": point.upper_false_matches,
+                "below_resolution": point.below_resolution,
+            }
+            for point in operating_points(at)
+        ],
+    }
+
+
+def _tar_block(pairs: PairDistances, both: bool) -> dict[str, Any]:
+    if not both:
+        return {"tar_at_far": {rate_name(far): None for far in FARS}, "tar_at_far_below_resolution": []}
+    found = tar_at_far(pairs)
+    return {
+        "tar_at_far": {rate_name(one.far): one.tar for one in found},
+        "tar_at_far_below_resolution": [rate_name(one.far) for one in found if one.below_resolution],
+    }
+
+
+def _retrieval_block(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    ks: Sequence[int],
+    resamples: int,
+    seed: int,
+    whole_ranking: bool,
+    relevant: bool,
+) -> dict[str, Any]:
+    block: dict[str, Any] = dict.fromkeys(
+        ("recall_at_1", "map_at_r", "r_precision", "mean_average_precision", "ci95_classes", "ci95_trustworthy")
+    )
+    if not relevant:
+        nothing = {str(k): None for k in ks}
+        return {**block, "recall_at_k": nothing, "queries": 0, "queries_excluded": len(labels), "ci95": {}}
+    found = retrieval_figures(embeddings, labels, sorted({1, *ks}), whole_ranking=whole_ranking)
+    intervals = retrieval_intervals(found.per_query, resamples=resamples, seed=seed) if resamples else {}
+    return {
+        **block,
+        "recall_at_1": found.recall_at_k[1],
+        "map_at_r": found.map_at_r,
+        "r_precision": found.r_precision,
+        "mean_average_precision": found.mean_average_precision,
+        "recall_at_k": {str(k): found.recall_at_k[k] for k in ks},
+        "queries": found.queries,
+        "queries_excluded": found.excluded,
+        "ci95": {name: _ends(interval) for name, interval in intervals.items()},
+    }
+
+
+def _ends(interval: Interval) -> list[float]:
+    return [interval.low, interval.high]

@@ -1,0 +1,233 @@
+"""Fixed protocols of the literature: LFW's folds of pairs, and N-way one-shot trials as on Omniglot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imagematch.errors import DataError
+from imagematch.evaluation.blocks import to_distances, to_half_squares, unit_rows
+from imagematch.evaluation.pairs import listed_pairs
+from imagematch.evaluation.thresholds import Criterion, choose_threshold
+from imagematch.evaluation.verification import roc_auc
+
+
+@dataclass(frozen=True)
+class ListedPair:
+    """One line of a list of pairs.
+
+    Attributes:
+        first, second: (person, number of the image from 1).
+        same: both of the same person.
+        fold: from 0.
+    """
+
+    first: tuple[str, int]
+    second: tuple[str, int]
+    same: bool
+    fold: int
+
+
+def read_lfw_pairs(path: Path) -> list[ListedPair]:
+    """Reads a list in LFW's format.
+
+    The first line is `folds<TAB>pairs` (or `pairs` alone: one fold). Each fold has that many lines `name n1 n2` of
+    the same person, then as many `name1 n1 name2 n2` of two people. The picture of (name, n) is
+    `name/name_000n.jpg`: see `lfw_path`.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not of that format; names file and line.
+
+    Source: Huang et al., Labeled Faces in the Wild, UMass 07-49, 2007.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list of pairs cannot be read: {error}", where=str(path)) from None
+    numbered = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise DataError("the list of pairs is empty", where=str(path))
+    header = numbered[0][1]
+    if len(header) > 2 or not all(_is_count(field) for field in header):
+        raise _bad_line(path, numbered[0][0], "the first line must be folds<TAB>pairs")
+    folds, each = (1, int(header[0])) if len(header) == 1 else (int(header[0]), int(header[1]))
+    if len(numbered) - 1 != folds * each * 2:
+        raise DataError(
+            f"{len(numbered) - 1} pairs where the first line announces {folds} x 2 x {each}", where=str(path)
+        )
+    return [
+        _listed_pair(path, number, fields, index // (2 * each), same=index % (2 * each) < each)
+        for index, (number, fields) in enumerate(numbered[1:])
+    ]
+
+
+def lfw_path(image: tuple[str, int]) -> str:
+    """The relative path of an image of LFW: ("Abel_Pacheco", 4) is Abel_Pacheco/Abel_Pacheco_0004.jpg."""
+    name, number = image
+    return f"{name}/{name}_{number:04d}.jpg"
+
+
+def _listed_pair(path: Path, number: int, fields: list[str], fold: int, *, same: bool) -> ListedPair:
+    fields = [field.strip() for field in fields]
+    if same and len(fields) == 3 and _is_count(fields[1]) and _is_count(fields[2]):
+        return ListedPair((fields[0], int(fields[1])), (fields[0], int(fields[2])), True, fold)
+    if not same and len(fields) == 4 and _is_count(fields[1]) and _is_count(fields[3]):
+        return ListedPair((fields[0], int(fields[1])), (fields[2], int(fields[3])), False, fold)
+    expected = "name<TAB>n1<TAB>n2" if same else "name1<TAB>n1<TAB>name2<TAB>n2"
+    raise _bad_line(path, number, f"expected {expected}")
+
+
+def _is_count(text: str) -> bool:
+    return text.strip().isascii() and text.strip().isdigit() and int(text) > 0
+
+
+def _bad_line(path: Path, number: int, what: str) -> DataError:
+    return DataError(what, where=f"{path}:{number}")
+
+
+def distances_of_rows(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The distance of each listed pair of rows: embeddings (n, d), rows first and second (pairs,) -> (pairs,) float32.
+
+    Raises:
+        DataError: embeddings are NaN, infinite or not L2-normalised.
+    """
+    rows = unit_rows(embeddings)
+    chunk = max(1, (1 << 22) // max(1, rows.shape[1]))
+    parts = [
+        np.linalg.norm(rows[first[at : at + chunk]] - rows[second[at : at + chunk]], axis=1)
+        for at in range(0, len(first), chunk)
+    ]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class FoldedAccuracy:
+    """Accuracy on each fold at the threshold chosen on the others.
+
+    Attributes:
+        accuracies, thresholds: one a fold.
+        mean: of the accuracies.
+        standard_error: their standard deviation (n - 1) / sqrt(n).
+        roc_auc: over the pairs of all folds.
+    """
+
+    accuracies: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    mean: float
+    standard_error: float
+    roc_auc: float
+
+
+def folded_accuracy(
+    distances: np.ndarray, same: np.ndarray, folds: np.ndarray, *, criterion: Criterion = "accuracy"
+) -> FoldedAccuracy:
+    """LFW's protocol: for each fold the threshold is chosen on all other folds, and tested on this one.
+
+    Args:
+        distances: (pairs,) of listed pairs.
+        same: (pairs,) bool.
+        folds: (pairs,) fold of each pair.
+        criterion: as in `choose_threshold`.
+
+    Raises:
+        DataError: fewer than two folds, or folds without genuine or impostor pairs to choose on.
+    """
+    distances, same, folds = np.asarray(distances, dtype=np.float32), np.asarray(same, dtype=bool), np.asarray(folds)
+    names = np.unique(folds)
+    if len(names) < 2:
+        raise DataError("a threshold chosen on other folds needs two folds or more")
+    accuracies, thresholds = [], []
+    for name in names:
+        held_out = folds == name
+        chosen = choose_threshold(listed_pairs(distances[~held_out], same[~held_out]), criterion).distance
+        right = (distances[held_out] < np.float32(chosen)) == same[held_out]
+        accuracies.append(float(right.mean()))
+        thresholds.append(chosen)
+    error = float(np.std(accuracies, ddof=1) / np.sqrt(len(names)))
+    area = roc_auc(listed_pairs(distances, same))
+    return FoldedAccuracy(tuple(accuracies), tuple(thresholds), float(np.mean(accuracies)), error, area)
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """N-way one-shot classification.
+
+    Attributes:
+        error_rate: share of queries whose nearest support image is of another class; a tie is an error.
+        standard_error: over the runs; None with one run.
+        ways: classes in a run.
+        trials: queries in all.
+        runs: draws of classes and images.
+    """
+
+    error_rate: float
+    standard_error: float | None
+    ways: int
+    trials: int
+    runs: int
+
+
+def one_shot(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    *,
+    ways: int = 20,
+    runs: int = 20,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> OneShot:
+    """N-way one-shot trials: a run draws `ways` classes with two images each, one to support, one as query.
+
+    Each of the `ways` queries is classified by its nearest support image; 20 runs of 20 ways are the 400 trials of
+    Omniglot. With `groups` (its alphabets) the classes of a run come from one group.
+
+    Args:
+        embeddings: (n, d) float32, L2-normalised.
+        labels: (n,) class of each row.
+        ways: classes in a run, 2 or more.
+        runs: draws, 1 or more.
+        seed: of the draws.
+        groups: (n,) group of each row; a class lies in one group.
+
+    Raises:
+        ValueError: shapes, ways or runs out of range.
+        DataError: no group has `ways` classes with two images; or as `pair_distances`.
+
+    Source: Lake et al., Human-level concept learning through probabilistic program induction, Science 350, 2015.
+    """
+    rows, labels = unit_rows(embeddings), np.asarray(labels)
+    groups = np.zeros(len(rows), dtype=np.int64) if groups is None else np.asarray(groups)
+    if labels.shape != (len(rows),) or groups.shape != (len(rows),):
+        raise ValueError(f"labels and groups must be ({len(rows)},)")
+    if ways < 2 or runs < 1:
+        raise ValueError(f"one-shot trials need 2 ways and 1 run or more, not {ways} and {runs}")
+    eligible = _eligible_classes(labels, groups, ways)
+    rng = np.random.default_rng(seed)
+    errors = np.array([_one_run(rows, eligible[rng.integers(len(eligible))], ways, rng) for _ in range(runs)])
+    spread = float(errors.std(ddof=1) / np.sqrt(runs)) if runs > 1 else None
+    return OneShot(float(errors.mean()), spread, ways, runs * ways, runs)
+
+
+def _eligible_classes(labels: np.ndarray, groups: np.ndarray, ways: int) -> list[list[np.ndarray]]:
+    """For each group with enough classes of two images or more: the rows of each such class."""
+    eligible = []
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        by_class = [members[labels[members] == name] for name in np.unique(labels[members])]
+        usable = [found for found in by_class if len(found) > 1]
+        if len(usable) >= ways:
+            eligible.append(usable)
+    if not eligible:
+        raise DataError(f"{ways}-way trials need {ways} classes with two images or more", do="use fewer ways")
+    return eligible
+
+
+def _one_run(rows: np.ndarray, classes: list[np.ndarray], ways: int, rng: np.random.Generator) -> float:
+    drawn = [rng.choice(classes[c], 2, replace=False) for c in rng.choice(len(classes), ways, replace=False)]
+    support, query = np.array(drawn).T
+    distances = to_distances(to_half_squares(rows[query] @ rows[support].T))
+    right = distances.diagonal().copy()
+    np.fill_diagonal(distances, np.inf)
+    return float((distances.min(axis=1) <= right).mean())

@@ -1,0 +1,214 @@
+"""The threshold under which two images match, chosen by a criterion on pairs that nothing else was chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imagematch.errors import ConfigError
+from imagematch.evaluation.distances import bin_edges
+from imagematch.evaluation.pairs import PairDistances
+from imagematch.evaluation.verification import allowed_errors, crossing
+
+CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer", "far", "frr", "cost")
+"""Names of the criteria; the last three take a value."""
+
+Criterion = str | Mapping[str, Any]
+
+_LARGEST = 2.0
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Two images match iff their distance is strictly below `distance`.
+
+    Attributes:
+        distance: the threshold, a float32 value.
+        criterion: what it was chosen by, as in the configuration.
+        chosen_on: the split whose pairs it was chosen on.
+    """
+
+    distance: float
+    criterion: str | dict[str, Any]
+    chosen_on: str = "calibration"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads."""
+        return {"distance": self.distance, "criterion": self.criterion, "chosen_on": self.chosen_on}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Threshold:
+        """Reads what `to_json` gave."""
+        return cls(float(stored["distance"]), stored["criterion"], str(stored["chosen_on"]))
+
+
+def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: str = "calibration") -> Threshold:
+    """Chooses the threshold by a criterion, over every threshold that decides the pairs differently.
+
+    - "balanced_accuracy": maximises (TAR + 1 - FAR) / 2; "accuracy" and "f1" likewise; of equals the smallest.
+    - "eer": where FAR and FRR are closest to each other.
+    - {"far": x}: the largest threshold whose FAR is at most x. {"frr": x}: the smallest whose FRR is at most x.
+    - {"cost": {"false_match": a, "false_non_match": b, "prior": p}}: minimises a (1 - p) FAR + b p FRR; p, the share of
+      genuine pairs in use, is their share in these pairs where it is not given.
+
+    It lies midway between the two neighbouring distances, so no decision hangs on rounding; where distances are
+    binned, on a bin's edge.
+
+    Raises:
+        ConfigError: an unknown criterion or a value out of range.
+        DataError: there is no genuine or no impostor pair.
+    """
+    name, value = _named(criterion)
+    pairs.require()
+    if name == "far":
+        distance = _at_far(pairs, value)
+    elif name == "frr":
+        distance = _at_frr(pairs, value)
+    elif name == "eer":
+        distance = _at_eer(pairs)
+    else:
+        distance = _best(pairs, _goal(name, value, pairs.genuine.count, pairs.impostor.count))
+    kept: str | dict[str, Any] = criterion if isinstance(criterion, str) else {name: value}
+    return Threshold(distance, kept, chosen_on)
+
+
+def _named(criterion: Criterion) -> tuple[str, Any]:
+    if isinstance(criterion, str):
+        name, value = criterion, None
+    elif isinstance(criterion, Mapping) and len(criterion) == 1:
+        name, value = next(iter(criterion.items()))
+    else:
+        raise _wrong(f"{criterion!r} is not one criterion")
+    if name not in CRITERIA:
+        raise _wrong(f"unknown criterion {name!r}")
+    if (name in CRITERIA[-3:]) != (value is not None):
+        raise _wrong(f"criterion {name!r} {'takes a value' if value is None else 'takes no value'}")
+    if name in ("far", "frr") and not _is_share(value):
+        raise _wrong(f"{name} must be between 0 and 1, not {value!r}")
+    if name == "cost":
+        return name, _checked_cost(value)
+    return name, value
+
+
+def _checked_cost(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping) or not {"false_match", "false_non_match"} <= set(value):
+        raise _wrong("cost needs false_match and false_non_match")
+    if unknown := set(value) - {"false_match", "false_non_match", "prior"}:
+        raise _wrong(f"cost has no {sorted(unknown)[0]!r}")
+    if not all(_is_number(v) and v >= 0 for v in value.values()) or not 0 <= value.get("prior", 0.5) <= 1:
+        raise _wrong("costs must be numbers of 0 or more, and the prior between 0 and 1")
+    return {key: float(number) for key, number in value.items()}
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _wrong(what: str) -> ConfigError:
+    return ConfigError(
+        what,
+        where="threshold",
+        do="use balanced_accuracy, accuracy, f1, eer, {far: 0.001}, {frr: 0.01} "
+        "or {cost: {false_match: 10, false_non_match: 1}}",
+    )
+
+
+Goal = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _goal(name: str, value: Any, genuine: int, impostors: int) -> Goal:
+    """What is maximised, as a function of the genuine (tp) and impostor (fp) pairs matched, float64 arrays."""
+    if name == "accuracy":
+        return lambda tp, fp: tp - fp
+    if name == "f1":
+        return lambda tp, fp: tp / (tp + fp + genuine)
+    if name == "balanced_accuracy":
+        return lambda tp, fp: tp * impostors - fp * genuine
+    prior = value.get("prior", genuine / (genuine + impostors))
+    match_cost = value["false_match"] * (1 - prior) / impostors
+    miss_cost = value["false_non_match"] * prior / genuine
+    return lambda tp, fp: -(match_cost * fp + miss_cost * (genuine - tp))
+
+
+def _candidates(pairs: PairDistances) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Thresholds that can be best: just above a genuine distance (impostors only add errors); or every bin edge."""
+    if pairs.exact:
+        for values, _ in pairs.genuine.steps():
+            yield values, pairs.genuine.upto(values), pairs.impostor.upto(values)
+    else:
+        edges = bin_edges()
+        yield edges, pairs.genuine.below(edges), pairs.impostor.below(edges)
+
+
+def _best(pairs: PairDistances, goal: Goal) -> float:
+    nothing = np.zeros(1)
+    best, best_value = float(goal(nothing, nothing)[0]), None
+    for values, tp, fp in _candidates(pairs):
+        reached = goal(tp.astype(np.float64), fp.astype(np.float64))
+        at = int(reached.argmax())
+        if reached[at] > best:
+            best, best_value = float(reached[at]), float(values[at])
+    return _just_above(pairs, best_value) if pairs.exact else best_value or 0.0
+
+
+def _at_far(pairs: PairDistances, far: float) -> float:
+    errors = allowed_errors(far, pairs.impostor.count)
+    if errors == pairs.impostor.count:
+        return _accept_all(pairs)
+    first_refused = float(pairs.impostor.value_at(errors))
+    if not pairs.exact:
+        return first_refused
+    accepted = [int(side.below(first_refused)) for side in (pairs.genuine, pairs.impostor)]
+    smaller = [float(s.value_at(k - 1)) for s, k in zip((pairs.genuine, pairs.impostor), accepted, strict=True) if k]
+    return _between(max(smaller, default=None), first_refused)
+
+
+def _at_frr(pairs: PairDistances, frr: float) -> float:
+    errors = allowed_errors(frr, pairs.genuine.count)
+    if errors == pairs.genuine.count:
+        return _just_above(pairs, None) if pairs.exact else 0.0
+    last_accepted = float(pairs.genuine.value_at(pairs.genuine.count - 1 - errors))
+    if pairs.exact:
+        return _just_above(pairs, last_accepted)
+    edges = bin_edges()
+    above = int(np.searchsorted(edges, np.float32(last_accepted), side="right"))
+    return float(edges[min(above, len(edges) - 1)])
+
+
+def _at_eer(pairs: PairDistances) -> float:
+    found = crossing(pairs)
+    gaps = [
+        abs((pairs.genuine.count - genuine) / pairs.genuine.count - impostors / pairs.impostor.count)
+        for genuine, impostors in found.accepted
+    ]
+    distance = found.distances[0 if gaps[0] <= gaps[1] else 1]
+    return _just_above(pairs, distance) if pairs.exact else float(distance or 0)
+
+
+def _accept_all(pairs: PairDistances) -> float:
+    if not pairs.exact:
+        return float(np.nextafter(np.float32(_LARGEST), np.float32(3)))
+    return _just_above(pairs, max(float(side.value_at(side.count - 1)) for side in (pairs.genuine, pairs.impostor)))
+
+
+def _just_above(pairs: PairDistances, accepted: float | None) -> float:
+    """The threshold midway between a distance that is accepted (None: none is) and the next larger one."""
+    sides = (pairs.genuine, pairs.impostor)
+    ranks = [0 if accepted is None else int(side.upto(accepted)) for side in sides]
+    larger = [float(side.value_at(rank)) for side, rank in zip(sides, ranks, strict=True) if rank < side.count]
+    return _between(accepted, min(larger, default=None))
+
+
+def _between(accepted: float | None, refused: float | None) -> float:
+    """A float32 t with accepted < t <= refused, midway where there is room."""
+    low = np.float32(0 if accepted is None else accepted)
+    high = np.float32(max(_LARGEST, np.nextafter(low, np.float32(np.inf))) if refused is None else refused)
+    middle = np.float32((float(low) + float(high)) / 2)
+    return float(middle if middle > low or accepted is None else high)

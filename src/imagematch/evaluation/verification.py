@@ -1,0 +1,227 @@
+"""Figures of verification over all pairs: ROC AUC, EER, TAR at FAR, average precision, counts at a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagematch.evaluation.distances import Distances, bin_edges
+from imagematch.evaluation.pairs import PairDistances
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""The false accept rates at which the true accept rate is reported."""
+
+_RULE_OF_30 = 30
+
+
+def roc_auc(pairs: PairDistances) -> float:
+    """Area under the ROC curve: P(genuine < impostor) + P(genuine = impostor) / 2, over all pairs.
+
+    Exact (integer arithmetic) where every distance is kept; ties count half, as in scikit-learn's `roc_auc_score`.
+
+    Raises:
+        DataError: there is no genuine or no impostor pair.
+    """
+    pairs.require()
+    genuine, impostor = pairs.genuine, pairs.impostor
+    total = genuine.count * impostor.count
+    mirrored = pairs.exact and impostor.count < genuine.count
+    few, many = (impostor, genuine) if mirrored else (genuine, impostor)
+    twice_behind = 0
+    for values, weights in few.steps():
+        twice_behind += int(((many.below(values) + many.upto(values)) * weights).sum())
+    return (twice_behind if mirrored else 2 * total - twice_behind) / (2 * total)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The two neighbouring points of the ROC between which FAR and FRR cross.
+
+    Attributes:
+        accepted: (genuine, impostor) accepted before and after, each a tuple of two.
+        distances: the largest accepted distance of both points (a bin edge, not accepted, where binned);
+            None where nothing is accepted.
+    """
+
+    accepted: tuple[tuple[int, int], tuple[int, int]]
+    distances: tuple[float | None, float]
+
+
+def crossing(pairs: PairDistances) -> Crossing:
+    """Finds where the false accept rate overtakes the false reject rate.
+
+    Raises:
+        DataError: there is no genuine or no impostor pair.
+    """
+    pairs.require()
+    genuine, impostor = pairs.genuine, pairs.impostor
+
+    def crossed(accepted: tuple[int, int]) -> bool:
+        return (genuine.count - accepted[0]) * impostor.count <= accepted[1] * genuine.count
+
+    if pairs.exact:
+        value = min(_first_crossed(pairs, side, crossed) for side in _sides(pairs))
+        before = (int(genuine.below(value)), int(impostor.below(value)))
+        smaller = [float(side.value_at(k - 1)) for side, k in zip(_sides(pairs), before, strict=True) if k]
+        return Crossing((before, _upto(pairs, value)), (max(smaller, default=None), value))
+    edges = bin_edges()
+    at = _first(len(edges) - 1, lambda k: crossed(_below(pairs, edges[k])))
+    after = (genuine.count, impostor.count) if at == len(edges) - 1 else _below(pairs, edges[at])
+    return Crossing((_below(pairs, edges[at - 1]), after), (float(edges[at - 1]), float(edges[at])))
+
+
+def eer(pairs: PairDistances) -> float:
+    """Equal error rate: where FAR = FRR on the ROC, straight lines between its points (as the AUC's trapezoids).
+
+    Also: equal error rate of FMR and FNMR, or of FPR and FNR.
+
+    Raises:
+        DataError: there is no genuine or no impostor pair.
+    """
+    (far0, frr0), (far1, frr1) = _rates(pairs, crossing(pairs))
+    gap0, gap1 = frr0 - far0, far1 - frr1
+    share = gap0 / (gap0 + gap1) if gap0 + gap1 else 0.0
+    return far0 + share * (far1 - far0)
+
+
+def _rates(pairs: PairDistances, at: Crossing) -> list[tuple[float, float]]:
+    return [
+        (impostors / pairs.impostor.count, (pairs.genuine.count - genuine) / pairs.genuine.count)
+        for genuine, impostors in at.accepted
+    ]
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """True accept rate at a false accept rate.
+
+    Attributes:
+        far: the false accept rate asked for.
+        tar: the true accept rate at the largest threshold whose FAR is at most `far`; None below the resolution.
+        distance: that threshold.
+        attained_far: the FAR at it.
+        below_resolution: fewer than 30 false accepts are expected at `far` (rule of 30), so `tar` would be noise.
+    """
+
+    far: float
+    tar: float | None
+    distance: float
+    attained_far: float
+    below_resolution: bool
+
+
+def tar_at_far(pairs: PairDistances, fars: Iterable[float] = FARS) -> list[TarAtFar]:
+    """True accept rate (TPR, 1 - FRR) at given false accept rates (FPR, FMR), ties handled: FAR never exceeds `far`.
+
+    Raises:
+        ValueError: a rate outside 0..1.
+        DataError: there is no genuine or no impostor pair.
+
+    Source: rule of 30, Doddington et al., The NIST speaker recognition evaluation, Speech Communication 31, 2000.
+    """
+    pairs.require()
+    results = []
+    for far in fars:
+        distance = distance_at_far(pairs, far)
+        resolved = pairs.impostor.count * far >= _RULE_OF_30 * (1 - 1e-9)
+        tar = int(pairs.genuine.below(distance)) / pairs.genuine.count
+        attained = int(pairs.impostor.below(distance)) / pairs.impostor.count
+        results.append(TarAtFar(float(far), tar if resolved else None, distance, attained, not resolved))
+    return results
+
+
+def allowed_errors(rate: float, count: int) -> int:
+    """The largest number of errors k with k / count <= rate.
+
+    Raises:
+        ValueError: a rate outside 0..1.
+    """
+    if not 0 <= rate <= 1:
+        raise ValueError(f"a rate must be between 0 and 1, not {rate}")
+    errors = min(int(rate * count) + 1, count)
+    while errors / count > rate:
+        errors -= 1
+    return errors
+
+
+def distance_at_far(pairs: PairDistances, far: float) -> float:
+    """The largest threshold t with share(impostor distance < t) <= far; infinity where all may be accepted."""
+    errors = allowed_errors(far, pairs.impostor.count)
+    return float("inf") if errors == pairs.impostor.count else float(pairs.impostor.value_at(errors))
+
+
+def average_precision(pairs: PairDistances) -> float:
+    """Average precision of the ranking of all pairs by distance: sum over n of (R_n - R_{n-1}) P_n, ties as one step.
+
+    As scikit-learn's `average_precision_score`; it depends on the share of genuine pairs.
+
+    Raises:
+        DataError: there is no genuine or no impostor pair.
+    """
+    pairs.require()
+    total = 0.0
+    for values, weights in pairs.genuine.steps():
+        accepted = pairs.genuine.upto(values)
+        total += float((accepted / (accepted + pairs.impostor.upto(values)) * weights).sum())
+    return total / pairs.genuine.count
+
+
+def error_bounds(pairs: PairDistances) -> dict[str, float]:
+    """How far each figure may be off because distances were counted in bins; all 0 where every distance is kept.
+
+    Within a bin the order of genuine and impostor pairs is unknown, at its edges all counts are exact. So the AUC is
+    off by half the share of (genuine, impostor) couples that meet in a bin at most, `rates` (FAR and TAR at any
+    threshold) by the fullest bin's share, the EER by what the points around it leave open.
+    """
+    if pairs.exact:
+        return dict.fromkeys(("roc_auc", "eer", "average_precision", "rates"), 0.0)
+    pairs.require()
+    genuine, impostor = pairs.genuine, pairs.impostor
+    couples, gap = 0, 0.0
+    for values, weights in genuine.steps():
+        low, high = impostor.below(values), impostor.upto(values)
+        couples += int(((high - low) * weights).sum())
+        first = genuine.below(values) + 1
+        last = genuine.upto(values)
+        gap += float(((last / (last + low) - first / (first + high)) * weights).sum())
+    edges = bin_edges()
+    fullest = max(int(np.diff(side.below(edges)).max()) / side.count for side in _sides(pairs))
+    (far0, frr0), (far1, frr1) = _rates(pairs, crossing(pairs))
+    return {
+        "roc_auc": couples / (2 * genuine.count * impostor.count),
+        "eer": max(0.0, min(far1, frr0) - max(far0, frr1)),
+        "average_precision": gap / genuine.count,
+        "rates": fullest,
+    }
+
+
+def _sides(pairs: PairDistances) -> tuple[Distances, Distances]:
+    return pairs.genuine, pairs.impostor
+
+
+def _below(pairs: PairDistances, distance: float) -> tuple[int, int]:
+    return int(pairs.genuine.below(distance)), int(pairs.impostor.below(distance))
+
+
+def _upto(pairs: PairDistances, distance: float) -> tuple[int, int]:
+    return int(pairs.genuine.upto(distance)), int(pairs.impostor.upto(distance))
+
+
+def _first_crossed(pairs: PairDistances, side: Distances, crossed: Callable[[tuple[int, int]], bool]) -> float:
+    """The smallest distance of one kind such that accepting up to it has crossed; infinity where none has."""
+    at = _first(side.count, lambda rank: crossed(_upto(pairs, float(side.value_at(rank)))))
+    return float(side.value_at(at)) if at < side.count else float("inf")
+
+
+def _first(count: int, holds: Callable[[int], bool]) -> int:
+    """The first k in 0..count-1 for which `holds(k)`, which stays true once true; count where none."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low

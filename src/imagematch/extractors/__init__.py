@@ -1,0 +1,32 @@
+"""The networks by name, with their preprocessing and weights, and the engines that run them frozen.
+
+Importing this package, making an extractor and running a network that was converted before need no TensorFlow.
+"""
+
+from imagematch.extractors.engines import (
+    BFLOAT16_COSINE,
+    ENGINES,
+    PRECISIONS,
+    Engine,
+    EngineChoice,
+    choose_engine,
+    open_engine,
+)
+from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, make_extractor
+from imagematch.extractors.registry import SPECS, Spec
+
+__all__ = [
+    "BFLOAT16_COSINE",
+    "ENGINES",
+    "NETWORK_VERSION",
+    "PRECISIONS",
+    "SPECS",
+    "Engine",
+    "EngineChoice",
+    "Extractor",
+    "Network",
+    "Spec",
+    "choose_engine",
+    "make_extractor",
+    "open_engine",
+]

@@ -1,0 +1,130 @@
+"""Chooses engine and precision for a network, and opens the engine; imports TensorFlow only where that is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagematch.errors import ConfigError, ModelError
+from imagematch.events import SILENT, RunLog
+from imagematch.extractors.engines.interface import Engine
+from imagematch.extractors.extractor import Network
+
+ENGINES = ("auto", "openvino", "tensorflow")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+BFLOAT16_COSINE = 0.999
+"""`precision: auto` takes bfloat16 where its features have at least this mean cosine similarity with float32's."""
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """The engine a network will be run with; `open` starts it.
+
+    Attributes:
+        name: `openvino`, `tensorflow` or `numpy`.
+        precision: `float32` or `bfloat16`.
+        open: makes the engine.
+    """
+
+    name: str
+    precision: str
+    open: Callable[[], Engine]
+
+
+def choose_engine(
+    network: Network,
+    engine: str = "auto",
+    precision: str = "auto",
+    cache_dir: Path | None = None,
+    log: RunLog = SILENT,
+) -> EngineChoice:
+    """Chooses engine and precision; cheap, and without TensorFlow, where the converted network is kept.
+
+    `auto` is numpy for `pixels`; TensorFlow where it sees a GPU; else OpenVINO; else TensorFlow, and the log says why.
+    The precision `auto` is bfloat16 where the processor computes in it natively and the network's features bear it
+    (`BFLOAT16_COSINE`), else float32.
+
+    Args:
+        network: an `Extractor`, or a saved network that looks like one.
+        engine: one of `ENGINES`.
+        precision: one of `PRECISIONS`.
+        cache_dir: where converted networks are kept between processes; None keeps none.
+        log: told what is converted, and why a wish could not be met.
+
+    Raises:
+        ConfigError: an unknown engine or precision.
+        ModelError: the engine asked for cannot run the network, or the network cannot be built.
+    """
+    for value, allowed, key in ((engine, ENGINES, "engine"), (precision, PRECISIONS, "feature_precision")):
+        if value not in allowed:
+            raise ConfigError(f"{value!r} is not one of {', '.join(allowed)}", where=key)
+    if network.name == "pixels":
+        return _pixels(network)
+    from imagematch.extractors.engines.tensorflow import gpu_visible
+
+    if engine == "tensorflow" or (engine == "auto" and gpu_visible()):
+        return _tensorflow(network, precision)
+    try:
+        return _openvino(network, precision, cache_dir, log)
+    except _UnusableError as error:
+        if engine == "openvino":
+            raise ModelError(
+                f"OpenVINO cannot run {network.name}: {error}", where="engine: openvino", do="use engine: auto"
+            ) from error
+        log.event("engine_fallback", f"OpenVINO cannot run {network.name} ({error}): TensorFlow does, more slowly")
+        return _tensorflow(network, precision)
+
+
+def open_engine(
+    network: Network,
+    engine: str = "auto",
+    precision: str = "auto",
+    cache_dir: Path | None = None,
+    log: RunLog = SILENT,
+) -> Engine:
+    """Opens the engine that `choose_engine` chooses; the same arguments and errors."""
+    return choose_engine(network, engine, precision, cache_dir, log).open()
+
+
+class _UnusableError(Exception):
+    """Why OpenVINO cannot be used here."""
+
+
+def _pixels(network: Network) -> EngineChoice:
+    from imagematch.extractors.engines.pixels import PixelEngine
+
+    return EngineChoice("numpy", "float32", lambda: PixelEngine(network.image_size))
+
+
+def _tensorflow(network: Network, precision: str) -> EngineChoice:
+    from imagematch.extractors.engines.tensorflow import TensorFlowEngine
+
+    resolved = "float32" if precision == "auto" else precision
+    return EngineChoice("tensorflow", resolved, lambda: TensorFlowEngine(network, resolved))
+
+
+def _openvino(network: Network, precision: str, cache_dir: Path | None, log: RunLog) -> EngineChoice:
+    if importlib.util.find_spec("openvino") is None:
+        raise _UnusableError("it is not installed")
+    import openvino
+
+    from imagematch.extractors.engines.conversion import UnconvertibleError, converted_network
+    from imagematch.extractors.engines.openvino import OpenVinoEngine, native_bfloat16
+
+    core = openvino.Core()
+    bfloat16 = native_bfloat16(core)
+    if precision == "bfloat16" and not bfloat16:
+        raise _UnusableError("this processor has no bfloat16")
+    try:
+        converted = converted_network(core, network, cache_dir, bfloat16=bfloat16, log=log)
+    except UnconvertibleError as error:
+        raise _UnusableError(str(error)) from error
+    cosine = converted.bfloat16_cosine
+    bearable = bfloat16 and cosine is not None and cosine >= BFLOAT16_COSINE
+    resolved = ("bfloat16" if bearable else "float32") if precision == "auto" else precision
+    return EngineChoice(
+        "openvino", resolved, lambda: OpenVinoEngine(core, converted.model, resolved, network.feature_dim)
+    )

@@ -1,0 +1,197 @@
+"""Turns a network into OpenVINO's form once, checks it against the original, and keeps it for later processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.errors import ImagematchError, StudyError
+from imagematch.events import RunLog
+from imagematch.extractors.extractor import Network
+from imagematch.files import digest_file, fsync_dir, locked, make_dir
+
+if TYPE_CHECKING:
+    import openvino
+
+_FORMAT = 1
+_FLOAT32_TOLERANCE = 1e-3
+_FILES = ("network.xml", "network.bin")
+_SAMPLES = 16
+
+
+class UnconvertibleError(Exception):
+    """OpenVINO cannot run this network, or runs it to another result."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network in OpenVINO's form.
+
+    Attributes:
+        model: input (batch, h, w, 3) uint8 of free sizes, output (batch, feature_dim) float32.
+        bfloat16_cosine: mean cosine similarity of its bfloat16 features, rounded to float16 as they are kept, with its
+            float32 ones, on sample pictures; None where the processor that converted it has no bfloat16.
+    """
+
+    model: openvino.Model
+    bfloat16_cosine: float | None
+
+
+def converted_network(
+    core: openvino.Core, network: Network, cache_dir: Path | None, *, bfloat16: bool, log: RunLog
+) -> Converted:
+    """The network in OpenVINO's form: read from `cache_dir`, or converted (this imports TensorFlow) and kept there.
+
+    Args:
+        core: OpenVINO.
+        network: what to convert.
+        cache_dir: where converted networks are kept; None keeps none. One that cannot be written is no error.
+        bfloat16: whether this processor computes in bfloat16 natively.
+        log: told that a network is being converted.
+
+    Raises:
+        UnconvertibleError: it cannot be converted, or its features differ from TensorFlow's.
+        ModelError: the network cannot be built.
+    """
+    folder = None if cache_dir is None else cache_dir / network.digest
+    kept = None if folder is None else _read(core, folder, bfloat16)
+    if kept is not None:
+        return kept
+    with _turn(folder):
+        kept = None if folder is None else _read(core, folder, bfloat16)
+        if kept is not None:
+            return kept
+        log.say(f"converting {network.name} for OpenVINO (once)")
+        converted = _convert(core, network, bfloat16)
+        if converted.bfloat16_cosine is not None:
+            log.say(f"{network.name}: bfloat16 features have cosine {converted.bfloat16_cosine:.5f} with float32's")
+        if folder is not None:
+            try:
+                _keep(converted, folder, network)
+            except (OSError, StudyError, RuntimeError) as error:
+                log.say(f"the converted network cannot be kept in {folder.parent}: {error}")
+        return converted
+
+
+@contextlib.contextmanager
+def _turn(folder: Path | None) -> Iterator[None]:
+    """Lets one process convert a network while others wait; where no lock can be had, everyone converts."""
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            with contextlib.suppress(StudyError):
+                stack.enter_context(locked(folder.with_name(f".{folder.name}.lock")))
+        yield
+
+
+def _read(core: openvino.Core, folder: Path, bfloat16: bool) -> Converted | None:
+    """The kept network, or None where it is missing, damaged, or lacks what this processor needs to know."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        if facts["format"] != _FORMAT or facts["files"] != {name: digest_file(folder / name) for name in _FILES}:
+            return None
+        cosine = facts["bfloat16_cosine"]
+        if bfloat16 and cosine is None:
+            return None
+        return Converted(core.read_model(folder / _FILES[0]), cosine)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+def _keep(converted: Converted, folder: Path, network: Network) -> None:
+    """Writes the files into a new folder, then puts it in the place of `folder`."""
+    import openvino
+
+    make_dir(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    try:
+        openvino.save_model(converted.model, temporary / _FILES[0], compress_to_fp16=False)
+        facts = {
+            "format": _FORMAT,
+            "extractor": network.name,
+            "openvino": openvino.__version__,
+            "bfloat16_cosine": converted.bfloat16_cosine,
+            "files": {name: digest_file(temporary / name) for name in _FILES},
+        }
+        (temporary / "network.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        for name in (*_FILES, "network.json"):
+            with (temporary / name).open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        fsync_dir(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
+    import openvino
+    import tensorflow as tf
+
+    model = network.build()
+    signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
+    function = tf.function(lambda images: model(images, training=False), input_signature=signature)
+    pictures = sample_pictures(_SAMPLES, min(network.image_size, 64))
+    expected = function(pictures).numpy()
+    try:
+        raw = openvino.convert_model(function.get_concrete_function())
+        features = next(out for out in raw.outputs if out.partial_shape.rank == 2)
+        converted = openvino.Model([features], raw.get_parameters(), network.name)
+        exact = _features(core, converted, pictures, "f32")
+        rounded = _features(core, converted, pictures, "bf16") if bfloat16 else None
+    except ImagematchError:
+        raise
+    except Exception as error:  # OpenVINO raises many kinds, its own and RuntimeError
+        raise UnconvertibleError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    if exact.shape != expected.shape or not relative_error(exact, expected) <= _FLOAT32_TOLERANCE:
+        raise UnconvertibleError("its features differ from TensorFlow's")
+    if rounded is None:
+        return Converted(converted, None)
+    with np.errstate(over="ignore"):
+        return Converted(converted, mean_cosine(rounded.astype(np.float16), exact))
+
+
+def _features(core: openvino.Core, model: openvino.Model, pictures: np.ndarray, precision: str) -> np.ndarray:
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    return np.array(compiled(pictures)[0])
+
+
+def sample_pictures(count: int, size: int) -> np.ndarray:
+    """Made-up photographs, always the same: coarse colour fields with finer detail. (count, size, size, 3) uint8."""
+    from imagematch.extractors.engines.pixels import enlarge
+
+    random = np.random.default_rng(0)
+    pictures = np.zeros((count, size, size, 3), np.float32)
+    amplitude = 1.0
+    for grid in (2, 4, 8, 16, 32):
+        if grid <= size:
+            pictures += amplitude * enlarge(random.standard_normal((count, grid, grid, 3)), size)
+        amplitude *= 0.6
+    contrast = random.uniform(20, 80, (count, 1, 1, 1))
+    brightness = random.uniform(70, 180, (count, 1, 1, 3))
+    return np.clip(brightness + contrast * pictures, 0, 255).astype(np.uint8)
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest distance of a row from what is expected, as a share of that row's norm."""
+    wide = expected.astype(np.float64)
+    norms = np.maximum(np.linalg.norm(wide, axis=1), np.finfo(np.float64).tiny)
+    return float((np.linalg.norm(found - wide, axis=1) / norms).max())
+
+
+def mean_cosine(found: np.ndarray, expected: np.ndarray) -> float:
+    """Mean cosine similarity of the rows of two arrays; a row that is not finite, or zero, counts as 0."""
+    one, other = found.astype(np.float64), expected.astype(np.float64)  # random networks give features of 1e-20
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    with np.errstate(invalid="ignore"):
+        cosine = (one * other).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+    return float(np.nan_to_num(cosine, nan=0.0).mean())

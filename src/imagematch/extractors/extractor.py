@@ -1,0 +1,135 @@
+"""A feature extractor that the settings chose: what it is called, what it gives, and how it is built."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from imagematch.errors import ConfigError, ModelError
+from imagematch.extractors.registry import SPECS, Spec
+from imagematch.extractors.weights import load_weights, weights_digest
+from imagematch.files import digest_json
+
+if TYPE_CHECKING:
+    import keras
+
+NETWORK_VERSION = 1
+"""Raised whenever the same settings would give other features: a change in the preprocessing or in our own network."""
+
+
+class Network(Protocol):
+    """What engines run and the store keeps features of: an `Extractor`, or a saved network that looks like one."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square it sees, in pixels: pictures are decoded to at most this size."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of its features."""
+
+    @property
+    def digest(self) -> str:
+        """What identifies its features: network, weights, image size, preprocessing."""
+
+    def build(self, precision: str = "float32") -> keras.Model:
+        """(batch, h, w, 3) uint8 or float 0..255 -> (batch, feature_dim) float32."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A feature extractor; making one is cheap and does not import TensorFlow.
+
+    Attributes:
+        spec: its row in the registry.
+        image_size: side of the square the network sees, in pixels.
+        weights: `imagenet`, `random` or a path.
+        weights_digest: identifies the weights by content.
+        seed: what random weights are drawn with.
+        trainable: False (frozen), True, or the number of last layers with weights that are trained.
+    """
+
+    spec: Spec
+    image_size: int
+    weights: str
+    weights_digest: str
+    seed: int = 0
+    trainable: bool | int = False
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.spec.name
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of its features."""
+        return self.spec.feature_dim or self.image_size * self.image_size * 3
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing in it is trained, so that its features can be kept."""
+        return self.trainable is False
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that change whenever its features would: network, weights, image size, preprocessing."""
+        return digest_json([NETWORK_VERSION, self.name, self.image_size, self.weights_digest])
+
+    def build(self, precision: str = "float32") -> keras.Model:
+        """Builds the Keras model: resizing, preprocessing, network and average in one.
+
+        Args:
+            precision: `float32`, or `bfloat16` for Keras's mixed_bfloat16 inside the network.
+
+        Returns:
+            (batch, h, w, 3) uint8 or float in 0..255, any h and w -> (batch, feature_dim) float32.
+
+        Raises:
+            ModelError: the weights cannot be fetched, read or fitted.
+        """
+        from imagematch.extractors.networks import build_network, dtype_policy, freeze, whole_network
+
+        with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
+            network = build_network(self.spec, self.image_size, self.seed)
+            load_weights(self.spec, network, self.weights)
+            model = whole_network(self.spec, network, self.image_size)
+        freeze(model, network, self.trainable)
+        return model
+
+
+def make_extractor(settings: Any) -> Extractor:
+    """The extractor that the settings choose.
+
+    Args:
+        settings: with `feature_extractor`, `weights`, `image_size` (None: its own), `trainable` and `seed`.
+
+    Raises:
+        ConfigError: there is no such extractor, or the image size is too small for it.
+        ModelError: `weights` is a path without a file of weights.
+    """
+    name = str(settings.feature_extractor)
+    spec = SPECS.get(name)
+    if spec is None:
+        near = difflib.get_close_matches(name, SPECS, 1)
+        do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SPECS)}"
+        raise ConfigError(f"there is no extractor {name!r}", where="feature_extractor", do=do)
+    image_size = int(settings.image_size or spec.image_size)
+    if image_size < spec.min_image_size:
+        raise ConfigError(
+            f"{name} needs images of at least {spec.min_image_size} px, not {image_size}", where="image_size"
+        )
+    seed = int(settings.seed)
+    weights = str(settings.weights)
+    trainable = settings.trainable
+    if not isinstance(trainable, bool) and int(trainable) <= 0:
+        trainable = False
+    return Extractor(spec, image_size, weights, weights_digest(spec, weights, seed), seed, trainable)
+
+
+__all__ = ["NETWORK_VERSION", "Extractor", "ModelError", "Network", "make_extractor"]

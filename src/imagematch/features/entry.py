@@ -1,0 +1,213 @@
+"""One entry of the store: the features of any number of pictures by one network, in one growing file of rows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagematch.features.index import (
+    DIGEST_BYTES,
+    Block,
+    append_block,
+    read_blocks,
+    split_table,
+    write_at,
+    write_blocks,
+)
+from imagematch.files import make_dir, write_error, write_json
+
+FORMAT = 1
+_IN_MEMORY_BYTES = 1 << 28
+_COPY_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the wanted pictures' features are.
+
+    Attributes:
+        rows: (n,) int64 rows of the entry; -1 where there are none.
+        damaged: blocks that hold wanted pictures but whose bytes are not what was written.
+    """
+
+    rows: np.ndarray
+    damaged: tuple[Block, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture was found, undamaged."""
+        return bool((self.rows >= 0).all())
+
+
+class Entry:
+    """A folder: `entry.json` says what it is, `index.bin` which picture is in which row, `rows.bin` has the features.
+
+    A row never becomes another picture's, so that arrays mapped by other processes stay valid.
+
+    Args:
+        folder: where it is, or will be once something is added.
+        facts: what it is: extractor, sizes, precision and so on; needs `feature_dim` and `dtype`.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.facts = facts
+        self.feature_dim = int(facts["feature_dim"])
+        self.dtype = np.dtype(facts["dtype"])
+        self.row_bytes = self.feature_dim * self.dtype.itemsize
+        self._index = folder / "index.bin"
+        self._rows = folder / "rows.bin"
+
+    def prepare(self) -> None:
+        """Makes the folder, so that blocks can be added. Raises StudyError where it cannot be written."""
+        make_dir(self.folder)
+        description = self.folder / "entry.json"
+        if read_facts(self.folder) is None:
+            write_json(description, dict(self.facts))
+
+    def blocks(self) -> list[Block]:
+        """All blocks, by their first row."""
+        return sorted(read_blocks(self._index)[0], key=lambda block: block.first)
+
+    def find(self, wanted: bytes) -> Found:
+        """Looks pictures up by content and checks every block that holds one of them against its checksum.
+
+        Args:
+            wanted: table of content digests, 16 bytes each.
+        """
+        blocks = self.blocks()
+        rows = _look_up(blocks, wanted)
+        needed = [block for block in blocks if _holds(rows, block)]
+        damaged = self.damaged(needed)
+        if damaged:
+            rows = _look_up([block for block in blocks if block not in damaged], wanted)
+            rest = [block for block in blocks if _holds(rows, block) and block not in needed]
+            more = self.damaged(rest)  # copies of the same pictures elsewhere
+            if more:
+                damaged += more
+                rows = _look_up([block for block in blocks if block not in damaged], wanted)
+        return Found(rows, tuple(damaged))
+
+    def damaged(self, blocks: Iterable[Block]) -> list[Block]:
+        """Those of the blocks whose rows are cut off or changed: about 2 GB/s and core."""
+        blocks = list(blocks)
+        if not blocks:
+            return []
+        try:
+            stored = np.memmap(self._rows, np.uint8, "r")
+        except (OSError, ValueError):  # no file, or an empty one
+            return blocks
+
+        def whole(block: Block) -> bool:
+            start, stop = block.first * self.row_bytes, (block.first + block.count) * self.row_bytes
+            return stop <= len(stored) and zlib.crc32(stored[start:stop].data) == block.checksum
+
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            return [block for block, good in zip(blocks, pool.map(whole, blocks), strict=True) if not good]
+
+    def add(self, digests: bytes, features: np.ndarray, *, instead_of: Block | None = None) -> Block:
+        """Writes rows, then their record, each made durable: after a crash the block is there whole or not at all.
+
+        Args:
+            digests: table of the pictures' content digests.
+            features: (n, feature_dim), already of the entry's type.
+            instead_of: a damaged block of the same pictures, whose place they take; else they are added at the end.
+
+        Raises:
+            StudyError: a full disk or another refusal to write; what was there before is untouched.
+        """
+        blocks = self.blocks()
+        end = max((block.first + block.count for block in blocks), default=0)
+        data = np.ascontiguousarray(features, self.dtype).data.cast("B")
+        block = Block(end if instead_of is None else instead_of.first, len(features), zlib.crc32(data), digests)
+        try:
+            descriptor = os.open(self._rows, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                write_at(descriptor, data, block.first * self.row_bytes)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise write_error(self._rows, error) from error
+        if instead_of is None:
+            append_block(self._index, block)
+        else:
+            write_blocks(self._index, [block if old == instead_of else old for old in blocks])
+        return block
+
+    def drop(self, dropped: Iterable[Block]) -> None:
+        """Forgets blocks; their rows are not used again. Raises StudyError where the index cannot be written."""
+        gone = list(dropped)
+        write_blocks(self._index, [block for block in self.blocks() if block not in gone])
+
+    def array(self, rows: np.ndarray) -> np.ndarray:
+        """The features of these rows, in this order: mapped from the file where they follow each other, else copied.
+
+        A copy of more than 256 MB is made on disk, in a file without a name that ends with the array.
+
+        Returns:
+            (n, feature_dim) of the entry's type, read-only where it is mapped.
+        """
+        count = len(rows)
+        if count == 0 or self.feature_dim == 0:
+            return np.zeros((count, self.feature_dim), self.dtype)
+        if (np.diff(rows) == 1).all():
+            offset = int(rows[0]) * self.row_bytes
+            return np.asarray(np.memmap(self._rows, self.dtype, "r", offset, (count, self.feature_dim)))
+        stored = np.asarray(np.memmap(self._rows, self.dtype, "r", shape=(int(rows.max()) + 1, self.feature_dim)))
+        copy = self._room(count)
+        for first in range(0, count, _COPY_ROWS):
+            np.take(stored, rows[first : first + _COPY_ROWS], axis=0, out=copy[first : first + _COPY_ROWS])
+        return copy
+
+    def _room(self, count: int) -> np.ndarray:
+        shape = (count, self.feature_dim)
+        if count * self.row_bytes > _IN_MEMORY_BYTES:
+            with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=self.folder) as file:
+                os.posix_fallocate(file.fileno(), 0, count * self.row_bytes)
+                return np.asarray(np.memmap(file, self.dtype, "r+", shape=shape))
+        return np.empty(shape, self.dtype)
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """What an entry's folder says it is; None where it does not, or in a form this version does not know."""
+    try:
+        facts = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) and facts.get("format") == FORMAT else None
+
+
+def _holds(rows: np.ndarray, block: Block) -> bool:
+    return bool(((rows >= block.first) & (rows < block.first + block.count)).any())
+
+
+def _look_up(blocks: list[Block], wanted: bytes) -> np.ndarray:
+    """(n,) rows of the wanted pictures, -1 where there are none. All of them in order: one comparison."""
+    count = len(wanted) // DIGEST_BYTES
+    table = b"".join(block.digests for block in blocks)
+    rows = np.concatenate(
+        [np.arange(block.first, block.first + block.count) for block in blocks] or [np.empty(0, np.int64)]
+    )
+    start = _position(table, wanted[:DIGEST_BYTES]) if count else -1
+    if start >= 0 and table[start * DIGEST_BYTES : (start + count) * DIGEST_BYTES] == wanted:
+        return rows[start : start + count]
+    places = dict(zip(split_table(table), rows.tolist(), strict=True))
+    return np.array([places.get(digest, -1) for digest in split_table(wanted)], np.int64)
+
+
+def _position(table: bytes, digest: bytes) -> int:
+    start = table.find(digest)
+    while start >= 0 and start % DIGEST_BYTES:
+        start = table.find(digest, start + 1)
+    return start // DIGEST_BYTES if start >= 0 else -1

@@ -1,0 +1,156 @@
+"""The feature store: the features of every picture by every network, computed once, kept, shared between processes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from imagematch.data import AUGMENTATION_VERSION, DECODER_VERSION
+from imagematch.errors import StudyError
+from imagematch.events import SILENT, RunLog
+from imagematch.extractors import EngineChoice, Network, choose_engine
+from imagematch.features.computation import Computation
+from imagematch.features.entry import FORMAT, Entry
+from imagematch.features.index import digest_table
+from imagematch.features.views import Pictures, decoder
+from imagematch.files import Busy, digest_json, locked
+
+_DTYPES = {"float32": "float32", "bfloat16": "float16"}
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a data set.
+
+    Attributes:
+        array: (n, feature_dim) float32 or float16, in the data set's order; read-only where it is mapped from disk.
+        engine: `openvino`, `tensorflow` or `numpy`.
+        precision: `float32` or `bfloat16`.
+        computed: number of pictures that went through the network now; 0 where all were kept.
+        seconds: how long it took to have them.
+    """
+
+    array: np.ndarray
+    engine: str
+    precision: str
+    computed: int
+    seconds: float
+
+
+class FeatureStore:
+    """Keeps features below `root`, by content: the picture's digest, decoder version, network and weights, precision.
+
+    Renaming, moving or splitting a data set anew computes nothing; changing one picture computes that one.
+
+    Args:
+        root: the store's folder; made when something is kept.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def networks(self) -> Path:
+        """Where converted networks are kept; `cache_dir` for `open_engine`."""
+        return self.root / "networks"
+
+    def features(
+        self,
+        dataset: Pictures,
+        extractor: Network,
+        *,
+        engine: str = "auto",
+        precision: str = "auto",
+        view: int = 0,
+        seed: int = 0,
+        log: RunLog = SILENT,
+    ) -> Features:
+        """The features of all pictures of a data set; only those that are not kept yet, or damaged, are computed.
+
+        Several processes may ask at once: one computes, the others wait and read. A process killed in the middle loses
+        at most the last twenty seconds or so. Memory stays bounded whatever the number of pictures.
+
+        Args:
+            dataset: the pictures.
+            extractor: the network; only a frozen one has features worth keeping.
+            engine: `auto`, `openvino` or `tensorflow`.
+            precision: `auto`, `float32` or `bfloat16`.
+            view: 0 is the pictures as they are; 1, 2, ... are augmented views of them, always the same for a seed.
+            seed: of the augmentation; without effect on view 0.
+            log: told what is computed, how far it is, and what was damaged.
+
+        Raises:
+            DataError: a picture that must be computed cannot be read.
+            ModelError: the network or the engine cannot be used, or gives numbers that cannot be kept.
+            StudyError: the store cannot be written; everything kept before is intact.
+        """
+        started = time.monotonic()
+        choice = choose_engine(extractor, engine, precision, self.networks, log)
+        entry = self._entry(extractor, choice, view, seed)
+        wanted = digest_table(dataset.digests)
+        found = entry.find(wanted)
+        computed = 0
+        if not found.complete:
+            with self._turn(entry, log):
+                entry.prepare()
+                found = entry.find(wanted)
+                if not found.complete:
+                    decode = decoder(dataset, extractor.image_size, view, seed)
+                    work = Computation(entry, choice, extractor, decode, log)
+                    computed = work.complete(wanted, found.rows, found.damaged)
+                    found = entry.find(wanted)
+                    if not found.complete:
+                        raise StudyError(
+                            "features that were just written do not read back",
+                            where=str(entry.folder),
+                            do="check the disk",
+                        )
+        array = entry.array(found.rows)
+        return Features(array, choice.name, choice.precision, computed, time.monotonic() - started)
+
+    def _entry(self, network: Network, choice: EngineChoice, view: int, seed: int) -> Entry:
+        """The entry that these features belong to.
+
+        In float32 the engines agree to within a thousandth of a vector's norm and share an entry; in bfloat16 each
+        rounds in its own places, and has its own.
+        """
+        key = {
+            "format": FORMAT,
+            "network": network.digest,
+            "image_size": network.image_size,
+            "feature_dim": network.feature_dim,
+            "decoder": DECODER_VERSION,
+            "precision": choice.precision,
+            "engine": "any" if choice.precision == "float32" else choice.name,
+            "dtype": _DTYPES[choice.precision],
+            "view": view,
+        }
+        if view:
+            key |= {"augmentation": AUGMENTATION_VERSION, "augmentation_seed": seed}
+        name = re.sub(r"[^A-Za-z0-9_]+", "_", network.name)[:40]
+        facts = {"extractor": network.name, **key, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        return Entry(self.root / f"{name}-{digest_json(key)[:16]}", facts)
+
+    @contextmanager
+    def _turn(self, entry: Entry, log: RunLog) -> Iterator[None]:
+        """Holds the entry's lock; says so where it has to wait for it."""
+        path = lock_path(entry.folder)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(path, wait=False))
+            except Busy:
+                log.event("features_wait", "another process is computing these features: waiting for it")
+                stack.enter_context(locked(path))
+            yield
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock of an entry; it stays where it is when the entry goes."""
+    return folder.parent / "locks" / f"{folder.name}.lock"

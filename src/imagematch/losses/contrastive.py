@@ -1,0 +1,37 @@
+"""Contrastive loss over all pairs of a batch."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from imagematch.losses.base import LossValue, PairLoss, loss_value
+from imagematch.losses.batch import Batch
+from imagematch.losses.distances import euclidean
+from imagematch.losses.reducers import count, mean_where
+
+
+class Contrastive(PairLoss):
+    """Half the mean of D^2 over positive pairs plus half the mean of max(0, margin - D)^2 over negative pairs.
+
+    The two means make positives and negatives weigh the same, as in a stream with as many pairs of each; over all
+    pairs of a batch the negatives would drown the positives. A kind that the batch has none of adds 0. D is the
+    Euclidean distance. Terms are ordered pairs; active are the positive pairs that are apart and the negative ones
+    within the margin.
+
+    Args:
+        margin: the distance from which on negatives no longer matter.
+
+    Source: Hadsell, Chopra and LeCun, Dimensionality Reduction by Learning an Invariant Mapping, 2006, equation 4.
+    """
+
+    def __init__(self, *, margin: float = 1.0) -> None:
+        super().__init__()
+        self._margin = margin
+
+    def of(self, batch: Batch) -> LossValue:
+        """The mean over the pairs of the batch."""
+        distances = euclidean(batch)
+        too_near = tf.nn.relu(self._margin - distances)
+        loss = (mean_where(distances**2, batch.positive) + mean_where(too_near**2, batch.negative)) / 2
+        active = count((batch.positive & (distances > 0)) | (batch.negative & (too_near > 0)))
+        return loss_value(loss, active, count(batch.positive) + count(batch.negative))

@@ -1,0 +1,68 @@
+"""Distances and similarities of a batch's anchors to its references, with gradients that are finite everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from imagematch.losses.batch import Batch
+
+
+def squared_euclidean(batch: Batch) -> tf.Tensor:
+    """||a - r||^2, (A, R), never negative.
+
+    Computed as |a|^2 + |r|^2 - 2 a.r, with the first anchor as the origin: embeddings that crowd together keep their
+    digits, and whole numbers stay whole. The squared lengths are read off the diagonal of the product, so that equal
+    embeddings are exactly 0 apart, also where the hardware rounds the factors of a product (TF32, bfloat16).
+    """
+    origin = tf.stop_gradient(batch.anchors[:1])
+    anchors = batch.anchors - origin
+    if batch.memory is None:
+        return _squared_to_itself(anchors)
+    memory = batch.memory - origin
+    to_memory = tf.reduce_sum(anchors**2, 1)[:, None] + tf.reduce_sum(memory**2, 1) - 2 * _products(anchors, memory)
+    return tf.concat([_squared_to_itself(anchors), tf.nn.relu(to_memory)], 1)
+
+
+def euclidean(batch: Batch) -> tf.Tensor:
+    """||a - r||, (A, R); its gradient where a = r is taken as 0."""
+    return root(squared_euclidean(batch))
+
+
+def cosine_similarity(batch: Batch) -> tf.Tensor:
+    """cos(a, r), (A, R), -1 to 1 up to rounding; 0 for an embedding of length 0."""
+    anchors = tf.math.l2_normalize(batch.anchors, 1)
+    return _products(anchors, anchors if batch.memory is None else tf.math.l2_normalize(batch.references, 1))
+
+
+DISTANCES: Mapping[str, Callable[[Batch], tf.Tensor]] = {
+    "euclidean": euclidean,
+    "squared_euclidean": squared_euclidean,
+}
+
+
+@tf.custom_gradient
+def root(values: tf.Tensor) -> Any:
+    """The square root of values >= 0, with slope 0 instead of infinity at 0."""
+    roots = tf.sqrt(values)
+    return roots, lambda upstream: tf.math.divide_no_nan(upstream, 2 * roots)
+
+
+def _products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(a, b, transpose_b=True)
+
+
+@tf.custom_gradient
+def _squared_to_itself(points: tf.Tensor) -> Any:
+    """Squared distances (n, n) of points (n, dim); by hand, the gradient takes one matrix product instead of two."""
+    products = _products(points, points)
+    lengths = tf.linalg.diag_part(products)
+    squared = tf.nn.relu(lengths[:, None] + lengths - 2 * products)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        weights = upstream + tf.transpose(upstream)
+        return 2 * (tf.reduce_sum(weights, 1, keepdims=True) * points - tf.matmul(weights, points))
+
+    return squared, gradient

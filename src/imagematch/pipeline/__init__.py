@@ -1,0 +1,18 @@
+"""Whole jobs, which commands and notebooks both call: train -> calibrate -> evaluate -> report; study -> winner."""
+
+from __future__ import annotations
+
+from imagematch.pipeline.existing import resume_or_fresh
+from imagematch.pipeline.study import FinishedStudy, remove_study_files, run_study
+from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training, training_exists
+
+__all__ = [
+    "FinishedStudy",
+    "TrainedMatcher",
+    "finished_training",
+    "remove_study_files",
+    "resume_or_fresh",
+    "run_study",
+    "run_training",
+    "training_exists",
+]

@@ -1,0 +1,131 @@
+"""A study from its settings to the winner: search, repeated runs, best configuration, trained matcher, report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.config import StudySettings, TrainSettings, direction_of
+from imagematch.errors import StudyError
+from imagematch.events import SILENT, RunLog
+from imagematch.files import Layout, write_text
+from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training
+from imagematch.reporting import write_study_report
+from imagematch.training import StopRequest
+from imagematch.tuning import Search, open_study, owned, rank_again, records
+from imagematch.tuning.study import BASELINE, DATA
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """What a study came to.
+
+    Attributes:
+        settings: of the winner.
+        best_config: the file that holds them.
+        matcher: the winner, trained.
+    """
+
+    settings: TrainSettings
+    best_config: Path
+    matcher: TrainedMatcher
+
+
+def run_study(
+    settings: StudySettings,
+    layout: Layout,
+    *,
+    workers: int = 1,
+    log: RunLog = SILENT,
+    stop: StopRequest | None = None,
+) -> FinishedStudy:
+    """Runs or goes on with a study, then trains its winner as experiment `study_name`.
+
+    Raises:
+        InterruptedRunError: `stop` asked for it; the same call goes on.
+        StudyError: the storage refuses, another space is searched under this name, or no trial can be finished.
+        ImagematchError: the images or the weights cannot be used.
+    """
+    stop = stop or StopRequest()
+    with owned(settings, layout):
+        study = open_study(settings, layout)
+        with Search(study, settings, layout=layout, log=log, stop=stop, workers=workers) as search:
+            _measure_baseline(study, search, settings, log)
+            search.run()
+            winner = _winner(study, search, settings, log)
+        best_config = layout.study_dir(settings.study_name) / "best_config.yaml"
+        write_text(best_config, winner.to_yaml())
+        log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
+        matcher = _trained_winner(winner, layout, log, stop)
+        _report(study, settings, layout, matcher)
+    return FinishedStudy(winner, best_config, matcher)
+
+
+def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettings, log: RunLog) -> None:
+    """Measures each frozen extractor of the search alone, once, and keeps the figures with the study."""
+    kept: dict[str, Any] = dict(study.user_attrs.get(BASELINE, {}))
+    for extractor, values in _extractors(settings).items():
+        if extractor in kept:
+            continue
+        task = {"task": "baseline", "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True)}
+        answer = search.call(task)
+        if answer["event"] == "failed":
+            raise StudyError(f"the baseline cannot be measured: {answer['reason']}", where=settings.study_name)
+        kept[extractor] = {**answer["figures"], "extraction_s": answer["extraction_s"]}
+        study.set_user_attr(BASELINE, kept)
+        study.set_user_attr(DATA, answer["dataset"])
+        log.event("baseline", _baseline_line(extractor, answer), extractor=extractor, **answer["figures"])
+
+
+def _extractors(settings: StudySettings) -> dict[str, dict[str, Any]]:
+    """Extractor -> the first point of the search space that uses it."""
+    first = {field: dimension.ends[0] for field, dimension in settings.space.items()}
+    if "feature_extractor" not in settings.space:
+        return {settings.settings_for(first).feature_extractor: first}
+    options = settings.space["feature_extractor"].ends
+    return {str(option): {**first, "feature_extractor": option} for option in options}
+
+
+def _baseline_line(extractor: str, answer: Mapping[str, Any]) -> str:
+    figures = answer["figures"]
+    return (
+        f"baseline ({extractor} without a head): val_roc_auc {figures['val_roc_auc']:.4f}, "
+        f"val_map_at_r {figures['val_map_at_r']:.4f}"
+    )
+
+
+def _winner(study: optuna.Study, search: Search, settings: StudySettings, log: RunLog) -> TrainSettings:
+    ranked = records.best_of(
+        study.get_trials(deepcopy=False), maximize=direction_of(settings.objective) == "maximize"
+    )
+    if not ranked:
+        raise StudyError("no trial was completed", where=settings.study_name, do="raise n_trials, or see trials.csv")
+    best = rank_again(ranked, study, search, settings, log)
+    values = settings.values_of(best.params)
+    return search.trial_settings(values, best.user_attrs[records.PLACE])
+
+
+def _trained_winner(winner: TrainSettings, layout: Layout, log: RunLog, stop: StopRequest) -> TrainedMatcher:
+    """The winner, trained as the study's experiment; a matcher of the same configuration is not trained again."""
+    finished = finished_training(layout, winner.experiment_name)
+    if finished is not None and (finished.folder / "config.yaml").read_text(encoding="utf-8") == winner.to_yaml():
+        return finished
+    log.say(f"training the winner as {winner.experiment_name}")
+    return run_training(winner, layout, log=log, stop=stop)
+
+
+def _report(study: optuna.Study, settings: StudySettings, layout: Layout, matcher: TrainedMatcher) -> None:
+    folder = layout.study_dir(settings.study_name)
+    records.trials_table(study).to_csv(folder / "trials.csv", index=False)
+    write_study_report(folder / "report.html", study, matcher.metrics)
+
+
+def remove_study_files(settings: StudySettings, layout: Layout) -> None:
+    """Removes what a study left beside its storage; the winner's matcher stays until a new one takes its place."""
+    shutil.rmtree(layout.study_dir(settings.study_name), ignore_errors=True)

@@ -1,0 +1,212 @@
+"""One configuration, from its settings to a saved, calibrated and evaluated matcher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.config import TrainSettings
+from imagematch.data import DECODER_VERSION
+from imagematch.errors import StudyError
+from imagematch.events import SILENT, RunLog
+from imagematch.files import Busy, Layout, locked, make_dir, recovered_dir, write_json
+from imagematch.matching import save_matcher
+from imagematch.matching.card import EmbeddingCard, ThresholdCard
+from imagematch.pipeline.judging import judge, split_view
+from imagematch.reporting import write_learning_curves, write_model_report
+from imagematch.training import Materials, StopRequest, gather_materials
+
+if TYPE_CHECKING:
+    from imagematch.training import Training
+
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class TrainedMatcher:
+    """What a training left.
+
+    Attributes:
+        folder: the matcher's.
+        metrics: the contents of its `metrics.json`.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+
+
+def unfinished_dir(layout: Layout, name: str) -> Path:
+    """Where a training keeps its state until the matcher is complete."""
+    return layout.model_dir(name).with_name(f".{name}.training")
+
+
+def training_exists(layout: Layout, name: str) -> bool:
+    """True if the experiment was finished, or begun."""
+    finished = recovered_dir(layout.model_dir(name)).exists()
+    return finished or (unfinished_dir(layout, name) / "checkpoint.npz").exists()
+
+
+def finished_training(layout: Layout, name: str) -> TrainedMatcher | None:
+    """The experiment's matcher, None where it is not finished."""
+    folder = recovered_dir(layout.model_dir(name))
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return None
+    return TrainedMatcher(folder, json.loads(path.read_text(encoding="utf-8")))
+
+
+def run_training(
+    settings: TrainSettings,
+    layout: Layout,
+    *,
+    fresh: bool = False,
+    log: RunLog = SILENT,
+    stop: StopRequest | None = None,
+) -> TrainedMatcher:
+    """Trains, calibrates, evaluates, saves and reports.
+
+    Args:
+        settings: what to train.
+        layout: where files go.
+        fresh: forgets what an interrupted training left.
+        log: told what happens.
+        stop: looked at between steps.
+
+    Raises:
+        ImagematchError: in one line, whatever went wrong; nothing that was finished before is lost.
+        StudyError: another process trains under the same name.
+    """
+    name = settings.experiment_name
+    work = make_dir(unfinished_dir(layout, name))
+    try:
+        with locked(work / ".lock", wait=False):
+            if fresh:
+                (work / "checkpoint.npz").unlink(missing_ok=True)
+            trained = _train(settings, layout, work / "checkpoint.npz", log, stop)
+            shutil.rmtree(work, ignore_errors=True)
+            return trained
+    except Busy as error:
+        raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
+
+
+def _train(
+    settings: TrainSettings, layout: Layout, checkpoint: Path, log: RunLog, stop: StopRequest | None
+) -> TrainedMatcher:
+    import pandas as pd
+
+    from imagematch.training import train_model
+
+    name = settings.experiment_name
+    materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
+    log.event("data", _data_line(materials), **materials.dataset.summary())
+    writer = _tensorboard(layout.tensorboard_dir(name))
+
+    def on_epoch(record: Mapping[str, Any]) -> bool:
+        log.event("epoch", epoch_line(record, settings.epochs), **record)
+        writer(record)
+        return False
+
+    training = train_model(materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint)
+    result = training.result
+    log.event(
+        "trained",
+        f"best epoch {result.best_epoch} of {len(result.history)} ({result.ended_by.replace('_', ' ')}): "
+        f"{settings.objective} {result.best_value:.4f}",
+        best_epoch=result.best_epoch,
+        seconds=result.seconds,
+    )
+    calibration, metrics = judge(training.embed, materials.baseline, materials.dataset, settings)
+
+    def write_figures(folder: Path) -> None:
+        write_json(folder / METRICS_FILE, metrics)
+        pd.DataFrame(result.history).to_csv(folder / "history.csv", index=False)
+        write_learning_curves(folder, result.history, settings.objective)
+        write_model_report(
+            folder / "report.html",
+            name=name,
+            config=settings.to_yaml(),
+            metrics=metrics,
+            history=result.history,
+            test=split_view(materials.dataset, "test", training.embed),
+            baseline=split_view(materials.dataset, "test", materials.baseline),
+            threshold=calibration.threshold,
+            chosen_on=calibration.threshold.chosen_on,
+            probability=calibration.probability,
+        )
+
+    save_matcher(
+        layout.model_dir(name),
+        name=name,
+        model=training.feature_model(),
+        config=settings.to_yaml(),
+        embedding=_embedding_card(training),
+        threshold=ThresholdCard(**calibration.threshold.to_json()),
+        probability=calibration.probability.to_json(),
+        provenance=_provenance(settings, materials),
+        network_dir=Path(settings.feature_dir) / "networks",
+        also=write_figures,
+    )
+    log.event("saved", f"saved {layout.model_dir(name)}", path=str(layout.model_dir(name)))
+    return TrainedMatcher(layout.model_dir(name), metrics)
+
+
+def _embedding_card(training: Training) -> EmbeddingCard:
+    extractor, features = training.materials.extractor, training.materials.features
+    whole = training.network is not None
+    return EmbeddingCard(
+        extractor=extractor.name,
+        network_digest=extractor.digest,
+        feature_dim=extractor.feature_dim,
+        image_size=extractor.image_size,
+        decoder=DECODER_VERSION,
+        engine="tensorflow" if whole else features.engine,
+        precision="float32" if whole else features.precision,
+        whole_model=whole,
+        dim=int(training.head.output_shape[-1]),
+    )
+
+
+def _provenance(settings: TrainSettings, materials: Materials) -> dict[str, Any]:
+    return {
+        "dataset": materials.dataset.name,
+        "dataset_digest": materials.dataset.digest,
+        "split_by": materials.dataset.split_by,
+        "seed": settings.seed,
+        "training_seed": settings.effective_training_seed,
+    }
+
+
+def _data_line(materials: Materials) -> str:
+    dataset = materials.dataset
+    counts = ", ".join(f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test"))
+    return f"{dataset.name}: {len(dataset.paths):,} images of {len(dataset.class_names):,} classes ({counts})"
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """An epoch in one line for people."""
+    parts = [f"epoch {record['epoch']:>3}/{epochs}"]
+    for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread"):
+        if key in record:
+            parts.append(f"{key} {record[key]:.4f}")
+    return "  ".join(parts)
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A function that writes an epoch's record for TensorBoard; the folder's older runs are removed."""
+    import tensorflow as tf
+
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(record: Mapping[str, Any]) -> None:
+        with writer.as_default(step=int(record["epoch"])):
+            for key, value in record.items():
+                if key != "epoch":
+                    tf.summary.scalar(key, value)
+        writer.flush()
+
+    return write

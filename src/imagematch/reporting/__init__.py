@@ -1,0 +1,82 @@
+"""What people see: figures, tables, self-contained HTML reports, and projector files.
+
+Figures are plotly figures and tables are data frames, the same in notebooks, reports and the dashboard. Where one
+cannot be made, a `Note` of one line stands in its place. Class and file names may hold anything: here they are made
+harmless.
+"""
+
+from __future__ import annotations
+
+from imagematch.reporting.calibration_figures import reliability_figure
+from imagematch.reporting.class_tables import class_table, worst_and_best_classes
+from imagematch.reporting.escaping import cell, markup, visible
+from imagematch.reporting.metrics_tables import (
+    counts_text,
+    figures_table,
+    operating_table,
+    tar_at_far_table,
+    warnings_of,
+)
+from imagematch.reporting.mistakes import Pair, pairs_html, worst_false_matches, worst_false_non_matches
+from imagematch.reporting.model_report import write_model_report
+from imagematch.reporting.notes import Note, figure_or_note, table_or_note
+from imagematch.reporting.projection import principal_components, projection_figure, tsne
+from imagematch.reporting.study_facts import state_counts
+from imagematch.reporting.study_figures import StudyFigures, Titled
+from imagematch.reporting.study_reading import read_study
+from imagematch.reporting.study_report import study_summary, write_study_report
+from imagematch.reporting.study_tables import (
+    baseline_table,
+    best_configuration,
+    repeated_runs,
+    time_table,
+    trials_overview,
+    unfinished_trials,
+)
+from imagematch.reporting.training_figures import learning_curve_svg, learning_curves, write_learning_curves
+from imagematch.reporting.verification_figures import det_figure, histogram_figure, roc_figure
+from imagematch.reporting.view import SplitView
+
+__all__ = [
+    "Note",
+    "Pair",
+    "SplitView",
+    "StudyFigures",
+    "Titled",
+    "baseline_table",
+    "best_configuration",
+    "cell",
+    "class_table",
+    "counts_text",
+    "det_figure",
+    "figure_or_note",
+    "figures_table",
+    "histogram_figure",
+    "learning_curve_svg",
+    "learning_curves",
+    "markup",
+    "operating_table",
+    "pairs_html",
+    "principal_components",
+    "projection_figure",
+    "read_study",
+    "reliability_figure",
+    "repeated_runs",
+    "roc_figure",
+    "state_counts",
+    "study_summary",
+    "table_or_note",
+    "tar_at_far_table",
+    "time_table",
+    "trials_overview",
+    "tsne",
+    "unfinished_trials",
+    "visible",
+    "warnings_of",
+    "worst_and_best_classes",
+    "worst_false_matches",
+    "worst_false_non_matches",
+    "write_learning_curves",
+    "write_model_report",
+    "write_study_report",
+]

@@ -1,0 +1,218 @@
+"""The contents of `metrics.json` as tables and sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from imagematch.config import direction_of
+from imagematch.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Block = Mapping[str, Any]
+
+TITLES = {
+    "roc_auc": "ROC AUC",
+    "eer": "equal error rate (EER)",
+    "average_precision": "average precision of pairs",
+    "map_at_r": "MAP@R",
+    "r_precision": "R-precision",
+    "mean_average_precision": "mAP",
+    "balanced_accuracy": "balanced accuracy at the threshold",
+    "accuracy": "accuracy at the threshold",
+    "precision": "precision at the threshold",
+    "recall": "recall at the threshold",
+    "f1": "F1 at the threshold",
+}
+
+TRUSTED_CLASSES = 30
+"""Under so many classes an interval over classes is not to be trusted."""
+
+_PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "r_precision")
+_AT_THRESHOLD = ("balanced_accuracy", "accuracy", "precision", "recall", "f1")
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A figure for people: fixed digits, thousands separated, a dash for what is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    size = abs(value)
+    if size and (size < 10.0**-digits or size >= 1e6):
+        return f"{value:.3g}"
+    return f"{value:,.{digits}f}"
+
+
+def title_of(name: str) -> str:
+    """A figure's name for people."""
+    if name.startswith("recall_at_"):
+        return f"Recall@{name.removeprefix('recall_at_')}"
+    if name.startswith("tar_at_far_"):
+        return f"TAR at FAR {name.removeprefix('tar_at_far_')}"
+    return TITLES.get(name, name)
+
+
+def flat_figures(block: Block | None) -> dict[str, float | None]:
+    """The figures of one split by flat name, in the order of the report; nested ones as `tar_at_far_0.001`."""
+    if not block:
+        return {}
+    flat: dict[str, float | None] = {name: block.get(name) for name in _PLAIN}
+    recalls = block.get("recall_at_k") or {"1": block.get("recall_at_1")}
+    flat |= {f"recall_at_{k}": value for k, value in recalls.items()}
+    flat["mean_average_precision"] = block.get("mean_average_precision")
+    flat |= {f"tar_at_far_{far}": tar for far, tar in (block.get("tar_at_far") or {}).items()}
+    threshold = block.get("threshold") or {}
+    return flat | {name: threshold.get(name) for name in _AT_THRESHOLD}
+
+
+def interval(block: Block | None, name: str) -> tuple[float, float] | None:
+    """The 95 % interval of a figure, by its flat name; None where it was not computed."""
+    if not block:
+        return None
+    ends = (block.get("ci95") or {}).get(name) or (block.get("roc_auc_ci95") if name == "roc_auc" else None)
+    return None if ends is None else (float(ends[0]), float(ends[1]))
+
+
+def _interval_text(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+
+
+def _better(name: str) -> str:
+    try:
+        return "lower" if direction_of(name) == "minimize" else "higher"
+    except ConfigError:
+        return "higher"
+
+
+def main_split(metrics: Mapping[str, Any]) -> str:
+    """The split that a report speaks of: "test", or "validation" where there is no test split."""
+    return "test" if metrics.get("test") else "validation"
+
+
+def baseline_block(metrics: Mapping[str, Any]) -> Block | None:
+    """The figures of the frozen extractor alone, on the split that the report speaks of."""
+    blocks = metrics.get("baseline") or {}
+    return blocks.get(main_split(metrics)) if isinstance(blocks, Mapping) else None
+
+
+def figures_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """Every figure of the model beside the baseline's, each with its 95 % interval; what nobody computed is left out.
+
+    Args:
+        metrics: the contents of `metrics.json`.
+    """
+    import pandas as pd
+
+    split = main_split(metrics)
+    model, baseline = metrics.get(split), baseline_block(metrics)
+    validation = metrics.get("validation") if split == "test" else None
+    columns = [flat_figures(block) for block in (model, baseline, validation)]
+    rows = []
+    for name in dict.fromkeys(name for column in columns for name in column):
+        values = [column.get(name) for column in columns]
+        if all(value is None for value in values):
+            continue
+        rows.append(
+            {
+                "figure": title_of(name),
+                "better": _better(name),
+                f"{split}": number(values[0]),
+                "95 % interval": _interval_text(interval(model, name)),
+                "baseline": number(values[1]),
+                "baseline 95 % interval": _interval_text(interval(baseline, name)),
+                **({"validation": number(values[2])} if validation else {}),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def operating_table(block: Block) -> pd.DataFrame:
+    """What a query meets in galleries that do not hold its like: expected false matches at the threshold."""
+    import pandas as pd
+
+    rows = [
+        {
+            "gallery (images)": f"{int(point['gallery_images']):,}",
+            "expected false matches": number(float(point["expected_false_matches"]), 2),
+            "chance of at least one": f"{100 * float(point['any_false_match']):.1f} %",
+            "at most (95 %)": number(float(point["upper_false_matches"]), 2),
+            "rests on": "fewer than 30 false matches" if point.get("below_resolution") else "enough pairs",
+        }
+        for point in (block.get("threshold") or {}).get("operating_points") or []
+    ]
+    return pd.DataFrame(rows)
+
+
+def tar_at_far_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """The share of genuine pairs that match where impostors may match at a given rate, with intervals."""
+    import pandas as pd
+
+    model, baseline = metrics.get(main_split(metrics)) or {}, baseline_block(metrics) or {}
+    below = set(model.get("tar_at_far_below_resolution") or [])
+    rows = []
+    for far, tar in (model.get("tar_at_far") or {}).items():
+        name = f"tar_at_far_{far}"
+        rows.append(
+            {
+                "false accept rate": far,
+                "true accept rate": "below resolution" if far in below or tar is None else number(tar),
+                "95 % interval": "" if far in below else _interval_text(interval(model, name)),
+                "baseline": number((baseline.get("tar_at_far") or {}).get(far)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def criterion_text(criterion: Any) -> str:
+    """A threshold's criterion in words."""
+    if isinstance(criterion, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in criterion.items())
+    return str(criterion).replace("_", " ")
+
+
+def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before believing the figures; empty where nothing is wrong."""
+    split = main_split(metrics)
+    block = metrics.get(split) or {}
+    lines = []
+    if split != "test":
+        lines.append(
+            "There is no test split: these are figures of the validation images, which the training was chosen by."
+        )
+    if block.get("split_by") == "image":
+        lines.append(
+            f"The {split} images share their classes with the training images (split_by: image). The figures hold for "
+            "new images of these classes, not for new classes: use split_by: class to measure those."
+        )
+    classes = block.get("classes")
+    if block and isinstance(classes, int) and classes < TRUSTED_CLASSES:
+        lines.append(
+            f"The {split} split has only {classes} classes: the 95 % intervals are resampled over classes and are not "
+            f"to be trusted below {TRUSTED_CLASSES}."
+        )
+    if block and not block.get("genuine_pairs", 1):
+        lines.append(f"The {split} split has no genuine pair, so nothing about matches can be measured.")
+    if block.get("exact") is False:
+        bound = (block.get("error_bounds") or {}).get("roc_auc")
+        lines.append(f"Distances were counted in a fine histogram; the ROC AUC is off by {number(bound, 7)} at most.")
+    return lines
+
+
+def counts_text(metrics: Mapping[str, Any]) -> str:
+    """How much the figures rest on, in one sentence."""
+    split = main_split(metrics)
+    block = metrics.get(split) or {}
+    if not block:
+        return "No figures were computed."
+    counts = [
+        f"{int(block[name]):,} {name.replace('_', ' ')}"
+        for name in ("images", "classes", "genuine_pairs", "impostor_pairs")
+        if isinstance(block.get(name), int)
+    ]
+    return f"Measured over every pair of the {split} split: {', '.join(counts)}."

@@ -1,0 +1,106 @@
+"""The pairs a matcher is most wrong about: closest impostors, farthest genuine pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagematch.reporting.escaping import markup
+from imagematch.reporting.pictures import picture_uri
+from imagematch.reporting.view import SplitView
+
+_BLOCK_VALUES = 1 << 23
+_CANDIDATES = 2000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images of a split and their distance; `first` and `second` are rows of the view."""
+
+    first: int
+    second: int
+    distance: float
+
+
+def worst_false_matches(view: SplitView, count: int = 12) -> list[Pair]:
+    """The impostor pairs with the smallest distances, the closest first; each image in one pair at most."""
+    return _extreme(view, count, genuine=False)
+
+
+def worst_false_non_matches(view: SplitView, count: int = 12) -> list[Pair]:
+    """The genuine pairs with the largest distances, the farthest first; each image in one pair at most."""
+    return _extreme(view, count, genuine=True)
+
+
+def _extreme(view: SplitView, count: int, *, genuine: bool) -> list[Pair]:
+    """Walks all pairs blockwise and keeps the most extreme, then takes each image once."""
+    sign = -1.0 if genuine else 1.0
+    first, second, keys = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    for rows, columns, squares in _pair_blocks(view, genuine=genuine):
+        key = (sign * squares).astype(np.float32)
+        if len(keys) == _CANDIDATES:
+            closer = key < keys[-1]
+            rows, columns, key = rows[closer], columns[closer], key[closer]
+        first, second = np.concatenate([first, rows]), np.concatenate([second, columns])
+        keys = np.concatenate([keys, key])
+        order = np.lexsort((second, first, keys))[:_CANDIDATES]
+        first, second, keys = first[order], second[order], keys[order]
+    pairs: list[Pair] = []
+    used: set[int] = set()
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        if len(pairs) == count:
+            break
+        if a not in used and b not in used:
+            used |= {a, b}
+            pairs.append(Pair(a, b, float(np.linalg.norm(view.embeddings[a] - view.embeddings[b]))))
+    return pairs
+
+
+def _pair_blocks(view: SplitView, *, genuine: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields rows, columns (row < column) and half squared distances of a kind's most extreme pairs in each block."""
+    vectors, labels = np.asarray(view.embeddings, dtype=np.float32), np.asarray(view.labels)
+    n = len(labels)
+    step = max(1, _BLOCK_VALUES // max(n, 1))
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        squares = 1 - vectors[start:stop] @ vectors[start:].T
+        wanted = (labels[start:stop, None] == labels[None, start:]) == genuine
+        wanted &= np.arange(start, n)[None, :] > np.arange(start, stop)[:, None]
+        places = np.flatnonzero(wanted)
+        values = squares.ravel()[places]
+        if len(values) > _CANDIDATES:
+            kept = np.argpartition(-values if genuine else values, _CANDIDATES - 1)[:_CANDIDATES]
+            places, values = places[kept], values[kept]
+        width = n - start
+        yield start + places // width, start + places % width, values
+
+
+def pairs_html(view: SplitView, pairs: Sequence[Pair]) -> str:
+    """The pairs as pictures with class, file and distance, in HTML without any script; text is escaped."""
+    if not pairs:
+        return "<p><em>There is no such pair.</em></p>"
+    boxes = "".join(_pair_html(view, pair) for pair in pairs)
+    style = "display:flex;flex-wrap:wrap;gap:14px"
+    return f'<div class="pairs" style="{style}">{boxes}</div>'
+
+
+def _pair_html(view: SplitView, pair: Pair) -> str:
+    images = "".join(_image_html(view, row) for row in (pair.first, pair.second))
+    return (
+        '<figure class="pair" style="margin:0;padding:8px;border:1px solid rgba(128,128,128,.35);border-radius:8px">'
+        f'<div style="display:flex;gap:8px">{images}</div>'
+        f'<figcaption style="font-size:12px;text-align:center;margin-top:4px">distance {pair.distance:.4f}</figcaption>'
+        "</figure>"
+    )
+
+
+def _image_html(view: SplitView, row: int) -> str:
+    name, path = markup(view.class_name(row), 22), markup(view.path(row))
+    size = "width:96px;height:96px;object-fit:contain;image-rendering:auto;background:rgba(128,128,128,.15)"
+    return (
+        '<div style="width:96px;font-size:11px;line-height:1.25;overflow-wrap:anywhere">'
+        f'<img src="{picture_uri(view.picture(row))}" alt="{path}" title="{path}" style="{size}">'
+        f"<div><strong>{name}</strong><br>{markup(view.path(row), 28)}</div></div>"
+    )

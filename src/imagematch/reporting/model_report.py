@@ -1,0 +1,244 @@
+"""The report of one trained matcher: what it reaches, beside its baseline, and where it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.reporting.class_tables import worst_and_best_classes
+from imagematch.reporting.metrics_tables import (
+    baseline_block,
+    counts_text,
+    criterion_text,
+    figures_table,
+    flat_figures,
+    interval,
+    main_split,
+    number,
+    operating_table,
+    tar_at_far_table,
+    title_of,
+    warnings_of,
+)
+from imagematch.reporting.mistakes import pairs_html, worst_false_matches, worst_false_non_matches
+from imagematch.reporting.notes import Note, figure_or_note, table_or_note
+from imagematch.reporting.page import Card, Page
+from imagematch.reporting.projection import Method, projection_figure
+from imagematch.reporting.training_figures import History, best_epoch, learning_curves
+from imagematch.reporting.verification_figures import det_figure, histogram_figure, roc_figure
+from imagematch.reporting.view import SplitView
+
+if TYPE_CHECKING:
+    from imagematch.evaluation import PairDistances, Probability, Threshold
+
+_CARDS = ("roc_auc", "map_at_r", "recall_at_1", "eer", "tar_at_far_0.001", "balanced_accuracy")
+_TSNE_POINTS = 1000
+_WORDS = {
+    "genuine / impostor pair": "two images of the same class / of different classes",
+    "FAR, false accept rate": "the share of impostor pairs that match (also FMR, FPR)",
+    "TAR, true accept rate": "the share of genuine pairs that match (also recall, TPR); FRR is 1 - TAR",
+    "ROC AUC": "the chance that a genuine pair is closer than an impostor pair; 0.5 is guessing",
+    "EER": "the error rate at the threshold where FAR and FRR are equal",
+    "MAP@R, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first, "
+    "the share of them among the first R, whether one is among the first K",
+    "baseline": "the frozen feature extractor alone, without a head, judged on the same images",
+    "95 % interval": "resampled over classes, since pairs of one class are not independent",
+}
+
+
+def write_model_report(
+    path: Path,
+    *,
+    name: str,
+    config: str,
+    metrics: Mapping[str, Any],
+    history: History,
+    test: SplitView | None,
+    baseline: SplitView | None,
+    threshold: Threshold,
+    chosen_on: str,
+    probability: Probability | None = None,
+) -> None:
+    """Writes the report of a matcher: one HTML file that needs nothing else.
+
+    Args:
+        path: the file.
+        name: the experiment.
+        config: the train file that reproduces it.
+        metrics: the contents of `metrics.json`.
+        history: the training's epochs; empty where they are not kept.
+        test: the test split with the matcher's embeddings; None leaves out what needs images.
+        baseline: the same images with the frozen extractor's features as embeddings.
+        threshold: under it two images match.
+        chosen_on: the split the threshold was chosen on.
+        probability: distance -> probability, fitted on the same split.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    page = Page(name, "image matcher")
+    add_summary(page, metrics)
+    _add_threshold(page, metrics, threshold, chosen_on, probability)
+    page.section("All figures", counts_text(metrics))
+    page.table(table_or_note(lambda: figures_table(metrics), "Figures"))
+    if test is None:
+        page.section("Pairs")
+        page.figure(Note("There is no test split, so no pairs, classes or pictures are shown."))
+    else:
+        _add_pairs(page, test, baseline, threshold.distance, probability)
+        _add_classes(page, test, threshold.distance)
+        _add_mistakes(page, test)
+        _add_projections(page, test, baseline)
+    _add_training(page, history, config)
+    page.section("Words")
+    page.html(f"<dl>{''.join(f'<dt>{word}</dt><dd>{meaning}</dd>' for word, meaning in _WORDS.items())}</dl>")
+    page.write(path)
+
+
+def add_summary(page: Page, metrics: Mapping[str, Any]) -> None:
+    """The figures that matter, with intervals, beside the baseline's, and what to know before believing them."""
+    split = main_split(metrics)
+    block, reference = metrics.get(split), baseline_block(metrics)
+    model, base = flat_figures(block), flat_figures(reference)
+    cards = []
+    for name in _CARDS:
+        value = model.get(name)
+        if value is None:
+            continue
+        below = []
+        if (ends := interval(block, name)) is not None:
+            below.append(f"95 %: {ends[0]:.4f} to {ends[1]:.4f}")
+        if base.get(name) is not None:
+            below.append(f"baseline {number(base[name])}")
+        cards.append(Card(title_of(name).replace(" at the threshold", ""), number(value), tuple(below)))
+    if cards:
+        page.cards(cards)
+    page.text(counts_text(metrics))
+    if reference:
+        page.text("Baseline: the frozen feature extractor alone, without a head, on the same images.")
+    for line in warnings_of(metrics):
+        page.warning(line)
+
+
+def _add_threshold(
+    page: Page, metrics: Mapping[str, Any], threshold: Threshold, chosen_on: str, probability: Probability | None
+) -> None:
+    split = main_split(metrics)
+    block = metrics.get(split) or {}
+    page.section("The threshold")
+    page.text(
+        f"Two images match if their distance is under {threshold.distance:.4f}. The threshold was chosen by "
+        f"{criterion_text(threshold.criterion)} on the {chosen_on} split"
+        + (
+            ", which selected nothing else and is no part of the figures here."
+            if chosen_on == "calibration"
+            else ", which also selected the best epoch: expect it to be a little optimistic."
+        )
+    )
+    confusion = (block.get("threshold") or {}).get("confusion")
+    if confusion:
+        page.text(
+            f"On the {split} split {int(confusion['tp']):,} genuine pairs match and {int(confusion['fn']):,} are "
+            f"missed; {int(confusion['fp']):,} impostor pairs match by mistake and {int(confusion['tn']):,} are told "
+            "apart."
+        )
+    if probability is not None:
+        error = probability.calibration_error
+        page.text(
+            f"Probabilities: {probability.method}, fitted on the {chosen_on} split for a share of "
+            f"{100 * probability.prior:g} % genuine pairs"
+            + (f"; calibration error {error:.4f} there." if error is not None else ".")
+        )
+    page.heading("In a gallery")
+    page.text("What one query meets at this threshold in a gallery that does not hold its like:")
+    page.table(table_or_note(lambda: operating_table(block), "Operating points"))
+    page.heading("At other thresholds")
+    page.table(table_or_note(lambda: tar_at_far_table(metrics), "TAR at FAR"))
+
+
+def _add_pairs(
+    page: Page, test: SplitView, baseline: SplitView | None, threshold: float, probability: Probability | None
+) -> None:
+    from imagematch.evaluation import pair_distances
+
+    page.section("Genuine and impostor pairs")
+    pairs = pair_distances(test.embeddings, test.labels)
+    curves: dict[str, PairDistances] = {"this matcher": pairs}
+    if baseline is not None:
+        curves["baseline"] = pair_distances(baseline.embeddings, baseline.labels)
+    page.figure(
+        figure_or_note(lambda: histogram_figure(pairs, threshold), "Distances"),
+        "Distances of all pairs of the test split; left of the line is a match.",
+    )
+    page.figures(
+        [
+            (figure_or_note(lambda: roc_figure(curves, threshold), "ROC"), "ROC: up and to the left is better."),
+            (figure_or_note(lambda: det_figure(curves, threshold), "DET"), "DET: down and to the left is better."),
+        ]
+    )
+    if probability is not None:
+        from imagematch.reporting.calibration_figures import reliability_figure
+
+        page.figure(
+            figure_or_note(lambda: reliability_figure(probability, pairs), "Reliability"),
+            "How often pairs are genuine where a probability is claimed, on the test split at the probability's prior; "
+            "on the diagonal the claims hold.",
+        )
+
+
+def _add_classes(page: Page, test: SplitView, threshold: float) -> None:
+    page.section("Classes", "Each class at the threshold: its own pairs that match, and its pairs with others that do.")
+    worst, best = worst_and_best_classes(test, threshold)
+    for title, frame in (("Worst", worst), ("Best", best)):
+        page.heading(title)
+        page.table(table_or_note(lambda frame=frame: frame, "Classes with two images or more"))  # type: ignore[misc]
+
+
+def _add_mistakes(page: Page, test: SplitView) -> None:
+    page.section("Where it is most wrong", "Each image is shown once at most.")
+    page.heading("Different classes, yet close")
+    page.html(pairs_html(test, worst_false_matches(test)))
+    page.heading("The same class, yet far apart")
+    page.html(pairs_html(test, worst_false_non_matches(test)))
+
+
+def _add_projections(page: Page, test: SplitView, baseline: SplitView | None) -> None:
+    page.section("The embedding in two dimensions", "Coloured by class; point at an image to see its class and file.")
+    views = [("this matcher", test)] if baseline is None else [("this matcher", test), ("baseline", baseline)]
+    for title, method in (("t-SNE", "tsne"), ("PCA", "pca")):
+        page.heading(title)
+        page.figures([(_projection(view, method), f"{title} of {name}.") for name, view in views])
+
+
+def _projection(view: SplitView, method: str) -> Any:
+    kind: Method = "tsne" if method == "tsne" else "pca"
+    return figure_or_note(lambda: projection_figure(view, kind, at_most=_TSNE_POINTS), method)
+
+
+def _add_training(page: Page, history: History, config: str) -> None:
+    page.section("Training")
+    if history:
+        objective = objective_of(config, history)
+        best = best_epoch(history, objective)
+        page.text(f"{len(history)} epochs; the weights are those of epoch {best}, the best by {objective}.")
+        page.figure(
+            figure_or_note(lambda: learning_curves(history, objective), "Learning curves"),
+            "The dotted line is the best epoch.",
+        )
+    else:
+        page.figure(Note("The training's history is not at hand."))
+    page.heading("Configuration")
+    page.text("Saved as config.yaml; train.py runs it as it is.")
+    page.code(config)
+
+
+def objective_of(config: str, history: History) -> str:
+    """The objective that a train file names, else the default."""
+    from imagematch.config import DEFAULTS
+
+    for line in config.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "objective" and value.strip() and any(value.strip() in record for record in history):
+            return value.strip()
+    return str(DEFAULTS["objective"])

@@ -1,0 +1,50 @@
+"""Pictures inside files: as data URIs for HTML, as one sprite for the projector."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+_PNG_UP_TO_PIXELS = 64 * 64
+_MAX_SPRITE_SIDE = 8192
+"""What browsers and the projector take as one texture."""
+
+
+def picture_uri(picture: np.ndarray) -> str:
+    """A (h, w, 3) uint8 picture as a data URI: PNG where it is small, else JPEG."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8))
+    kind = "png" if image.width * image.height <= _PNG_UP_TO_PIXELS else "jpeg"
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 85}))
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def sprite_side(count: int, wanted: int = 64) -> int:
+    """Side of one picture in a sprite of `count`, pixels: `wanted`, less where the sprite would get too large.
+
+    Raises:
+        ValueError: so many that not even one pixel each fits.
+    """
+    columns = math.ceil(math.sqrt(count))
+    if columns > _MAX_SPRITE_SIDE:
+        raise ValueError(f"{count:,} pictures do not fit on one sprite")
+    return min(wanted, _MAX_SPRITE_SIDE // max(columns, 1))
+
+
+def make_sprite(count: int, picture: Callable[[int], np.ndarray], side: int) -> np.ndarray:
+    """All pictures in a square grid, row by row: (k side, k side, 3) uint8, k = ceil(sqrt(count)); the rest white."""
+    from PIL import Image
+
+    columns = max(1, math.ceil(math.sqrt(count)))
+    sprite = np.full((columns * side, columns * side, 3), 255, dtype=np.uint8)
+    for row in range(count):
+        image = Image.fromarray(np.ascontiguousarray(picture(row), dtype=np.uint8))
+        top, left = (row // columns) * side, (row % columns) * side
+        sprite[top : top + side, left : left + side] = np.asarray(image.resize((side, side)))
+    return sprite

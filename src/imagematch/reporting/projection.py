@@ -1,0 +1,127 @@
+"""The embedding in two dimensions: PCA by numpy, t-SNE by scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from imagematch.reporting.escaping import markup
+from imagematch.reporting.palette import class_colours, laid_out
+from imagematch.reporting.view import SplitView
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Method = Literal["pca", "tsne"]
+
+MOST_POINTS = 2000
+"""Images in a projection at most: t-SNE takes seconds, and a page stays small."""
+
+_CLASSES_IN_LEGEND = 20
+_COMPONENTS_BEFORE_TSNE = 50
+
+
+def principal_components(vectors: np.ndarray, count: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Principal component scores, (n, count) float64, and each component's share of the variance, (count,).
+
+    Components that do not exist (fewer dimensions or images) are zero. Each is signed so that its largest loading is
+    positive: the same picture every time.
+    """
+    centred = np.asarray(vectors, dtype=np.float64)
+    centred = centred - centred.mean(axis=0) if len(centred) else centred
+    scores, shares = np.zeros((len(centred), count)), np.zeros(count)
+    if not centred.size:
+        return scores, shares
+    left, lengths, right = np.linalg.svd(centred, full_matrices=False)
+    kept = min(count, len(lengths))
+    signs = np.sign(right[np.arange(kept), np.argmax(np.abs(right[:kept]), axis=1)])
+    scores[:, :kept] = left[:, :kept] * lengths[:kept] * np.where(signs == 0, 1, signs)
+    total = float(np.sum(lengths**2))
+    if total > 0:
+        shares[:kept] = lengths[:kept] ** 2 / total
+    return scores, shares
+
+
+def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """t-SNE of (n, dim) vectors, after PCA to 50 components: (n, 2) float32.
+
+    Raises:
+        ValueError: fewer than 4 vectors.
+
+    Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 9, 2008.
+    """
+    from sklearn.manifold import TSNE
+
+    if len(vectors) < 4:
+        raise ValueError("t-SNE needs 4 images or more")
+    reduced, _ = principal_components(vectors, min(_COMPONENTS_BEFORE_TSNE, vectors.shape[1]))
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    spread = float(np.std(reduced[:, 0]))
+    start = (reduced[:, :2] / spread * 1e-4 if spread > 0 else np.zeros((len(reduced), 2))).astype(np.float32)
+    if start.shape[1] < 2:
+        start = np.hstack([start, np.zeros((len(start), 1), np.float32)])
+    flow = TSNE(perplexity=perplexity, init=start, random_state=seed, learning_rate="auto")
+    return np.asarray(flow.fit_transform(reduced.astype(np.float32)))
+
+
+def sampled_rows(count: int, at_most: int, seed: int = 0) -> np.ndarray:
+    """At most `at_most` of `count` rows, drawn evenly, sorted; the same for the same seed."""
+    if count <= at_most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, at_most, replace=False))
+
+
+def projection_figure(view: SplitView, method: Method = "pca", *, at_most: int = MOST_POINTS, seed: int = 0) -> Figure:
+    """The images' embeddings in two dimensions, coloured by class; a hover shows class and file.
+
+    Args:
+        view: the split.
+        method: "pca" or "tsne".
+        at_most: images that are drawn; more are sampled evenly.
+        seed: of the sample and of t-SNE.
+
+    Raises:
+        ValueError: too few images for the method.
+    """
+    import plotly.graph_objects as go
+
+    rows = sampled_rows(len(view), at_most, seed)
+    vectors = np.asarray(view.embeddings)[rows]
+    if method == "tsne":
+        points, titles = tsne(vectors, seed), ["t-SNE 1", "t-SNE 2"]
+    else:
+        points, shares = principal_components(vectors)
+        titles = [f"component {n} ({100 * share:.1f} % of the variance)" for n, share in enumerate(shares, start=1)]
+    labels = np.asarray(view.labels)[rows]
+    classes = np.unique(labels)
+    colours = dict(zip(classes.tolist(), class_colours(len(classes)), strict=True))
+    hovers = [f"{markup(view.class_name(row))}<br>{markup(view.path(row))}" for row in rows.tolist()]
+    figure = go.Figure()
+    if len(classes) <= _CLASSES_IN_LEGEND:
+        for label in classes.tolist():
+            chosen = np.flatnonzero(labels == label)
+            name = markup(view.class_names[label], 30)
+            figure.add_trace(_points(points[chosen], [hovers[i] for i in chosen], colours[label], name))
+    else:
+        figure.add_trace(_points(points, hovers, [colours[label] for label in labels.tolist()], "images"))
+    laid_out(figure, height=560)
+    figure.update_layout(showlegend=len(classes) <= _CLASSES_IN_LEGEND, legend={"itemsizing": "constant"})
+    figure.update_xaxes(title=titles[0], zeroline=False)
+    figure.update_yaxes(title=titles[1], zeroline=False)
+    return figure
+
+
+def _points(points: np.ndarray, hovers: Sequence[str], colour: str | Sequence[str], name: str) -> Any:
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=points[:, 0].astype(np.float32),
+        y=points[:, 1].astype(np.float32),
+        mode="markers",
+        marker={"color": colour, "size": 5, "opacity": 0.8},
+        text=list(hovers),
+        name=name,
+        hovertemplate="%{text}<extra></extra>",
+    )

@@ -1,0 +1,127 @@
+"""What can be said of a study and its trials in a value or a sentence; what was not noted is left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imagematch.reporting.escaping import visible
+from imagematch.tuning import records
+from imagematch.tuning.rerun import WINNER
+from imagematch.tuning.study import BASELINE, DATA, DEFINITION
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+
+def objective_name(study: optuna.Study, objective: int = 0) -> str:
+    """What the study optimises: as we noted it, as Optuna was told, else "objective"."""
+    definition = study.user_attrs.get(DEFINITION)
+    if objective == 0 and isinstance(definition, Mapping) and isinstance(definition.get("objective"), str):
+        return str(definition["objective"])
+    names = study.metric_names
+    if names and objective < len(names):
+        return str(names[objective])
+    return "objective" if len(study.directions) == 1 else f"objective {objective + 1}"
+
+
+def maximises(study: optuna.Study) -> bool:
+    """Whether larger values of the (first) objective are better."""
+    return study.directions[0].name == "MAXIMIZE"
+
+
+def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The COMPLETE trials without repeats, the best (in the first objective) first."""
+    sign = -1.0 if maximises(study) else 1.0
+    done = [
+        trial
+        for trial in records.counted(study.get_trials(deepcopy=False))
+        if trial.state.name == "COMPLETE" and trial.values is not None
+    ]
+    return sorted(done, key=lambda trial: (sign * float((trial.values or [0.0])[0]), trial.number))
+
+
+def winning_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The winner as the study noted it, else the best by value; None where no trial is complete."""
+    ranked = ranked_trials(study)
+    number = study.user_attrs.get(WINNER)
+    return next((trial for trial in ranked if trial.number == number), ranked[0] if ranked else None)
+
+
+def what_happened(trial: FrozenTrial) -> str:
+    """Why a trial is not simply complete: pruned where, failed why, repeat or retry of which; empty if it is."""
+    attributes, parts = trial.user_attrs, []
+    if records.is_repeat(trial):
+        parts.append(f"repeats trial {attributes[records.DUPLICATE_OF]}, whose value it has")
+    elif trial.state.name == "PRUNED":
+        steps = trial.intermediate_values
+        last = max(steps, default=None)
+        parts.append("pruned" if last is None else f"pruned at step {last}, at {steps[last]:.4f}")
+    elif trial.state.name == "FAIL":
+        parts.append(f"failed: {visible(attributes.get(records.REASON, 'no reason was kept'), 200)}")
+    if records.RETRY_OF in attributes:
+        parts.append(f"does trial {attributes[records.RETRY_OF]} again, which was cut off")
+    return "; ".join(parts)
+
+
+def trial_seconds(trial: FrozenTrial) -> float:
+    """How long a trial took: as its worker measured it, else as Optuna's clock did; NaN where nobody did."""
+    seconds = trial.user_attrs.get(records.SECONDS)
+    if isinstance(seconds, dict) and isinstance(seconds.get("total"), (int, float)):
+        return float(seconds["total"])
+    return trial.duration.total_seconds() if trial.duration is not None else math.nan
+
+
+def state_counts(study: optuna.Study) -> dict[str, int]:
+    """How many trials are complete, pruned, failed, running, waiting, and how many only repeat another."""
+    trials = study.get_trials(deepcopy=False)
+    counts = dict.fromkeys(("complete", "pruned", "failed", "running", "waiting", "repeats"), 0)
+    names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+    for trial in trials:
+        counts["repeats" if records.is_repeat(trial) else names[trial.state.name]] += 1
+    return counts
+
+
+def baseline_value(study: optuna.Study, trial: FrozenTrial) -> float | None:
+    """The objective of the frozen extractor alone that the trial builds on; None where it was not measured."""
+    kept = study.user_attrs.get(BASELINE)
+    if not isinstance(kept, Mapping) or not kept:
+        return None
+    extractor = trial.params.get("feature_extractor")
+    figures = kept.get(extractor) if extractor is not None else (next(iter(kept.values())) if len(kept) == 1 else None)
+    value = figures.get(objective_name(study)) if isinstance(figures, Mapping) else None
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def feature_store_text(study: optuna.Study) -> str:
+    """What keeping the features saved, in a sentence; empty where it was not measured."""
+    kept = study.user_attrs.get(BASELINE)
+    if not isinstance(kept, Mapping):
+        return ""
+    seconds = [float(f["extraction_s"]) for f in kept.values() if isinstance(f, Mapping) and f.get("extraction_s")]
+    trained = [t for t in study.get_trials(deepcopy=False) if records.SECONDS in t.user_attrs]
+    if not seconds or len(trained) < 2:
+        return ""
+    once = float(np.mean(seconds))
+    saved = once * len(trained) - sum(seconds)
+    return (
+        f"The features were computed once, in {sum(seconds):,.1f} s, and used by {len(trained):,} trials: computing "
+        f"them in every trial would have taken about {max(saved, 0.0):,.0f} s more."
+    )
+
+
+def data_text(study: optuna.Study) -> str:
+    """What the study was run on, in a sentence; empty where it was not noted."""
+    data = study.user_attrs.get(DATA)
+    if not isinstance(data, Mapping):
+        return ""
+    splits = data.get("splits") if isinstance(data.get("splits"), Mapping) else {}
+    counts = ", ".join(f"{visible(name)} {split.get('images', 0):,}" for name, split in (splits or {}).items())
+    return (
+        f"Data: {visible(data.get('dataset', 'unknown'))}, {int(data.get('images', 0)):,} images of "
+        f"{int(data.get('classes', 0)):,} classes, split by {visible(data.get('split_by', 'unknown'))} ({counts})."
+    )

@@ -1,0 +1,144 @@
+"""Opens a study for looking at it, and makes the copy that figures are drawn from."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.errors import StudyError
+from imagematch.events import printable
+from imagematch.tuning import records, rerun_name
+from imagematch.tuning.storage import open_storage, shown_url, sqlite_url, storage_errors
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+
+def read_study(database: str | Path, study_name: str | None = None) -> optuna.Study:
+    """Opens an existing study of any Optuna program; nothing is created.
+
+    Args:
+        database: a SQLite file, or a storage URL.
+        study_name: which one; None takes the only one there (siblings of repeated runs aside).
+
+    Raises:
+        StudyError: there is no such file or study, or the storage cannot be opened.
+    """
+    import optuna
+
+    url = database if isinstance(database, str) and "://" in database else sqlite_url(Path(database))
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
+        path = Path(url.removeprefix("sqlite:///"))
+        others = sorted(file.stem for file in path.parent.glob("*.db")) if path.parent.is_dir() else []
+        known = f"; there are: {', '.join(others)}" if others else ""
+        raise StudyError(
+            f"there is no such study{known}", where=str(path), do="run: python hpt.py --hpt-config-filepath FILE"
+        )
+    storage = open_storage(url)
+    with storage_errors(url):
+        names = storage_names(storage)
+        chosen = study_name if study_name is not None else _only(names, shown_url(url))
+        if chosen not in names:
+            raise StudyError(f"holds no study {chosen!r}; it holds: {', '.join(names) or 'none'}", where=shown_url(url))
+        return optuna.load_study(study_name=chosen, storage=storage)
+
+
+def storage_names(storage: optuna.storages.BaseStorage) -> list[str]:
+    """The names of the studies in a storage, sorted."""
+    return sorted(study.study_name for study in storage.get_all_studies())
+
+
+def _only(names: list[str], where: str) -> str:
+    own = [name for name in names if not any(name == rerun_name(other) for other in names)]
+    if len(own) == 1:
+        return own[0]
+    raise StudyError(f"holds {len(own)} studies: {', '.join(own) or 'none'}", where=where, do="name one of them")
+
+
+def sibling_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The repeated runs of the study's best trials; empty where there are none."""
+    import optuna
+
+    try:
+        sibling = optuna.load_study(study_name=rerun_name(study.study_name), storage=study._storage)
+    except KeyError:
+        return []
+    return [trial for trial in sibling.get_trials(deepcopy=False) if trial.value is not None]
+
+
+def drawable_copy(study: optuna.Study, *, repeats: bool = False) -> optuna.Study:
+    """A copy in memory for drawing: numbers, values, times and parameters, with harmless names and no attributes.
+
+    Names and choices are escaped, since plotly interprets tags in them. Trials keep their numbers.
+
+    Args:
+        study: stays as it is.
+        repeats: whether trials that only copied an earlier value keep it; else they stand as waiting, which no figure
+            draws, so that no point counts twice.
+    """
+    import optuna
+
+    copy = optuna.create_study(directions=study.directions)
+    distributions: dict[str, dict[str, BaseDistribution]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        hidden = not repeats and records.is_repeat(trial)
+        copy.add_trial(_hidden() if hidden else _harmless(trial, distributions))
+    return copy
+
+
+def _hidden() -> FrozenTrial:
+    import optuna
+
+    return optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)
+
+
+def _harmless(trial: FrozenTrial, seen: dict[str, dict[str, BaseDistribution]]) -> FrozenTrial:
+    from optuna.trial import FrozenTrial
+
+    params, kinds = {}, {}
+    for name, value in trial.params.items():
+        shown = escaped_choice(name)
+        kinds[shown] = _same(seen, shown, _escaped_distribution(trial.distributions[name]))
+        params[shown] = escaped_choice(value)
+    return FrozenTrial(
+        number=trial.number,
+        state=trial.state,
+        value=None,
+        values=list(trial.values) if trial.values is not None else None,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=params,
+        distributions=kinds,
+        user_attrs={records.SECONDS: trial.user_attrs.get(records.SECONDS)},
+        system_attrs={},
+        intermediate_values=dict(trial.intermediate_values),
+        trial_id=trial._trial_id,
+    )
+
+
+def _same(seen: dict[str, dict[str, BaseDistribution]], name: str, kind: BaseDistribution) -> BaseDistribution:
+    """One object for equal distributions: a study of thousands of trials stays small."""
+    return seen.setdefault(name, {}).setdefault(repr(kind), kind)
+
+
+def _escaped_distribution(kind: BaseDistribution) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution
+
+    if not isinstance(kind, CategoricalDistribution):
+        return kind
+    return CategoricalDistribution(tuple(escaped_choice(choice) for choice in kind.choices))
+
+
+def escaped_choice(value: Any) -> Any:
+    """A name or choice as figures show it: text escaped, but with its quotes (lists are JSON strings) kept."""
+    if not isinstance(value, str):
+        return (
+            value
+            if isinstance(value, (int, float, bool)) or value is None
+            else html.escape(json.dumps(value, default=str))
+        )
+    return html.escape(printable(value).replace("\n", "\\n").replace("\t", "\\t"), quote=False)

@@ -1,0 +1,196 @@
+"""A study in tables: trials, the best configuration, what was not finished and why, repeated runs, time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.reporting.escaping import visible
+from imagematch.reporting.study_facts import (
+    baseline_value,
+    maximises,
+    objective_name,
+    trial_seconds,
+    what_happened,
+    winning_trial,
+)
+from imagematch.reporting.study_reading import sibling_trials
+from imagematch.tuning import records
+from imagematch.tuning.rerun import RERUN_OF, SEED_NUMBER
+from imagematch.tuning.study import BASELINE, DEFINITION
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    from optuna.trial import FrozenTrial
+
+
+def trials_overview(study: optuna.Study) -> pd.DataFrame:
+    """One row a trial, the best first, then pruned, running, failed and waiting ones: values, parameters, fate."""
+    import pandas as pd
+
+    states = {"COMPLETE": 0, "PRUNED": 1, "RUNNING": 2, "FAIL": 3, "WAITING": 4}
+    sign = -1.0 if maximises(study) else 1.0
+    trials = study.get_trials(deepcopy=False)
+
+    def rank(trial: FrozenTrial) -> tuple[int, bool, float, int]:
+        value = trial.values[0] if trial.state.name == "COMPLETE" and trial.values else 0.0
+        return states.get(trial.state.name, 5), records.is_repeat(trial), sign * float(value), trial.number
+
+    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    names = [objective_name(study, number) for number in range(len(study.directions))]
+    rows = []
+    for trial in sorted(trials, key=rank):
+        attributes = trial.user_attrs
+        complete = trial.values if trial.state.name == "COMPLETE" else None
+        row: dict[str, Any] = {"trial": str(trial.number), "state": trial.state.name.lower()}
+        row |= {name: None if complete is None else float(complete[place]) for place, name in enumerate(names)}
+        row |= {visible(name): _shown_value(trial.params.get(name)) for name in parameters}
+        row |= {
+            "best epoch": _text(attributes.get(records.BEST_EPOCH)),
+            "epochs": _text(attributes.get(records.EPOCHS)),
+            "seconds": _seconds_text(trial),
+            "what happened": what_happened(trial),
+        }
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame[[name for name in frame.columns if name in names or not _empty(frame[name])]]
+
+
+def _empty(column: pd.Series) -> bool:
+    return bool(column.map(lambda value: value is None or value in ("", "–")).all())
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else visible(value)
+
+
+def _shown_value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else visible(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def _seconds_text(trial: FrozenTrial) -> str:
+    seconds = trial_seconds(trial)
+    return "" if math.isnan(seconds) or trial.state.name in ("WAITING", "RUNNING") else f"{seconds:,.1f}"
+
+
+def unfinished_trials(study: optuna.Study) -> pd.DataFrame:
+    """The pruned, failed and repeated trials, and those done again, with the reason."""
+    import pandas as pd
+
+    rows = [
+        {
+            "trial": str(trial.number),
+            "state": trial.state.name.lower(),
+            "why": why,
+            "parameters": _parameters_text(trial),
+        }
+        for trial in study.get_trials(deepcopy=False)
+        if (why := what_happened(trial))
+    ]
+    return pd.DataFrame(rows)
+
+
+def _parameters_text(trial: FrozenTrial) -> str:
+    return visible(", ".join(f"{name} {_shown_value(value)}" for name, value in trial.params.items()), 160)
+
+
+def best_configuration(study: optuna.Study) -> pd.DataFrame:
+    """What the winner has in each searched field, and what all trials share. Empty where no trial is complete."""
+    import pandas as pd
+
+    winner = winning_trial(study)
+    if winner is None:
+        return pd.DataFrame()
+    rows = [
+        {"field": visible(name), "value": _shown_value(value), "": "searched"} for name, value in winner.params.items()
+    ]
+    definition = study.user_attrs.get(DEFINITION)
+    fixed = definition.get("fixed") if isinstance(definition, Mapping) else None
+    if isinstance(fixed, Mapping):
+        rows += [{"field": visible(name), "value": _shown_value(value), "": "fixed"} for name, value in fixed.items()]
+    return pd.DataFrame(rows)
+
+
+def baseline_table(study: optuna.Study) -> pd.DataFrame:
+    """The validation figures of each frozen extractor alone."""
+    import pandas as pd
+
+    kept = study.user_attrs.get(BASELINE)
+    if not isinstance(kept, Mapping):
+        return pd.DataFrame()
+    rows = [
+        {"extractor": visible(name), **{visible(key): value for key, value in figures.items() if key != "extraction_s"}}
+        for name, figures in kept.items()
+        if isinstance(figures, Mapping)
+    ]
+    return pd.DataFrame(rows)
+
+
+def repeated_runs(study: optuna.Study) -> pd.DataFrame:
+    """The best trials run again with other seeds, the best mean first.
+
+    Columns: trial, in the search, seeds, mean, spread (standard deviation), optimism (how much better the search made
+    it look), above baseline (mean of the runs' differences to the frozen extractor alone) and its 95 % interval (t).
+    """
+    import pandas as pd
+
+    runs: dict[int, list[float]] = {}
+    for trial in sorted(sibling_trials(study), key=lambda t: int(t.user_attrs.get(SEED_NUMBER, 0))):
+        if RERUN_OF in trial.user_attrs:
+            runs.setdefault(int(trial.user_attrs[RERUN_OF]), []).append(float(trial.value or 0.0))
+    sign = 1.0 if maximises(study) else -1.0
+    trials = study.get_trials(deepcopy=False)
+    rows = []
+    for number, values in sorted(runs.items(), key=lambda item: -sign * float(np.mean(item[1]))):
+        if number >= len(trials) or trials[number].value is None:
+            continue
+        first = float(trials[number].value or 0.0)
+        mean = float(np.mean(values))
+        baseline = baseline_value(study, trials[number])
+        rows.append(
+            {
+                "trial": str(number),
+                "in the search": first,
+                "other seeds": ", ".join(f"{value:.4f}" for value in values),
+                "mean": mean,
+                "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                "optimism of the search": sign * (first - mean),
+                "better than baseline by": None if baseline is None else sign * (mean - baseline),
+                "its 95 % interval": "" if baseline is None else _t_interval([sign * (v - baseline) for v in values]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _t_interval(differences: Sequence[float]) -> str:
+    if len(differences) < 2:
+        return ""
+    from scipy.stats import t
+
+    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    half = float(t.ppf(0.975, len(differences) - 1)) * spread / math.sqrt(len(differences))
+    return f"{mean - half:.4f} to {mean + half:.4f}"
+
+
+def time_table(study: optuna.Study) -> pd.DataFrame:
+    """Seconds of all trials together and of the median one, by part."""
+    import pandas as pd
+
+    parts: dict[str, list[float]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        seconds = trial.user_attrs.get(records.SECONDS)
+        if isinstance(seconds, Mapping):
+            for name, value in seconds.items():
+                parts.setdefault(str(name), []).append(float(value))
+    rows = [
+        {"part": visible(name), "all trials (s)": float(np.sum(values)), "median trial (s)": float(np.median(values))}
+        for name, values in sorted(parts.items(), key=lambda item: item[0] == "total")
+    ]
+    return pd.DataFrame(rows)

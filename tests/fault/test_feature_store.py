@@ -1,0 +1,214 @@
+"""The feature store survives kills, full disks, damage, read-only folders and several processes at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from imagematch.errors import StudyError
+from imagematch.extractors import Extractor, make_extractor
+from imagematch.features import FeatureStore, verify
+from imagematch.files import digest_bytes
+
+IMAGE_SIZE = 8
+
+
+class Pictures:
+    """Pictures that follow from their row; `slow_s` is how long decoding one takes."""
+
+    def __init__(self, count: int, slow_s: float = 0.0) -> None:
+        self.digests = np.array([digest_bytes(str(row).encode()) for row in range(count)])
+        self.slow_s = slow_s
+
+    def picture(self, row: int, max_size: int) -> np.ndarray:
+        time.sleep(self.slow_s)
+        return np.random.default_rng(row).integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+
+
+def pixels() -> Extractor:
+    return make_extractor(
+        SimpleNamespace(feature_extractor="pixels", weights="random", image_size=IMAGE_SIZE, trainable=False, seed=0)
+    )
+
+
+def expected(count: int) -> np.ndarray:
+    dataset = Pictures(count)
+    return np.stack([dataset.picture(row, IMAGE_SIZE).reshape(-1) / 255 for row in range(count)]).astype(np.float32)
+
+
+def check(array: np.ndarray) -> None:
+    np.testing.assert_allclose(array, expected(len(array)), rtol=1e-5)
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagematch.features.computation.Computation._block_rows", lambda _self: 16)
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_feature_store as t
+from pathlib import Path
+from imagematch.features.computation import Computation
+Computation._block_rows = lambda self: 16
+print(t.FeatureStore(Path({root!r})).features(t.Pictures({count}, {slow_s}), t.pixels()).computed, flush=True)
+"""
+
+
+def process(root: Path, count: int, slow_s: float) -> subprocess.Popen[str]:
+    program = PROGRAM.format(tests=str(Path(__file__).parent), root=str(root), count=count, slow_s=slow_s)
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_process_loses_only_what_it_had_not_finished(tmp_path: Path) -> None:
+    count, killed_with = 400, []
+    for blocks_wanted in (1, 5, 9):
+        with process(tmp_path, count, 0.01) as worker:
+            assert worker.stdout is not None
+            while len(_index(tmp_path)) < blocks_wanted * 280 and worker.poll() is None:
+                time.sleep(0.005)
+            worker.send_signal(signal.SIGKILL)
+        killed_with.append(sum(entry.images for entry in verify(tmp_path)))
+    assert killed_with == sorted(killed_with)
+    assert 16 <= killed_with[0] < count
+    found = FeatureStore(tmp_path).features(Pictures(count), pixels())
+    assert found.computed == count - killed_with[-1]
+    check(found.array)
+    assert isinstance(found.array.base, np.memmap)
+
+
+def _index(root: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in root.glob("*/index.bin"))
+
+
+def test_of_several_processes_one_computes_and_the_others_read(tmp_path: Path) -> None:
+    workers = [process(tmp_path, 200, 0.005) for _ in range(3)]
+    computed = [int(worker.communicate(timeout=60)[0]) for worker in workers]
+    assert sorted(computed) == [0, 0, 200]
+    check(FeatureStore(tmp_path).features(Pictures(200), pixels()).array)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    store = FeatureStore(tmp_path / "features")
+    assert store.features(Pictures(64), pixels()).computed == 64
+    return next(store.root.glob("pixels-*"))
+
+
+def repaired(folder: Path) -> int:
+    found = FeatureStore(folder.parent).features(Pictures(64), pixels())
+    check(found.array)
+    assert isinstance(found.array.base, np.memmap)
+    assert [entry.damaged_images for entry in verify(folder.parent)] == [0]
+    assert FeatureStore(folder.parent).features(Pictures(64), pixels()).computed == 0
+    return found.computed
+
+
+@pytest.mark.parametrize("place", [0, 20_000, 49_151])
+def test_a_flipped_bit_is_noticed_and_its_block_computed_again(kept: Path, place: int) -> None:
+    data = bytearray((kept / "rows.bin").read_bytes())
+    assert len(data) == 64 * IMAGE_SIZE * IMAGE_SIZE * 3 * 4
+    data[place] ^= 1
+    (kept / "rows.bin").write_bytes(bytes(data))
+    assert repaired(kept) == 16
+
+
+@pytest.mark.parametrize("size", [0, 5, 30_000, 49_151])
+def test_rows_that_are_cut_off_are_computed_again(kept: Path, size: int) -> None:
+    os.truncate(kept / "rows.bin", size)
+    assert repaired(kept) == 16 * (4 - size // (16 * IMAGE_SIZE * IMAGE_SIZE * 3 * 4))
+
+
+@pytest.mark.parametrize("size", [0, 10, 300, 1119])
+def test_an_index_that_is_cut_off_loses_only_its_end(kept: Path, size: int) -> None:
+    assert (kept / "index.bin").stat().st_size == 4 * 280
+    os.truncate(kept / "index.bin", size)
+    assert repaired(kept) == 16 * (4 - size // 280)
+
+
+def test_a_flipped_bit_in_the_index_is_noticed(kept: Path) -> None:
+    data = bytearray((kept / "index.bin").read_bytes())
+    data[280 + 100] ^= 1
+    (kept / "index.bin").write_bytes(bytes(data))
+    assert repaired(kept) == 48
+
+
+def test_a_damaged_block_that_also_holds_other_pictures_is_forgotten(kept: Path) -> None:
+    data = bytearray((kept / "rows.bin").read_bytes())
+    data[100] ^= 1
+    (kept / "rows.bin").write_bytes(bytes(data))
+    few = FeatureStore(kept.parent).features(Pictures(8), pixels())
+    assert few.computed == 8
+    check(few.array)
+    whole = FeatureStore(kept.parent).features(Pictures(64), pixels())
+    assert whole.computed == 8
+    check(whole.array)
+
+
+def test_lost_files_are_made_again(kept: Path) -> None:
+    (kept / "rows.bin").unlink()
+    assert repaired(kept) == 64
+    (kept / "entry.json").unlink()
+    (kept / "index.bin").unlink()
+    assert repaired(kept) == 64
+
+
+def test_a_full_disk_gives_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    try:
+        with pytest.raises(StudyError, match=r"rows\.bin") as caught:
+            FeatureStore(tmp_path).features(Pictures(64), pixels())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert "free some space" in str(caught.value)
+    found = FeatureStore(tmp_path).features(Pictures(64), pixels())
+    assert found.computed == 64 - 32
+    check(found.array)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may write anywhere: gives that up for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_read_only_store_serves_what_it_has(kept: Path) -> None:
+    root = kept.parent
+    for path in [*root.parents][:3]:
+        path.chmod(0o755)
+    for path in root.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    root.chmod(0o555)
+    try:
+        with unprivileged():
+            found = FeatureStore(root).features(Pictures(64), pixels())
+            assert found.computed == 0
+            check(FeatureStore(root).features(Pictures(20), pixels()).array)
+            with pytest.raises(StudyError, match="cannot write") as caught:
+                FeatureStore(root).features(Pictures(65), pixels())
+    finally:
+        for path in [root, *root.rglob("*")]:
+            path.chmod(0o755)
+    assert "\n" not in str(caught.value)

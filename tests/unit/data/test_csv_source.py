@@ -1,0 +1,115 @@
+"""Tables of images: columns, separators, line ends, boxes and their errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagematch.data import open_source
+from imagematch.data.sources import MISSING, Entry
+from imagematch.errors import DataError
+
+
+def listed(root: Path, text: str | bytes, name: str = "table.csv") -> tuple[Entry, ...]:
+    (root / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return open_source("csv", root / name, "image").listing().entries
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\na.png,x\nb c.png,y\n",
+        "\ufeffpath,label\r\na.png,x\r\nb c.png,y\r\n",
+        "Label;Path;note\nx;a.png;1,5\ny;b c.png;",
+        "path\tlabel\ra.png\tx\rb c.png\ty\r",
+        '"path","label"\n"a.png","x"\n\n" b c.png ",y\n',
+    ],
+)
+def test_forms_of_one_table(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"12345")
+    entries = listed(tmp_path, text)
+    assert [(entry.path, entry.label, entry.split, entry.box) for entry in entries] == [
+        ("a.png", "x", "", None),
+        ("b c.png", "y", "", None),
+    ]
+    assert [entry.size for entry in entries] == [5, MISSING]
+
+
+def test_the_only_table_of_a_folder(tmp_path: Path) -> None:
+    listed(tmp_path, "path,label\na.png,x\n")
+    assert len(open_source("csv", tmp_path, "image").listing().entries) == 1
+    (tmp_path / "other.csv").write_text("")
+    with pytest.raises(DataError, match=r"2 tables \(other.csv, table.csv\) in it; set data_dir to the .csv file"):
+        open_source("csv", tmp_path, "image")
+
+
+def test_splits_and_windows_paths(tmp_path: Path) -> None:
+    entries = listed(tmp_path, "path,label,split\nd\\a.png,x,Train\nb.png,x,valid\nc.png,x,test\ne.png,x,calibration\n")
+    assert [(entry.path, entry.split) for entry in entries] == [
+        ("b.png", "validation"),
+        ("c.png", "test"),
+        ("d/a.png", "train"),
+        ("e.png", "calibration"),
+    ]
+
+
+def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
+    entries = listed(tmp_path, "path,label,x,y,w,h\na.png,p,1,2,3,4.5\na.png,q,5,5,2,2\nb.png,q,,,,\nc.png,q,0,0,1,1\n")
+    assert [(entry.path, entry.file, entry.box) for entry in entries] == [
+        ("a.png#1,2,3,4.5", "a.png", (1, 2, 4, 6.5)),
+        ("a.png#5,5,2,2", "a.png", (5, 5, 7, 7)),
+        ("b.png", "b.png", None),
+        ("c.png", "c.png", (0, 0, 1, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", r"has no column 'path', its columns are none"),
+        ("paths,label\na,b\n", r"has no column 'path', its columns are 'paths', 'label'; rename 'paths' to 'path'"),
+        ("file,identity\na,b\n", r"has no column 'path'.*; name the columns in its first line"),
+        ("path,label\n", r"names no images"),
+        ("path,label\na.png\n", r"table.csv:2: has 1 values for 2 columns"),
+        ("path,label\na.png,x,y\n", r"table.csv:2: has 3 values for 2 columns"),
+        ("path,label\na.png,x\nb.png,\n", r"table.csv:3: has no label"),
+        ("path,label\n,x\n", r"table.csv:2: has no path"),
+        ("path,label,split\na.png,x,dev\n", r"table.csv:2: split is 'dev'; use train"),
+        ("path,label,x,y\na.png,x,1,2\n", r"of the box columns it has only x, y"),
+        ("path,label,x,y,w,h\na.png,x,1,2,0,4\n", r"table.csv:2: the box 1, 2, 0, 4 is not x, y, w, h"),
+        ("path,label,x,y,w,h\na.png,x,1,2,nan,four\n", r"table.csv:2: the box"),
+        ("path,label,x,y,w,h\na.png,x,1,2,,\n", r"table.csv:2: the box"),
+        ("path,label\na.png,x\na.png,y\n", r"names a.png more than once"),
+        ('path,label\n"a.png,x\n', r"is not CSV"),
+        (b"path,label\n\xff\xfe.png,x\n", r"is not UTF-8 text; save it as CSV UTF-8"),
+    ],
+)
+def test_errors_name_the_place(tmp_path: Path, text: str | bytes, told: str) -> None:
+    with pytest.raises(DataError, match=told) as caught:
+        listed(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas
+
+    frame = pandas.DataFrame({"path": ["a.png", "b.png"], "label": [3, 4], "split": ["train", "test"]})
+    monkeypatch.setattr(pandas, "read_parquet", lambda _path: frame)
+    entries = listed(tmp_path, b"PAR1", "table.parquet")
+    assert [(entry.path, entry.label, entry.split) for entry in entries] == [
+        ("a.png", "3", "train"),
+        ("b.png", "4", "test"),
+    ]
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas
+
+    def refuse(_path: Any) -> None:
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(pandas, "read_parquet", refuse)
+    with pytest.raises(DataError, match="Parquet needs pyarrow; pip install pyarrow"):
+        listed(tmp_path, b"PAR1", "table.parquet")

@@ -1,0 +1,272 @@
+"""The decoder: canonical pixels, and hostile files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch.data import MAX_PIXELS, decode, to_picture
+from imagematch.data.decoding import inspect
+from imagematch.errors import DataError
+
+
+def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_give_the_pixels_that_were_saved(form: str) -> None:
+    image = noise(5, 7, 3)
+    assert np.array_equal(decode(encoded(image, form)), image)
+
+
+@pytest.mark.parametrize(("form", "options"), [("WEBP", {"lossless": True}), ("AVIF", {}), ("JPEG", {}), ("GIF", {})])
+def test_other_formats_decode(form: str, options: dict[str, Any]) -> None:
+    decoded = decode(encoded(np.full((9, 6, 3), (200, 40, 90), np.uint8), form, **options))
+    assert decoded.shape == (9, 6, 3)
+    assert np.allclose(decoded, (200, 40, 90), atol=6)
+
+
+def test_grey_gets_three_equal_channels() -> None:
+    image = noise(4, 5)
+    assert np.array_equal(decode(encoded(image)), np.stack([image] * 3, axis=-1))
+
+
+def test_16_bit_grey_is_scaled_to_8_bits() -> None:
+    values = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)
+    for data in (encoded(values), encoded(values, "TIFF"), b"P5 6 1 65535\n" + values.astype(">u2").tobytes()):
+        assert decode(data)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+
+
+def test_one_bit_is_black_and_white() -> None:
+    image = Image.fromarray(np.array([[0, 255, 255]], np.uint8)).convert("1")
+    assert decode(encoded(image))[0, :, 1].tolist() == [0, 255, 255]
+
+
+def test_cmyk_jpeg_becomes_rgb() -> None:
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    assert np.allclose(decode(encoded(image, "JPEG", quality=100))[4, 4], (255, 0, 0), atol=3)
+
+
+def test_transparency_is_laid_over_white() -> None:
+    rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 128]]], np.uint8)
+    decoded = decode(encoded(rgba))
+    assert decoded[0, 0].tolist() == [10, 20, 30]
+    assert decoded[0, 1].tolist() == [255, 255, 255]
+    assert np.allclose(decoded[0, 2], 127, atol=1)
+
+
+def test_palette_with_transparency() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    for form in ("PNG", "GIF"):
+        assert decode(encoded(image, form, transparency=0))[0].tolist() == [[255, 255, 255], [0, 0, 255]]
+
+
+def test_transparent_colour_of_an_rgb_png() -> None:
+    image = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    assert decode(encoded(image, transparency=(1, 2, 3)))[0].tolist() == [[255, 255, 255], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(form: str, orientation: int) -> None:
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = 255  # white in the upper left corner
+    # What the camera did. EXIF says how to undo it: 6 means "turn clockwise", so it was turned the other way.
+    as_shot = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }
+    image = Image.fromarray(np.ascontiguousarray(as_shot[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encoded(image, form, exif=exif, **({"quality": 100} if form in ("JPEG", "WEBP") else {})))
+    assert decoded.shape == upright.shape
+    assert np.abs(decoded.astype(int) - upright).mean() < 8
+    assert inspect(encoded(image, form, exif=exif))[:2] == (32, 16)
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_longer_sides_shrink_each_on_its_own_and_nothing_is_enlarged() -> None:
+    image = noise(20, 6, 3)
+    expected = np.asarray(Image.fromarray(image).resize((6, 10), Image.Resampling.BILINEAR))
+    assert np.array_equal(decode(encoded(image), 10), expected)
+    assert decode(encoded(image), 64).shape == (20, 6, 3)
+    grey = noise(20, 30)
+    shrunk = decode(encoded(grey), 8)
+    assert np.array_equal(shrunk, decode(encoded(np.stack([grey] * 3, axis=-1)), 8))
+
+
+def test_box_cuts_and_is_limited_to_the_picture() -> None:
+    image = noise(10, 12, 3)
+    assert np.array_equal(decode(encoded(image), box=(2, 3, 7, 9)), image[3:9, 2:7])
+    assert np.array_equal(decode(encoded(image), box=(-5, -5, 4, 100)), image[:, :4])
+    with pytest.raises(DataError, match="outside the picture"):
+        decode(encoded(image), box=(12, 0, 20, 5))
+
+
+DAMAGED_TIFF = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+"""As the package does; pytest puts its own filters first."""
+
+JPEG = encoded(noise(64, 64, 3), "JPEG")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated_files_are_refused(form: str, share: float) -> None:
+    data = encoded(noise(64, 64, 3), form)
+    with pytest.raises(DataError, match=r"cannot be decoded|known format"):
+        decode(data[: int(len(data) * share)])
+
+
+@DAMAGED_TIFF
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a",
+        b"BM",
+        b"RIFF\0\0\0\0WEBPVP8 ",
+        b"II*\0",
+        b"P6",
+        b"P5 -1 9 255 ",
+    ],
+)
+def test_only_a_signature_is_refused(data: bytes) -> None:
+    for tail in (b"", b"\0" * 100, b"\xff" * 100, bytes(range(256))):
+        with pytest.raises(DataError):
+            decode(data + tail)
+
+
+@DAMAGED_TIFF
+def test_random_damage_gives_pixels_or_a_data_error() -> None:
+    random = np.random.default_rng(1)
+    for form in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"):
+        good = bytearray(encoded(noise(16, 16, 3), form))
+        for _ in range(60):
+            bad = bytearray(good)
+            for place in random.integers(0, len(bad), 4):
+                bad[place] = random.integers(256)
+            with contextlib.suppress(DataError):
+                assert decode(bytes(bad), 32).dtype == np.uint8
+
+
+def test_empty_and_foreign_files_name_themselves(tmp_path: Path) -> None:
+    for name, data, reason in (("a.jpg", b"", "is empty"), ("b.jpg", b"hello", "not an image in a known format")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=reason) as caught:
+            decode(tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name))
+    with pytest.raises(DataError, match="No such file"):
+        decode(tmp_path / "missing.jpg")
+    with pytest.raises(DataError, match="Is a directory"):
+        decode(tmp_path)
+    with pytest.raises(DataError, match="not a path"):
+        decode(Path("a\0b.jpg"))
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 1000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
+    with pytest.raises(DataError, match=f"over the limit of {MAX_PIXELS:,}"):
+        decode(png_claiming(11_000, 11_000))
+    with pytest.raises(DataError, match="over the limit"):
+        decode(png_claiming(2**31 - 1, 2**31 - 1))
+
+
+def test_float_tiff_is_refused() -> None:
+    with pytest.raises(DataError, match="no fixed range"):
+        decode(encoded(np.zeros((4, 4), np.float32), "TIFF"))
+
+
+@pytest.mark.parametrize("name", ["ünïcödé 图像.png", "x" * 196 + ".png", "<script>=1+1[x].png", "new\nline.png"])
+def test_unusual_names_decode(tmp_path: Path, name: str) -> None:
+    image = noise(3, 3, 3)
+    (tmp_path / name).write_bytes(encoded(image))
+    assert np.array_equal(decode(tmp_path / name), image)
+    assert np.array_equal(decode(str(tmp_path / name)), image)
+
+
+class TestToPicture:
+    def test_every_form_of_one_image_gives_the_same_picture(self, tmp_path: Path) -> None:
+        image = noise(12, 9, 3)
+        (tmp_path / "a.png").write_bytes(encoded(image))
+        expected = decode(encoded(image), 6)
+        forms = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image), Image.open(tmp_path / "a.png")]
+        for form in [*forms, image, image.astype(np.float64), image.astype(np.int32), Tensor(image)]:
+            assert np.array_equal(to_picture(form, 6), expected)
+
+    def test_axes(self) -> None:
+        grey = noise(4, 5)
+        assert np.array_equal(to_picture(grey), to_picture(grey[:, :, None]))
+        assert to_picture(grey).shape == (4, 5, 3)
+        assert to_picture(np.zeros((4, 5, 4), np.uint8)).tolist() == np.full((4, 5, 3), 255).tolist()
+
+    def test_floats_are_rounded(self) -> None:
+        assert to_picture(np.array([[0.4, 0.6, 254.7]]))[0, :, 0].tolist() == [0, 1, 255]
+
+    @pytest.mark.parametrize(
+        ("array", "reason"),
+        [
+            (np.zeros((3, 4, 5)), "shape"),
+            (np.zeros(4), "shape"),
+            (np.zeros((0, 4, 3)), "shape"),
+            (np.full((2, 2), 256.0), "0 to 255"),
+            (np.full((2, 2), -1), "0 to 255"),
+            (np.full((2, 2), np.nan), "0 to 255"),
+            (np.full((2, 2), 0.5), "multiply it by 255"),
+            (np.full((2, 2), "a"), "type"),
+        ],
+    )
+    def test_arrays_that_are_no_image(self, array: np.ndarray, reason: str) -> None:
+        with pytest.raises(DataError, match=reason):
+            to_picture(array)
+
+    def test_truncated_pil_image(self) -> None:
+        with pytest.raises(DataError, match="cannot be decoded"):
+            to_picture(Image.open(io.BytesIO(JPEG[: len(JPEG) // 2])))
+
+
+class Tensor:
+    """Like a TensorFlow or PyTorch tensor."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def numpy(self) -> np.ndarray:
+        return self._array

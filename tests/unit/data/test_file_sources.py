@@ -1,0 +1,156 @@
+"""The sources that read a layout on disk: what each layout means, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imagematch.data import open_source
+from imagematch.data.sources import MISSING, Entry
+from imagematch.errors import ConfigError, DataError
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def listed(name: str, root: Path, split_by: str = "image") -> tuple[Entry, ...]:
+    return open_source(name, root, split_by).listing().entries
+
+
+def labels_and_splits(entries: tuple[Entry, ...]) -> list[tuple[str, str, str]]:
+    return [(entry.path, entry.label, entry.split) for entry in entries]
+
+
+def test_unknown_source() -> None:
+    with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are tiny_imagenet"):
+        open_source("imagenet", None, "image")
+
+
+@pytest.mark.parametrize("name", ["folder", "csv", "celeba", "omniglot", "flowers", "tiny_imagenet"])
+def test_missing_and_wrong_folders(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: no such folder; set data_dir"):
+        open_source(name, tmp_path / "nowhere", "image")
+    with pytest.raises(DataError, match="set data_dir"):
+        open_source(name, None, "image")
+    with pytest.raises(DataError):
+        open_source(name, tmp_path, "image").listing()
+    touch(tmp_path, "file.png")
+    with pytest.raises(DataError):
+        open_source(name, tmp_path / "file.png", "image").listing()
+
+
+class TestFolder:
+    def test_nested_classes(self, tmp_path: Path) -> None:
+        touch(tmp_path, "cat/1.png", "dog/big/1.png", "dog/1.png", "dog/readme.txt")
+        assert labels_and_splits(listed("folder", tmp_path)) == [
+            ("cat/1.png", "cat", ""),
+            ("dog/1.png", "dog", ""),
+            ("dog/big/1.png", "dog/big", ""),
+        ]
+
+    @pytest.mark.parametrize("val", ["val", "valid", "Validation"])
+    def test_split_folders(self, tmp_path: Path, val: str) -> None:
+        touch(tmp_path, "train/cat/1.png", f"{val}/cat/1.png", "test/dog/x/1.png", "train/stray.txt")
+        assert sorted(labels_and_splits(listed("folder", tmp_path))) == sorted(
+            [
+                ("train/cat/1.png", "cat", "train"),
+                (f"{val}/cat/1.png", "cat", "validation"),
+                ("test/dog/x/1.png", "dog/x", "test"),
+            ]
+        )
+
+    def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
+        touch(tmp_path, "train/1.png", "bus/1.png")
+        assert labels_and_splits(listed("folder", tmp_path)) == [("bus/1.png", "bus", ""), ("train/1.png", "train", "")]
+        touch(tmp_path, "test/red/1.png")
+        assert {entry.split for entry in listed("folder", tmp_path)} == {""}
+
+    def test_images_outside_classes_are_told(self, tmp_path: Path) -> None:
+        touch(tmp_path, "logo.png")
+        with pytest.raises(DataError, match="1 images, but no class folders; make a folder for each class"):
+            listed("folder", tmp_path)
+        touch(tmp_path, "cat/1.png")
+        listing = open_source("folder", tmp_path, "image").listing()
+        assert [entry.path for entry in listing.entries] == ["cat/1.png"]
+        assert "1 images directly in" in listing.notes[0]
+
+
+class TestTinyImagenet:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        touch(
+            tmp_path,
+            "train/n1/images/n1_0.JPEG",
+            "train/n2/images/n2_0.JPEG",
+            "train/n1/n1_boxes.txt",
+            "test/images/t.JPEG",
+        )
+        touch(tmp_path, "val/images/val_0.JPEG", "val/images/val_1.JPEG")
+        (tmp_path / "val/val_annotations.txt").write_text("val_0.JPEG\tn2\t0\t0\t9\t9\nval_1.JPEG\tn3\t0\t0\t9\t9\n")
+        (tmp_path / "words.txt").write_text("n1\tgoldfish, Carassius\nn9\tother\n")
+        return tmp_path
+
+    def test_training_images_are_what_is_split(self, root: Path) -> None:
+        assert labels_and_splits(listed("tiny_imagenet", root)) == [
+            ("train/n1/images/n1_0.JPEG", "n1", ""),
+            ("train/n2/images/n2_0.JPEG", "n2", ""),
+        ]
+
+    def test_official_validation_images_of_known_classes(self, root: Path) -> None:
+        entries = listed("tiny_imagenet", root, "predefined")
+        assert labels_and_splits(entries)[2:] == [("val/images/val_0.JPEG", "n2", "validation")]
+
+    def test_titles(self, root: Path) -> None:
+        assert open_source("tiny_imagenet", root, "image").listing().titles == {"n1": "goldfish, Carassius"}
+
+    def test_wrong_layouts(self, root: Path) -> None:
+        (root / "val/val_annotations.txt").write_text("val_0.JPEG n2\n")
+        with pytest.raises(DataError, match=r"val_annotations.txt:1: has no file and label"):
+            listed("tiny_imagenet", root, "predefined")
+        (root / "val/val_annotations.txt").unlink()
+        with pytest.raises(DataError, match="needs the official validation images"):
+            listed("tiny_imagenet", root, "predefined")
+
+
+class TestOmniglot:
+    def test_alphabets_are_groups(self, tmp_path: Path) -> None:
+        touch(tmp_path, "images_background/Greek/c1/1.png", "images_background/Greek/c2/1.png")
+        entries = listed("omniglot", tmp_path)
+        assert [(e.label, e.group, e.split) for e in entries] == [("Greek/c1", "Greek", ""), ("Greek/c2", "Greek", "")]
+
+    def test_official_split(self, tmp_path: Path) -> None:
+        touch(tmp_path, "images_background/Greek/c1/1.png", "images_evaluation/Tengwar/c1/1.png")
+        assert [entry.split for entry in listed("omniglot", tmp_path)] == ["train", "test"]
+
+
+class TestFlowers:
+    def test_the_archive_s_folder_is_entered(self, tmp_path: Path) -> None:
+        touch(tmp_path, "flower_photos/daisy/1.jpg", "flower_photos/LICENSE.txt")
+        assert labels_and_splits(listed("flowers", tmp_path)) == [("daisy/1.jpg", "daisy", "")]
+
+
+class TestCeleba:
+    def test_identities_partition_and_missing_pictures(self, tmp_path: Path) -> None:
+        touch(tmp_path, "Img/img_align_celeba/1.jpg", "Img/img_align_celeba/2.jpg", "Img/img_align_celeba/9.jpg")
+        (tmp_path / "identity_CelebA.txt").write_text("1.jpg 7\r\n2.jpg 7\r\n3.jpg 8\r\n")
+        (tmp_path / "list_eval_partition.txt").write_text("1.jpg 0\n2.jpg 1\n3.jpg 2\n")
+        entries = listed("celeba", tmp_path)
+        assert [(e.path, e.label, e.split) for e in entries] == [
+            ("Img/img_align_celeba/1.jpg", "7", "train"),
+            ("Img/img_align_celeba/2.jpg", "7", "validation"),
+            ("Img/img_align_celeba/3.jpg", "8", "test"),
+        ]
+        assert entries[2].size == MISSING
+
+    def test_wrong_table(self, tmp_path: Path) -> None:
+        touch(tmp_path, "img_celeba/1.jpg")
+        with pytest.raises(DataError, match=r"has no identity_CelebA.txt"):
+            listed("celeba", tmp_path)
+        (tmp_path / "identity_CelebA.txt").write_text("202599\nimage_id identity name\n")
+        with pytest.raises(DataError, match=r"identity_CelebA.txt:1: is not a picture and a number"):
+            listed("celeba", tmp_path)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imagematch.errors import ConfigError, ModelError
+from imagematch.events import RunLog
+from imagematch.extractors import Extractor, choose_engine, make_extractor, open_engine
+from imagematch.extractors.engines import conversion
+from imagematch.extractors.engines.pixels import enlarge
+
+
+def extractor(name: str = "small_cnn", **changes: Any) -> Extractor:
+    settings = {"weights": "random", "image_size": 16, "trainable": False, "seed": 0} | changes
+    return make_extractor(SimpleNamespace(feature_extractor=name, **settings))
+
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (11, 12, 10, 3), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (16, 16), (1, 1), (3, 16), (16, 2)])
+def test_enlarging_is_keras_s_resizing(shape: tuple[int, int]) -> None:
+    import keras
+
+    pictures = np.random.default_rng(1).integers(0, 256, (3, *shape, 3), np.uint8)
+    expected = keras.layers.Resizing(16, 16)(pictures.astype(np.float32))
+    np.testing.assert_allclose(enlarge(pictures, 16), np.asarray(expected), atol=1e-3)
+
+
+def test_pixels_are_the_image_itself() -> None:
+    picture = np.arange(16 * 16 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)
+    engine = open_engine(extractor("pixels"))
+    assert (engine.name, engine.precision) == ("numpy", "float32")
+    np.testing.assert_allclose(engine.run([picture])[0], picture.reshape(-1) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        open_engine(extractor("pixels")).run([picture])
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("opnvino", "auto"), ("auto", "float64")])
+def test_unknown_names_are_refused(engine: str, precision: str) -> None:
+    with pytest.raises(ConfigError, match="is not one of"):
+        choose_engine(extractor(), engine, precision)
+
+
+def test_a_later_process_needs_no_tensorflow(tmp_path: Path) -> None:
+    network = extractor(weights="random")
+    engine = open_engine(network, cache_dir=tmp_path)
+    assert engine.name == "openvino"
+    expected = engine.run(PICTURES)
+    np.save(tmp_path / "pictures.npy", PICTURES)
+    program = f"""
+import sys, numpy as np
+from types import SimpleNamespace
+from pathlib import Path
+from imagematch.extractors import make_extractor, open_engine
+settings = SimpleNamespace(feature_extractor="small_cnn", weights="random", image_size=16, trainable=False, seed=0)
+engine = open_engine(make_extractor(settings), cache_dir=Path({str(tmp_path)!r}))
+np.save({str(tmp_path / "features.npy")!r}, engine.run(np.load({str(tmp_path / "pictures.npy")!r})))
+assert engine.name == "openvino"
+assert not {{"tensorflow", "keras"}} & set(sys.modules), "TensorFlow was imported"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), expected)
+
+
+def test_a_damaged_converted_network_is_converted_again(tmp_path: Path) -> None:
+    network = extractor()
+    expected = open_engine(network, cache_dir=tmp_path).run(PICTURES)
+    file = tmp_path / network.digest / "network.bin"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    file.write_bytes(bytes(data))
+    np.testing.assert_array_equal(open_engine(network, cache_dir=tmp_path).run(PICTURES), expected)
+    assert file.read_bytes() != bytes(data)
+
+
+def test_a_network_that_cannot_be_converted_runs_in_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    def fail(*_arguments: Any, **_named: Any) -> None:
+        raise RuntimeError("no rule for\nStrangeOp")
+
+    monkeypatch.setattr(openvino, "convert_model", fail)
+    said = io.StringIO()
+    engine = open_engine(extractor(), log=RunLog(stream=said))
+    assert engine.name == "tensorflow"
+    assert "OpenVINO cannot run small_cnn (no rule for StrangeOp)" in said.getvalue()
+    with pytest.raises(ModelError, match="use engine: auto"):
+        open_engine(extractor(), "openvino")
+
+
+def test_a_network_that_openvino_computes_differently_runs_in_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = conversion._features
+    monkeypatch.setattr(conversion, "_features", lambda *arguments: real(*arguments) * 1.01)
+    assert open_engine(extractor()).name == "tensorflow"
+
+
+def test_a_network_that_cannot_bear_bfloat16_runs_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "mean_cosine", lambda *_arrays: 0.99)
+    assert open_engine(extractor()).precision == "float32"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    engine = open_engine(extractor(), cache_dir=tmp_path / "file" / "networks")
+    assert engine.run(PICTURES).shape == (11, 256)
+
+
+def test_sample_pictures_are_always_the_same_and_varied() -> None:
+    pictures = conversion.sample_pictures(4, 32)
+    np.testing.assert_array_equal(pictures, conversion.sample_pictures(4, 32))
+    assert pictures.dtype == np.uint8
+    assert all(np.std(picture) > 10 for picture in pictures)

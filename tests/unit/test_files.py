@@ -1,0 +1,154 @@
+"""Atomic writes, locks and digests."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from imagematch.errors import ConfigError, StudyError
+from imagematch.files import (
+    Busy,
+    checked_name,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    locked,
+    recovered_dir,
+    replacing,
+    replacing_dir,
+    write_json,
+)
+
+
+def test_replacing_leaves_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing_keeps_the_suffix_and_makes_folders(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("{}")
+    assert path.read_text() == "{}"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot write") as caught:
+        write_json(tmp_path / "file" / "a.json", {})
+    assert "file" in caught.value.where
+
+
+def test_nan_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": True})
+    program = f"""
+import resource, signal
+from pathlib import Path
+from imagematch.files import write_json
+from imagematch.errors import StudyError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    write_json(Path({str(path)!r}), list(range(1000)))
+except StudyError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.count("\n") == 1
+    assert str(path) in run.stdout
+    assert "free some space" in run.stdout
+    assert json.loads(path.read_text()) == {"old": True}
+
+
+def test_replacing_dir_swaps_whole_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for text in ("first", "second"):
+        with replacing_dir(folder) as fresh:
+            (fresh / "a").write_text(text)
+        assert (folder / "a").read_text() == text
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_replacing_dir_keeps_the_old_folder_when_the_writer_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with replacing_dir(folder) as fresh:
+        (fresh / "a").write_text("first")
+    with pytest.raises(RuntimeError), replacing_dir(folder) as fresh:
+        (fresh / "a").write_text("half")
+        raise RuntimeError
+    assert (folder / "a").read_text() == "first"
+
+
+def test_a_kill_between_the_two_renames_is_repaired(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (tmp_path / ".model.old").mkdir()
+    (tmp_path / ".model.old" / "a").write_text("first")
+    assert (recovered_dir(folder) / "a").read_text() == "first"
+
+
+def _hold(path: Path, ready: str) -> None:
+    with locked(path):
+        Path(ready).touch()
+        time.sleep(60)
+
+
+def test_a_lock_excludes_another_process_and_dies_with_it(tmp_path: Path) -> None:
+    path, ready = tmp_path / "lock", tmp_path / "ready"
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(path, str(ready)))
+    process.start()
+    until = time.monotonic() + 20
+    while not ready.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    with pytest.raises(Busy), locked(path, wait=False):
+        pass
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    process.close()
+    with locked(path, wait=False):
+        pass
+
+
+def test_shared_locks_stand_together_but_not_beside_an_exclusive_one(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path, shared=True), locked(path, shared=True, wait=False):
+        with pytest.raises(Busy), locked(path, wait=False):
+            pass
+
+
+def test_digests(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc" * 1_000_000)
+    assert digest_file(path) == digest_bytes(b"abc" * 1_000_000)
+    assert digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1})
+    assert digest_json({"a": 1}) != digest_json({"a": 2})
+
+
+@pytest.mark.parametrize("name", ["a", "hpt_study-0", "A.b-c_1"])
+def test_names_that_are_safe(name: str) -> None:
+    assert checked_name(name, where="x") == name
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "../a", "a b", "ä", "a\n", "-a", "a" * 101])
+def test_names_that_are_not(name: str) -> None:
+    with pytest.raises(ConfigError):
+        checked_name(name, where="x")

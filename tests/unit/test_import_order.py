@@ -1,0 +1,100 @@
+"""The rooms of the package import one way only, and TensorFlow late."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import imagematch
+
+PACKAGE = Path(imagematch.__file__).parent
+ROOMS = (
+    "errors",
+    "files",
+    "events",
+    "config",
+    "data",
+    "extractors",
+    "features",
+    "model",
+    "losses",
+    "evaluation",
+    "training",
+    "matching",
+    "retrieval",
+    "tuning",
+    "reporting",
+    "pipeline",
+    "cli",
+)
+FOUNDATION = {"errors", "files", "events"}
+HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
+LATE = {"config", "data", "evaluation", "cli"}
+"""Rooms whose modules import none of HEAVY at their top."""
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add(node.module or "")
+            if node.module == "imagematch":
+                found |= {f"imagematch.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or room_of(p) in ROOMS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
+    room = room_of(path)
+    imported = {name.split(".")[1] for name in imports_of(ast.parse(path.read_text())) if name.startswith("imagematch.")}
+    imported &= set(ROOMS)
+    allowed = set(ROOMS[: ROOMS.index(room)]) | {room}
+    if room in ("config", "evaluation"):
+        allowed = FOUNDATION | {room}
+    assert imported <= allowed
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room_of(p) in LATE], ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_heavy_packages_are_imported_inside_functions(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    top = ast.Module([node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+    assert not {name.split(".")[0] for name in imports_of(top)} & HEAVY
+
+
+def test_every_room_is_in_the_order() -> None:
+    assert {room_of(p) for p in PACKAGE.rglob("*.py")} - {"__init__", "__main__"} <= set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["hpt.py", "--help"], 0),
+        (["train.py", "--help"], 0),
+        (["-m", "imagematch", "--help"], 0),
+        (["hpt.py", "--hpt-config-filepath", "hpt_config.yaml", "--validate"], 0),
+        (["train.py", "--config", "configs/train/digits.yaml", "--validate"], 0),
+        (["train.py", "--config", "configs/train/digits.yaml", "--set", "epoch=3"], 2),
+        (["hpt.py", "--hpt-config-filepath", "nowhere.yaml"], 2),
+    ],
+)
+def test_no_tensorflow_before_the_configuration_is_checked(arguments: list[str], code: int) -> None:
+    root = PACKAGE.parent.parent
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == code
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in run.stderr.splitlines() if "|" in line}
+    assert "imagematch" in imported
+    assert not imported & {"tensorflow", "keras", "openvino", "optuna", "sklearn", "pandas", "plotly"}

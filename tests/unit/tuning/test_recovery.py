@@ -1,0 +1,73 @@
+"""Trials of dead processes are failed and queued again, once, at their place."""
+
+import optuna
+from optuna.trial import TrialState
+
+from imagematch.tuning import records
+from imagematch.tuning.recovery import queue, recover
+from imagematch.tuning.samplers import derived_seed
+
+
+def running_trial(study: optuna.Study, *, owner: dict[str, object], drawn: bool = True) -> optuna.Trial:
+    queue(study, records.next_place(study.trials))
+    trial = study.ask()
+    trial.set_user_attr(records.OWNER, owner)
+    trial.suggest_categorical("a", ["x", "y"])
+    if drawn:
+        trial.set_user_attr(records.POINT, "point")
+    return trial
+
+
+def dead() -> dict[str, object]:
+    return {**records.this_process(), "started": 1.0}
+
+
+def test_a_dead_trial_is_failed_and_queued_at_its_place() -> None:
+    study = optuna.create_study()
+    trial = running_trial(study, owner=dead())
+    assert recover(study) == [0]
+    first, again = study.trials
+    assert first.state == TrialState.FAIL
+    assert records.REASON in first.user_attrs
+    assert again.state == TrialState.WAITING
+    assert again.user_attrs[records.PLACE] == first.user_attrs[records.PLACE] == 0
+    assert again.user_attrs[records.RETRY_OF] == 0
+    retried = study.ask()
+    assert retried.suggest_categorical("a", ["x", "y"]) == trial.params["a"]
+
+
+def test_a_recovery_can_be_repeated() -> None:
+    study = optuna.create_study()
+    running_trial(study, owner=dead())
+    recover(study)
+    assert recover(study) == []
+    assert len(study.trials) == 2
+
+
+def test_a_living_process_and_another_host_are_left_alone() -> None:
+    study = optuna.create_study()
+    running_trial(study, owner=records.this_process())
+    running_trial(study, owner={**dead(), "host": "elsewhere"})
+    assert recover(study) == []
+    assert {t.state for t in study.trials} == {TrialState.RUNNING}
+
+
+def test_a_trial_cut_off_before_its_parameters_keeps_its_place_only() -> None:
+    study = optuna.create_study()
+    running_trial(study, owner=dead(), drawn=False)
+    recover(study)
+    again = study.trials[1]
+    assert again.user_attrs[records.PLACE] == 0
+    assert again.system_attrs["fixed_params"] == {}
+
+
+def test_places_count_what_was_planned_not_what_was_tried() -> None:
+    study = optuna.create_study()
+    running_trial(study, owner=dead())
+    recover(study)
+    assert records.next_place(study.trials) == 1
+
+
+def test_seeds_differ_by_place_and_purpose_and_stay() -> None:
+    seeds = {derived_seed(s, p, q) for s in range(3) for p in range(20) for q in range(4)}
+    assert len(seeds) == 240

@@ -17,6 +17,7 @@ from imagematch.config.names import (
     ENGINES,
     EXTRACTORS,
     FACE_CROPS,
+    FACES_MISSING,
     LOSS_DISTANCES,
     LOSSES,
     LR_SCHEDULES,

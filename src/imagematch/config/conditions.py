@@ -55,8 +55,19 @@ def _balanced_batches(field: str) -> Condition:
     )
 
 
+def _of_faces(field: str) -> Condition:
+    return Condition(
+        ("face_crop",),
+        lambda values: values["face_crop"] != "none",
+        lambda _: f"{field} has no effect without face_crop: haar",
+    )
+
+
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
     {
+        "face_margin": _of_faces("face_margin"),
+        "face_align": _of_faces("face_align"),
+        "face_missing": _of_faces("face_missing"),
         "dropout": Condition(
             ("intermediate_ff_block_units",), lambda values: len(values["intermediate_ff_block_units"]) > 0
         ),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 DATASETS = ("tiny_imagenet", "digits", "folder", "csv", "celeba", "omniglot", "flowers")
 SPLITS_BY = ("image", "class", "predefined")
-FACE_CROPS = ("none",)
+FACE_CROPS = ("none", "haar")
+FACES_MISSING = ("whole", "skip", "error")
+"""What becomes of a picture in which no face is found."""
 
 EXTRACTORS = (
     "efficientnet",
@@ -13,6 +15,7 @@ EXTRACTORS = (
     "vgg16",
     "inception_v3",
     "mobilenet",
+    "mobilenet_025",
     "mobilenet_v2",
     "pixels",
     "small_cnn",

@@ -34,6 +34,7 @@ _CHOICES = {
     "dataset": names.DATASETS,
     "split_by": names.SPLITS_BY,
     "face_crop": names.FACE_CROPS,
+    "face_missing": names.FACES_MISSING,
     "feature_extractor": names.EXTRACTORS,
     "engine": names.ENGINES,
     "feature_precision": names.PRECISIONS,
@@ -74,6 +75,9 @@ class TrainFields(BaseModel):
     min_images_per_class: int = whole(2, 1, 1_000_000)
     max_classes: int | None = whole(None, 2, 10_000_000)
     face_crop: str = name("none", names.FACE_CROPS)
+    face_margin: float = number(0.2, 0, 2)
+    face_align: bool = flag(False)
+    face_missing: str = name("whole", names.FACES_MISSING)
     image_size: int | None = whole(None, 8, 2_048)
     # model
     feature_extractor: str = name("efficientnet", names.EXTRACTORS)

@@ -104,7 +104,7 @@ class Extractor:
 
 
 def make_extractor(settings: Any) -> Extractor:
-    """The extractor that the settings choose.
+    """The extractor that the settings choose. One without published weights is trained, unless `weights` is a path.
 
     Args:
         settings: with `feature_extractor`, `weights`, `image_size` (None: its own), `trainable` and `seed`.
@@ -129,6 +129,8 @@ def make_extractor(settings: Any) -> Extractor:
     trainable = settings.trainable
     if not isinstance(trainable, bool) and int(trainable) <= 0:
         trainable = False
+    if spec.from_scratch and weights in ("imagenet", "random"):
+        trainable = trainable or True
     return Extractor(spec, image_size, weights, weights_digest(spec, weights, seed), seed, trainable)
 
 

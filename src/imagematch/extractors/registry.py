@@ -24,6 +24,7 @@ class Spec:
         arguments: what that function needs besides the input shape.
         imagenet_url: its published ImageNet weights without the top; empty where there are none.
         imagenet_md5: their MD5 where the publisher gives one.
+        from_scratch: it has no published weights and is meant to be trained, all of it.
     """
 
     name: str
@@ -35,11 +36,12 @@ class Spec:
     arguments: tuple[tuple[str, object], ...] = ()
     imagenet_url: str = ""
     imagenet_md5: str = ""
+    from_scratch: bool = False
 
 
 _SPECS = (
     Spec("pixels", 32, 1, 0, "unit"),
-    Spec("small_cnn", 32, 8, 256, "symmetric"),
+    Spec("small_cnn", 32, 8, 256, "symmetric", from_scratch=True),
     Spec(
         "efficientnet",
         224,

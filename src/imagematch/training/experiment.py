@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -64,7 +64,8 @@ def train_model(
     dataset, extractor = materials.dataset, materials.extractor
     rows = dataset.rows("train")
     seed = settings.effective_training_seed
-    plan_seed, view_seed, head_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
+    words = np.random.SeedSequence(seed).generate_state(4)
+    plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
     plan = plan_batches(settings, dataset.labels[rows], plan_seed)
     keras.utils.set_random_seed(head_seed)
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
@@ -80,7 +81,7 @@ def train_model(
         network, model = None, head
         source = FeatureSource(materials.views, rows, dataset.labels, plan, view_seed)
     else:
-        network = extractor.build()
+        network = (extractor if extractor.frozen else replace(extractor, seed=network_seed)).build()
         model = build_feature_model(network, head)
         augment_seed = view_seed % (1 << 30) if settings.image_augmentation else None
         source = ImageSource(dataset, rows, plan, image_size=extractor.image_size, augment_seed=augment_seed)

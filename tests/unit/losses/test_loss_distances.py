@@ -55,12 +55,12 @@ def test_gradients_equal_finite_differences(function, memory: np.ndarray | None)
 
 @pytest.mark.parametrize("dim", [3, 128, 1000])
 def test_equal_embeddings_are_exactly_0_apart_with_gradient_0(dim: int) -> None:
-    x = RNG.standard_normal((70, dim)).astype(np.float32)
-    x[40:] = x[5]
+    x = RNG.standard_normal((64, dim)).astype(np.float32)
+    x[32:] = x[5]
     points = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(points)
-        apart = euclidean(Batch(points, tf.zeros(70, tf.int32)))[40:, 40:]
+        apart = euclidean(Batch(points, tf.zeros(64, tf.int32)))[32:, 32:]
     assert not apart.numpy().any()
     assert not tape.gradient(apart, points).numpy().any()
 

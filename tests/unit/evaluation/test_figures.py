@@ -1,0 +1,104 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imagematch.errors import DataError
+from imagematch.evaluation import (
+    at_threshold,
+    bootstrap_interval,
+    choose_threshold,
+    eer,
+    pair_distances,
+    retrieval_figures,
+    roc_auc,
+    split_figures,
+)
+
+DESIGNED = {
+    "roc_auc",
+    "roc_auc_ci95",
+    "eer",
+    "tar_at_far",
+    "recall_at_1",
+    "map_at_r",
+    "r_precision",
+    "images",
+    "classes",
+    "genuine_pairs",
+    "impostor_pairs",
+    "split_by",
+    "threshold",
+}
+DESIGNED_THRESHOLD = {
+    "distance",
+    "chosen_on",
+    "criterion",
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "confusion",
+}
+
+
+def as_json(figures: dict[str, Any]) -> dict[str, Any]:
+    again: dict[str, Any] = json.loads(json.dumps(figures, allow_nan=False))
+    assert again == figures
+    return again
+
+
+def test_a_whole_block(random_sample) -> None:
+    rows, labels = random_sample(n=400, classes=35)
+    pairs, retrieved = pair_distances(rows, labels), retrieval_figures(rows, labels, whole_ranking=True)
+    threshold = choose_threshold(pairs, {"far": 0.01}, chosen_on="validation")
+    found = as_json(split_figures(rows, labels, split_by="image", threshold=threshold, whole_ranking=True, seed=3))
+    assert set(found) >= DESIGNED
+    assert found["roc_auc"] == roc_auc(pairs)
+    interval = bootstrap_interval(rows, labels, seed=3)
+    assert found["roc_auc_ci95"] == found["ci95"]["roc_auc"] == [interval.low, interval.high]
+    assert found["eer"] == eer(pairs)
+    assert found["recall_at_1"] == found["recall_at_k"]["1"] == retrieved.recall_at_k[1]
+    assert found["map_at_r"] == retrieved.map_at_r
+    assert found["mean_average_precision"] == retrieved.mean_average_precision
+    assert (found["images"], found["classes"]) == (400, len(set(labels)))
+    assert found["genuine_pairs"] + found["impostor_pairs"] == 400 * 399 // 2
+    assert (found["split_by"], found["shared_classes"], found["ci95_trustworthy"]) == ("image", True, True)
+    assert list(found["tar_at_far"]) == ["0.1", "0.01", "0.001", "0.0001", "0.00001", "0.000001"]
+    assert found["tar_at_far"]["0.0001"] is None
+    assert found["tar_at_far_below_resolution"] == ["0.0001", "0.00001", "0.000001"]
+    assert "tar_at_far_0.001" in found["ci95"]
+    assert "tar_at_far_0.0001" not in found["ci95"]
+    block, at = found["threshold"], at_threshold(pairs, threshold.distance)
+    assert set(block) >= DESIGNED_THRESHOLD
+    assert (block["criterion"], block["chosen_on"]) == ({"far": 0.01}, "validation")
+    assert (block["f1"], block["confusion"]) == (at.f1, at.confusion)
+    assert [point["gallery_images"] for point in block["operating_points"]] == [100, 1000, 10**4, 10**5, 10**6]
+
+
+@pytest.mark.parametrize("labels", [[], [0], [0, 0, 0], [0, 1, 2]])
+def test_what_is_undefined_is_null(labels: list[int]) -> None:
+    rows = np.eye(3, dtype=np.float32)[: len(labels)]
+    threshold = choose_threshold(pair_distances(np.eye(4), np.array([0, 0, 1, 1])), "eer")
+    found = as_json(split_figures(rows, np.array(labels), split_by="class", threshold=threshold))
+    assert found["roc_auc"] is found["roc_auc_ci95"] is found["eer"] is None
+    assert set(found["tar_at_far"].values()) == {None}
+    assert found["images"] == len(labels)
+    relevant = labels == [0, 0, 0]
+    assert found["map_at_r"] == (1 if relevant else None)
+    assert found["threshold"]["balanced_accuracy"] is None
+    assert found["shared_classes"] is False
+
+
+def test_intervals_and_threshold_can_be_left_out(random_sample) -> None:
+    found = as_json(split_figures(*random_sample(), resamples=0))
+    assert found["roc_auc_ci95"] is found["threshold"] is found["split_by"] is found["shared_classes"] is None
+    assert found["ci95"] == {}
+    assert found["map_at_r"] > 0
+
+
+def test_broken_embeddings_are_refused() -> None:
+    with pytest.raises(DataError, match="not finite"):
+        split_figures(np.full((3, 2), np.nan), np.arange(3))

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import optuna
+import pytest
+
+from imagematch.errors import StudyError
+from imagematch.evaluation import Threshold, fit_probability, pair_distances
+from imagematch.reporting import write_model_report, write_study_report
+
+from .samples import HOSTILE, make_history, make_metrics, make_view
+
+THRESHOLD = Threshold(0.9, "balanced_accuracy", "calibration")
+CONFIG = "experiment_name: x\ndataset: folder\ndata_dir: </code><script>alert(5)</script>\n"
+
+
+class Outline(HTMLParser):
+    """What a browser would see: tags with attributes, and the text outside scripts and styles."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.shown = ""
+        self._raw = ""
+        self.feed(code)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._raw = tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag):
+        self._raw = ""
+
+    def handle_data(self, data):
+        if not self._raw:
+            self.shown += data
+
+
+def write(path, view, baseline=None, **changes):
+    given = {
+        "name": "faces",
+        "config": CONFIG,
+        "metrics": make_metrics(view, baseline or view, THRESHOLD),
+        "history": make_history(),
+        "test": view,
+        "baseline": baseline or view,
+        "threshold": THRESHOLD,
+        "chosen_on": "calibration",
+        "probability": fit_probability(pair_distances(view.embeddings, view.labels)),
+    }
+    write_model_report(path, **(given | changes))
+    return path.read_text(encoding="utf-8")
+
+
+def check_self_contained(code: str, scripts: int) -> Outline:
+    page = Outline(code)
+    assert len(code) < 8e6
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data", "srcset", "poster"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), (tag, attributes)
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert tag not in ("link", "iframe", "object", "embed", "form", "a") or attributes["href"].startswith("#")
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    assert not re.search("https?:", policy)
+    assert code.count("plotly.js v") == 1, "the library is embedded once"
+    assert sum(tag == "script" and a.get("type") is None for tag, a in page.tags) == scripts
+    return page
+
+
+def test_a_models_report_holds_what_matters_and_needs_no_network(tmp_path):
+    view, baseline = make_view(), make_view(noise=3.0, seed=1)
+    page = check_self_contained(write(tmp_path / "report.html", view, baseline), scripts=2)
+    for text in (
+        "ROC AUC",
+        "baseline",
+        "95 %",
+        "chosen by balanced accuracy on the calibration split",
+        "share their classes",
+        "not to be trusted below 30",
+        "Different classes, yet close",
+        "the best by val_map_at_r",
+    ):
+        assert text in page.shown, text
+    assert sum(tag == "img" for tag, _ in page.tags) >= 24
+
+
+def test_hostile_names_do_nothing_anywhere(tmp_path):
+    view = make_view(images=24, classes=8, names=HOSTILE)
+    code = write(tmp_path / "report.html", view, name="</title><script>alert(6)</script>")
+    page = check_self_contained(code, scripts=2)
+    assert "<script>alert(1)</script>/0.png" in page.shown
+    inside = re.findall(r'<script type="application/json">(.*?)</script>', code, flags=re.DOTALL)
+    assert len(inside) >= 5
+    assert not any("<" in data for data in inside), "a figure's data could end its script"
+
+
+def test_without_a_test_split_the_report_says_so(tmp_path, view):
+    figures = make_metrics(view, view, THRESHOLD)["test"]
+    metrics = {"validation": figures, "test": None, "baseline": {"test": None}}
+    code = write(tmp_path / "r.html", view, metrics=metrics, test=None, baseline=None, history=[], probability=None)
+    shown = Outline(code).shown
+    assert "There is no test split" in shown
+    assert "no figures of a test split" in shown
+
+
+def test_remarks_are_shown_as_warnings(tmp_path, view):
+    assert '<p class="warning" role="note">other &lt;data&gt;</p>' in write(
+        tmp_path / "r", view, remarks=["other <data>"]
+    )
+
+
+@pytest.mark.parametrize(("chosen_on", "told"), [("calibration", "selected nothing else"), ("test", "too good")])
+def test_what_the_threshold_was_chosen_on_decides_the_trust_in_it(tmp_path, view, chosen_on, told):
+    assert told in Outline(write(tmp_path / "r", view, chosen_on=chosen_on)).shown
+
+
+def test_a_split_of_one_class_still_gives_a_report(tmp_path):
+    view = make_view(images=5, classes=1)
+    shown = Outline(write(tmp_path / "r.html", view, probability=None)).shown
+    assert "no impostor pair" in shown
+
+
+def test_a_studys_report_holds_figures_tables_and_reasons(tmp_path, study, view):
+    write_study_report(tmp_path / "report.html", study, make_metrics(view, view, THRESHOLD))
+    code = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = check_self_contained(code, scripts=2)
+    for text in (
+        "val_map_at_r",
+        "failed: the loss is not a number",
+        "repeats trial 0",
+        "digits, 60 images",
+        "used by 12 trials",
+    ):
+        assert text in page.shown, text
+    assert code.count('class="plot"') == 11
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
+def test_a_study_without_finished_trials_gives_a_report_that_says_so(tmp_path, directions):
+    empty = optuna.create_study(study_name="<b>empty</b>", directions=directions)
+    empty.ask()
+    write_study_report(tmp_path / "report.html", empty)
+    shown = Outline((tmp_path / "report.html").read_text(encoding="utf-8")).shown
+    assert "No trial is finished" in shown
+    assert "<b>empty</b>" in shown
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, study):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="file"):
+        write_study_report(tmp_path / "file" / "report.html", study)

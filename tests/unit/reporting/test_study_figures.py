@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+
+from imagematch.errors import StudyError
+from imagematch.reporting import (
+    Note,
+    StudyFigures,
+    baseline_table,
+    best_configuration,
+    read_study,
+    repeated_runs,
+    state_counts,
+    study_summary,
+    table_or_note,
+    time_table,
+    trials_overview,
+    unfinished_trials,
+)
+from imagematch.reporting.study_reading import drawable_copy
+from imagematch.tuning.rerun import RERUN_OF, SEED_NUMBER
+
+
+def test_every_figure_of_a_study_is_drawn(study):
+    notes = [titled.title for titled in StudyFigures(study).all() if isinstance(titled.shown, Note)]
+    assert notes == []
+
+
+def test_repeats_count_in_no_figure_and_numbers_stay(study):
+    history = StudyFigures(study).history()
+    assert 12 not in history.data[0].x
+    assert 11 in history.data[0].x
+    assert len(drawable_copy(study).trials) == len(study.trials)
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+def test_a_study_with_few_trials_gives_notes_and_no_error(trials):
+    small = optuna.create_study()
+    for _ in range(trials):
+        trial = small.ask()
+        small.tell(trial, trial.suggest_float("x", 0, 1))
+    shown = {titled.title: titled.shown for titled in StudyFigures(small).all()}
+    assert isinstance(shown["Contour"], Note)
+    assert isinstance(shown["Importance (fANOVA)"], Note)
+    assert isinstance(shown["Optimisation history"], Note) == (trials == 0)
+
+
+def test_no_finished_trial_is_said_in_a_line():
+    empty = optuna.create_study()
+    assert "No trial is finished" in study_summary(empty)
+    assert isinstance(table_or_note(lambda: best_configuration(empty), "Best"), Note)
+
+
+def test_running_waiting_and_infinite_trials_do_not_stop_anything(study):
+    study.ask()
+    study.enqueue_trial({})
+    study.add_trial(optuna.trial.create_trial(value=float("inf")))
+    notes = [titled.title for titled in StudyFigures(study).all() if isinstance(titled.shown, Note)]
+    assert notes == []
+    assert len(trials_overview(study)) == len(study.trials)
+
+
+def test_several_objectives_have_a_front_and_figures_each():
+    several = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(8):
+        trial = several.ask()
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_int("y", 1, 5)
+        several.tell(trial, [x + number / 10, y])
+    shown = {titled.title: titled.shown for titled in StudyFigures(several, 1).all()}
+    assert not isinstance(shown["Pareto front"], Note)
+    assert not isinstance(shown["Importance (fANOVA)"], Note)
+    assert isinstance(shown["Intermediate values"], Note)
+    assert {"objective 1", "objective 2"} <= set(trials_overview(several).columns)
+
+
+def test_foreign_names_are_inert_in_every_figure():
+    hostile = optuna.create_study()
+    choices = ("<a href='javascript:alert(1)'>x</a>", "</script><script>alert(2)</script>", "a\nb")
+    for number in range(9):
+        trial = hostile.ask()
+        trial.suggest_categorical("<img src=x onerror=alert(3)>", choices)
+        trial.suggest_float("b", 0, 1)
+        trial.set_user_attr("<script>", "<script>alert(4)</script>")
+        hostile.tell(trial, number)
+    for titled in StudyFigures(hostile).all():
+        if not isinstance(titled.shown, Note):
+            text = json.dumps(titled.shown.to_plotly_json(), default=str)
+            for tag in ("<img", "<a ", "<script", "</script"):
+                assert tag not in text, titled.title
+
+
+def test_the_overview_is_best_first_and_says_what_happened(study):
+    overview = trials_overview(study).set_index("trial")
+    values = [value for value in overview["val_map_at_r"][:10] if value is not None]
+    assert values == sorted(values, reverse=True)
+    assert overview.loc["10", "what happened"] == "failed: the loss is not a number"
+    assert overview.loc["9", "what happened"].startswith("pruned at step 3")
+    assert overview.loc["12", "what happened"] == "repeats trial 0, whose value it has"
+    assert set(unfinished_trials(study)["trial"]) == {"9", "10", "12"}
+
+
+def test_states_are_counted_once(study):
+    counts = state_counts(study)
+    assert counts == {"complete": 10, "pruned": 1, "failed": 1, "running": 0, "waiting": 0, "repeated": 1}
+    assert sum(counts.values()) == len(study.trials)
+
+
+def test_repeated_runs_show_spread_optimism_and_the_difference_to_the_baseline(study):
+    sibling = optuna.create_study(study_name="made-rerun", storage=study._storage, direction="maximize")
+    best = study.best_trial
+    for seed, value in enumerate((0.6, 0.7, 0.8), start=1):
+        attributes = {RERUN_OF: best.number, SEED_NUMBER: seed}
+        sibling.add_trial(optuna.trial.create_trial(value=value, user_attrs=attributes))
+    row = repeated_runs(study).iloc[0]
+    assert row["mean"] == pytest.approx(0.7)
+    assert row["spread"] == pytest.approx(0.1)
+    assert row["optimism of the search"] == pytest.approx(best.value - 0.7)
+    assert row["better than baseline by"] == pytest.approx(0.3)
+    assert row["its 95 % interval"] == "0.0516 to 0.5484", "0.3 +- 4.303 x 0.1 / sqrt(3)"
+
+
+def test_times_and_baseline(study):
+    assert list(time_table(study)["part"])[-1] == "total"
+    assert baseline_table(study)["val_map_at_r"].iloc[0] == 0.4
+
+
+def test_a_study_is_opened_by_file_and_nothing_is_created(tmp_path):
+    path = tmp_path / "some.db"
+    optuna.create_study(study_name="one", storage=f"sqlite:///{path}")
+    optuna.create_study(study_name="one-rerun", storage=f"sqlite:///{path}")
+    assert read_study(path).study_name == "one"
+    with pytest.raises(StudyError, match="holds no study 'two'; it holds: one"):
+        read_study(path, "two")
+    with pytest.raises(StudyError, match="there are: some"):
+        read_study(tmp_path / "other.db")
+    assert not (tmp_path / "other.db").exists()

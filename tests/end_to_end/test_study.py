@@ -96,9 +96,7 @@ def test_a_finished_study_resumes_to_its_summary(small_study: Path, tmp_path: Pa
 def test_more_trials_go_on_where_the_study_was(small_study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(small_study, folder)
-    again = run_command(
-        "hpt.py", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4", cwd=folder
-    )
+    again = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4", cwd=folder)
     assert again.returncode == 0, again.stderr
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder / EXP}/hpt_studies/small.db")
     counted = [t for t in study.trials if t.state.is_finished() and "duplicate_of" not in t.user_attrs]
@@ -141,7 +139,15 @@ def test_match_answers_in_words_and_json(small_study: Path, tmp_path: Path) -> N
 
     for name, grey in (("a.png", 10), ("b.png", 200)):
         Image.new("L", (20, 30), grey).save(tmp_path / name)
-    arguments = ("-m", "imagematch", "match", "--model", "exp/saved_models/small", tmp_path / "a.png", tmp_path / "b.png")
+    arguments = (
+        "-m",
+        "imagematch",
+        "match",
+        "--model",
+        "exp/saved_models/small",
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+    )
     words = run_command(*arguments, cwd=small_study)
     assert words.returncode == 0, words.stderr
     assert words.stdout.startswith(("match: distance", "no match: distance"))

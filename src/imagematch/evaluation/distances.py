@@ -11,7 +11,7 @@ import numpy as np
 from imagematch.evaluation.blocks import COINCIDENT
 
 BINS = 1 << 22
-"""Bins of the histogram: equal in the squared distance (0 to 4), so 4.8e-7 wide at distance 1."""
+"""Bins of the histogram, equal over the distances 0 to 2: 4.8e-7 wide, so that edges and bins are exact in float32."""
 
 _SCALE = np.float32(BINS / 2)
 _CHUNK = 1 << 22
@@ -20,7 +20,7 @@ _CHUNK = 1 << 22
 @cache
 def bin_edges() -> np.ndarray:
     """(BINS + 1,) float32: the distances at which the bins of the histogram begin, the last one 2."""
-    edges: np.ndarray = np.sqrt(np.arange(BINS + 1) * (4.0 / BINS)).astype(np.float32)
+    edges: np.ndarray = (np.arange(BINS + 1) / float(_SCALE)).astype(np.float32)
     edges.setflags(write=False)
     return edges
 
@@ -125,7 +125,7 @@ class SortedCollector:
 class BinnedCollector:
     """Takes any number of half squared distances and counts them in bins."""
 
-    _BUFFER = 1 << 23
+    _BUFFER = 1 << 25
 
     def __init__(self) -> None:
         self._counts = np.zeros(BINS, dtype=np.int64)
@@ -148,6 +148,8 @@ class BinnedCollector:
 
     def _count(self) -> None:
         values, bins = self._buffer[: self._filled], self._bins[: self._filled]
+        np.multiply(values, np.float32(2), out=values)
+        np.sqrt(values, out=values)
         np.multiply(values, _SCALE, out=values)
         np.copyto(bins, values, casting="unsafe")
         counts = np.bincount(bins, minlength=BINS)
@@ -158,7 +160,7 @@ class BinnedCollector:
     def finish(self) -> BinnedDistances:
         """The histogram of what was added; coincident images count as distance 0."""
         self._count()
-        coincident = int(COINCIDENT * float(_SCALE))
+        coincident = int(np.sqrt(2 * COINCIDENT) * float(_SCALE))
         self._counts[0] += self._counts[1:coincident].sum()
         self._counts[1:coincident] = 0
         return BinnedDistances(self._counts)

@@ -72,7 +72,7 @@ def retrieval_figures(
 
 
 def quick_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Computes `roc_auc`, `eer`, `map_at_r`, `recall_at_1` and `r_precision` from one pass, for validation at every epoch.
+    """Computes roc_auc, eer, map_at_r, recall_at_1 and r_precision from one pass, for validation at every epoch.
 
     The same values as `roc_auc`, `eer` and `retrieval_figures` give.
 
@@ -85,6 +85,7 @@ def quick_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float
         collector.add(block)
         ranker.add(block)
     pairs = collector.finish()
+    pairs.require()
     means = _means(ranker.finish(), len(order.rows))
     return {
         "roc_auc": roc_auc(pairs),

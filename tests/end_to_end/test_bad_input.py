@@ -1,0 +1,170 @@
+"""Mistakes that users make: each is told in one line, with its exit code, and loses nothing."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Run
+
+TRAIN = """\
+experiment_name: x
+dataset: folder
+data_dir: images
+feature_extractor: pixels
+image_size: 8
+split: [0.5, 0.25, 0.25]
+epochs: 2
+"""
+
+
+def make_images(folder: Path, classes: int = 3, images: int = 16) -> None:
+    random = np.random.default_rng(0)
+    for label in range(classes):
+        (folder / f"class{label}").mkdir(parents=True)
+        for number in range(images):
+            pixels = np.clip(random.normal(60 + 60 * label, 20, (12, 12, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"class{label}" / f"{number:02}.jpg", quality=95)
+
+
+def refused(command: Run, *arguments: str | Path, code: int, says: str) -> str:
+    """Runs a command that must fail in one line; returns the line."""
+    done = command(*arguments)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr, done.stderr
+    return done.stderr
+
+
+def train_file(tmp_path: Path, text: str = TRAIN, **changes: object) -> str:
+    lines = [line for line in text.splitlines() if line.split(":")[0] not in changes]
+    lines += [f"{key}: {value}" for key, value in changes.items()]
+    (tmp_path / "train.yaml").write_text("\n".join(lines) + "\n")
+    return "train.yaml"
+
+
+def test_a_missing_file(command: Run) -> None:
+    refused(command, "train.py", "--config", "nowhere.yaml", code=2, says="nowhere.yaml")
+    refused(command, "hpt.py", "--hpt-config-filepath", "nowhere.yaml", code=2, says="nowhere.yaml")
+
+
+def test_a_missing_option_and_an_unknown_one(command: Run) -> None:
+    refused(command, "train.py", "--epochs", "3", code=2, says="--epochs")
+    refused(command, "hpt.py", "--resume", code=2, says="--hpt-config-filepath")
+
+
+def test_a_typo_in_a_key_names_file_line_and_suggestion(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("study_name: s\ndataset: digits\nembeding_dim_grid: [8, 16]\n")
+    started = time.monotonic()
+    line = refused(command, "hpt.py", "--hpt-config-filepath", "study.yaml", code=2, says="study.yaml:3:")
+    assert "embedding_dim_grid" in line.split("did you mean")[1]
+    assert time.monotonic() - started < 10  # the figure itself is shown by the note; this only excludes TensorFlow
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("embedding_dim_grid: []", "embedding_dim_grid"),
+        ("dropout_range: {low: 0.5, high: 0.1}", "low 0.5 is over high 0.1"),
+        ("seed: 1\nseed: 2", "seed"),
+        ("learning_rate_grid: [1e-3, fast]", "fast"),
+        ("objective: val_luck", "val_luck"),
+        ("storage: postgres", "storage"),
+    ],
+)
+def test_a_study_file_that_cannot_be(command: Run, tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "study.yaml").write_text(f"study_name: s\ndataset: digits\n{line}\n")
+    refused(command, "hpt.py", "--hpt-config-filepath", "study.yaml", "--validate", code=2, says=says)
+
+
+def test_a_grid_with_one_value_is_fine(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("study_name: s\ndataset: digits\ndropout: 0\nembedding_dim_grid: [8]\n")
+    done = command("hpt.py", "--hpt-config-filepath", "study.yaml", "--validate")
+    assert done.returncode == 0
+    assert "1 grid points" in done.stdout or "1 grid point" in done.stdout
+
+
+@pytest.mark.parametrize("rate", ["1e-3", "1.0e-3", "0.001"])
+def test_a_learning_rate_is_a_number_however_it_is_written(command: Run, tmp_path: Path, rate: str) -> None:
+    from imagematch.config import load_train
+
+    assert load_train(tmp_path / train_file(tmp_path, learning_rate=rate)).learning_rate == 0.001
+
+
+def test_no_images(command: Run, tmp_path: Path) -> None:
+    refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="images")
+    (tmp_path / "images").mkdir()
+    refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="images")
+
+
+def test_one_class_only(command: Run, tmp_path: Path) -> None:
+    make_images(tmp_path / "images", classes=1)
+    refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class")
+
+
+def test_one_image_a_class(command: Run, tmp_path: Path) -> None:
+    make_images(tmp_path / "images", images=1)
+    refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class")
+
+
+def test_weights_that_are_not_there_do_not_fit_or_cannot_be_fetched(command: Run, tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
+    network = {"feature_extractor": "mobilenet_v2", "image_size": 32}
+    file = train_file(tmp_path, **network, weights="nowhere.weights.h5")
+    refused(command, "train.py", "--config", file, code=5, says="nowhere.weights.h5")
+    (tmp_path / "foreign.weights.h5").write_bytes(b"no weights at all")
+    file = train_file(tmp_path, **network, weights="foreign.weights.h5")
+    refused(command, "train.py", "--config", file, code=5, says="foreign.weights.h5")
+
+
+def test_imagenet_weights_offline_say_how_to_give_a_path(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_images(tmp_path / "images")
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there: offline, wherever this runs
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    file = train_file(tmp_path, feature_extractor="mobilenet_v2", image_size=32)
+    refused(command, "train.py", "--config", file, code=5, says="weights: PATH")
+
+
+def test_exp_that_cannot_be_written(command: Run, tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
+    (tmp_path / "exp").write_text("in the way")
+    refused(command, "train.py", "--config", train_file(tmp_path), code=4, says="exp")
+    (tmp_path / "study.yaml").write_text("study_name: s\ndataset: digits\n")
+    refused(command, "hpt.py", "--hpt-config-filepath", "study.yaml", code=4, says="exp")
+
+
+def test_corrupt_images_are_named_and_survived(command: Run, tmp_path: Path) -> None:
+    make_images(tmp_path / "images", images=24)
+    empty, torn = tmp_path / "images" / "class0" / "empty.jpg", tmp_path / "images" / "class1" / "torn.jpg"
+    empty.touch()
+    torn.write_bytes((tmp_path / "images" / "class1" / "00.jpg").read_bytes()[:300])
+    done = command("train.py", "--config", train_file(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "class0/empty.jpg" in done.stdout
+    assert "class1/torn.jpg" in done.stdout
+    assert "72 images of 3 classes" in done.stdout
+
+
+def test_too_many_corrupt_images_stop_it(command: Run, tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
+    for number in range(6):
+        (tmp_path / "images" / "class0" / f"empty{number}.jpg").touch()
+    refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class0/empty")
+
+
+def test_a_matcher_that_was_edited_or_is_not_there(command: Run, small_study: Path, tmp_path: Path) -> None:
+    import shutil
+
+    Image.new("L", (9, 9), 100).save(tmp_path / "a.png")
+    match = ("-m", "imagematch", "match", "--model")
+    refused(command, *match, "nowhere", "a.png", "a.png", code=5, says="nowhere")
+    shutil.copytree(small_study / "exp" / "saved_models" / "small", tmp_path / "model")
+    (tmp_path / "model" / "feature_model.keras").write_bytes(b"else")
+    refused(command, *match, "model", "a.png", "a.png", code=5, says="changed since it was saved")
+    refused(command, *match, "model", "a.png", "b.png", code=3, says="b.png")

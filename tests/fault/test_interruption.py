@@ -1,0 +1,164 @@
+"""Studies and trainings that are stopped: by Ctrl-C, by SIGTERM, by kill -9, in the parent or in the child."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.conftest import ROOT, run_command
+
+STUDY = """\
+study_name: cut
+dataset: digits
+feature_extractor: pixels
+image_size: 8
+embedding_dim_grid: [4, 8, 16, 32]
+intermediate_ff_block_units_grid: [[], [16], [32], [64]]
+dropout_grid: [0.0, 0.2]
+epochs: 6
+n_trials: 6
+rerun_top_k: 0
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    (folder / "study.yaml").write_text(STUDY)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "hpt.py"), "--hpt-config-filepath", "study.yaml", "--resume", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    """Reads the output until a line holds `text`."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"ended without {text!r}: {process.stderr.read() if process.stderr else ''}")
+
+
+def trials_of(folder: Path) -> list[FrozenTrial]:
+    storage = f"sqlite:///{folder}/exp/hpt_studies/cut.db"
+    return optuna.load_study(study_name="cut", storage=storage).trials
+
+
+def outcome(trial: FrozenTrial) -> tuple[object, ...]:
+    return (trial.user_attrs["place"], tuple(sorted(trial.params.items())), trial.state.name, trial.value)
+
+
+def planned(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
+    return sorted(outcome(t) for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED))
+
+
+@pytest.fixture(scope="module", name="uncut")
+def uncut_fixture(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    """What the study comes to when nobody disturbs it."""
+    folder = tmp_path_factory.mktemp("uncut")
+    (folder / "study.yaml").write_text(STUDY)
+    done = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return planned(trials_of(folder))
+
+
+def test_kill_9_and_resume_give_the_trials_it_would_have_had(tmp_path: Path, uncut: list[tuple[object, ...]]) -> None:
+    for moment in ("baseline", "trial   1", "trial   3"):
+        process = start(tmp_path)
+        wait_for(process, moment)
+        time.sleep(0.3)
+        told = planned(trials_of(tmp_path))
+        process.kill()
+        process.communicate()
+        assert [t for t in planned(trials_of(tmp_path)) if t in told] == told, "no finished trial is lost"
+    done = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trials = trials_of(tmp_path)
+    assert planned(trials) == uncut
+    assert not [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
+
+
+def test_ctrl_c_finishes_the_trial_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for(process, "trial   0")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in stderr
+    assert stderr.count("\n") == 1
+    assert {t.state for t in trials_of(tmp_path)} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_sigterm_leaves_within_ten_seconds_and_queues_the_trial_again(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for(process, "trial   0")
+    time.sleep(0.2)
+    asked = time.monotonic()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - asked < 10
+    trials = trials_of(tmp_path)
+    assert not [t for t in trials if t.state == TrialState.RUNNING]
+    cut = [t for t in trials if t.state == TrialState.FAIL]
+    waiting = [t for t in trials if t.state == TrialState.WAITING]
+    assert [t.user_attrs["place"] for t in waiting] == [t.user_attrs["place"] for t in cut]
+
+
+def test_a_killed_child_costs_one_trial(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for(process, "trial   0")
+    children = [c for c in psutil.Process(process.pid).children() if "imagematch.tuning.worker" in " ".join(c.cmdline())]
+    os.kill(children[0].pid, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    trials = trials_of(tmp_path)
+    failed = [t for t in trials if t.state == TrialState.FAIL]
+    assert len(failed) == 1
+    assert "signal 9" in failed[0].user_attrs["reason"]
+    assert len([t for t in planned(trials)]) >= 6
+
+
+def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for(process, "trial   0")
+    children = psutil.Process(process.pid).children()
+    assert children
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def test_an_interrupted_training_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
+    config = "experiment_name: t\ndataset: digits\nfeature_extractor: small_cnn\nimage_size: 16\nepochs: 4\n"
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.yaml").write_text(config)
+    whole = run_command("train.py", "--config", "train.yaml", cwd=tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml"],
+        cwd=tmp_path / "cut",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "epoch   2/4")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "--resume" in stderr
+    done = run_command("train.py", "--config", "train.yaml", "--resume", cwd=tmp_path / "cut")
+    assert done.returncode == 0, done.stderr
+    histories = [(tmp_path / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
+    assert histories[0] == histories[1]

@@ -29,11 +29,11 @@ import numpy as np
 FEATURE_DIM = 1280
 UNITS = (512, 256)
 EMBEDDING_DIM = 1024
-N_CLASSES = 1000
+N_CLASSES = 256
 BATCH_IMAGES = 4
 BATCHES = (256, 1024)
-ROUNDS = 7
-IMAGES_PER_TURN = 4096
+ROUNDS = 9
+IMAGES_PER_TURN = 2048
 
 Turn = Callable[[], float]
 """Runs some training steps and gives the seconds that one took."""

@@ -183,7 +183,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """Another process holds the lock."""
 
 
@@ -193,11 +193,11 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
 
     Args:
         path: the lock's file.
-        wait: until it is free; else Busy is raised.
+        wait: until it is free; else BusyError is raised.
         shared: many may hold it together, but not beside one who holds it alone.
 
     Raises:
-        Busy: `wait` is false and another process holds it.
+        BusyError: `wait` is false and another process holds it.
         StudyError: the lock file cannot be created.
     """
     import fcntl
@@ -212,7 +212,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Busy(str(path)) from error
+            raise BusyError(str(path)) from error
         yield
     finally:
         os.close(descriptor)

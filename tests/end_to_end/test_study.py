@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from tests.conftest import SMALL_STUDY, Run, run_command
 
 from imagematch import ImageMatcher, config
 from imagematch.data import open_dataset
-from tests.conftest import SMALL_STUDY, Run, run_command
 
 EXP = Path("exp")
 

@@ -11,7 +11,6 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
-
 from tests.conftest import ROOT, run_command
 
 STUDY = """\
@@ -117,7 +116,9 @@ def test_sigterm_leaves_within_ten_seconds_and_queues_the_trial_again(tmp_path: 
 def test_a_killed_child_costs_one_trial(tmp_path: Path) -> None:
     process = start(tmp_path)
     wait_for(process, "trial   0")
-    children = [c for c in psutil.Process(process.pid).children() if "imagematch.tuning.worker" in " ".join(c.cmdline())]
+    children = [
+        c for c in psutil.Process(process.pid).children() if "imagematch.tuning.worker" in " ".join(c.cmdline())
+    ]
     os.kill(children[0].pid, signal.SIGKILL)
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
@@ -125,7 +126,7 @@ def test_a_killed_child_costs_one_trial(tmp_path: Path) -> None:
     failed = [t for t in trials if t.state == TrialState.FAIL]
     assert len(failed) == 1
     assert "signal 9" in failed[0].user_attrs["reason"]
-    assert len([t for t in planned(trials)]) >= 6
+    assert len(list(planned(trials))) >= 6
 
 
 def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:

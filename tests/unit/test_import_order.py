@@ -58,7 +58,9 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or room
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_room_imports_only_rooms_above_it(path: Path) -> None:
     room = room_of(path)
-    imported = {name.split(".")[1] for name in imports_of(ast.parse(path.read_text())) if name.startswith("imagematch.")}
+    imported = {
+        name.split(".")[1] for name in imports_of(ast.parse(path.read_text())) if name.startswith("imagematch.")
+    }
     imported &= set(ROOMS)
     allowed = set(ROOMS[: ROOMS.index(room)]) | {room}
     if room in ("config", "evaluation"):

@@ -67,11 +67,11 @@ def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, wor
     from imagematch.training import stop_on_signals
     from imagematch.tuning import delete_study, refuse_if_worked_on, study_exists
 
-    if study_exists(study, layout):
-        if resume_or_fresh(f"study {study.study_name}", resume=resume, fresh=fresh) == "fresh":
-            refuse_if_worked_on(study, layout)
-            delete_study(study, layout)
-            remove_study_files(study, layout)
+    exists = study_exists(study, layout)
+    if exists and resume_or_fresh(f"study {study.study_name}", resume=resume, fresh=fresh) == "fresh":
+        refuse_if_worked_on(study, layout)
+        delete_study(study, layout)
+        remove_study_files(study, layout)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")
     for line in study.describe():
         log.say(line)

@@ -7,17 +7,19 @@ from typing import Annotated
 import typer
 
 from imagematch import __version__
+from imagematch.cli.data import app as data_app
+from imagematch.cli.duplicates import duplicates
 from imagematch.cli.features import app as features_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
+from imagematch.cli.retrieve import retrieve
 from imagematch.cli.running import run
+from imagematch.cli.study import app as study_app
 from imagematch.cli.train import train
 
 
 def _app(help_text: str | None = None) -> typer.Typer:
-    return typer.Typer(
-        help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
-    )
+    return typer.Typer(help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 app = _app("Tunes and evaluates image matchers. Add --debug to any command for a traceback.")
@@ -39,6 +41,10 @@ def _options(
 app.command()(hpt)
 app.command()(train)
 app.command()(match)
+app.command()(retrieve)
+app.command()(duplicates)
+app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
+app.add_typer(study_app, name="study", help="The studies that are kept.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
 
 

@@ -17,12 +17,13 @@ def match(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Says whether two images match, with their distance, the threshold and the probability."""
-    from imagematch.data import to_picture
-    from imagematch.matching import ImageMatcher, read_card
+    from imagematch.matching import ImageMatcher, Match, read_card
 
-    size = read_card(model).embedding.image_size
-    pictures = [to_picture(path, size) for path in (first, second)]  # told before the slow part, if one is unreadable
-    result = ImageMatcher.load(model).match(*pictures)
+    card = read_card(model).embedding
+    for path in (first, second):
+        card.to_picture(path)  # told before the slow part, if one is unreadable
+    result = ImageMatcher.load(model).match(first, second)
+    assert isinstance(result, Match)
     if as_json:
         print(json.dumps(asdict(result)))
         return

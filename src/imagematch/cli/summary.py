@@ -11,7 +11,7 @@ from imagematch.pipeline import FinishedStudy, TrainedMatcher
 _FIGURES = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
 
 
-def print_matcher_summary(trained: TrainedMatcher, layout: Layout) -> None:
+def print_matcher_summary(trained: TrainedMatcher) -> None:
     """Prints a matcher's figures and where it is."""
     for line in figure_lines(trained.metrics):
         print(line)
@@ -24,7 +24,7 @@ def print_matcher_summary(trained: TrainedMatcher, layout: Layout) -> None:
 def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
     """Prints what a study came to."""
     study = finished.settings.experiment_name
-    print_matcher_summary(finished.matcher, layout)
+    print_matcher_summary(finished.matcher)
     print(f"study    {layout.study_dir(study) / 'report.html'}")
     print(f"again    python train.py --config {finished.best_config}")
 
@@ -39,16 +39,21 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
     lines = [f"{'':16}" + "".join(f"{title:>10}" for title, _ in _FIGURES) + "   95 % of AUC"]
     for name, figures in rows:
         if figures is not None:
-            lines.append(f"{name:16}" + "".join(f"{_number(figures[key]):>10}" for _, key in _FIGURES) + _interval(figures))
+            lines.append(
+                f"{name:16}" + "".join(f"{_number(figures[key]):>10}" for _, key in _FIGURES) + _interval(figures)
+            )
     shown = metrics["test"] or metrics["validation"]
     threshold = shown["threshold"]
+    chosen = f"{_criterion(threshold['criterion'])}, chosen on {threshold['chosen_on']}"
     lines.append(
-        f"threshold {threshold['distance']:.4f} ({_criterion(threshold['criterion'])}, chosen on {threshold['chosen_on']}): "
+        f"threshold {threshold['distance']:.4f} ({chosen}): "
         f"accuracy {_number(threshold['accuracy'])}, precision {_number(threshold['precision'])}, "
         f"recall {_number(threshold['recall'])}, F1 {_number(threshold['f1'])}"
     )
-    if metrics["test"] is not None and metrics["test"]["split_by"] != "class":
+    if metrics["test"] is not None and metrics["test"]["shared_classes"]:
         lines.append(f"the test images are of classes seen in training (split by {metrics['test']['split_by']})")
+    if not shown["ci95_trustworthy"]:
+        lines.append(f"{shown['classes']} classes are too few to trust the interval (30 or more are)")
     return lines
 
 

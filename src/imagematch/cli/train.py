@@ -58,11 +58,11 @@ def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) 
         choice = resume_or_fresh(f"experiment {name}", resume=resume, fresh=fresh)
         finished = finished_training(layout, name)
         if choice == "resume" and finished is not None and not unfinished_dir(layout, name).exists():
-            print_matcher_summary(finished, layout)
+            print_matcher_summary(finished)
             return
     log = console_log(layout.tensorboard_dir(name).parent / f"{name}.jsonl")
     for line in settings.describe():
         log.say(line)
     with stop_on_signals() as stop:
         trained = run_training(settings, layout, fresh=choice == "fresh", log=log, stop=stop)
-    print_matcher_summary(trained, layout)
+    print_matcher_summary(trained)

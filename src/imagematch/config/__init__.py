@@ -47,6 +47,7 @@ __all__ = [
     "DEFAULTS",
     "ENGINES",
     "EXTRACTORS",
+    "FACES_MISSING",
     "FACE_CROPS",
     "LOSSES",
     "LOSS_DISTANCES",

@@ -1,32 +1,53 @@
 """Data: image files -> manifest -> splits -> decoded, augmented pixels.
 
-`open_dataset` lists a source, checks every file once and splits the images; `Dataset.picture` and `decode` give the
-canonical pixels that training, evaluation and matching all see; `stream_batches` feeds them to TensorFlow.
+`open_dataset` lists a source, checks every file once, finds the faces where they are asked for, and splits the images;
+`Dataset.picture` and `decode` give the canonical pixels that training, evaluation and matching all see;
+`stream_batches` feeds them to TensorFlow. `check_data` tells what is wrong with a data set, `fetch` gets a public one.
 """
 
 from __future__ import annotations
 
 from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment, draw_augmentations
-from imagematch.data.dataset import Dataset, Quarantined, open_dataset
+from imagematch.data.checking import DataCheck, check_data
+from imagematch.data.contact_sheet import contact_sheet
+from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, decode, to_picture
-from imagematch.data.sources import SOURCES, open_source
+from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED
+from imagematch.data.faces import Face, FaceCropper, cut_to_face, faces_path, find_face, read_faces
+from imagematch.data.fetching import fetch
+from imagematch.data.opening import NO_FACE, open_dataset
+from imagematch.data.sources import DESCRIPTIONS, SOURCES, open_source
 from imagematch.data.splits import SPLITS
 from imagematch.data.streaming import stream_batches
 
 __all__ = [
     "AUGMENTATION_VERSION",
     "DECODER_VERSION",
+    "DESCRIPTIONS",
+    "DOWNLOADS",
     "MAX_PIXELS",
+    "NOT_FETCHED",
+    "NO_FACE",
     "N_DRAWS",
     "SOURCES",
     "SPLITS",
+    "DataCheck",
     "Dataset",
+    "Face",
+    "FaceCropper",
     "Quarantined",
     "augment",
+    "check_data",
+    "contact_sheet",
+    "cut_to_face",
     "decode",
     "draw_augmentations",
+    "faces_path",
+    "fetch",
+    "find_face",
     "open_dataset",
     "open_source",
+    "read_faces",
     "stream_batches",
     "to_picture",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -24,7 +25,7 @@ from PIL import (
 )
 
 from imagematch.errors import DataError
-from imagematch.files import os_reason
+from imagematch.files import digest_bytes, os_reason
 
 try:
     from PIL import AvifImagePlugin
@@ -56,7 +57,9 @@ _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EO
 _READABLE = "JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, PGM" + (", AVIF" if AvifImagePlugin else "")
 
 
-def decode(source: Path | str | bytes, max_size: int | None = None, *, box: Box | None = None) -> np.ndarray:
+def decode(
+    source: Path | str | bytes, max_size: int | None = None, *, box: Box | None = None, angle: float = 0.0
+) -> np.ndarray:
     """Decodes one image to canonical pixels.
 
     The picture is turned upright (EXIF), cut to `box`, made RGB (transparency over white, 16-bit greys scaled,
@@ -67,6 +70,7 @@ def decode(source: Path | str | bytes, max_size: int | None = None, *, box: Box 
         source: a file, or the bytes of one.
         max_size: the longest side given back, in pixels; None keeps the size.
         box: the part of the picture to keep.
+        angle: degrees that the box leans clockwise in the picture, about its own centre; what it keeps stands upright.
 
     Returns:
         (height, width, 3) uint8, both sides at most `max_size`.
@@ -77,7 +81,7 @@ def decode(source: Path | str | bytes, max_size: int | None = None, *, box: Box 
     where = "" if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else read_bytes(Path(source))
     try:
-        return _pixels(_load(data), max_size, box)
+        return _pixels(_load(data), max_size, box, angle)
     except DataError as error:
         raise DataError(error.what, where=where, do=error.do) from error.__cause__
 
@@ -96,13 +100,15 @@ def inspect(data: bytes, box: Box | None = None) -> tuple[int, int, str]:
     return width, height, image.mode
 
 
-def to_picture(image: Any, max_size: int | None = None) -> np.ndarray:
+def to_picture(image: Any, max_size: int | None = None, *, box: Box | None = None, angle: float = 0.0) -> np.ndarray:
     """Canonical pixels of one image in whatever form a caller has it.
 
     Args:
         image: a path, a PIL image, or an array or tensor with values 0 to 255 (uint8, or another type: rounded):
             (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with alpha.
         max_size: as in `decode`.
+        box: likewise.
+        angle: likewise.
 
     Returns:
         (height, width, 3) uint8, both sides at most `max_size`.
@@ -111,17 +117,17 @@ def to_picture(image: Any, max_size: int | None = None) -> np.ndarray:
         DataError: the file cannot be decoded, or the array has another shape or other values.
     """
     if isinstance(image, str | bytes | Path):
-        return decode(image, max_size)
+        return decode(image, max_size, box=box, angle=angle)
     if isinstance(image, Image.Image):
         _check_size(image)
         try:
             image.load()
         except _BROKEN as error:
             raise DataError(_reason(error)) from error
-        return _pixels(_upright(image), max_size, None)
+        return _pixels(_upright(image), max_size, box, angle)
     if not isinstance(image, np.ndarray) and hasattr(image, "numpy"):
         image = image.numpy()
-    return _pixels(Image.fromarray(_checked_array(np.asarray(image))), max_size, None)
+    return _pixels(Image.fromarray(_checked_array(np.asarray(image))), max_size, box, angle)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -222,8 +228,30 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 
-def _pixels(image: Image.Image, max_size: int | None, box: Box | None) -> np.ndarray:
-    plain = _cut(_plain(image), box)
+def cut_digest(content: str, box: Box | None, angle: float = 0.0) -> str:
+    """The digest of what `decode` gives of a file: that of its content, unless only a part of it is kept."""
+    if box is None:
+        return content
+    turned = f" turned {angle:g}" if angle else ""
+    return digest_bytes(f"{content} {box}{turned}".encode())
+
+
+def _leaning(image: Image.Image, box: Box, angle: float) -> Image.Image:
+    """What a box that leans by `angle` keeps; black where it is outside the picture."""
+    width, height = max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))
+    centre_x, centre_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    # Output pixel (x, y) is taken from (a x + b y + c, d x + e y + f) of the picture.
+    c = centre_x - cos * width / 2 + sin * height / 2
+    f = centre_y - sin * width / 2 - cos * height / 2
+    return image.transform(
+        (width, height), Image.Transform.AFFINE, (cos, -sin, c, sin, cos, f), Image.Resampling.BICUBIC
+    )
+
+
+def _pixels(image: Image.Image, max_size: int | None, box: Box | None, angle: float) -> np.ndarray:
+    plain = _plain(image)
+    plain = _leaning(plain, box, angle) if box is not None and angle else _cut(plain, box)
     if max_size is not None:
         size = min(plain.width, max_size), min(plain.height, max_size)
         if size != plain.size:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imagematch.data.decoding import DECODER_VERSION, Box, inspect
+from imagematch.data.decoding import DECODER_VERSION, Box, cut_digest, inspect
+from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.sources import MISSING, Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import Advance, RunLog
-from imagematch.files import digest_bytes, locked, replacing
+from imagematch.files import digest_bytes, locked
 
 _VERSION = 1
 _CHUNK = 32
@@ -67,7 +67,6 @@ def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_
         One Fact for each entry, in the same order.
 
     Raises:
-        DataError: more than 5 % of the images are corrupt.
         StudyError: the manifest cannot be written.
     """
     if source.root is None:
@@ -76,8 +75,22 @@ def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_
         path = manifest_path(name, source.root, manifest_dir)
         with locked(path.with_suffix(".lock")):
             facts = _refreshed(path, source, entries, log)
-    _report_corrupt(source, entries, facts, log)
+    for entry, fact in zip(entries, facts, strict=True):
+        if fact.reason:
+            log.event("corrupt_image", f"left out: {entry.path}: {fact.reason}", path=entry.path, reason=fact.reason)
     return facts
+
+
+def refuse_corrupt(source: Source, entries: Sequence[Entry], facts: Sequence[Fact]) -> None:
+    """Raises DataError where more than 5 % of the images are corrupt; names the first of them."""
+    corrupt = [(entry.path, fact.reason) for entry, fact in zip(entries, facts, strict=True) if fact.reason]
+    if len(corrupt) > _MAX_CORRUPT_SHARE * len(entries):
+        first = ", ".join(f"{path} ({reason})" for path, reason in corrupt[:3])
+        raise DataError(
+            f"{len(corrupt):,} of {len(entries):,} images cannot be used, over {_MAX_CORRUPT_SHARE:.0%}: {first}",
+            where=str(source.root or ""),
+            do="replace or remove them",
+        )
 
 
 def manifest_path(name: str, root: Path, manifest_dir: Path) -> Path:
@@ -127,9 +140,7 @@ def _inspect_one(source: Source, entry: Entry) -> Fact:
         data = source.read(entry.file or entry.path)
     except DataError as error:
         return Fact("", 0, 0, "", error.what, MISSING, 0, entry.box)
-    digest = digest_bytes(data)
-    if entry.box is not None:
-        digest = digest_bytes(f"{digest} {entry.box}".encode())
+    digest = cut_digest(digest_bytes(data), entry.box)
     try:
         width, height, mode = inspect(data, entry.box)
     except DataError as error:
@@ -137,38 +148,9 @@ def _inspect_one(source: Source, entry: Entry) -> Fact:
     return Fact(digest, width, height, mode, "", entry.size, entry.mtime_ns, entry.box)
 
 
-def _report_corrupt(source: Source, entries: Sequence[Entry], facts: Sequence[Fact], log: RunLog) -> None:
-    corrupt = [(entry.path, fact.reason) for entry, fact in zip(entries, facts, strict=True) if fact.reason]
-    for path, reason in corrupt:
-        log.event("corrupt_image", f"left out: {path}: {reason}", path=path, reason=reason)
-    if len(corrupt) > _MAX_CORRUPT_SHARE * len(entries):
-        first = ", ".join(f"{path} ({reason})" for path, reason in corrupt[:3])
-        raise DataError(
-            f"{len(corrupt):,} of {len(entries):,} images cannot be used, over {_MAX_CORRUPT_SHARE:.0%}: {first}",
-            where=str(source.root or ""),
-            do="replace or remove them",
-        )
-
-
 def _load(path: Path, log: RunLog) -> dict[str, Fact]:
     """The facts kept at `path`; none where the file is not there, torn, tampered with, or of another version."""
-    try:
-        header_line, _, body = path.read_bytes().partition(b"\n")
-    except FileNotFoundError:
-        return {}
-    except OSError:
-        header_line, body = b"", b""
-    try:
-        header = json.loads(header_line)
-        intact = header["digest"] == digest_bytes(body)
-        current = (header["version"], header["decoder"]) == (_VERSION, DECODER_VERSION)
-        if intact and current:
-            return _facts(json.loads(body))
-    except (ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
-        log.event("manifest_rebuilt", f"{path} is damaged and is made again", path=str(path))
-    return {}
+    return load_table(path, {"version": _VERSION, "decoder": DECODER_VERSION}, _facts, log) or {}
 
 
 def _facts(columns: dict[str, Any]) -> dict[str, Fact]:
@@ -178,7 +160,6 @@ def _facts(columns: dict[str, Any]) -> dict[str, Fact]:
 
 
 def _save(path: Path, source: Source, entries: Sequence[Entry], facts: Sequence[Fact], kept: dict[str, Fact]) -> None:
-    """Two JSON lines: a header with the digest of the second, and the columns of the table."""
     listed = {entry.path for entry in entries}
     others = [old for old in kept if old not in listed and (source.root is None or os.path.lexists(source.root / old))]
     columns: dict[str, list[Any]] = {
@@ -190,13 +171,5 @@ def _save(path: Path, source: Source, entries: Sequence[Entry], facts: Sequence[
     rows = [*facts, *(kept[old] for old in others)]
     for name, values in zip(Fact._fields, zip(*rows, strict=True), strict=True):
         columns[name] = list(values)
-    body = json.dumps(columns).encode()
-    header = {
-        "version": _VERSION,
-        "decoder": DECODER_VERSION,
-        "root": str(source.root),
-        "rows": len(rows),
-        "digest": digest_bytes(body),
-    }
-    with replacing(path) as temporary:
-        temporary.write_bytes(json.dumps(header).encode() + b"\n" + body)
+    facts_of_table = {"version": _VERSION, "decoder": DECODER_VERSION, "root": str(source.root), "rows": len(rows)}
+    save_table(path, facts_of_table, columns)

@@ -20,7 +20,7 @@ from imagematch.features.computation import Computation
 from imagematch.features.entry import FORMAT, Entry
 from imagematch.features.index import digest_table
 from imagematch.features.views import Pictures, decoder
-from imagematch.files import Busy, digest_json, locked
+from imagematch.files import BusyError, digest_json, locked
 
 _DTYPES = {"float32": "float32", "bfloat16": "float16"}
 
@@ -145,7 +145,7 @@ class FeatureStore:
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(path, wait=False))
-            except Busy:
+            except BusyError:
                 log.event("features_wait", "another process is computing these features: waiting for it")
                 stack.enter_context(locked(path))
             yield

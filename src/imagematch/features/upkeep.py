@@ -9,7 +9,7 @@ from pathlib import Path
 from imagematch.errors import StudyError
 from imagematch.features.entry import Entry, read_facts
 from imagematch.features.store import lock_path
-from imagematch.files import Busy, locked, write_error
+from imagematch.files import BusyError, locked, write_error
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def clear(root: Path, name: str | None = None) -> int:
         try:
             with locked(lock_path(entry.folder), wait=False):
                 freed += _remove(entry.folder)
-        except Busy as error:
+        except BusyError as error:
             raise StudyError(
                 "another process is computing features", where=str(entry.folder), do="wait for it"
             ) from error

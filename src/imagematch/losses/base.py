@@ -25,7 +25,13 @@ class LossValue(NamedTuple):
 
 
 class Loss(tf.Module):
-    """A loss over a labelled batch. `tf.train.Checkpoint(loss=loss)` keeps what it has learnt or remembers."""
+    """A loss over a labelled batch. `tf.train.Checkpoint(loss=loss)` keeps what it has learnt or remembers.
+
+    Its `name` is its name in the registry, which is that of its module.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name=type(self).__module__.rpartition(".")[2])
 
     def __call__(self, embeddings: tf.Tensor, labels: tf.Tensor, *, training: bool = True) -> LossValue:
         """The loss of a batch.

@@ -66,14 +66,16 @@ def sum_over_positive_pairs(
 
     @tf.custom_gradient
     def summed(distances: tf.Tensor) -> Any:
-        n_anchors = tf.shape(distances, tf.int64)[0]
+        n_anchors = tf.shape(distances)[0]
         negatives = tf.where(batch.negative, distances, distances.dtype.as_numpy_dtype("inf"))
 
         def add(start: tf.Tensor, cost: tf.Tensor, active: tf.Tensor, slopes: tf.Tensor) -> tuple[tf.Tensor, ...]:
             chosen = pairs[start : start + pairs_per_block]
             anchors = chosen[:, 0]
             part = block(anchors, tf.gather_nd(distances, chosen), tf.gather(negatives, anchors))
-            slopes += tf.math.unsorted_segment_sum(part.negative_slopes, anchors, n_anchors)
+            # Pairs are sorted by anchor: a segment sum is quicker, but ends with the last anchor that has a pair.
+            by_anchor = tf.math.segment_sum(part.negative_slopes, anchors)
+            slopes += tf.pad(by_anchor, [[0, n_anchors - tf.shape(by_anchor)[0]], [0, 0]])
             slopes = tf.tensor_scatter_nd_add(slopes, chosen, part.positive_slope)
             return start + pairs_per_block, cost + part.cost, active + part.active, slopes
 

@@ -7,13 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ModelError
 
 FORMAT = 1
 """Raised whenever an older version could not use the folder any more."""
 FILE = "matcher.json"
+
+
+class FaceCropCard(BaseModel):
+    """How faces are cut out of images before they are embedded; see `imagematch.data.FaceCropper`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    margin: float
+    align: bool
+    missing: str
 
 
 class EmbeddingCard(BaseModel):
@@ -29,6 +41,7 @@ class EmbeddingCard(BaseModel):
         precision: what it computed in.
         whole_model: the extractor was trained too, so that the Keras model runs as one.
         dim: length of an embedding.
+        face_crop: how faces are cut out; None where the whole image counts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +55,23 @@ class EmbeddingCard(BaseModel):
     precision: str
     whole_model: bool
     dim: int
+    face_crop: FaceCropCard | None = None
+
+    @property
+    def cropper(self) -> FaceCropper | None:
+        """Cuts faces out as in training; None where the whole image counts."""
+        return None if self.face_crop is None else FaceCropper(**self.face_crop.model_dump())
+
+    def to_picture(self, image: Any) -> np.ndarray:
+        """The pixels that the network is to see of an image in any form; see `imagematch.data.to_picture`.
+
+        Raises:
+            DataError: the image cannot be read, or shows no face where one is needed.
+        """
+        cropper = self.cropper
+        if cropper is None:
+            return to_picture(image, self.image_size)
+        return cropper.to_picture(image, self.image_size)
 
 
 class ThresholdCard(BaseModel):

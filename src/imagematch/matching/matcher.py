@@ -92,13 +92,18 @@ class ImageMatcher:
         """The distance under which two images match."""
         return self.card.threshold.distance
 
-    def embed(self, images: Any) -> np.ndarray:
+    def embed(self, images: Any, *, cropped: bool = False) -> np.ndarray:
         """Embeddings of one or many images: (n, embedding_dim) float32, L2-normalised.
 
+        Args:
+            images: one, or many.
+            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.picture` gives.
+
         Raises:
-            DataError: an image cannot be read; names it.
+            DataError: an image cannot be read, or shows no face where one is needed; names it.
         """
-        pictures = [to_picture(image, self.card.embedding.image_size) for image in _as_list(images)]
+        card = self.card.embedding
+        pictures = [to_picture(image, card.image_size) if cropped else card.to_picture(image) for image in _as_list(images)]
         if not pictures:
             return np.empty((0, self.card.embedding.dim), dtype=np.float32)
         return self._embedder.embed(pictures)

@@ -44,7 +44,7 @@ def load_feature_model(path: Path) -> keras.Model:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses whatever a feature model does not need: foreign members, huge members, foreign or code-carrying layers."""
+    """Refuses whatever a feature model does not need: foreign or huge members, foreign or code-carrying layers."""
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}

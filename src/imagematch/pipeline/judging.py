@@ -10,7 +10,14 @@ import numpy as np
 
 from imagematch.config import TrainSettings
 from imagematch.data import Dataset
-from imagematch.evaluation import Probability, Threshold, choose_threshold, fit_probability, pair_distances, split_figures
+from imagematch.evaluation import (
+    Probability,
+    Threshold,
+    choose_threshold,
+    fit_probability,
+    pair_distances,
+    split_figures,
+)
 from imagematch.reporting import SplitView
 
 _PICTURE_SIDE = 96
@@ -75,7 +82,7 @@ def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
     return SplitView(
         embeddings=embed(rows),
         labels=dataset.labels[rows],
-        class_names=dataset.class_names,
+        class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
         picture=lambda place: dataset.picture(int(rows[place]), _PICTURE_SIDE),
     )

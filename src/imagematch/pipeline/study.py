@@ -13,13 +13,14 @@ from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, write_text
 from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training
-from imagematch.reporting import write_study_report
+from imagematch.reporting import cell, write_study_report
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, open_study, owned, rank_again, records
 from imagematch.tuning.study import BASELINE, DATA
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettin
     for extractor, values in _extractors(settings).items():
         if extractor in kept:
             continue
-        task = {"task": "baseline", "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True)}
+        task = {
+            "task": "baseline",
+            "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True),
+        }
         answer = search.call(task)
         if answer["event"] == "failed":
             raise StudyError(f"the baseline cannot be measured: {answer['reason']}", where=settings.study_name)
@@ -101,14 +105,12 @@ def _baseline_line(extractor: str, answer: Mapping[str, Any]) -> str:
 
 
 def _winner(study: optuna.Study, search: Search, settings: StudySettings, log: RunLog) -> TrainSettings:
-    ranked = records.best_of(
-        study.get_trials(deepcopy=False), maximize=direction_of(settings.objective) == "maximize"
-    )
+    ranked = records.best_of(study.get_trials(deepcopy=False), maximize=direction_of(settings.objective) == "maximize")
     if not ranked:
         raise StudyError("no trial was completed", where=settings.study_name, do="raise n_trials, or see trials.csv")
     best = rank_again(ranked, study, search, settings, log)
     values = settings.values_of(best.params)
-    return search.trial_settings(values, best.user_attrs[records.PLACE])
+    return search.plan.settings_of(values, best.user_attrs[records.PLACE])
 
 
 def _trained_winner(winner: TrainSettings, layout: Layout, log: RunLog, stop: StopRequest) -> TrainedMatcher:
@@ -122,8 +124,13 @@ def _trained_winner(winner: TrainSettings, layout: Layout, log: RunLog, stop: St
 
 def _report(study: optuna.Study, settings: StudySettings, layout: Layout, matcher: TrainedMatcher) -> None:
     folder = layout.study_dir(settings.study_name)
-    records.trials_table(study).to_csv(folder / "trials.csv", index=False)
+    write_text(folder / "trials.csv", _harmless(records.trials_table(study)).to_csv(index=False))
     write_study_report(folder / "report.html", study, matcher.metrics)
+
+
+def _harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with texts that no spreadsheet takes for a formula."""
+    return table.map(lambda value: cell(value) if isinstance(value, str) else value)
 
 
 def remove_study_files(settings: StudySettings, layout: Layout) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from imagematch.config import TrainSettings
 from imagematch.data import DECODER_VERSION
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import Busy, Layout, locked, make_dir, recovered_dir, write_json
+from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
 from imagematch.matching import save_matcher
-from imagematch.matching.card import EmbeddingCard, ThresholdCard
+from imagematch.matching.card import EmbeddingCard, FaceCropCard, ThresholdCard
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_learning_curves, write_model_report
 from imagematch.training import Materials, StopRequest, gather_materials
@@ -89,7 +89,7 @@ def run_training(
             trained = _train(settings, layout, work / "checkpoint.npz", log, stop)
             shutil.rmtree(work, ignore_errors=True)
             return trained
-    except Busy as error:
+    except BusyError as error:
         raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
 
 
@@ -157,6 +157,7 @@ def _train(
 def _embedding_card(training: Training) -> EmbeddingCard:
     extractor, features = training.materials.extractor, training.materials.features
     whole = training.network is not None
+    cropper = training.materials.dataset.face_cropper
     return EmbeddingCard(
         extractor=extractor.name,
         network_digest=extractor.digest,
@@ -167,6 +168,7 @@ def _embedding_card(training: Training) -> EmbeddingCard:
         precision="float32" if whole else features.precision,
         whole_model=whole,
         dim=int(training.head.output_shape[-1]),
+        face_crop=None if cropper is None else FaceCropCard(**asdict(cropper)),
     )
 
 
@@ -182,17 +184,16 @@ def _provenance(settings: TrainSettings, materials: Materials) -> dict[str, Any]
 
 def _data_line(materials: Materials) -> str:
     dataset = materials.dataset
-    counts = ", ".join(f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test"))
+    counts = ", ".join(
+        f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test")
+    )
     return f"{dataset.name}: {len(dataset.paths):,} images of {len(dataset.class_names):,} classes ({counts})"
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """An epoch in one line for people."""
-    parts = [f"epoch {record['epoch']:>3}/{epochs}"]
-    for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread"):
-        if key in record:
-            parts.append(f"{key} {record[key]:.4f}")
-    return "  ".join(parts)
+    shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
+    return "  ".join([f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from imagematch.reporting.calibration_figures import reliability_figure
 from imagematch.reporting.class_tables import class_table, worst_and_best_classes
-from imagematch.reporting.escaping import cell, markup, visible
+from imagematch.reporting.escaping import cell, label, markup, visible
 from imagematch.reporting.metrics_tables import (
     counts_text,
     figures_table,
@@ -19,8 +19,17 @@ from imagematch.reporting.metrics_tables import (
 )
 from imagematch.reporting.mistakes import Pair, pairs_html, worst_false_matches, worst_false_non_matches
 from imagematch.reporting.model_report import write_model_report
+from imagematch.reporting.neighbours import (
+    groups_table,
+    neighbours_figure,
+    neighbours_table,
+    write_groups_page,
+    write_neighbours_page,
+)
 from imagematch.reporting.notes import Note, figure_or_note, table_or_note
+from imagematch.reporting.pictures import pictures_html
 from imagematch.reporting.projection import principal_components, projection_figure, tsne
+from imagematch.reporting.projector import write_projector, write_tensorboard_projector
 from imagematch.reporting.study_facts import state_counts
 from imagematch.reporting.study_figures import StudyFigures, Titled
 from imagematch.reporting.study_reading import read_study
@@ -51,12 +60,17 @@ __all__ = [
     "det_figure",
     "figure_or_note",
     "figures_table",
+    "groups_table",
     "histogram_figure",
+    "label",
     "learning_curve_svg",
     "learning_curves",
     "markup",
+    "neighbours_figure",
+    "neighbours_table",
     "operating_table",
     "pairs_html",
+    "pictures_html",
     "principal_components",
     "projection_figure",
     "read_study",
@@ -76,7 +90,11 @@ __all__ = [
     "worst_and_best_classes",
     "worst_false_matches",
     "worst_false_non_matches",
+    "write_groups_page",
     "write_learning_curves",
     "write_model_report",
+    "write_neighbours_page",
+    "write_projector",
     "write_study_report",
+    "write_tensorboard_projector",
 ]

@@ -20,8 +20,13 @@ def visible(text: object, at_most: int | None = 100) -> str:
 
 
 def markup(text: object, at_most: int | None = 100) -> str:
-    """`text` for HTML and for plotly's labels and hovers, which both decode entities and interpret tags."""
+    """`text` for HTML, in elements and in quoted attributes."""
     return html.escape(visible(text, at_most))
+
+
+def label(text: object, at_most: int | None = 100) -> str:
+    """`text` for plotly's names, labels and hovers, which interpret tags but do not decode the entities of quotes."""
+    return html.escape(visible(text, at_most), quote=False)
 
 
 def cell(text: object) -> str:

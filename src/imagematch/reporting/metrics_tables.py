@@ -31,6 +31,7 @@ TITLES = {
 TRUSTED_CLASSES = 30
 """Under so many classes an interval over classes is not to be trusted."""
 
+_SPLITS = ("test", "validation", "calibration", "train")
 _PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "r_precision")
 _AT_THRESHOLD = ("balanced_accuracy", "accuracy", "precision", "recall", "f1")
 
@@ -91,8 +92,8 @@ def _better(name: str) -> str:
 
 
 def main_split(metrics: Mapping[str, Any]) -> str:
-    """The split that a report speaks of: "test", or "validation" where there is no test split."""
-    return "test" if metrics.get("test") else "validation"
+    """The split that a report speaks of: "test" if it has figures, else the first one that has."""
+    return next((name for name in _SPLITS if metrics.get(name)), "validation")
 
 
 def baseline_block(metrics: Mapping[str, Any]) -> Block | None:
@@ -141,12 +142,18 @@ def operating_table(block: Block) -> pd.DataFrame:
             "gallery (images)": f"{int(point['gallery_images']):,}",
             "expected false matches": number(float(point["expected_false_matches"]), 2),
             "chance of at least one": f"{100 * float(point['any_false_match']):.1f} %",
-            "at most (95 %)": number(float(point["upper_false_matches"]), 2),
+            "at most (95 %)": _upper_text(point),
             "rests on": "fewer than 30 false matches" if point.get("below_resolution") else "enough pairs",
         }
         for point in (block.get("threshold") or {}).get("operating_points") or []
     ]
     return pd.DataFrame(rows)
+
+
+def _upper_text(point: Mapping[str, Any]) -> str:
+    """The bound, where it says more than the expectation: no false match was seen at all."""
+    upper = float(point["upper_false_matches"])
+    return number(upper, 2) if upper != float(point["expected_false_matches"]) else ""
 
 
 def tar_at_far_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
@@ -182,13 +189,11 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
     block = metrics.get(split) or {}
     lines = []
     if split != "test":
+        lines.append(f"These are no figures of a test split: the {split} images had a part in making this matcher.")
+    if block.get("shared_classes", block.get("split_by") == "image"):
         lines.append(
-            "There is no test split: these are figures of the validation images, which the training was chosen by."
-        )
-    if block.get("split_by") == "image":
-        lines.append(
-            f"The {split} images share their classes with the training images (split_by: image). The figures hold for "
-            "new images of these classes, not for new classes: use split_by: class to measure those."
+            f"The {split} images share their classes with the training images (split_by: {block.get('split_by')}). "
+            "The figures hold for new images of these classes, not for new classes: split_by: class measures those."
         )
     classes = block.get("classes")
     if block and isinstance(classes, int) and classes < TRUSTED_CLASSES:

@@ -13,6 +13,7 @@ from imagematch.reporting.view import SplitView
 
 _BLOCK_VALUES = 1 << 23
 _CANDIDATES = 2000
+_SMALL_SIDE = 48
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,11 @@ def _pair_html(view: SplitView, pair: Pair) -> str:
 
 def _image_html(view: SplitView, row: int) -> str:
     name, path = markup(view.class_name(row), 22), markup(view.path(row))
-    size = "width:96px;height:96px;object-fit:contain;image-rendering:auto;background:rgba(128,128,128,.15)"
+    picture = view.picture(row)
+    manner = "pixelated" if max(picture.shape[:2]) < _SMALL_SIDE else "auto"
+    size = f"width:96px;height:96px;object-fit:contain;image-rendering:{manner};background:rgba(128,128,128,.15)"
     return (
         '<div style="width:96px;font-size:11px;line-height:1.25;overflow-wrap:anywhere">'
-        f'<img src="{picture_uri(view.picture(row))}" alt="{path}" title="{path}" style="{size}">'
+        f'<img src="{picture_uri(picture)}" alt="{path}" title="{path}" style="{size}">'
         f"<div><strong>{name}</strong><br>{markup(view.path(row), 28)}</div></div>"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from imagematch.evaluation import PairDistances, Probability, Threshold
 
 _CARDS = ("roc_auc", "map_at_r", "recall_at_1", "eer", "tar_at_far_0.001", "balanced_accuracy")
-_TSNE_POINTS = 1000
+_PROJECTED_POINTS = 800
 _WORDS = {
     "genuine / impostor pair": "two images of the same class / of different classes",
     "FAR, false accept rate": "the share of impostor pairs that match (also FMR, FPR)",
@@ -59,6 +59,7 @@ def write_model_report(
     threshold: Threshold,
     chosen_on: str,
     probability: Probability | None = None,
+    remarks: Sequence[str] = (),
 ) -> None:
     """Writes the report of a matcher: one HTML file that needs nothing else.
 
@@ -73,12 +74,15 @@ def write_model_report(
         threshold: under it two images match.
         chosen_on: the split the threshold was chosen on.
         probability: distance -> probability, fitted on the same split.
+        remarks: what else a reader must know before believing the figures.
 
     Raises:
         StudyError: the file cannot be written.
     """
     page = Page(name, "image matcher")
     add_summary(page, metrics)
+    for remark in remarks:
+        page.warning(remark)
     _add_threshold(page, metrics, threshold, chosen_on, probability)
     page.section("All figures", counts_text(metrics))
     page.table(table_or_note(lambda: figures_table(metrics), "Figures"))
@@ -86,7 +90,7 @@ def write_model_report(
         page.section("Pairs")
         page.figure(Note("There is no test split, so no pairs, classes or pictures are shown."))
     else:
-        _add_pairs(page, test, baseline, threshold.distance, probability)
+        _add_pairs(page, main_split(metrics), test, baseline, threshold.distance, probability)
         _add_classes(page, test, threshold.distance)
         _add_mistakes(page, test)
         _add_projections(page, test, baseline)
@@ -129,12 +133,7 @@ def _add_threshold(
     page.section("The threshold")
     page.text(
         f"Two images match if their distance is under {threshold.distance:.4f}. The threshold was chosen by "
-        f"{criterion_text(threshold.criterion)} on the {chosen_on} split"
-        + (
-            ", which selected nothing else and is no part of the figures here."
-            if chosen_on == "calibration"
-            else ", which also selected the best epoch: expect it to be a little optimistic."
-        )
+        f"{criterion_text(threshold.criterion)} on the {chosen_on} split" + _trust_in(chosen_on, split)
     )
     confusion = (block.get("threshold") or {}).get("confusion")
     if confusion:
@@ -157,8 +156,21 @@ def _add_threshold(
     page.table(table_or_note(lambda: tar_at_far_table(metrics), "TAR at FAR"))
 
 
+def _trust_in(chosen_on: str, split: str) -> str:
+    if chosen_on == split:
+        return ", the very images measured here: the figures at it are too good."
+    if chosen_on == "calibration":
+        return ", which selected nothing else and is no part of the figures here."
+    return ", which also selected the best epoch: it may be a little off for new images."
+
+
 def _add_pairs(
-    page: Page, test: SplitView, baseline: SplitView | None, threshold: float, probability: Probability | None
+    page: Page,
+    split: str,
+    test: SplitView,
+    baseline: SplitView | None,
+    threshold: float,
+    probability: Probability | None,
 ) -> None:
     from imagematch.evaluation import pair_distances
 
@@ -169,7 +181,7 @@ def _add_pairs(
         curves["baseline"] = pair_distances(baseline.embeddings, baseline.labels)
     page.figure(
         figure_or_note(lambda: histogram_figure(pairs, threshold), "Distances"),
-        "Distances of all pairs of the test split; left of the line is a match.",
+        f"Distances of all pairs of the {split} split; left of the line is a match.",
     )
     page.figures(
         [
@@ -182,8 +194,8 @@ def _add_pairs(
 
         page.figure(
             figure_or_note(lambda: reliability_figure(probability, pairs), "Reliability"),
-            "How often pairs are genuine where a probability is claimed, on the test split at the probability's prior; "
-            "on the diagonal the claims hold.",
+            f"How often pairs are genuine where a probability is claimed, on the {split} split at the probability's "
+            "prior; on the diagonal the claims hold.",
         )
 
 
@@ -213,7 +225,7 @@ def _add_projections(page: Page, test: SplitView, baseline: SplitView | None) ->
 
 def _projection(view: SplitView, method: str) -> Any:
     kind: Method = "tsne" if method == "tsne" else "pca"
-    return figure_or_note(lambda: projection_figure(view, kind, at_most=_TSNE_POINTS), method)
+    return figure_or_note(lambda: projection_figure(view, kind, at_most=_PROJECTED_POINTS), method)
 
 
 def _add_training(page: Page, history: History, config: str) -> None:

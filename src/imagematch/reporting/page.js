@@ -1,13 +1,17 @@
 "use strict";
 (function () {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const config = {
+    responsive: true, displaylogo: false, displayModeBar: "hover",
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  };
 
   function painted(layout) {
     const ink = dark.matches ? "#dde1e7" : "#1f242b", line = dark.matches ? "#343a43" : "#e3e6ea";
     const copy = JSON.parse(JSON.stringify(layout));
     copy.paper_bgcolor = copy.plot_bgcolor = "rgba(0,0,0,0)";
     copy.font = Object.assign({}, copy.font, { color: ink, family: "system-ui, sans-serif" });
+    copy.modebar = { bgcolor: "rgba(0,0,0,0)", color: "#8b929c", activecolor: ink };
     const shades = { gridcolor: line, zerolinecolor: line, linecolor: line };
     copy.template = copy.template || {};
     copy.template.layout = copy.template.layout || {};

@@ -21,6 +21,7 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
 _TEXT_AT_MOST = 160
+_TALL_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,13 @@ class Page:
         if isinstance(table, Note):
             self._note(table)
             return
-        head = "".join(f'<th scope="col">{markup(name)}</th>' for name in table.columns)
+        head = "".join(f'<th scope="col"{_alignment(table[name])}>{markup(name)}</th>' for name in table.columns)
         rows = "".join(
             f"<tr>{''.join(_cell(value) for value in row)}</tr>"
             for row in table.head(at_most).itertuples(index=False, name=None)
         )
-        self._parts.append(
-            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-        )
+        body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        self._parts.append(f'<div class="scroll{" tall" if len(table) > _TALL_ROWS else ""}">{body}</div>')
         if len(table) > at_most:
             self.text(f"The first {at_most:,} of {len(table):,} rows.")
 
@@ -163,6 +163,12 @@ class Page:
     def write(self, path: Path) -> None:
         """Writes the page atomically. Raises StudyError where that is impossible."""
         write_text(path, self.render())
+
+
+def _alignment(column: pd.Series) -> str:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return ' class="number"' if is_numeric_dtype(column) and not is_bool_dtype(column) else ""
 
 
 def _cell(value: object) -> str:

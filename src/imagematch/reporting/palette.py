@@ -36,6 +36,7 @@ def laid_out(figure: Figure, *, height: int = 420, title: str = "") -> Figure:
     """`figure` in the house's layout: white (a page's script makes it fit its colours), small margins."""
     figure.update_layout(
         template="plotly_white",
+        colorway=SERIES,
         height=height,
         margin={"l": 60, "r": 20, "t": 50 if title else 30, "b": 50},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},

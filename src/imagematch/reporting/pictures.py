@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from imagematch.reporting.escaping import markup
 
 _PNG_UP_TO_PIXELS = 64 * 64
 _MAX_SPRITE_SIDE = 8192
@@ -48,3 +50,14 @@ def make_sprite(count: int, picture: Callable[[int], np.ndarray], side: int) -> 
         top, left = (row // columns) * side, (row % columns) * side
         sprite[top : top + side, left : left + side] = np.asarray(image.resize((side, side)))
     return sprite
+
+
+def pictures_html(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> str:
+    """Pictures side by side with a caption under each, in HTML without any script; the captions are escaped."""
+    boxes = "".join(
+        f'<figure style="margin:0"><img src="{picture_uri(picture)}" alt="{markup(caption)}" '
+        f'style="width:128px;height:128px;object-fit:contain;background:rgba(128,128,128,.15)">'
+        f'<figcaption style="text-align:center">{markup(caption)}</figcaption></figure>'
+        for picture, caption in zip(pictures, captions, strict=True)
+    )
+    return f'<div style="display:flex;gap:16px">{boxes}</div>'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from imagematch.reporting.escaping import markup
+from imagematch.reporting.escaping import label
 from imagematch.reporting.palette import class_colours, laid_out
 from imagematch.reporting.view import SplitView
 
@@ -21,6 +21,7 @@ MOST_POINTS = 2000
 
 _CLASSES_IN_LEGEND = 20
 _COMPONENTS_BEFORE_TSNE = 50
+_TSNE_STEPS = 500
 
 
 def principal_components(vectors: np.ndarray, count: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +54,7 @@ def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     Source: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 9, 2008.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(vectors) < 4:
         raise ValueError("t-SNE needs 4 images or more")
@@ -62,8 +64,9 @@ def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     start = (reduced[:, :2] / spread * 1e-4 if spread > 0 else np.zeros((len(reduced), 2))).astype(np.float32)
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros((len(start), 1), np.float32)])
-    flow = TSNE(perplexity=perplexity, init=start, random_state=seed, learning_rate="auto")
-    return np.asarray(flow.fit_transform(reduced.astype(np.float32)))
+    flow = TSNE(perplexity=perplexity, init=start, random_state=seed, max_iter=_TSNE_STEPS)
+    with threadpool_limits(1):  # its threads wait by spinning: on a busy machine more of them are many times slower
+        return np.asarray(flow.fit_transform(reduced.astype(np.float32)))
 
 
 def sampled_rows(count: int, at_most: int, seed: int = 0) -> np.ndarray:
@@ -97,15 +100,15 @@ def projection_figure(view: SplitView, method: Method = "pca", *, at_most: int =
     labels = np.asarray(view.labels)[rows]
     classes = np.unique(labels)
     colours = dict(zip(classes.tolist(), class_colours(len(classes)), strict=True))
-    hovers = [f"{markup(view.class_name(row))}<br>{markup(view.path(row))}" for row in rows.tolist()]
+    hovers = [f"{label(view.class_name(row))}<br>{label(view.path(row))}" for row in rows.tolist()]
     figure = go.Figure()
     if len(classes) <= _CLASSES_IN_LEGEND:
-        for label in classes.tolist():
-            chosen = np.flatnonzero(labels == label)
-            name = markup(view.class_names[label], 30)
-            figure.add_trace(_points(points[chosen], [hovers[i] for i in chosen], colours[label], name))
+        for number in classes.tolist():
+            chosen = np.flatnonzero(labels == number)
+            name = label(view.class_names[number], 30)
+            figure.add_trace(_points(points[chosen], [hovers[i] for i in chosen], colours[number], name))
     else:
-        figure.add_trace(_points(points, hovers, [colours[label] for label in labels.tolist()], "images"))
+        figure.add_trace(_points(points, hovers, [colours[number] for number in labels.tolist()], "images"))
     laid_out(figure, height=560)
     figure.update_layout(showlegend=len(classes) <= _CLASSES_IN_LEGEND, legend={"itemsizing": "constant"})
     figure.update_xaxes(title=titles[0], zeroline=False)

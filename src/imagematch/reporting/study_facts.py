@@ -79,10 +79,10 @@ def trial_seconds(trial: FrozenTrial) -> float:
 def state_counts(study: optuna.Study) -> dict[str, int]:
     """How many trials are complete, pruned, failed, running, waiting, and how many only repeat another."""
     trials = study.get_trials(deepcopy=False)
-    counts = dict.fromkeys(("complete", "pruned", "failed", "running", "waiting", "repeats"), 0)
+    counts = dict.fromkeys(("complete", "pruned", "failed", "running", "waiting", "repeated"), 0)
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     for trial in trials:
-        counts["repeats" if records.is_repeat(trial) else names[trial.state.name]] += 1
+        counts["repeated" if records.is_repeat(trial) else names[trial.state.name]] += 1
     return counts
 
 

@@ -29,6 +29,7 @@ from imagematch.reporting.study_tables import (
     trials_overview,
     unfinished_trials,
 )
+from imagematch.tuning.study import DEFINITION
 
 if TYPE_CHECKING:
     import optuna
@@ -67,7 +68,8 @@ def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, An
 def study_summary(study: optuna.Study) -> str:
     """The study in one line: how many trials ended how, and the best value; says so where none is finished."""
     counts = state_counts(study)
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no trials"
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no trials"
+    told = "Trials: " + told
     winner = winning_trial(study)
     if winner is None or winner.values is None:
         return f"{told}. No trial is finished yet, so there is nothing to compare."
@@ -121,15 +123,23 @@ def _add_winner(page: Page, study: optuna.Study) -> None:
     winner = winning_trial(study)
     page.section("The best configuration")
     if winner is not None:
-        page.text(f"Of trial {winner.number}; best_config.yaml beside this report runs with train.py as it is.")
+        runs = (
+            "; best_config.yaml beside this report runs with train.py as it is"
+            if DEFINITION in study.user_attrs
+            else ""
+        )
+        page.text(f"Of trial {winner.number}{runs}.")
     page.table(table_or_note(lambda: best_configuration(study), "Best configuration"))
     page.heading("Run again with other seeds")
-    page.text(
-        "The search keeps the luckiest of many runs, so its best value is too good. The best few were run again with "
-        "other seeds, and the winner is the best by their mean. The difference to the baseline is taken run by run on "
-        "the same images; its interval covers the seeds, not the choice of images."
-    )
-    page.table(table_or_note(lambda: repeated_runs(study), "Repeated runs"))
+    page.text("The search keeps the luckiest of many runs, so its best value is too good.")
+    runs_again = table_or_note(lambda: repeated_runs(study), "Trials run again with other seeds")
+    if not isinstance(runs_again, Note):
+        page.text(
+            "The best few were run again with other seeds, and the winner is the best by their mean. The difference to "
+            "the baseline is taken run by run on the same images; its interval covers the seeds, not the choice of "
+            "images."
+        )
+    page.table(runs_again)
     page.heading("The frozen extractor alone")
     page.table(table_or_note(lambda: baseline_table(study), "Baseline"))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from imagematch.config import direction_of
 from imagematch.files import write_text
-from imagematch.reporting.escaping import markup
+from imagematch.reporting.escaping import label, markup
 from imagematch.reporting.palette import MARK, SERIES, laid_out
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def learning_curves(history: History, objective: str) -> Figure:
         row, column = place // 2 + 1, place % 2 + 1
         for number, name in enumerate(series):
             epochs, values = _points(history, name)
-            shown = markup(name)
+            shown = label(name)
             figure.add_trace(
                 go.Scatter(
                     x=epochs,
@@ -85,6 +85,7 @@ def learning_curves(history: History, objective: str) -> Figure:
                     mode="lines+markers" if len(epochs) < 60 else "lines",
                     line={"color": SERIES[number % len(SERIES)], "width": 3 if name == objective else 1.6},
                     marker={"size": 4},
+                    showlegend=len(series) > 1,
                     legend=f"legend{place + 1}" if place else "legend",
                     hovertemplate=f"epoch %{{x}}<br>{shown} %{{y:.5g}}<extra></extra>",
                 ),
@@ -94,13 +95,14 @@ def learning_curves(history: History, objective: str) -> Figure:
         if best is not None:
             figure.add_vline(x=best, line={"color": MARK, "dash": "dot", "width": 1.5}, row=row, col=column)
     laid_out(figure, height=300 * rows + 60)
+    titled = list(panels.items())
     for place in range(len(panels)):
         axes = "" if place == 0 else str(place + 1)
         across, down = figure.layout[f"xaxis{axes}"].domain, figure.layout[f"yaxis{axes}"].domain
-        figure.update_layout(
-            {f"legend{axes}": {"x": across[1], "xanchor": "right", "y": down[1], "yanchor": "top", "orientation": "v"}}
-        )
-        figure.layout[f"legend{axes}"].bgcolor = "rgba(128,128,128,0.12)"
+        place_in_panel = {"x": across[1], "xanchor": "right", "orientation": "v", "bgcolor": "rgba(128,128,128,0.12)"}
+        middle = len(titled[place][1]) > 2  # figures lie near 1, errors near 0: the middle is free
+        height = {"y": sum(down) / 2, "yanchor": "middle"} if middle else {"y": down[1], "yanchor": "top"}
+        figure.update_layout({f"legend{axes}": {**place_in_panel, **height}})
     figure.update_xaxes(title="epoch")
     return figure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagematch.evaluation import PairDistances, at_threshold, det_curve, distance_histogram, roc_auc, roc_curve
-from imagematch.reporting.escaping import markup
+from imagematch.reporting.escaping import label
 from imagematch.reporting.palette import BASELINE, GENUINE, IMPOSTOR, MARK, MODEL, SERIES, laid_out
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def roc_figure(curves: Mapping[str, PairDistances], threshold: float | None = No
                 y=curve.tar[shown],
                 customdata=curve.distance[shown],
                 mode="lines",
-                name=f"{markup(name)} (AUC {roc_auc(pairs):.4f})",
+                name=f"{label(name)} (AUC {roc_auc(pairs):.4f})",
                 line={"color": colour, "dash": dash, "width": 2.2},
                 hovertemplate="FAR %{x:.3g}<br>TAR %{y:.4f}<br>threshold %{customdata:.4f}<extra></extra>",
             )
@@ -132,7 +132,7 @@ def det_figure(curves: Mapping[str, PairDistances], threshold: float | None = No
                 y=_probit(curve.frr[shown]),
                 customdata=np.stack([curve.far[shown], curve.frr[shown], curve.distance[shown]], axis=1),
                 mode="lines",
-                name=markup(name),
+                name=label(name),
                 line={"color": colour, "dash": dash, "width": 2.2},
                 hovertemplate="FAR %{customdata[0]:.3g}<br>FRR %{customdata[1]:.3g}"
                 "<br>threshold %{customdata[2]:.4f}<extra></extra>",

@@ -35,7 +35,7 @@ class Checkpoint:
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes atomically. Raises StudyError where the disk refuses."""
     about = json.dumps({"identity": checkpoint.identity, "history": list(checkpoint.history)})
-    arrays = {f"variable_{i:05d}": a for i, a in enumerate(checkpoint.variables)}
+    arrays: dict[str, Any] = {f"variable_{i:05d}": a for i, a in enumerate(checkpoint.variables)}
     arrays |= {f"best_{i:05d}": a for i, a in enumerate(checkpoint.best)}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.frombuffer(about.encode(), dtype=np.uint8), **arrays)

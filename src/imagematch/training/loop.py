@@ -118,7 +118,9 @@ class _Run:
         self._best: list[np.ndarray] = []
         self._seconds = {"training": 0.0, "validation": 0.0}
         self._steps = _compiled_steps(model, loss, self._optimizer, self._trained)
-        self._embed = tf.function(lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True)
+        self._embed = tf.function(
+            lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True
+        )
         self._pending: dict[str, float] = {}
 
     @property
@@ -218,7 +220,9 @@ class _Run:
         return FitResult(self._history, best["epoch"], best[self._settings.objective], ended_by, self._seconds)
 
 
-def _compiled_steps(model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any]) -> Callable[[Any, Any, Any], Any]:
+def _compiled_steps(
+    model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any]
+) -> Callable[[Any, Any, Any], Any]:
     """A graph that takes a chunk, (steps, batch, ...) and (steps, batch), and gives the sums of loss and activity."""
 
     @tf.function(reduce_retracing=True)

@@ -77,7 +77,13 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
 
     def features(view: int) -> Features:
         return store.features(
-            dataset, extractor, engine=settings.engine, precision=settings.feature_precision, log=log, **({'view': view} if view else {})
+            dataset,
+            extractor,
+            engine=settings.engine,
+            precision=settings.feature_precision,
+            view=view,
+            seed=settings.seed,
+            log=log,
         )
 
     plain = features(0)

@@ -42,7 +42,7 @@ def embed_rows(source: Source, rows: np.ndarray, embed: EmbedBlock) -> np.ndarra
 
 
 def spread_of(embeddings: np.ndarray) -> float:
-    """Root mean square distance from the mean embedding: 0 when all are the same, towards 1 when they fill the sphere."""
+    """Root mean square distance from the mean embedding: 0 when all are the same, 1 at most."""
     centred = embeddings - embeddings.mean(axis=0)
     return float(np.sqrt(np.mean(np.sum(centred * centred, axis=1))))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagematch.tuning.rerun import rank_again
-from imagematch.tuning.search import Search, read_history
+from imagematch.tuning.search import Search
 from imagematch.tuning.study import delete_study, open_study, owned, refuse_if_worked_on, rerun_name, study_exists
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "open_study",
     "owned",
     "rank_again",
-    "read_history",
     "refuse_if_worked_on",
     "rerun_name",
     "study_exists",

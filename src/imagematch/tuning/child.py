@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -100,10 +101,8 @@ class Child:
             assert process.stdin is not None
             self._selector.unregister(process.stdout)
             process.stdout.close()
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-            except BrokenPipeError:
-                pass
         self._process = None
 
     def ask_to_stop(self) -> None:

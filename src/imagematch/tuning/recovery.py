@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def queue(study: optuna.Study, place: int, params: Mapping[str, Any] | None = None, **attributes: Any) -> None:
+def queue(
+    study: optuna.Study, place: int, params: Mapping[str, Any], attributes: Mapping[str, Any] | None = None
+) -> None:
     """Puts a trial in the queue at its place in the plan; with its owner from the start, so that no death loses it."""
-    study.enqueue_trial(dict(params or {}), user_attrs={PLACE: place, OWNER: this_process(), **attributes})
+    study.enqueue_trial(dict(params), user_attrs={PLACE: place, OWNER: this_process(), **(attributes or {})})
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Puts a cut-off trial back in the queue: same parameters, same place, so the same seeds."""
     attributes = trial.user_attrs
     if POINT in attributes:
-        queue(study, attributes[PLACE], trial.params, **{POINT: attributes[POINT], RETRY_OF: trial.number})
+        queue(study, attributes[PLACE], trial.params, {POINT: attributes[POINT], RETRY_OF: trial.number})
     else:  # it died before all of its parameters were drawn; its place draws the same ones again
-        queue(study, attributes[PLACE], **{RETRY_OF: trial.number})
+        queue(study, attributes[PLACE], {}, {RETRY_OF: trial.number})
 
 
 def recover(study: optuna.Study) -> list[int]:

@@ -10,7 +10,6 @@ import numpy as np
 from imagematch.config import StudySettings
 from imagematch.events import RunLog
 from imagematch.tuning import records
-from imagematch.tuning.samplers import derived_seed
 from imagematch.tuning.search import Search
 from imagematch.tuning.study import rerun_name
 
@@ -31,8 +30,8 @@ def rank_again(
 ) -> FrozenTrial:
     """Runs the first `rerun_top_k` of `ranked` again, `rerun_seeds` times each, and returns the best by mean.
 
-    The runs are kept in a sibling study, so that a resumed study does none of them twice. The trial's own value does not
-    count in the mean: it is what it was chosen by.
+    The runs are kept in a sibling study, so that a resumed study does none of them twice. The trial's own value does
+    not count in the mean: it is what it was chosen by.
     """
     top = list(ranked[: settings.rerun_top_k])
     if len(top) < 2 or not settings.rerun_seeds:
@@ -91,8 +90,7 @@ def _run_once(
     import optuna
 
     place = trial.user_attrs[records.PLACE]
-    seed = derived_seed(settings.seed, place, purpose=1 + number)
-    train = settings.settings_for(settings.values_of(trial.params), training_seed=seed)
+    train = search.plan.settings_of(settings.values_of(trial.params), place, repetition=number)
     answer = search.call(search.training_task(train, f"rerun-{place}-{number}"))
     if answer["event"] == "failed":
         log.event("rerun_failed", f"trial {trial.number} again, seed {number}: {answer['reason']}", trial=trial.number)

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name; every trial gets a fresh sampler, seeded by the study's seed and its place in the plan."""
+"""Samplers and pruners by name; every trial gets a fresh sampler, seeded by the study's seed and its place."""
 
 from __future__ import annotations
 

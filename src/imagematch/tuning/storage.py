@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagematch.errors import StudyError
-from imagematch.files import make_dir, write_error
+from imagematch.files import make_dir, replacing, write_error
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -121,3 +122,30 @@ def _advice(error: BaseException) -> str:
     if "malformed" in reason or "not a database" in reason:
         return "restore it from a backup, or choose another study_name"
     return "check that it is there and can be written"
+
+
+def upgrade_database(path: Path) -> Path | None:
+    """Brings a study's SQLite file to this version of Optuna.
+
+    Returns:
+        The backup of the old file, beside it; None where nothing had to be done.
+
+    Raises:
+        StudyError: it is no study's database, or cannot be written.
+    """
+    from optuna.storages import RDBStorage
+    from optuna.version import __version__
+
+    if not path.is_file():
+        raise StudyError("no such file", where=str(path), do="name a study's .db file")
+    url = sqlite_url(path)
+    with storage_errors(url):
+        _check_sqlite_file(url)
+        storage = RDBStorage(url, skip_compatibility_check=True)
+        if storage.get_current_version() == storage.get_head_version():
+            return None
+        backup = path.with_name(f"{path.name}.before-{__version__}")
+        with replacing(backup) as temporary:
+            shutil.copyfile(path, temporary)
+        storage.upgrade()
+        return backup

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.config import StudySettings, direction_of, space_difference
 from imagematch.errors import StudyError
-from imagematch.files import Busy, Layout, locked
+from imagematch.files import BusyError, Layout, locked
 from imagematch.tuning.samplers import make_pruner
 from imagematch.tuning.storage import open_storage, sqlite_url
 
@@ -92,7 +92,7 @@ def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
     try:
         with locked(layout.study_dir(settings.study_name) / ".lock", wait=False):
             pass
-    except Busy as error:
+    except BusyError as error:
         raise StudyError(
             "another process works on this study", where=settings.study_name, do="wait for it, or stop it"
         ) from error

@@ -53,10 +53,11 @@ class _Parent:
             self._outputs.flush()
 
 
-class _Lines(io.TextIOBase):
+class _Lines(io.StringIO):
     """A text stream whose lines the parent shows."""
 
     def __init__(self, parent: _Parent) -> None:
+        super().__init__()
         self._parent = parent
 
     def write(self, text: str) -> int:

@@ -44,6 +44,7 @@ def settings(**changes: Any) -> SimpleNamespace:
 def test_settings_make_every_loss(name: str) -> None:
     made = losses.make_loss(parse_train({"experiment_name": "x", "loss": name}), n_classes=3, embedding_dim=2)
     assert type(made) is losses.loss_class(name)
+    assert made.name == name
     assert np.isfinite(made(np.eye(2, dtype=np.float32), [0, 1]).loss)
 
 

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from imagematch.reporting import cell, markup, visible
+from imagematch.reporting import cell, label, markup, visible
 
 from .samples import HOSTILE
 
@@ -36,3 +36,9 @@ def test_a_cell_is_never_a_formula(text):
 def test_a_cell_survives_tsv(text):
     rows = list(csv.reader(io.StringIO(f"{cell(text)}\tnext\n"), delimiter="\t", quoting=csv.QUOTE_NONE))
     assert [len(row) for row in rows] == [2]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_label_holds_no_tag_and_shows_quotes_as_they_are(text):
+    assert not set("<>") & set(label(text))
+    assert "&quot;" not in label(text)

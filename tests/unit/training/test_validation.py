@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from imagematch.training.sources import FeatureSource
 from imagematch.training.batches import RandomBatches
+from imagematch.training.sources import FeatureSource
 from imagematch.training.validation import embed_rows, sample_rows, spread_of
 
 

@@ -9,7 +9,7 @@ from imagematch.tuning.samplers import derived_seed
 
 
 def running_trial(study: optuna.Study, *, owner: dict[str, object], drawn: bool = True) -> optuna.Trial:
-    queue(study, records.next_place(study.trials))
+    queue(study, records.next_place(study.trials), {})
     trial = study.ask()
     trial.set_user_attr(records.OWNER, owner)
     trial.suggest_categorical("a", ["x", "y"])

@@ -26,6 +26,17 @@ SOURCES: Mapping[str, Callable[[Path | None, str], Source]] = {
 }
 """`dataset` -> what makes its source from the data folder and `split_by`."""
 
+DESCRIPTIONS: Mapping[str, str] = {
+    "tiny_imagenet": "Tiny ImageNet: 200 classes x 500 images, 64 px, official layout",
+    "digits": "1,797 handwritten digits of 8 x 8 px, part of scikit-learn: no file, no download",
+    "folder": "your own images: a folder for each class, with or without train, val and test folders above them",
+    "csv": "your own table of path and label; optional split, box x,y,w,h, query, gallery; Parquet too",
+    "celeba": "CelebA: 202,599 photos of 10,177 people, official layout; class-disjoint by person",
+    "omniglot": "Omniglot: 1,623 handwritten characters x 20 drawings, 105 px; class-disjoint by alphabet",
+    "flowers": "tf_flowers: 3,670 photos of 5 flowers, a folder for each",
+}
+"""`dataset` -> what it is, in a line."""
+
 
 def open_source(dataset: str, root: Path | None, split_by: str) -> Source:
     """The source of a data set.
@@ -39,4 +50,4 @@ def open_source(dataset: str, root: Path | None, split_by: str) -> Source:
     return SOURCES[dataset](root, split_by)
 
 
-__all__ = ["MISSING", "SOURCES", "Entry", "Listing", "Source", "open_source"]
+__all__ = ["DESCRIPTIONS", "MISSING", "SOURCES", "Entry", "Listing", "Source", "open_source"]

@@ -1,4 +1,4 @@
-"""csv: a table of images: path, label, optional split, optional box. Parquet too, where pyarrow is there."""
+"""csv: a table of images: path, label, optional split, box, query and gallery. Parquet too, where pyarrow is there."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from imagematch.files import os_reason
 
 _SUFFIXES = (".csv", ".tsv", ".parquet")
 _BOX = ("x", "y", "w", "h")
+_ROLES = ("query", "gallery")
+_FLAGS = {
+    **dict.fromkeys(("1", "yes", "true", "y", "x"), True),
+    **dict.fromkeys(("0", "no", "false", "n", ""), False),
+}
 _SPLITS = {**SPLIT_FOLDERS, "calibration": "calibration"}
 
 
@@ -26,7 +31,8 @@ class CsvSource(FolderBased):
     """The images that a table names, by paths relative to its folder (or absolute).
 
     Columns: `path`, `label`; optional `split` (train, validation, calibration, test); optional `x`, `y`, `w`, `h`,
-    the part of the picture that is the image, in pixels from its upper left corner. Others are passed over.
+    the part of the picture that is the image, in pixels from its upper left corner; optional `query` and `gallery`
+    (yes, no; an image may be both). Others are passed over.
 
     Args:
         root: the table, or a folder with one table in it.
@@ -66,7 +72,8 @@ class CsvSource(FolderBased):
         except (OSError, ValueError):
             size, mtime_ns = MISSING, 0
         split = _SPLITS.get(split.lower(), "")
-        return Entry(path, label, split, size=size, mtime_ns=mtime_ns, file=path, box=_box(where, row))
+        box, role = _box(where, row), _role(where, row)
+        return Entry(path, label, split, size=size, mtime_ns=mtime_ns, file=path, box=box, role=role)
 
 
 def _only_table(folder: Path) -> Path:
@@ -92,7 +99,7 @@ def _checked(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
     boxes = [name for name in _BOX if name in columns]
     if boxes and len(boxes) < len(_BOX):
         raise DataError(f"of the box columns it has only {', '.join(boxes)}", where=str(table), do="give x, y, w and h")
-    kept = {name: columns.index(name) for name in ("path", "label", "split", *_BOX) if name in columns}
+    kept = {name: columns.index(name) for name in ("path", "label", "split", *_BOX, *_ROLES) if name in columns}
     for where, values in rows:
         if len(values) != len(columns):
             raise DataError(f"has {len(values)} values for {len(columns)} columns", where=where, do="quote its commas")
@@ -148,6 +155,16 @@ def _box(where: str, row: Mapping[str, str]) -> Box | None:
     if not (math.isfinite(x + y + w + h) and w > 0 and h > 0):
         raise DataError(f"the box {', '.join(texts)} is not x, y, w, h", where=where, do="give pixels, w and h over 0")
     return x, y, x + w, y + h
+
+
+def _role(where: str, row: Mapping[str, str]) -> str:
+    roles = []
+    for role in _ROLES:
+        text = row.get(role, "").lower()
+        if text not in _FLAGS:
+            raise DataError(f"{role} is {row[role]!r}", where=where, do="use yes or no")
+        roles += [role] if _FLAGS[text] else []
+    return "both" if len(roles) == len(_ROLES) else "".join(roles)
 
 
 def _numbered(entry: Entry) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from imagematch.data.sources.listing import Entry, FolderBased, Listing
@@ -15,11 +16,14 @@ SPLIT_FOLDERS = {
 }
 
 
+ROLE_FOLDERS = {"query": "query", "gallery": "gallery"}
+
+
 class FolderSource(FolderBased):
     """A class is a folder that directly holds images; its label is the folder's path.
 
     Where every top folder is named after a split (train, val, test, ...) and holds class folders, it says the split
-    and is no part of the label.
+    and is no part of the label; likewise where the top folders are query and gallery.
 
     Raises:
         DataError: there is no such folder.
@@ -41,23 +45,24 @@ class FolderSource(FolderBased):
         notes = []
         if stray := len(files) - len(inside):
             notes.append(f"{stray:,} images directly in {self.root} are left out: they are in no class folder")
-        split_layout = _has_split_folders(inside)
+        split_layout = _has_top_folders(inside, SPLIT_FOLDERS)
         if split_layout:
             notes.append(f"{self.root} has its own split; `split_by: predefined` keeps it, others mix its folders")
-        return Listing(tuple(_entry(file, split_layout) for file in inside), notes=tuple(notes))
+        role_layout = _has_top_folders(inside, ROLE_FOLDERS)
+        return Listing(tuple(_entry(file, split_layout, role_layout) for file in inside), notes=tuple(notes))
 
 
-def _has_split_folders(files: list[Found]) -> bool:
-    return all(file.path.count("/") >= 2 and _top(file.path).lower() in SPLIT_FOLDERS for file in files)
+def _has_top_folders(files: list[Found], names: Collection[str]) -> bool:
+    return all(file.path.count("/") >= 2 and _top(file.path).lower() in names for file in files)
 
 
 def _top(path: str) -> str:
     return path.partition("/")[0]
 
 
-def _entry(file: Found, split_layout: bool) -> Entry:
-    label, split = file.path.rpartition("/")[0], ""
-    if split_layout:
+def _entry(file: Found, split_layout: bool, role_layout: bool) -> Entry:
+    label, split, role = file.path.rpartition("/")[0], "", ""
+    if split_layout or role_layout:
         top, _, label = label.partition("/")
-        split = SPLIT_FOLDERS[top.lower()]
-    return Entry(file.path, label, split, size=file.size, mtime_ns=file.mtime_ns)
+        split, role = SPLIT_FOLDERS.get(top.lower(), ""), ROLE_FOLDERS.get(top.lower(), "")
+    return Entry(file.path, label, split, size=file.size, mtime_ns=file.mtime_ns, role=role)

@@ -26,6 +26,8 @@ class Entry(NamedTuple):
         mtime_ns: when the file was last changed, nanoseconds.
         file: what `Source.read` takes; "" where it is `path`.
         box: the part of the picture that is the image; None is all of it.
+        angle: degrees that the box leans clockwise.
+        role: "query", "gallery" or "both" where the source says so, else "".
     """
 
     path: str
@@ -36,6 +38,8 @@ class Entry(NamedTuple):
     mtime_ns: int = 0
     file: str = ""
     box: Box | None = None
+    angle: float = 0.0
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class Listing:
     entries: tuple[Entry, ...]
     titles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def of_role(self, role: str) -> tuple[Entry, ...]:
+        """The images that the source calls "query" or "gallery"; none where it has no such roles."""
+        return tuple(entry for entry in self.entries if entry.role in (role, "both"))
 
 
 class Source(Protocol):

@@ -1,0 +1,137 @@
+"""`data list | check | fetch`: what can be trained on, whether it is sound, and how to get it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagematch.files import Layout
+
+if TYPE_CHECKING:
+    from imagematch.config import TrainSettings
+    from imagematch.data import DataCheck
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_SPREADS = (("per class", "images_per_class", "images"), ("widths", "widths", "px"), ("heights", "heights", "px"))
+
+
+@app.command("list")
+def list_() -> None:
+    """Lists the data sets by name, with where they are looked for."""
+    from imagematch.data import DESCRIPTIONS, DOWNLOADS
+
+    width = max(map(len, DESCRIPTIONS))
+    for name, description in DESCRIPTIONS.items():
+        fetched = f"; imagematch data fetch {name}" if name in DOWNLOADS else ""
+        print(f"{name:{width}}  {description}{_place(name)}{fetched}")
+
+
+def _place(name: str) -> str:
+    from imagematch.config import parse_train
+    from imagematch.errors import ConfigError
+
+    try:
+        folder = parse_train({"experiment_name": "x", "dataset": name}).resolved_data_dir
+    except ConfigError:  # it has no folder of its own
+        return "; set data_dir"
+    return "" if folder is None else f"; {folder} ({'is there' if folder.is_dir() else 'is not there'})"
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A train or study file, YAML.")],
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Write pictures, and what is used of them."),
+    ] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Looks at every image before any training: counts, imbalance, sizes, corrupt files, duplicates, faces."""
+    from imagematch.data import check_data
+    from imagematch.events import SILENT, console_log
+
+    settings = _settings(config, overrides or [])
+    log = SILENT if as_json else console_log()
+    checked = check_data(settings, manifest_dir=Layout().manifests, log=log)
+    if sheet is not None:
+        _write_sheet(checked, sheet)
+    if as_json:
+        print(json.dumps(checked.report))
+    for line in report_lines(checked.report):
+        log.say(line)
+    if checked.problem is not None:
+        raise checked.problem
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set, as `imagematch data list` names it.")],
+    output: Annotated[Path, typer.Option(help="The folder it goes into.")] = Path("data"),
+) -> None:
+    """Downloads a public data set from its official place, goes on where it was cut off, checks and unpacks it."""
+    from imagematch.data import fetch as fetch_data
+    from imagematch.events import console_log
+
+    fetch_data(name, output, log=console_log())
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """A check's report in lines for people; the last says what matters."""
+    used, exact, near, faces = (report[key] for key in ("used", "exact_duplicates", "near_duplicates", "faces"))
+    root = f" in {report['root']}" if report["root"] else ""
+    lines = [f"data set   {report['dataset']}{root}"]
+    lines.append(f"listed     {report['images']:,} images of {report['classes']:,} classes")
+    if used is not None:
+        splits = ", ".join(f"{split} {counts['images']:,}" for split, counts in used["splits"].items())
+        lines.append(f"used       {used['images']:,} images of {used['classes']:,} classes: {splits}")
+    for title, key, unit in _SPREADS:
+        if report[key] is not None:
+            low, middle, high = (report[key][name] for name in ("min", "median", "max"))
+            lines.append(f"{title:10} {low:,} to {high:,} {unit}, median {middle:,.0f}")
+    lines.append("modes      " + ", ".join(f"{mode} {count:,}" for mode, count in report["modes"].items()))
+    if faces is not None:
+        lines.append(f"faces      found in {faces['found']:,} of {faces['searched']:,} pictures")
+    lines.append(f"corrupt    {len(report['corrupt']):,}")
+    lines.append(
+        f"copies     {exact['groups']:,} groups of byte-identical images, {exact['under_different_labels']:,} of them "
+        f"under different labels; {exact['across_splits']:,} images left out for a copy in another split"
+    )
+    lines += [f"             {' = '.join(group)}" for group in exact["examples"]]
+    if near is not None:
+        lines.append(
+            f"alike      {near['pairs']:,} pairs of near duplicates: {near['across_splits']:,} across splits, "
+            f"{near['under_different_labels']:,} under different labels; {near['test_images_seen_in_training']:,} test "
+            f"images have one in training{'' if near['complete'] else ' (not all candidates were compared)'}"
+        )
+        lines += [f"             {first} ~ {second}" for first, second in near["examples"]]
+        lines.append(f"           {near['caveat']}")
+    lines.append(f"summary    {report['summary']}")
+    return [line.replace("\n", "\\n") for line in lines]
+
+
+def _settings(config: Path, overrides: list[str]) -> TrainSettings:
+    """The settings of a train file, or those of a study's first trial: its data are the same in all."""
+    from imagematch.config import load_study, load_train, read_yaml
+
+    if "study_name" not in read_yaml(config).values:
+        return load_train(config, overrides)
+    study = load_study(config, overrides)
+    return study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
+
+
+def _write_sheet(checked: DataCheck, path: Path) -> None:
+    from imagematch.data import contact_sheet
+    from imagematch.errors import ConfigError
+    from imagematch.files import replacing
+
+    if path.suffix.lower() != ".png":
+        raise ConfigError("is not the name of a PNG file", where=f"--contact-sheet {path}", do="name it FILE.png")
+    picture = contact_sheet(checked.surveyed)
+    with replacing(path) as temporary:
+        picture.save(temporary, "PNG")

@@ -1,0 +1,82 @@
+"""`duplicates`: groups of images that match each other, listed or written as JSON, CSV or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from imagematch.retrieval import Group, ImageFolder
+
+_LISTED = 20
+
+
+def duplicates(
+    model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
+    images_dir: Annotated[Path, typer.Argument(help="The folder that is looked through, to any depth.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where the groups go: .csv, .json, or .html (a page of pictures).")
+    ] = None,
+) -> None:
+    """Finds images that match each other at the matcher's threshold. Nothing is deleted.
+
+    In a group every image matches every other, so that a chain of small differences does not join what is far apart.
+    """
+    from imagematch.cli.retrieve import checked_output, store_of
+    from imagematch.events import console_log
+    from imagematch.files import Layout
+    from imagematch.matching import ImageMatcher
+    from imagematch.retrieval import duplicate_groups, embed_images, list_images
+
+    if output is not None:
+        checked_output(output)
+    log = console_log()
+    feature_dir = store_of(model)
+    images = list_images(images_dir, manifest_dir=Layout().manifests, log=log)
+    matcher = ImageMatcher.load(model, network_dir=feature_dir / "networks", log=log)
+    vectors, _ = embed_images(matcher, images, feature_dir, log=log)
+    groups = duplicate_groups(vectors, matcher.threshold)
+    inside = sum(len(group.rows) for group in groups)
+    print(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {matcher.threshold:.4f}")
+    if output is None:
+        _list(images, groups)
+    else:
+        _write(output, images, groups, model, matcher.threshold)
+        log.say(f"output   {output}")
+
+
+def _list(images: ImageFolder, groups: Sequence[Group]) -> None:
+    from imagematch.events import printable
+
+    for number, group in enumerate(groups[:_LISTED], start=1):
+        print(f"{number}: at most {group.diameter:.4f} apart")
+        for row in group.rows.tolist():
+            print(f"   {printable(images.paths[row])}")
+    if len(groups) > _LISTED:
+        print(f"and {len(groups) - _LISTED:,} more groups: give --output FILE")
+
+
+def _write(output: Path, images: ImageFolder, groups: Sequence[Group], model: Path, threshold: float) -> None:
+    from imagematch.files import write_json, write_text
+    from imagematch.reporting import groups_table, write_groups_page
+
+    suffix = output.suffix.lower()
+    if suffix == ".json":
+        listed = [
+            {
+                "diameter": group.diameter,
+                "images": [
+                    {"path": images.paths[row], "distance": distance}
+                    for row, distance in zip(group.rows.tolist(), group.distances.tolist(), strict=True)
+                ],
+            }
+            for group in groups
+        ]
+        write_json(output, {"threshold": threshold, "groups": listed})
+    elif suffix == ".csv":
+        write_text(output, groups_table(images, groups).to_csv(index=False, lineterminator="\n"))
+    else:
+        write_groups_page(output, images, groups, model=model.resolve().name, threshold=threshold)

@@ -1,0 +1,160 @@
+"""`retrieve`: ranks a gallery for each query, writes it as JSON, CSV or a page, and posts it where that is wanted."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from imagematch.retrieval import Retrieval
+
+OUTPUTS = (".json", ".csv", ".html")
+
+
+class Metric(StrEnum):
+    """How distances are measured."""
+
+    euclidean = "euclidean"
+    cosine = "cosine"
+    jaccard = "jaccard"
+
+
+class Space(StrEnum):
+    """What is compared."""
+
+    embedding = "embedding"
+    features = "features"
+
+
+class IndexKind(StrEnum):
+    """What finds the nearest."""
+
+    exact = "exact"
+    flat = "flat"
+    hnsw = "hnsw"
+    ivfpq = "ivfpq"
+
+
+def checked_output(path: Path) -> Path:
+    """`path`, if its suffix is a known format. Raises ConfigError otherwise."""
+    from imagematch.errors import ConfigError
+
+    if path.suffix.lower() not in OUTPUTS:
+        raise ConfigError(
+            f"{path.name} has no known format", where="--output", do="end its name with .json, .csv or .html"
+        )
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", where="--output", do="name a file")
+    return path
+
+
+def store_of(model: Path) -> Path:
+    """The feature store that the matcher was trained with; it has the features of its own images."""
+    from imagematch.config import load_train
+    from imagematch.matching import read_card
+
+    read_card(model)  # no matcher there: told as such
+    return Path(load_train(model / "config.yaml").feature_dir)
+
+
+def retrieve(
+    model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
+    query: Annotated[Path, typer.Option(help="The folder of the images searched for.")],
+    gallery: Annotated[Path, typer.Option(help="The folder of the images searched in.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Where the ranking goes: .json (query path -> gallery paths, the nearest first), .csv (rank and "
+            "distance), or .html (a page of pictures)."
+        ),
+    ],
+    top_k: Annotated[int, typer.Option(min=1, help="How many of the gallery for each query.")] = 10,
+    metric: Annotated[
+        Metric,
+        typer.Option(
+            help="Embeddings lie on the unit sphere, where euclidean and cosine rank alike. jaccard (weighted) needs "
+            "non-negative values: --space features."
+        ),
+    ] = Metric.euclidean,
+    space: Annotated[
+        Space, typer.Option(help="Compare the matcher's embeddings, or the features of its extractor alone.")
+    ] = Space.embedding,
+    index: Annotated[
+        IndexKind | None,
+        typer.Option(
+            help="exact compares everything, in numpy; flat, hnsw and ivfpq are FAISS's and are kept in the model's "
+            "folder. Without it: exact up to 100,000 images, then flat, hnsw, ivfpq by size.",
+            show_default=False,
+        ),
+    ] = None,
+    submit: Annotated[str | None, typer.Option(metavar="URL", help="Also post the JSON to this address.")] = None,
+) -> None:
+    """Ranks a gallery by its distance to each query.
+
+    Where both folders have class folders, Recall@K, MAP@R, top-K and kNN accuracy are printed. An image that is in
+    both folders, byte for byte, is left out of its own ranking.
+    """
+    from imagematch.events import console_log
+    from imagematch.files import Layout
+    from imagematch.retrieval import Search, check_url
+    from imagematch.retrieval import retrieve as retrieve_images
+    from imagematch.retrieval import submit as submit_ranking
+
+    checked_output(output)
+    if submit is not None:
+        check_url(submit)
+    search = Search(top_k, metric.value, space.value, None if index is None else index.value)
+    search.check()
+    log = console_log()
+    found = retrieve_images(
+        model, query, gallery, search, feature_dir=store_of(model), manifest_dir=Layout().manifests, log=log
+    )
+    _write(output, found, model)
+    for line in _lines(found):
+        print(line)
+    log.say(f"output   {output}")
+    if submit is not None:
+        answer = submit_ranking(submit, found.ranking(), log=log)
+        log.say(f"posted   {answer or 'taken without a word'}")
+
+
+def _write(output: Path, found: Retrieval, model: Path) -> None:
+    from imagematch.files import write_json, write_text
+    from imagematch.reporting import neighbours_table, write_neighbours_page
+
+    suffix = output.suffix.lower()
+    if suffix == ".json":
+        write_json(output, found.ranking())
+    elif suffix == ".csv":
+        write_text(output, neighbours_table(found).to_csv(index=False, lineterminator="\n"))
+    else:
+        write_neighbours_page(output, found, model=model.resolve().name)
+
+
+def _lines(found: Retrieval) -> list[str]:
+    lines = [
+        f"{len(found.queries):,} queries, {len(found.gallery):,} images in the gallery, "
+        f"{found.metric} distance, index {found.index}"
+    ]
+    if found.left_out:
+        lines.append(f"{found.left_out:,} images are in both: each is left out of its own ranking")
+    figures = found.figures
+    if figures is None:
+        return lines
+    lines.append(f"{'':14}" + "".join(f"{f'K = {k}':>10}" for k in figures.recall_at_k))
+    for title, values in (
+        ("Recall@K", figures.recall_at_k),
+        ("top-K accuracy", figures.top_k_accuracy),
+        ("kNN accuracy", figures.knn_accuracy),
+    ):
+        lines.append(f"{title:14}" + "".join(f"{value:10.4f}" for value in values.values()))
+    lines.append(f"MAP@R {figures.map_at_r:.4f}, R-precision {figures.r_precision:.4f}")
+    if figures.without_relevant:
+        lines.append(
+            f"{figures.without_relevant:,} queries have none of their class in the gallery: wrong in the accuracies, "
+            "not counted in the rest"
+        )
+    return lines

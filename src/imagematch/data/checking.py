@@ -1,0 +1,161 @@
+"""Checks a data set before any training: counts, imbalance, sizes, corrupt files, duplicates where they do harm."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.data.dataset import Dataset
+from imagematch.data.near_duplicates import near_duplicates
+from imagematch.data.opening import Survey, assemble, survey
+from imagematch.errors import DataError
+from imagematch.events import SILENT, RunLog
+
+if TYPE_CHECKING:
+    from imagematch.config import TrainSettings
+
+CAVEAT = (
+    "near duplicates are found by a perceptual hash: resized, recompressed or slightly changed copies, not cropped, "
+    "mirrored or turned ones; simple drawings may look alike without being copies"
+)
+_IMBALANCED = 10
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What a check found.
+
+    Attributes:
+        report: everything, as JSON; `docs` and `--json` describe it.
+        surveyed: the images with what is known of them.
+        dataset: the data set, as training would see it; None where it could not be trained on.
+        problem: why it could not.
+    """
+
+    report: dict[str, Any]
+    surveyed: Survey
+    dataset: Dataset | None
+    problem: DataError | None
+
+
+def check_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> DataCheck:
+    """Looks at all images that the settings name. What makes training impossible is reported, not raised.
+
+    Raises:
+        DataError: the folder is not there or empty, or there are too few images or classes to look at.
+        StudyError: the manifest cannot be written.
+    """
+    surveyed = survey(settings, manifest_dir=manifest_dir, log=log)
+    dataset, problem = None, None
+    try:
+        dataset = assemble(surveyed)
+    except DataError as error:
+        problem = error
+    listed = Counter(entry.label for entry in surveyed.listing.entries)
+    readable = [(entry, fact) for entry, fact in surveyed.rows if not fact.reason]
+    report: dict[str, Any] = {
+        "dataset": settings.dataset,
+        "root": None if surveyed.source.root is None else str(surveyed.source.root),
+        "images": listed.total(),
+        "classes": len(listed),
+        "problem": None if problem is None else str(problem),
+        "used": None if dataset is None else dataset.summary(),
+        "corrupt": [{"path": entry.path, "reason": fact.reason} for entry, fact in surveyed.rows if fact.reason],
+        "images_per_class": _spread(Counter(entry.label for entry, _ in readable).values()),
+        "widths": _spread(fact.width for _, fact in readable),
+        "heights": _spread(fact.height for _, fact in readable),
+        "modes": dict(Counter(fact.mode for _, fact in readable).most_common()),
+        "faces": None,
+        "exact_duplicates": _exact(surveyed, dataset),
+        "near_duplicates": None if dataset is None else _near(dataset, log),
+    }
+    if surveyed.cropper is not None:
+        searched = sum(fact.digest in surveyed.faces for _, fact in readable)
+        report["faces"] = {"searched": searched, "found": searched - len(surveyed.faceless)}
+    report["summary"] = _summary(report)
+    return DataCheck(report, surveyed, dataset, problem)
+
+
+def _spread(values: Iterable[int]) -> dict[str, float] | None:
+    numbers = list(values)
+    if not numbers:
+        return None
+    return {"min": min(numbers), "median": float(np.median(numbers)), "max": max(numbers)}
+
+
+def _exact(surveyed: Survey, dataset: Dataset | None) -> dict[str, Any]:
+    """Byte-identical images: groups of them, those under several labels, those left out for a copy in another split."""
+    copies: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for entry, fact in surveyed.rows:
+        if not fact.reason:
+            copies[fact.digest].append((entry.path, entry.label))
+    groups = [group for group in copies.values() if len(group) > 1]
+    mislabelled = [group for group in groups if len({label for _, label in group}) > 1]
+    kept = set() if dataset is None else set(dataset.paths.tolist())
+    usable = set() if dataset is None else set(dataset.class_names)
+    gone = set() if dataset is None else {image.path for image in dataset.quarantined}
+    left_out = [
+        path for group in groups for path, label in group if label in usable and path not in kept and path not in gone
+    ]
+    return {
+        "groups": len(groups),
+        "images": sum(map(len, groups)),
+        "under_different_labels": len(mislabelled),
+        "across_splits": len(left_out),
+        "examples": [[path for path, _ in group] for group in (*mislabelled, *groups)[:_EXAMPLES]],
+    }
+
+
+def _near(dataset: Dataset, log: RunLog) -> dict[str, Any]:
+    """Near duplicates, and those of them that are in different splits or under different labels."""
+    found = near_duplicates(dataset, log)
+    first, second = found.pairs[:, 0], found.pairs[:, 1]
+    across = dataset.splits[first] != dataset.splits[second]
+    mislabelled = dataset.labels[first] != dataset.labels[second]
+    telling = np.argsort(-(2 * mislabelled.astype(int) + across), kind="stable")[:_EXAMPLES]
+    return {
+        "pairs": len(found.pairs),
+        "across_splits": int(across.sum()),
+        "test_images_seen_in_training": _leaked(dataset, found.pairs),
+        "under_different_labels": int(mislabelled.sum()),
+        "not_compared": found.not_compared,
+        "complete": found.complete,
+        "caveat": CAVEAT,
+        "examples": [[str(dataset.paths[row]) for row in pair] for pair in found.pairs[telling]],
+    }
+
+
+def _leaked(dataset: Dataset, pairs: np.ndarray) -> int:
+    """Test images that have a near duplicate in the training split."""
+    splits = dataset.splits[pairs]
+    one, other = (splits == ("test", "train")).all(axis=1), (splits == ("train", "test")).all(axis=1)
+    return len({*pairs[one, 0].tolist(), *pairs[other, 1].tolist()})
+
+
+def _summary(report: dict[str, Any]) -> str:
+    """What matters before any training, in a line."""
+    used, exact, near, faces = report["used"], report["exact_duplicates"], report["near_duplicates"], report["faces"]
+    if used is None:
+        return f"cannot be trained on: {report['problem']}"
+    points: list[str] = []
+    per_class = report["images_per_class"]
+    if per_class["max"] >= _IMBALANCED * per_class["min"]:
+        points.append(f"classes of {per_class['min']:,} to {per_class['max']:,} images")
+    if faces and faces["found"] < faces["searched"]:
+        points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the pictures")
+    counts: Sequence[tuple[int, str]] = (
+        (len(report["corrupt"]), "corrupt images left out"),
+        (exact["across_splits"], "exact copies left out, since they are in another split too"),
+        (exact["under_different_labels"], "groups of exact copies under different labels"),
+        (near["test_images_seen_in_training"], "test images with a near duplicate in training: figures will flatter"),
+        (near["under_different_labels"], "pairs of near duplicates under different labels"),
+    )
+    points += [f"{count:,} {what}" for count, what in counts if count]
+    start = f"{used['images']:,} images of {used['classes']:,} classes can be used"
+    return f"{start}; look at: {'; '.join(points)}" if points else f"{start}; nothing stands out"

@@ -1,0 +1,85 @@
+"""Cuts faces out: where the cut is made, and what is given of a picture in which no face was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.data.decoding import Box, to_picture
+from imagematch.data.faces.detection import Face, find_face
+from imagematch.errors import DataError
+
+if TYPE_CHECKING:
+    from imagematch.config import TrainSettings
+
+
+@dataclass(frozen=True)
+class FaceCropper:
+    """How faces are cut out of pictures: the same way for training and for the images a matcher is asked about.
+
+    Attributes:
+        margin: added on each side, as a share of the face's own side.
+        align: turn the face until its eyes are level.
+        missing: of a picture without a face "whole" gives all of it, "skip" leaves it out of a data set, and "error"
+            stops.
+    """
+
+    margin: float
+    align: bool
+    missing: str
+
+    @classmethod
+    def of(cls, settings: TrainSettings) -> FaceCropper | None:
+        """What the settings ask for; None where faces are not cut out."""
+        if settings.face_crop == "none":
+            return None
+        return cls(settings.face_margin, settings.face_align, settings.face_missing)
+
+    def region(self, face: Face, width: int, height: int) -> tuple[Box, float]:
+        """What is kept of a picture: a square in whole pixels, and the degrees that it leans clockwise.
+
+        A square that would stick out is moved inside; the picture limits it where it is larger than that.
+
+        Args:
+            face: of the picture.
+            width: of the upright picture, pixels.
+            height: likewise.
+        """
+        side = max(1, round(max(face.width, face.height) * (1 + 2 * self.margin)))
+        left, right = _inside(face.left + face.width / 2, side, width)
+        top, bottom = _inside(face.top + face.height / 2, side, height)
+        return (left, top, right, bottom), face.angle if self.align else 0.0
+
+    def to_picture(self, image: Any, max_size: int | None = None) -> np.ndarray:
+        """The canonical pixels of the face in an image of any form; see `imagematch.data.to_picture`.
+
+        Returns:
+            (height, width, 3) uint8, both sides at most `max_size`; the whole picture where there is no face and
+            `missing` is "whole".
+
+        Raises:
+            DataError: the image cannot be read, or has no face and `missing` is not "whole".
+        """
+        pixels = to_picture(image)
+        face = find_face(pixels, eyes=self.align)
+        if face is None:
+            if self.missing != "whole":
+                raise DataError("no face found in it", where=_named(image), do="use a picture that shows a face")
+            return to_picture(pixels, max_size)
+        box, angle = self.region(face, pixels.shape[1], pixels.shape[0])
+        return to_picture(pixels, max_size, box=box, angle=angle)
+
+
+def _named(image: Any) -> str:
+    """What an error calls an image: its path, or what it is."""
+    return str(image) if isinstance(image, str | Path) else "an image"
+
+
+def _inside(centre: float, side: int, length: int) -> tuple[float, float]:
+    """Where a side about `centre` begins and ends, moved inside 0 to `length`."""
+    side = min(side, length)
+    start = min(max(round(centre - side / 2), 0), length - side)
+    return float(start), float(start + side)

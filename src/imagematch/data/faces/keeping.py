@@ -1,0 +1,134 @@
+"""Keeps the faces that were found, by the picture's content, so that each picture is searched once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imagematch.data.decoding import DECODER_VERSION, cut_digest, decode
+from imagematch.data.faces.cropping import FaceCropper
+from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
+from imagematch.data.kept_table import load_table, save_table
+from imagematch.data.manifest import Fact, manifest_path
+from imagematch.data.sources import Entry, Source
+from imagematch.errors import DataError
+from imagematch.events import RunLog
+from imagematch.files import locked
+
+Faces = Mapping[str, Face | None]
+"""Digest of a picture's content -> its face; None where there is none."""
+
+_VERSION = 1
+_SAVE_EVERY_S = 60.0
+_CHUNK = 64
+
+
+def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
+    """Where the faces of the data set `name` at `root` are kept, beside its manifest; None for embedded images."""
+    if root is None:
+        return None
+    return manifest_path(name, root, manifest_dir).with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
+
+
+def read_faces(
+    path: Path | None, source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, log: RunLog
+) -> Faces:
+    """The face of every picture; only pictures that were never searched are.
+
+    Threads share the work: the cascades let go of the interpreter's lock. What was found is kept every minute, so that
+    a kill loses little.
+
+    Args:
+        path: where faces are kept; None keeps none.
+        source: reads the images.
+        rows: readable images with what is known of them.
+        cropper: says whether eyes are looked for too.
+        log: hears of progress.
+
+    Raises:
+        DataError: a picture cannot be read any more, or OpenCV's cascades are not there.
+        StudyError: what was found cannot be kept.
+    """
+    eyes = cropper.align
+    entry_of = {fact.digest: entry for entry, fact in rows}
+    if path is None:
+        return dict(_found(source, entry_of, eyes, log))
+    kind = {"version": _VERSION, "decoder": DECODER_VERSION, "detector": DETECTOR_VERSION, "eyes": eyes}
+    with locked(path.with_suffix(".lock")):
+        faces = load_table(path, kind, _parsed, log) or {}
+        missing = {digest: entry for digest, entry in entry_of.items() if digest not in faces}
+        saved = time.monotonic()
+        try:
+            for digest, face in _found(source, missing, eyes, log):
+                faces[digest] = face
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    _save(path, kind, faces)
+                    saved = time.monotonic()
+        finally:
+            if missing and len(faces):
+                _save(path, kind, faces)
+    return {digest: faces[digest] for digest in entry_of}
+
+
+def cut_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> tuple[Entry, Fact]:
+    """An image cut to its face, with what is known of the cut: other pixels, so another digest."""
+    box, angle = cropper.region(face, fact.width, fact.height)
+    width, height = round(box[2] - box[0]), round(box[3] - box[1])
+    digest = cut_digest(fact.digest, box, angle)
+    return entry._replace(box=box, angle=angle), fact._replace(digest=digest, width=width, height=height, box=box)
+
+
+def _found(source: Source, entry_of: Mapping[str, Entry], eyes: bool, log: RunLog) -> Iterator[tuple[str, Face | None]]:
+    """(digest, face) of pictures, in order, searched in threads a few chunks ahead."""
+
+    def search(item: tuple[str, Entry]) -> tuple[str, Face | None]:
+        digest, entry = item
+        try:
+            return digest, find_face(decode(source.read(entry.file or entry.path)), eyes=eyes)
+        except DataError as error:
+            raise DataError(error.what, where=error.where or entry.path, do=error.do) from error
+
+    items = list(entry_of.items())
+    if not items:
+        return
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="faces")
+    with log.progress("finding faces", len(items)) as advance, _one_thread_each(), pool:
+        for start in range(0, len(items), _CHUNK):
+            found = list(pool.map(search, items[start : start + _CHUNK]))
+            advance(len(found))
+            yield from found
+
+
+_threads = threading.Lock()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """OpenCV starts no threads of its own while ours share the work."""
+    cv2 = opencv()
+    with _threads:
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(before)
+
+
+def _save(path: Path, kind: Mapping[str, Any], faces: Faces) -> None:
+    columns: dict[str, list[Any]] = {
+        "digest": list(faces),
+        "face": [None if face is None else list(face) for face in faces.values()],
+    }
+    save_table(path, {**kind, "rows": len(faces)}, columns)
+
+
+def _parsed(columns: dict[str, Any]) -> dict[str, Face | None]:
+    found = [None if face is None else Face(*map(float, face)) for face in columns["face"]]
+    return dict(zip(columns["digest"], found, strict=True))

@@ -1,0 +1,215 @@
+"""A saved matcher measured again: its data set opened, its figures computed, its report written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagematch.config import TrainSettings, load_train
+from imagematch.data import Dataset
+from imagematch.errors import DataError, ModelError
+from imagematch.evaluation import Probability, Threshold
+from imagematch.events import SILENT, RunLog
+from imagematch.files import Layout, make_dir, write_json
+from imagematch.matching import ImageMatcher
+from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
+from imagematch.reporting import SplitView, write_model_report
+from imagematch.training import Materials, gather_materials
+
+_BLOCK = 256
+_OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a saved matcher comes to on one split of its data.
+
+    Attributes:
+        matcher: the matcher.
+        settings: what it was trained by; `data_dir` is where the images were read.
+        dataset: its data set.
+        split: the split that was measured.
+        metrics: as `metrics.json`, for this split: {split: ..., "baseline": {split: ...}}.
+        view: the split's images with the matcher's embeddings.
+        baseline_view: the same images with the frozen extractor's features.
+        threshold: the matcher's own.
+        probability: the matcher's own; None where it has none.
+        history: the training's epochs; empty where they are not kept.
+        same_data: the images and splits are those it was trained with; otherwise training images may be in the split.
+    """
+
+    matcher: ImageMatcher
+    settings: TrainSettings
+    dataset: Dataset
+    split: str
+    metrics: Mapping[str, Any]
+    view: SplitView
+    baseline_view: SplitView
+    threshold: Threshold
+    probability: Probability | None
+    history: Sequence[Mapping[str, Any]]
+    same_data: bool
+
+    def triplet(self, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """An anchor, another image of its class and one of another class, (h, w, 3) uint8 each; the same for a number.
+
+        Raises:
+            DataError: the split has no class with two images, or only one class.
+        """
+        labels = np.asarray(self.view.labels)
+        classes, counts = np.unique(labels, return_counts=True)
+        shared = classes[counts > 1]
+        if not len(shared) or len(classes) < 2:
+            raise DataError("no triplet: it takes a class with two images, and another class", where=self.split)
+        random = np.random.default_rng(number)
+        label = random.choice(shared)
+        anchor, positive = random.choice(np.flatnonzero(labels == label), 2, replace=False)
+        negative = random.choice(np.flatnonzero(labels != label))
+        rows, size = self.dataset.rows(self.split), self.matcher.card.embedding.image_size
+        first, second, third = (self.dataset.picture(int(rows[place]), size) for place in (anchor, positive, negative))
+        return first, second, third
+
+
+def evaluate_model(
+    model_dir: Path | str,
+    split: str = "test",
+    data_dir: Path | str | None = None,
+    layout: Layout | None = None,
+    log: RunLog = SILENT,
+) -> Evaluation:
+    """Measures a saved matcher on a split, at its own threshold, beside the frozen extractor alone.
+
+    With a frozen extractor the kept features are used and only the head runs.
+
+    Args:
+        model_dir: the matcher's folder.
+        split: "train", "validation", "calibration" or "test".
+        data_dir: where the images are now; None: where they were.
+        layout: where manifests are kept; None: `exp`.
+        log: told what happens.
+
+    Raises:
+        ModelError: the matcher cannot be opened, or its extractor is no longer the one it was trained with.
+        DataError: the images cannot be used, or the split is empty.
+        ConfigError: no such split, or its configuration cannot be read.
+    """
+    folder, layout = Path(model_dir), layout or Layout()
+    moved = () if data_dir is None else (f"data_dir={json.dumps(str(data_dir))}",)
+    matcher = ImageMatcher.load(folder, log=log)
+    settings = _as_judged(load_train(folder / "config.yaml", moved), matcher)
+    materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
+    dataset = materials.dataset
+    if materials.extractor.digest != matcher.card.embedding.network_digest:
+        raise ModelError(
+            f"the extractor {materials.extractor.name} is not the one it was trained with",
+            where=str(folder),
+            do="restore the weights that config.yaml names, or train again",
+        )
+    if split not in ("train", "validation", "calibration", "test") or not len(dataset.rows(split)):
+        raise DataError(
+            f"has no {split} images", where=dataset.name, do="choose validation, calibration, test or train"
+        )
+    same = dataset.digest == matcher.card.provenance.get("dataset_digest")
+    if not same:
+        log.event("other_data", _OTHER_DATA)
+    embed = _embedding(matcher, materials)
+    threshold = Threshold.from_json(matcher.card.threshold.model_dump())
+    reference = calibrate(materials.baseline, dataset, settings.threshold).threshold
+    metrics = {
+        split: figures_of(embed, dataset, split, threshold),
+        "baseline": {split: figures_of(materials.baseline, dataset, split, reference)},
+    }
+    view, baseline_view = (split_view(dataset, split, one) for one in (embed, materials.baseline))
+    assert view is not None
+    assert baseline_view is not None
+    return Evaluation(
+        matcher=matcher,
+        settings=settings,
+        dataset=dataset,
+        split=split,
+        metrics=metrics,
+        view=view,
+        baseline_view=baseline_view,
+        threshold=threshold,
+        probability=None if matcher.card.probability is None else Probability.from_json(matcher.card.probability),
+        history=_history(folder),
+        same_data=same,
+    )
+
+
+def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
+    """Writes report.html and metrics.json into a folder (created where missing) and returns the report's path.
+
+    Raises:
+        StudyError: the folder cannot be written.
+    """
+    folder = make_dir(Path(output_dir))
+    write_json(folder / "metrics.json", evaluation.metrics)
+    write_model_report(
+        folder / "report.html",
+        name=evaluation.matcher.card.name,
+        config=evaluation.settings.to_yaml(),
+        metrics=evaluation.metrics,
+        history=evaluation.history,
+        test=evaluation.view,
+        baseline=evaluation.baseline_view,
+        threshold=evaluation.threshold,
+        chosen_on=evaluation.threshold.chosen_on,
+        probability=evaluation.probability,
+        remarks=() if evaluation.same_data else (_OTHER_DATA,),
+    )
+    return folder / "report.html"
+
+
+def _as_judged(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
+    """The settings with the engine and precision that the threshold was chosen with."""
+    card = matcher.card.embedding
+    engine = settings.engine if card.whole_model or card.engine == "numpy" else card.engine
+    precision = settings.feature_precision if card.whole_model else card.precision
+    return settings.model_copy(update={"engine": engine, "feature_precision": precision})
+
+
+def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
+    """Data-set rows -> the matcher's embeddings: the head on kept features, else the whole model on images."""
+    if matcher.card.embedding.whole_model:
+        return lambda rows: _embedded_images(matcher, materials.dataset, rows)
+    from imagematch.model import split_feature_model
+
+    _, head = split_feature_model(matcher.feature_model)
+    features = materials.features.array
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        blocks = [
+            np.asarray(head(np.asarray(features[rows[start : start + _BLOCK]], np.float32), training=False))
+            for start in range(0, len(rows), _BLOCK)
+        ]
+        return np.concatenate(blocks)
+
+    return embed
+
+
+def _embedded_images(matcher: ImageMatcher, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    size = matcher.card.embedding.image_size
+    blocks = [
+        matcher.embed([dataset.picture(int(row), size) for row in rows[start : start + _BLOCK]])
+        for start in range(0, len(rows), _BLOCK)
+    ]
+    return np.concatenate(blocks)
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    """The training's epochs; what an epoch lacks is left out of its record."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        return []
+    import pandas as pd
+
+    return [
+        {str(name): value for name, value in record.items() if not pd.isna(value)}
+        for record in pd.read_csv(path).to_dict("records")
+    ]

@@ -1,0 +1,138 @@
+"""A folder's images as vectors: through the kept features where the extractor is frozen, so that nothing runs twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagematch.data import Quarantined
+from imagematch.errors import ConfigError, ModelError
+from imagematch.events import SILENT, RunLog
+from imagematch.features import FeatureStore
+from imagematch.matching import ImageMatcher
+from imagematch.matching.embedder import SavedNetwork, WholeModel
+from imagematch.retrieval.images import ImageFolder, list_images
+
+SPACES = ("embedding", "features")
+"""embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
+
+_BLOCK = 1024
+_PICTURES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Images with their vectors.
+
+    Attributes:
+        images: where they are, and their labels.
+        vectors: (n, dim) float32, or float16 for kept features; row i is image i.
+        space: what the vectors are, one of SPACES.
+        computed: how many images went through the extractor now; 0 where all were kept.
+    """
+
+    images: ImageFolder
+    vectors: np.ndarray
+    space: str
+    computed: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """POSIX, relative to the folder."""
+        return self.images.paths
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Each image's class; None where the images are in no class folders."""
+        return self.images.labels
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """The images that cannot be used."""
+        return self.images.quarantined
+
+
+def open_collection(
+    matcher: ImageMatcher,
+    folder: Path | str,
+    feature_dir: Path,
+    *,
+    manifest_dir: Path,
+    space: str = "embedding",
+    log: RunLog = SILENT,
+) -> Collection:
+    """Finds the images below a folder and turns them into vectors.
+
+    Args:
+        matcher: what embeds them.
+        folder: looked through to any depth.
+        feature_dir: the feature store; features of the same content, kept by a training or an earlier call, are used.
+        manifest_dir: where manifests are kept.
+        space: one of SPACES.
+        log: hears of progress and of images that cannot be used; the others go on.
+
+    Raises:
+        DataError: no such folder, or no usable image in it.
+        ModelError: the network cannot be run.
+        ConfigError: no such space.
+    """
+    images = list_images(Path(folder), manifest_dir=manifest_dir, log=log)
+    vectors, computed = embed_images(matcher, images, feature_dir, space=space, log=log)
+    return Collection(images, vectors, space, computed)
+
+
+def embed_images(
+    matcher: ImageMatcher, images: ImageFolder, feature_dir: Path, *, space: str = "embedding", log: RunLog = SILENT
+) -> tuple[np.ndarray, int]:
+    """The vectors of images, (n, dim), and how many images went through the extractor for them.
+
+    Raises:
+        ConfigError: no such space.
+        DataError: a file has gone or changed meanwhile.
+        ModelError: the network cannot be run, or gives vectors that are not numbers.
+    """
+    if space not in SPACES:
+        raise ConfigError(f"{space!r} is not one of {', '.join(SPACES)}", where="space")
+    from imagematch.model import split_feature_model
+
+    card = matcher.card.embedding
+    extractor, head = split_feature_model(matcher.feature_model)
+    if card.whole_model:
+        network = matcher.feature_model if space == "embedding" else extractor
+        vectors, computed = _run_whole(WholeModel(network, card.image_size), images, card.image_size, log), len(images)
+    else:
+        saved = SavedNetwork(card.extractor, card.image_size, card.feature_dim, card.network_digest, extractor)
+        engine = "auto" if card.engine == "numpy" else card.engine
+        kept = FeatureStore(feature_dir).features(images, saved, engine=engine, precision=card.precision, log=log)
+        vectors, computed = kept.array, kept.computed
+        if space == "embedding":
+            vectors = _in_blocks(lambda block: head(block, training=False), vectors, card.dim)
+    if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
+        raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
+    return vectors, computed
+
+
+def _in_blocks(head: Callable[[np.ndarray], Any], features: np.ndarray, dim: int) -> np.ndarray:
+    found = np.empty((len(features), dim), np.float32)
+    for start in range(0, len(features), _BLOCK):
+        found[start : start + _BLOCK] = np.asarray(head(np.asarray(features[start : start + _BLOCK], np.float32)))
+    return found
+
+
+def _run_whole(model: WholeModel, images: ImageFolder, image_size: int, log: RunLog) -> np.ndarray:
+    """A network that was trained itself runs over every image: its features are nobody else's and are not kept."""
+    blocks = []
+    with log.progress("embedding", len(images)) as done, ThreadPoolExecutor() as pool:
+        for start in range(0, len(images), _PICTURES):
+            rows = range(start, min(start + _PICTURES, len(images)))
+            blocks.append(model.embed(list(pool.map(lambda row: images.picture(row, image_size), rows))))
+            done(len(rows))
+    return np.concatenate(blocks)

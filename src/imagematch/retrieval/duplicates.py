@@ -1,0 +1,105 @@
+"""Groups of images that all match each other at the matcher's threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagematch.errors import DataError
+from imagematch.retrieval.metrics import Euclidean, distances
+
+MOST_IN_A_CHAIN = 8000
+"""Images that may hang together, match by match, before they are divided: beyond it the threshold is no use."""
+
+_TILE_ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Images that match each other, each with each.
+
+    Attributes:
+        rows: (n,) int64, n >= 2: first the image in the middle (smallest sum of distances), then the others by their
+            distance to it.
+        distances: (n,) float32: to the first one.
+        diameter: the largest distance between two of them, under the threshold.
+    """
+
+    rows: np.ndarray
+    distances: np.ndarray
+    diameter: float
+
+
+def duplicate_groups(embeddings: np.ndarray, threshold: float) -> list[Group]:
+    """Groups of images with every distance inside a group under the threshold, the tightest group first.
+
+    Matching is not transitive: a chain of images, each a little off the last, may end far from where it began. Images
+    that hang together by matches are therefore divided by complete linkage: the two closest groups are joined as long
+    as all of the new group match. An image is in one group at most.
+
+    Args:
+        embeddings: (n, dim) float32.
+        threshold: two images match where their Euclidean distance is smaller.
+
+    Raises:
+        DataError: over MOST_IN_A_CHAIN images hang together.
+
+    Source: complete linkage, D. Defays, An efficient algorithm for a complete link method, Computer Journal 20, 1977.
+    """
+    groups = [group for chain in _chains(embeddings, threshold) for group in _divided(embeddings, chain, threshold)]
+    return sorted(groups, key=lambda group: (group.diameter, int(group.rows[0])))
+
+
+def _chains(embeddings: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
+    """The sets of two and more images connected by matches, as sorted rows; a few megabytes whatever the matches."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(embeddings)
+    parts = np.arange(n)
+    metric = Euclidean()
+    step = _TILE_ROWS
+    for first in range(0, n, step):
+        a = metric.prepared(embeddings[first : first + step])
+        for second in range(first, n, step):
+            b = metric.prepared(embeddings[second : second + step])
+            near = threshold**2 / 2 - a.sizes[:, None] + 2 * metric.tolerance(a, b)[:, None]
+            rows, columns = np.nonzero(metric.keys(a, b) < near)
+            rows, columns = parts[rows + first], parts[columns + second]
+            other = rows != columns
+            if other.any():
+                edges = np.unique(np.stack([rows[other], columns[other]]), axis=1)
+                graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), shape=(n, n))
+                _, joined = connected_components(graph, directed=False)
+                parts = joined[parts]
+    order = np.argsort(parts, kind="stable")
+    for chain in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
+        if len(chain) > 1:
+            yield chain
+
+
+def _divided(embeddings: np.ndarray, chain: np.ndarray, threshold: float) -> Iterator[Group]:
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(chain) > MOST_IN_A_CHAIN:
+        raise DataError(
+            f"{len(chain):,} of {len(embeddings):,} images hang together at the threshold {threshold:.4f}: "
+            "it is too wide to tell duplicates",
+            do="train a matcher with a stricter one, as threshold: {far: 0.0001}",
+        )
+    between = distances(embeddings[chain], embeddings[chain])
+    between = np.maximum(between, between.T)
+    np.fill_diagonal(between, 0)
+    tree = linkage(squareform(between, checks=False), method="complete")
+    numbers = fcluster(tree, np.nextafter(float(threshold), -1.0), criterion="distance")
+    for number in np.unique(numbers):
+        own = np.flatnonzero(numbers == number)
+        if len(own) < 2:
+            continue
+        inside = between[np.ix_(own, own)]
+        middle = int(np.argmin(inside.sum(axis=1, dtype=np.float64)))
+        order = np.lexsort((own, inside[middle], np.arange(len(own)) != middle))
+        yield Group(chain[own[order]], inside[middle][order], float(inside.max()))

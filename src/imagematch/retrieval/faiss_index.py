@@ -1,0 +1,157 @@
+"""FAISS behind the interface of an index: flat, HNSW, IVF-PQ; what it finds is ranked again by exact distances."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagematch.errors import ConfigError, DataError
+from imagematch.retrieval.metrics import make_metric
+from imagematch.retrieval.search import NOBODY, Neighbours, nearest, ranked
+
+FAISS_KINDS = ("flat", "hnsw", "ivfpq")
+
+_LINKS = 32
+_EFFORT_BUILDING = 64
+_EFFORT_SEARCHING = 96
+_PER_CELL = 39
+_CODES = 256
+_CELLS_SEARCHED = 1 / 32
+_CELLS_AT_LEAST = 8
+_REFINED = 10
+_BATCH = 65_536
+
+
+def import_faiss() -> Any:
+    """The FAISS module. Raises ConfigError where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of its wrapper's, under Python 3.12 and later
+            import faiss
+    except ImportError as error:
+        raise ConfigError(
+            "FAISS is not installed", where="index", do="pip install 'imagematch[faiss]', or use --index exact"
+        ) from error
+    return faiss
+
+
+class FaissIndex:
+    """A FAISS index over squared Euclidean distances; cosine searches the vectors brought to length 1.
+
+    flat compares every vector. hnsw follows a graph of near vectors (Malkov and Yashunin, TPAMI 2020). ivfpq looks
+    into the nearest cells, at compressed vectors (Jegou et al., Product quantization, TPAMI 2011), and ranks ten times
+    as many as wanted by the vectors themselves, which stay on disk.
+    """
+
+    def __init__(self, kind: str, metric: str, dim: int) -> None:
+        self.kind = kind
+        self.metric = metric
+        self._faiss = import_faiss()
+        self._dim = dim
+        self._index: Any = self._empty() if kind != "ivfpq" else None
+        self._vectors = np.empty((0, dim), np.float32)  # of ivfpq alone: the others have them inside
+
+    def __len__(self) -> int:
+        return 0 if self._index is None else int(self._index.ntotal)
+
+    def _empty(self) -> Any:
+        if self.kind == "flat":
+            return self._faiss.IndexFlatL2(self._dim)
+        index = self._faiss.IndexHNSWFlat(self._dim, _LINKS)
+        index.hnsw.efConstruction = _EFFORT_BUILDING
+        return index
+
+    def add(self, vectors: np.ndarray) -> None:
+        """See Index. Raises DataError where there are too few to begin an ivfpq index."""
+        if not len(vectors):
+            return
+        if self._index is None:
+            self._index = self._trained(vectors)
+        measure = make_metric(self.metric)
+        for start in range(0, len(vectors), _BATCH):
+            self._index.add(measure.prepared(vectors[start : start + _BATCH]).vectors)
+        if self.kind == "ivfpq":
+            rows = measure.prepared(vectors).vectors
+            self._vectors = np.concatenate([self._vectors, rows]) if len(self._vectors) else rows
+
+    def _trained(self, vectors: np.ndarray) -> Any:
+        """An IVF-PQ index with its cells and codes learnt from an even sample of the vectors."""
+        if len(vectors) < _CODES:
+            raise DataError(
+                f"an ivfpq index begins with {_CODES} images or more, not {len(vectors)}",
+                where="index",
+                do="use exact, flat or hnsw",
+            )
+        cells = max(1, min(int(4 * math.sqrt(len(vectors))), len(vectors) // _PER_CELL))
+        parts = max(part for part in range(1, max(1, self._dim // 4) + 1) if self._dim % part == 0)
+        index = self._faiss.IndexIVFPQ(self._faiss.IndexFlatL2(self._dim), self._dim, cells, parts, 8)
+        index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
+        index.nprobe = min(cells, max(_CELLS_AT_LEAST, int(cells * _CELLS_SEARCHED)))
+        wanted = max(64 * cells, _PER_CELL * _CODES)
+        sample = np.linspace(0, len(vectors) - 1, min(len(vectors), wanted)).astype(np.int64)
+        index.train(make_metric(self.metric).prepared(vectors[sample]).vectors)
+        return index
+
+    def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:
+        """See Index. What `hnsw` and `ivfpq` miss is missing; where all is wanted, all is compared."""
+        if k < 1:
+            raise ValueError(f"k must be 1 or more, not {k}")
+        measure = make_metric(self.metric)
+        k = min(k, len(self))
+        most = int(np.bincount(left_out[:, 0]).max()) if len(left_out) else 0
+        wanted = (k + most) * (_REFINED if self.kind == "ivfpq" else 1)
+        if wanted >= len(self):
+            return nearest(queries, self._originals(), k, self.metric, left_out=left_out)
+        rows = np.empty((len(queries), wanted), np.int64)
+        for start in range(0, len(queries), _BATCH):
+            block = measure.prepared(queries[start : start + _BATCH]).vectors
+            rows[start : start + _BATCH] = self._index.search(block, wanted, params=self._effort(wanted))[1]
+        found = rows >= 0
+        if len(left_out):
+            pairs = left_out[:, 0] * len(self) + left_out[:, 1]
+            found &= ~np.isin(np.arange(len(rows))[:, None] * len(self) + rows, pairs)
+        owners = np.nonzero(found)[0]
+        kept, places = np.unique(rows[found], return_inverse=True)
+        near = ranked(queries, self._vectors_of(kept), owners, places.astype(np.int64), k, measure)
+        back = np.append(kept, -1)  # row -1, nothing found, stays -1
+        return Neighbours(back[near.rows], near.distances)
+
+    def _effort(self, wanted: int) -> Any:
+        if self.kind == "hnsw":
+            return self._faiss.SearchParametersHNSW(efSearch=max(_EFFORT_SEARCHING, 2 * wanted))
+        return None
+
+    def _vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        if self.kind == "ivfpq":
+            return self._vectors[rows]
+        return np.asarray(self._index.reconstruct_batch(rows)) if len(rows) else np.empty((0, self._dim), np.float32)
+
+    def _originals(self) -> np.ndarray:
+        if self.kind == "ivfpq":
+            return self._vectors
+        return np.asarray(self._index.reconstruct_n(0, len(self))).reshape(len(self), self._dim)
+
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """See Index."""
+        if self._index is None:
+            return ()
+        self._faiss.write_index(self._index, str(folder / "faiss.index"))
+        if self.kind != "ivfpq":
+            return ("faiss.index",)
+        np.save(folder / "vectors.npy", self._vectors, allow_pickle=False)
+        return ("faiss.index", "vectors.npy")
+
+    def read(self, folder: Path) -> None:
+        """See Index."""
+        if not (folder / "faiss.index").is_file():
+            return
+        index = self._faiss.read_index(str(folder / "faiss.index"))
+        if index.d != self._dim:
+            raise ValueError(f"vectors of {index.d} values, not {self._dim}")
+        self._index = index
+        if self.kind == "ivfpq":
+            self._vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,209 @@
+"""A search from folder to folder: images listed, embedded, indexed, searched, and measured where they have labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imagematch.errors import ConfigError
+from imagematch.events import SILENT, RunLog
+from imagematch.files import digest_bytes, locked
+from imagematch.matching import ImageMatcher, read_card
+from imagematch.retrieval.collection import embed_images
+from imagematch.retrieval.figures import KS, SearchFigures, relevant_counts, search_figures
+from imagematch.retrieval.images import ImageFolder, common_labels, list_images
+from imagematch.retrieval.index import choose_index, make_index
+from imagematch.retrieval.metrics import make_metric
+from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
+from imagematch.retrieval.search import Neighbours
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """What a search found.
+
+    Attributes:
+        queries: the images searched for.
+        gallery: the images searched in.
+        neighbours: the nearest of each query, at most as many as were asked for.
+        metric: what ranked them.
+        index: the kind of index.
+        left_out: gallery images that are some query's own: its rank would say nothing.
+        figures: where the folders have classes in common; else None.
+    """
+
+    queries: ImageFolder
+    gallery: ImageFolder
+    neighbours: Neighbours
+    metric: str
+    index: str
+    left_out: int
+    figures: SearchFigures | None
+
+    def ranking(self) -> dict[str, list[str]]:
+        """Query path -> gallery paths, the nearest first; each relative to its folder."""
+        return {
+            query: [self.gallery.paths[row] for row in rows if row >= 0]
+            for query, rows in zip(self.queries.paths, self.neighbours.rows.tolist(), strict=True)
+        }
+
+    def right(self, query: int, row: int) -> bool | None:
+        """Whether a gallery image has the query's class; None where the folders have no classes in common."""
+        if self.figures is None or self.queries.labels is None or self.gallery.labels is None:
+            return None
+        return self.queries.labels[query] == self.gallery.labels[row]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Attributes:
+        top_k: how many of the gallery for each query, 1 or more.
+        metric: one of METRICS.
+        space: one of SPACES.
+        index: one of INDEXES; None chooses by the gallery's size.
+    """
+
+    top_k: int = 10
+    metric: str = "euclidean"
+    space: str = "embedding"
+    index: str | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError where the parts do not go together or FAISS is missing; opens nothing."""
+        if self.top_k < 1:
+            raise ConfigError(f"is {self.top_k}", where="top_k", do="give 1 or more")
+        make_metric(self.metric)
+        if self.metric == "jaccard" and self.space != "features":
+            raise ConfigError(
+                "weighted Jaccard needs values of 0 and more, and embeddings have negative ones",
+                where="metric jaccard",
+                do="use space features",
+            )
+        choose_index(0, self.metric, self.index)
+        if self.index is not None:
+            make_index(self.index, self.metric, 1)
+
+
+def retrieve(
+    model_dir: Path,
+    query_dir: Path,
+    gallery_dir: Path,
+    search: Search,
+    *,
+    feature_dir: Path,
+    manifest_dir: Path,
+    log: RunLog = SILENT,
+) -> Retrieval:
+    """Ranks a gallery by its distance to each query.
+
+    A gallery image of the same content as a query, as when one file is in both folders, is the query itself: it is
+    left out of that query's ranking, whatever its name. A FAISS index is kept in the model's folder and appended to
+    when the gallery has grown; an exact one is made anew, from the kept features.
+
+    Args:
+        model_dir: the matcher's folder.
+        query_dir: the images searched for, by any depth.
+        gallery_dir: the images searched in.
+        search: how.
+        feature_dir: the feature store.
+        manifest_dir: where manifests are kept.
+        log: told what happens.
+
+    Raises:
+        ConfigError: the parts of `search` do not go together, or FAISS is missing.
+        DataError: a folder is not there or has no usable image.
+        ModelError: the matcher cannot be used, or the kept index is not its own.
+    """
+    search.check()
+    card = read_card(model_dir)
+    queries = list_images(query_dir, manifest_dir=manifest_dir, log=log)
+    gallery = list_images(gallery_dir, manifest_dir=manifest_dir, log=log)
+    if search.top_k > len(gallery):
+        log.event(
+            "small_gallery", f"top-k {search.top_k:,} is more than the gallery has: all {len(gallery):,} are given"
+        )
+    kind = choose_index(len(gallery), search.metric, search.index)
+    dim = card.embedding.dim if search.space == "embedding" else card.embedding.feature_dim
+    make_index(kind, search.metric, dim)  # FAISS is missing: told before the slow part
+    matcher = ImageMatcher.load(model_dir, network_dir=feature_dir / "networks", log=log)
+
+    def embed(images: ImageFolder) -> np.ndarray:
+        return embed_images(matcher, images, feature_dir, space=search.space, log=log)[0]
+
+    left_out = same_content(queries, gallery)
+    labels = common_labels(queries, gallery)
+    depth = search.top_k
+    if labels is not None:
+        depth = max(depth, *KS, int(relevant_counts(*labels, left_out).max()))
+    made = GalleryIndex.create(kind, search.metric, model=model_identity(card), space=search.space, dim=dim)
+    if kind == "exact":
+        made.add(_ids(gallery), embed(gallery))
+        found = made.search(embed(queries), depth, left_out)
+    else:
+        folder = index_dir(model_dir, gallery_dir, f"{search.space}-{search.metric}-{kind}")
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            index = _up_to_date(made, gallery, folder, embed, log)
+        found = _in_gallery_rows(index, gallery, embed(queries), depth, left_out)
+    figures = None if labels is None else search_figures(found, *labels, left_out=left_out)
+    return Retrieval(
+        queries, gallery, found.first(search.top_k), search.metric, kind, len(np.unique(left_out[:, 1])), figures
+    )
+
+
+def same_content(queries: ImageFolder, gallery: ImageFolder) -> np.ndarray:
+    """(n, 2) int64 pairs (query, gallery row) whose files are byte for byte the same."""
+    rows: dict[str, list[int]] = {}
+    for row, digest in enumerate(gallery.digests.tolist()):
+        rows.setdefault(digest, []).append(row)
+    pairs = [(query, row) for query, digest in enumerate(queries.digests.tolist()) for row in rows.get(digest, ())]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
+    """Where the index of a gallery is kept: in the model's folder, so that it goes when the model is trained again."""
+    return model_dir / "indexes" / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
+
+
+def _ids(images: ImageFolder) -> list[ImageId]:
+    return [ImageId(*both) for both in zip(images.paths, images.digests.tolist(), strict=True)]
+
+
+def _up_to_date(
+    made: GalleryIndex, gallery: ImageFolder, folder: Path, embed: Callable[[ImageFolder], np.ndarray], log: RunLog
+) -> GalleryIndex:
+    """The kept index with what is new appended; `made`, filled, where there is none or images have gone or changed."""
+    ids = _ids(gallery)
+    kept = made.reopened(folder)
+    if kept is not None:
+        known, wanted = set(kept.ids), set(ids)
+        new = [row for row, image in enumerate(ids) if image not in known]
+        if known <= wanted and len(new) <= len(kept):
+            if new:
+                kept.add([ids[row] for row in new], embed(gallery.take(new)))
+                kept.save(folder)
+                log.event("index_appended", f"index: {len(new):,} images appended", path=str(folder))
+            return kept
+    made.add(ids, embed(gallery))
+    made.save(folder)
+    log.event("index_built", f"index: {made.kind} of {len(made):,} images, kept in {folder}", path=str(folder))
+    return made
+
+
+def _in_gallery_rows(
+    index: GalleryIndex, gallery: ImageFolder, queries: np.ndarray, k: int, left_out: np.ndarray
+) -> Neighbours:
+    """Searches an index whose images may stand in another order than the gallery's."""
+    row_of = {path: row for row, path in enumerate(gallery.paths)}
+    gallery_rows = np.array([row_of[image.path] for image in index.ids] + [-1], np.int64)
+    places = np.empty(len(gallery), np.int64)
+    places[gallery_rows[:-1]] = np.arange(len(index))
+    found = index.search(queries, k, np.stack([left_out[:, 0], places[left_out[:, 1]]], axis=1))
+    rows = gallery_rows[found.rows]
+    order = np.lexsort((rows, found.distances), axis=-1)
+    return Neighbours(np.take_along_axis(rows, order, 1), np.take_along_axis(found.distances, order, 1))

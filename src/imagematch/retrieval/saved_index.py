@@ -1,0 +1,131 @@
+"""A gallery's index on disk: its vectors, the images they are of, and the model that made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from imagematch.errors import ModelError
+from imagematch.files import digest_file, digest_json, recovered_dir, replacing_dir, write_json
+from imagematch.matching import MatcherCard
+from imagematch.retrieval.index import Index, make_index
+from imagematch.retrieval.search import NOBODY, Neighbours
+
+_FORMAT = 1
+_FILE = "index.json"
+_AGAIN = "remove it: it will be built again"
+
+
+class ImageId(NamedTuple):
+    """An image of a gallery: its path, POSIX, relative to the gallery's folder, and the digest of its content."""
+
+    path: str
+    digest: str
+
+
+def model_identity(card: MatcherCard) -> str:
+    """Tells models apart: a digest of the digests of the matcher's files, and of how it embeds."""
+    return digest_json([card.files, card.embedding.model_dump(mode="json")])
+
+
+class GalleryIndex:
+    """An index that knows its images and its model.
+
+    Args:
+        index: the vectors.
+        model: the model's identity, see `model_identity`.
+        space: "embedding" or "features": what the vectors are.
+        dim: length of a vector.
+    """
+
+    def __init__(self, index: Index, *, model: str, space: str, dim: int) -> None:
+        self._index = index
+        self._model = model
+        self._space = space
+        self._dim = dim
+        self.ids: list[ImageId] = []
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def kind(self) -> str:
+        """One of INDEXES."""
+        return self._index.kind
+
+    def add(self, ids: Sequence[ImageId], vectors: np.ndarray) -> None:
+        """Appends images with their vectors, (n, dim) float32. Raises ValueError where the two do not fit."""
+        if vectors.shape != (len(ids), self._dim):
+            raise ValueError(f"{len(ids)} images of {self._dim} values have vectors of shape {vectors.shape}")
+        self._index.add(vectors)
+        self.ids.extend(ids)
+
+    def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:
+        """The k nearest of each query; rows count as `ids` does."""
+        return self._index.search(queries, k, left_out)
+
+    def save(self, folder: Path) -> None:
+        """Writes it, whole or not at all; what was in the folder stays until then.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        with replacing_dir(folder) as fresh:
+            files = self._index.write(fresh)
+            write_json(fresh / "images.json", [list(image) for image in self.ids])
+            description = {
+                **self._facts(),
+                "format": _FORMAT,
+                "count": len(self),
+                "files": {name: digest_file(fresh / name) for name in (*files, "images.json")},
+            }
+            write_json(fresh / _FILE, description)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "kind": self._index.kind,
+            "metric": self._index.metric,
+            "space": self._space,
+            "dim": self._dim,
+            "model": self._model,
+        }
+
+    @classmethod
+    def create(cls, kind: str, metric: str, *, model: str, space: str, dim: int) -> GalleryIndex:
+        """An empty one; arguments and errors as in `make_index`."""
+        return cls(make_index(kind, metric, dim), model=model, space=space, dim=dim)
+
+    def reopened(self, folder: Path) -> GalleryIndex | None:
+        """The index kept in `folder` for the same question as this one, an empty one; None where there is none.
+
+        Raises:
+            ModelError: it was built by another model or for another question, is damaged, or comes from a newer
+                version.
+        """
+        path = recovered_dir(folder) / _FILE
+        if not folder.exists():
+            return None
+        made = GalleryIndex.create(self.kind, self._index.metric, model=self._model, space=self._space, dim=self._dim)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["format"] > _FORMAT:
+                raise ModelError("was written by a newer imagematch", where=str(path), do="update imagematch")
+            if kept["model"] != self._model:
+                raise ModelError("was built by another model", where=str(folder), do=_AGAIN)
+            if different := [name for name, value in made._facts().items() if kept[name] != value]:
+                raise ModelError(f"is an index of another {different[0]}", where=str(folder), do=_AGAIN)
+            for name, digest in kept["files"].items():
+                if Path(name).name != name or digest_file(folder / name) != digest:
+                    raise ValueError(f"{name} was changed")
+            made._index.read(folder)
+            images = json.loads((folder / "images.json").read_text(encoding="utf-8"))
+            made.ids = [ImageId(str(path), str(digest)) for path, digest in images]
+            if not len(made._index) == len(made.ids) == kept["count"]:
+                raise ValueError("its parts do not fit")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            raise ModelError("is damaged", where=str(folder), do=_AGAIN) from error
+        return made

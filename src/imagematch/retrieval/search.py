@@ -1,0 +1,176 @@
+"""Exact nearest neighbours: the gallery goes by in blocks, and each query keeps the candidates that may be its nearest.
+
+Keys come from one matrix product a block, in float32. Whatever lies within the product's rounding error of the k-th
+key stays a candidate; the candidates' distances are then computed from their differences in float64. The result is
+that of sorting all exact distances, at the speed of the product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagematch.retrieval.metrics import Metric, Rows, make_metric, pairs_at_once
+
+_TILE_QUERIES = 256
+_FIRST_BLOCK = 1024
+_TILE_VALUES = 1 << 21
+_BLOCK_VALUES = 1 << 24
+_CROWD = 4
+_LARGEST = np.finfo(np.float32).max
+
+NOBODY = np.empty((0, 2), np.int64)
+"""No pair is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The nearest of the gallery for each query, the nearest first; equal distances in the gallery's order.
+
+    Attributes:
+        rows: (q, k) int64, gallery rows; -1 where there is none left.
+        distances: (q, k) float32; infinity there.
+    """
+
+    rows: np.ndarray
+    distances: np.ndarray
+
+    def first(self, k: int) -> Neighbours:
+        """The k nearest alone."""
+        return Neighbours(self.rows[:, :k], self.distances[:, :k])
+
+
+def nearest(
+    queries: np.ndarray, gallery: np.ndarray, k: int, metric: str = "euclidean", *, left_out: np.ndarray = NOBODY
+) -> Neighbours:
+    """The k nearest of the gallery for each query, exactly.
+
+    Memory: the result, a block of the gallery and some tens of megabytes, whatever the gallery's size.
+
+    Args:
+        queries: (q, d).
+        gallery: (g, d), in memory or mapped.
+        k: how many, 1 or more; more than there are gives all.
+        metric: one of METRICS.
+        left_out: (n, 2) int64 pairs (query row, gallery row) that do not count.
+
+    Raises:
+        ConfigError: no such metric, or values that do not suit it.
+        ValueError: k under 1.
+    """
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, not {k}")
+    measure = make_metric(metric)
+    k = min(k, len(gallery))
+    step = max(1, min(_TILE_QUERIES, _TILE_VALUES * 2 // max(1, k)))
+    pools = [_Pool(measure, queries[start : start + step], k) for start in range(0, len(queries), step)]
+    pairs = left_out[np.argsort(left_out[:, 1], kind="stable")]
+    start, size = 0, max(_FIRST_BLOCK, 2 * k)
+    most = max(1, min(_TILE_VALUES // step, _BLOCK_VALUES // max(1, queries.shape[1])))
+    while start < len(gallery):
+        stop = min(start + min(size, most), len(gallery))
+        block = measure.prepared(gallery[start:stop])
+        inside = pairs[slice(*np.searchsorted(pairs[:, 1], (start, stop)))]
+        for number, pool in enumerate(pools):
+            own = inside[inside[:, 0] // step == number] - (number * step, start) if len(inside) else inside
+            pool.offer(block, start, own, gallery)
+        start, size = stop, 2 * size
+    parts = [pool.finished(gallery) for pool in pools]
+    empty = Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+    return Neighbours(
+        np.concatenate([part.rows for part in parts] or [empty.rows]),
+        np.concatenate([part.distances for part in parts] or [empty.distances]),
+    )
+
+
+def ranked(
+    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, metric: Metric
+) -> Neighbours:
+    """The k nearest among given candidates, by exact distances rounded to float32, then by gallery row.
+
+    Args:
+        queries: (q, d).
+        gallery: (g, d).
+        owners: (n,) the query row of each candidate.
+        rows: (n,) the gallery row of each candidate.
+        k: how many.
+        metric: what to rank by.
+    """
+    found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32))
+    exact = np.empty(len(rows), np.float32)
+    step = pairs_at_once(queries.shape[1])
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        exact[part] = metric.between(queries[owners[part]], gallery[rows[part]])
+    order = np.lexsort((rows, exact, owners))
+    owners = owners[order]
+    place = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    kept = place < k
+    found.rows[owners[kept], place[kept]] = rows[order][kept]
+    found.distances[owners[kept], place[kept]] = exact[order][kept]
+    return found
+
+
+class _Pool:
+    """The candidates of some queries."""
+
+    def __init__(self, metric: Metric, queries: np.ndarray, k: int) -> None:
+        self._metric = metric
+        self._raw = queries
+        self._queries = metric.prepared(queries)
+        self._k = k
+        self._tolerance = np.zeros(len(queries), np.float32)
+        self._bounds = np.full(len(queries), _LARGEST, np.float32)
+        self._owners = np.empty(0, np.int64)
+        self._rows = np.empty(0, np.int64)
+        self._keys = np.empty(0, np.float32)
+
+    def offer(self, block: Rows, start: int, left_out: np.ndarray, gallery: np.ndarray) -> None:
+        """Takes what may be among the nearest from gallery rows `start` on; pairs count from the pool and block."""
+        keys = self._metric.keys(self._queries, block)
+        keys[left_out[:, 0], left_out[:, 1]] = np.inf
+        self._tolerance = np.maximum(self._tolerance, self._metric.tolerance(self._queries, block))
+        bounds = self._bounds
+        if not len(self._owners) and keys.shape[1] > self._k:
+            kth = np.partition(keys, self._k - 1, axis=1)[:, self._k - 1]
+            bounds = np.minimum(bounds, kth + 2 * self._tolerance)
+        hits = np.flatnonzero(keys <= bounds[:, None])
+        if not len(hits):
+            return
+        width = keys.shape[1]
+        self._owners = np.concatenate([self._owners, hits // width])
+        self._rows = np.concatenate([self._rows, start + hits % width])
+        self._keys = np.concatenate([self._keys, keys.ravel()[hits]])
+        self._tighten()
+        if len(self._owners) > _CROWD * self._k * len(self._raw) + _FIRST_BLOCK:
+            self._thin_out(gallery)
+
+    def _tighten(self) -> None:
+        """Drops who cannot be among the nearest any more."""
+        order = np.lexsort((self._keys, self._owners))
+        owners, keys = self._owners[order], self._keys[order]
+        starts = np.searchsorted(owners, np.arange(len(self._raw) + 1))
+        full = np.diff(starts) >= self._k
+        kth = keys[starts[:-1][full] + self._k - 1]
+        self._bounds[full] = np.minimum(kth + 2 * self._tolerance[full], _LARGEST)
+        kept = keys <= self._bounds[owners]
+        self._owners, self._rows, self._keys = owners[kept], self._rows[order][kept], keys[kept]
+
+    def _thin_out(self, gallery: np.ndarray) -> None:
+        """Too many at nearly one distance (copies, a collapsed model): the exact distances decide now."""
+        found = ranked(self._raw, gallery, self._owners, self._rows, self._k, self._metric)
+        kept = np.isin(
+            self._owners * len(gallery) + self._rows,
+            (np.arange(len(self._raw))[:, None] * len(gallery) + found.rows)[found.rows >= 0],
+        )
+        self._owners, self._rows, self._keys = self._owners[kept], self._rows[kept], self._keys[kept]
+        self._bounds[:] = _LARGEST
+        farthest = np.full(len(self._raw), -_LARGEST, np.float32)
+        np.maximum.at(farthest, self._owners, self._keys)
+        full = np.bincount(self._owners, minlength=len(self._raw)) >= self._k
+        self._bounds[full] = np.minimum(farthest[full] + 2 * self._tolerance[full], _LARGEST)
+
+    def finished(self, gallery: np.ndarray) -> Neighbours:
+        """The nearest, in order."""
+        return ranked(self._raw, gallery, self._owners, self._rows, self._k, self._metric)

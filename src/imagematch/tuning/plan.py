@@ -1,0 +1,127 @@
+"""The plan of a study: which trial comes next, which are repeats, and when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.config import StudySettings, TrainSettings
+from imagematch.events import RunLog
+from imagematch.tuning import records
+from imagematch.tuning.recovery import queue
+from imagematch.tuning.samplers import derived_seed, make_sampler
+from imagematch.tuning.space import grid_labels, point_of, suggest
+from imagematch.tuning.storage import quiet_about_heartbeats
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+_REPEATS_ALLOWED = 20
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial that is to be trained.
+
+    Attributes:
+        trial: Optuna's, RUNNING.
+        place: its place in the plan.
+        settings: what to train.
+    """
+
+    trial: optuna.Trial
+    place: int
+    settings: TrainSettings
+
+
+class Plan:
+    """Asks the sampler for trials, each seeded by its place in the plan.
+
+    A point of the search space that was finished before is not trained again: the repeat copies its value and does not
+    count. The plan ends early when a finite space is done, or when the sampler gives nothing but repeats.
+    """
+
+    def __init__(self, study: optuna.Study, settings: StudySettings, log: RunLog) -> None:
+        self._study = study
+        self._settings = settings
+        self._log = log
+        self._repeats_in_a_row = 0
+        self._exhausted = False
+
+    def next_trial(self, running: int) -> PlannedTrial | None:
+        """The next trial to train, None if none is wanted beside the `running` ones."""
+        while not self._exhausted:
+            trials = self._study.get_trials(deepcopy=False)
+            if len(records.counted(trials)) + running >= self._settings.n_trials:
+                return None
+            planned = self._ask(trials)
+            if planned is not None:
+                return planned
+        return None
+
+    def settings_of(self, values: dict[str, Any], place: int, repetition: int = 0) -> TrainSettings:
+        """What the trial at `place` trains; its seed comes from the study's and the place. Repetitions draw others."""
+        seed = derived_seed(self._settings.seed, place, purpose=1 + repetition)
+        return self._settings.settings_for(values, training_seed=seed)
+
+    def _ask(self, trials: list[FrozenTrial]) -> PlannedTrial | None:
+        place = self._queued_place(trials)
+        if place is None:
+            place = records.next_place(trials)
+            params = self._grid_point(place) if self._settings.sampler == "grid" else {}
+            if params is None:
+                self._end("all points of the grid are done")
+                return None
+            queue(self._study, place, params)
+        self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, place)
+        with quiet_about_heartbeats():
+            trial = self._study.ask()
+        trial.set_user_attr(records.OWNER, records.this_process())
+        trial.set_user_attr(records.PLACE, place)
+        values = suggest(trial, self._settings)
+        point = point_of(self._settings, values)
+        trial.set_user_attr(records.POINT, point)
+        earlier = self._finished_at(point)
+        if earlier is not None:
+            self._copy(trial, earlier)
+            return None
+        self._repeats_in_a_row = 0
+        return PlannedTrial(trial, place, self.settings_of(values, place))
+
+    def _queued_place(self, trials: list[FrozenTrial]) -> int | None:
+        """The place of the trial that `ask` will take from the queue; None where the queue is empty."""
+        waiting = next((t for t in trials if t.state.name == "WAITING"), None)
+        if waiting is None:
+            return None
+        return int(waiting.user_attrs.get(records.PLACE, records.next_place(trials)))
+
+    def _grid_point(self, place: int) -> dict[str, Any] | None:
+        points = list(grid_labels(self._settings))
+        order = np.random.default_rng(self._settings.seed).permutation(len(points))
+        return points[order[place]] if place < len(points) else None
+
+    def _finished_at(self, point: str) -> FrozenTrial | None:
+        finished = records.counted(self._study.get_trials(deepcopy=False))
+        return next((t for t in finished if t.user_attrs.get(records.POINT) == point), None)
+
+    def _copy(self, trial: optuna.Trial, earlier: FrozenTrial) -> None:
+        """Ends a repeat with the earlier trial's value and state."""
+        trial.set_user_attr(records.DUPLICATE_OF, earlier.number)
+        pruned = earlier.state.name == "PRUNED"
+        if pruned and earlier.value is not None:
+            trial.report(earlier.value, step=0)
+        self._study.tell(trial, None if pruned else earlier.value, state=earlier.state)
+        self._log.event("repeat", trial=trial.number, duplicate_of=earlier.number)
+        self._repeats_in_a_row += 1
+        points = self._settings.grid_points
+        if points is not None and len(records.counted(self._study.get_trials(deepcopy=False))) >= points:
+            self._end(f"all {points} points of the grid are done")
+        elif self._repeats_in_a_row >= _REPEATS_ALLOWED:
+            self._end(f"the sampler gave {_REPEATS_ALLOWED} repeats in a row")
+
+    def _end(self, reason: str) -> None:
+        self._exhausted = True
+        self._log.event("exhausted", f"{reason}: the search ends here")

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch.errors import DataError
+from imagematch.events import RunLog
+from imagematch.retrieval import common_labels, list_images, same_content
+
+
+class Told(RunLog):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def event(self, kind: str, message: str | None = None, **fields: object) -> None:
+        self.messages.append(message or kind)
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    return path
+
+
+def test_class_folders_give_labels_and_split_folders_do_not(tmp_path: Path) -> None:
+    for number, name in enumerate(("train/daisy/a.png", "train/rose/b.png", "val/rose/c.png")):
+        picture(tmp_path / "data" / name, number)
+    whole = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
+    assert whole.paths == ("train/daisy/a.png", "train/rose/b.png", "val/rose/c.png")
+    assert whole.labels == ("daisy", "rose", "rose")
+    part = list_images(tmp_path / "data" / "val", manifest_dir=tmp_path / "m")
+    assert part.labels == ("rose",)
+    numbers = common_labels(part, whole)
+    assert numbers is not None
+    assert [column.tolist() for column in numbers] == [[1], [0, 1, 1]]
+
+
+def test_an_image_outside_any_folder_means_no_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "data" / "a.png")
+    picture(tmp_path / "data" / "rose" / "b.png")
+    images = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
+    assert images.labels is None
+    assert common_labels(images, images) is None
+
+
+def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / "data" / f"{number}.png", number)
+    (tmp_path / "data" / "text.jpg").write_text("no picture")
+    (tmp_path / "data" / "empty.png").touch()
+    (tmp_path / "data" / "photo.heic").touch()
+    (tmp_path / "data" / ".hidden.heic").touch()
+    for _ in range(2):  # the second time from the manifest
+        log = Told()
+        images = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", log=log)
+        assert images.paths == ("0.png", "1.png", "2.png")
+        assert [q.path for q in images.quarantined] == ["empty.png", "text.jpg"]
+        told = "\n".join(log.messages)
+        assert told.count("text.jpg: is not an image in a known format") == 1
+        assert "empty.png: the file is empty" in told
+        assert "left out: photo.heic" in told
+        assert "hidden" not in told
+
+
+def test_known_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        picture(tmp_path / "data" / f"{number}.png", number)
+    first = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
+
+    def never(*_arguments: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("imagematch.data.manifest.inspect", never)
+    again = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
+    np.testing.assert_array_equal(again.digests, first.digests)
+
+
+def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").touch()
+    for name, told in (
+        ("nowhere", "no such folder"),
+        ("file", "is not a folder"),
+        ("empty", "no images in it"),
+        ("bad", "none of its 1 images can be used: a.png: the file is empty"),
+    ):
+        with pytest.raises(DataError, match=f"{name}: {told}"):
+            list_images(tmp_path / name, manifest_dir=tmp_path / "m")
+
+
+def test_the_same_content_is_the_same_image_whatever_its_name(tmp_path: Path) -> None:
+    picture(tmp_path / "q" / "x.png", 1)
+    picture(tmp_path / "q" / "y.png", 2)
+    picture(tmp_path / "g" / "a.png", 3)
+    for name in ("b.png", "c.png"):
+        picture(tmp_path / "g" / name, 2)
+    queries, gallery = (list_images(tmp_path / name, manifest_dir=tmp_path / "m") for name in "qg")
+    assert same_content(queries, gallery).tolist() == [[1, 1], [1, 2]]
+    assert gallery.take([2, 0]).paths == ("c.png", "a.png")

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from imagematch.retrieval import METRICS, Neighbours, distances, nearest
+from imagematch.retrieval import search as module
+
+RANDOM = np.random.default_rng(1)
+
+
+def naive(queries: np.ndarray, gallery: np.ndarray, k: int, metric: str, left_out: set[tuple[int, int]]) -> Neighbours:
+    every = distances(queries, gallery, metric)
+    rows = np.full((len(queries), min(k, len(gallery))), -1)
+    found = np.full(rows.shape, np.inf, np.float32)
+    for query, own in enumerate(every):
+        allowed = [(d, row) for row, d in enumerate(own.tolist()) if (query, row) not in left_out]
+        for place, (distance, row) in enumerate(sorted(allowed)[: rows.shape[1]]):
+            rows[query, place], found[query, place] = row, distance
+    return Neighbours(rows, found)
+
+
+def same(found: Neighbours, expected: Neighbours) -> None:
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TILE_QUERIES", 3)
+    monkeypatch.setattr(module, "_FIRST_BLOCK", 5)
+    monkeypatch.setattr(module, "_TILE_VALUES", 3 * 17)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("k", [1, 4, 60, 1000])
+def test_sorting_all_distances_agrees(metric: str, k: int, small_blocks: None) -> None:
+    queries, gallery = np.abs(RANDOM.standard_normal((11, 6))), np.abs(RANDOM.standard_normal((60, 6)))
+    gallery[40:50] = gallery[10:20]
+    gallery[55] = 0
+    queries[3] = gallery[12]
+    left_out = {(0, 5), (3, 12), (3, 42), (10, 59), (10, 0)}
+    pairs = np.array(sorted(left_out, reverse=True), np.int64)
+    queries, gallery = queries.astype(np.float32), gallery.astype(np.float32)
+    same(nearest(queries, gallery, k, metric, left_out=pairs), naive(queries, gallery, k, metric, left_out))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_scikit_learn_agrees(metric: str) -> None:
+    queries, gallery = RANDOM.standard_normal((40, 16)), RANDOM.standard_normal((3000, 16))
+    expected = NearestNeighbors(n_neighbors=10, metric=metric, algorithm="brute").fit(gallery).kneighbors(queries)
+    found = nearest(queries.astype(np.float32), gallery.astype(np.float32), 10, metric)
+    np.testing.assert_array_equal(found.rows, expected[1])
+    np.testing.assert_allclose(found.distances, expected[0], rtol=1e-4)
+
+
+def test_equal_distances_rank_in_the_gallerys_order(small_blocks: None) -> None:
+    gallery = np.tile(RANDOM.standard_normal((1, 33)).astype(np.float32), (90, 1))
+    found = nearest(RANDOM.standard_normal((4, 33)).astype(np.float32), gallery, 7)
+    np.testing.assert_array_equal(found.rows, np.tile(np.arange(7), (4, 1)))
+
+
+def test_what_is_nearly_equal_ranks_by_its_exact_distance(small_blocks: None) -> None:
+    """Differences far under the rounding error of a float32 matrix product."""
+    base = (RANDOM.standard_normal(256) / 16).astype(np.float32)
+    gallery = np.tile(base, (80, 1))
+    gallery[:, 0] += np.float32(1e-6) * RANDOM.permutation(80).astype(np.float32)
+    same(nearest(base[None], gallery, 9), naive(base[None], gallery, 9, "euclidean", set()))
+
+
+def test_a_collapsed_gallery_stays_in_bounded_memory(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    tighten = module._Pool._tighten
+
+    def watched(pool: module._Pool) -> None:
+        sizes.append(len(pool._owners))
+        tighten(pool)
+
+    monkeypatch.setattr(module._Pool, "_tighten", watched)
+    gallery = np.ones((2000, 4), np.float32)
+    found = nearest(np.ones((3, 4), np.float32), gallery, 2)
+    np.testing.assert_array_equal(found.rows, [[0, 1]] * 3)
+    assert max(sizes) < 200
+
+
+def test_half_precision_features_are_searched_as_they_are() -> None:
+    gallery = RANDOM.standard_normal((50, 8)).astype(np.float16)
+    same(nearest(gallery[:5], gallery, 3), naive(gallery[:5], gallery, 3, "euclidean", set()))
+
+
+def test_without_queries_or_gallery_nothing_is_found() -> None:
+    assert nearest(np.ones((0, 4), np.float32), np.ones((5, 4), np.float32), 3).rows.shape == (0, 3)
+    assert nearest(np.ones((2, 4), np.float32), np.ones((0, 4), np.float32), 3).rows.shape == (2, 0)
+
+
+def test_all_left_out_gives_nothing() -> None:
+    found = nearest(np.ones((1, 2), np.float32), np.ones((2, 2), np.float32), 2, left_out=np.array([[0, 0], [0, 1]]))
+    assert found.rows.tolist() == [[-1, -1]]
+    assert np.isinf(found.distances).all()
+
+
+def test_k_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="k must be 1 or more"):
+        nearest(np.ones((1, 2)), np.ones((1, 2)), 0)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from imagematch.evaluation import retrieval_figures
+from imagematch.retrieval import nearest, search_figures
+
+RANDOM = np.random.default_rng(3)
+
+
+def sphere(count: int, dim: int = 6) -> np.ndarray:
+    rows = RANDOM.standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_naive_loops_agree() -> None:
+    queries, gallery = sphere(25), sphere(60)
+    query_labels, gallery_labels = RANDOM.integers(0, 6, 25), RANDOM.integers(0, 5, 60)
+    query_labels[:2] = 5  # nothing relevant in the gallery
+    left_out = np.array([[3, 7], [3, 8], [9, 0]])
+    found = search_figures(
+        nearest(queries, gallery, 60, left_out=left_out), query_labels, gallery_labels, left_out=left_out
+    )
+    recalls, averages, precisions, hits = [], [], [], []
+    for query in range(25):
+        order = np.argsort(np.linalg.norm(gallery - queries[query], axis=1), kind="stable")
+        order = [row for row in order if [query, row] not in left_out.tolist()]
+        right = [gallery_labels[row] == query_labels[query] for row in order]
+        hits.append(any(right[:5]))
+        if r := sum(right):
+            recalls.append(any(right[:5]))
+            averages.append(sum(sum(right[: i + 1]) / (i + 1) for i in range(r) if right[i]) / r)
+            precisions.append(sum(right[:r]) / r)
+    assert found is not None
+    assert found.recall_at_k[5] == pytest.approx(np.mean(recalls))
+    assert found.top_k_accuracy[5] == pytest.approx(np.mean(hits))
+    assert found.map_at_r == pytest.approx(np.mean(averages))
+    assert found.r_precision == pytest.approx(np.mean(precisions))
+    assert found.queries == 25
+    assert found.without_relevant == 25 - len(recalls) == int((query_labels == 5).sum())
+
+
+def test_a_gallery_against_itself_is_what_evaluation_says() -> None:
+    rows, labels = sphere(80), RANDOM.integers(0, 7, 80)
+    own = np.stack([np.arange(80)] * 2, axis=1)
+    found = search_figures(nearest(rows, rows, 79, left_out=own), labels, labels, left_out=own)
+    expected = retrieval_figures(rows, labels)
+    assert found is not None
+    assert found.map_at_r == pytest.approx(expected.map_at_r)
+    assert found.r_precision == pytest.approx(expected.r_precision)
+    assert found.recall_at_k == pytest.approx(expected.recall_at_k)
+
+
+def test_neighbours_that_are_not_deep_enough_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 neighbours, where 20 are needed"):
+        search_figures(nearest(sphere(2), sphere(20), 3), np.zeros(2, int), np.zeros(20, int))
+
+
+def test_no_relevant_image_at_all_is_no_figure() -> None:
+    found = nearest(sphere(2), sphere(3), 3)
+    assert search_figures(found, np.zeros(2, int), np.ones(3, int)) is None

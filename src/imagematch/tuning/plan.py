@@ -13,7 +13,7 @@ from imagematch.tuning import records
 from imagematch.tuning.recovery import queue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, suggest
-from imagematch.tuning.storage import quiet_about_heartbeats
+from imagematch.tuning.storage import quiet_about_experiments
 
 if TYPE_CHECKING:
     import optuna
@@ -76,8 +76,8 @@ class Plan:
                 self._end("all points of the grid are done")
                 return None
             queue(self._study, place, params)
-        self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, place)
-        with quiet_about_heartbeats():
+        with quiet_about_experiments():
+            self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, place)
             trial = self._study.ask()
         trial.set_user_attr(records.OWNER, records.this_process())
         trial.set_user_attr(records.PLACE, place)

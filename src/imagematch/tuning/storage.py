@@ -47,15 +47,15 @@ def open_storage(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
         _check_sqlite_file(url)
-        with quiet_about_heartbeats():
+        with quiet_about_experiments():
             return RDBStorage(url, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
 
 
 @contextlib.contextmanager
-def quiet_about_heartbeats() -> Iterator[None]:
-    """Optuna warns that heartbeats are experimental, and meant for `Study.optimize`; the search sends them itself."""
+def quiet_about_experiments() -> Iterator[None]:
+    """Optuna warns of what it calls experimental, and that heartbeats are meant for `optimize`; the search sends them."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*heartbeat.*")
+        warnings.filterwarnings("ignore", message=".*experimental.*")
         warnings.filterwarnings("ignore", message=".*Heartbeat.*")
         yield
 

@@ -1,0 +1,155 @@
+"""The training loop on small synthetic features: what it keeps, when it stops, and how it goes on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imagematch.config import TrainSettings, parse_train
+from imagematch.errors import ConfigError, InterruptedRunError
+from imagematch.losses import make_loss
+from imagematch.model import build_head
+from imagematch.training import (
+    FeatureSource,
+    FitResult,
+    StopRequest,
+    TrainingFailedError,
+    Validator,
+    embed_rows,
+    fit,
+    plan_batches,
+)
+
+CLASSES, IMAGES, DIM = 6, 20, 12
+
+
+def settings_of(**values: object) -> TrainSettings:
+    base = {"experiment_name": "x", "batch_classes": 4, "batch_images": 3, "epochs": 4, "embedding_dim": 8}
+    return parse_train({**base, **values})
+
+
+class Bench:
+    """A head, its data and everything `fit` wants; the same for the same settings."""
+
+    def __init__(self, settings: TrainSettings, *, scale: float = 1.0) -> None:
+        random = np.random.default_rng(0)
+        self.labels = np.repeat(np.arange(CLASSES), IMAGES)
+        centres = random.normal(size=(CLASSES, DIM))
+        self.features = (scale * (centres[self.labels] + random.normal(size=(len(self.labels), DIM)))).astype(
+            np.float32
+        )
+        rows = np.arange(len(self.labels))
+        train, judged = rows[rows % 4 > 0], rows[rows % 4 == 0]
+        self.settings = settings
+        self.head = build_head(DIM, units=(16,), dropout=settings.dropout, embedding_dim=8, seed=3)
+        plan = plan_batches(settings, self.labels[train], 1)
+        self.source = FeatureSource([self.features], train, self.labels, plan, seed=2)
+        self.loss = make_loss(settings, n_classes=CLASSES, embedding_dim=8)
+        judged_plan = plan_batches(settings, self.labels[judged], 0)
+        self.validator = Validator(self.source, judged, self.labels, self.loss, judged_plan)
+
+    def fit(self, **options: object) -> FitResult:
+        return fit(self.head, self.loss, self.source, self.validator, self.settings, **options)
+
+    def embeddings(self) -> np.ndarray:
+        rows = np.arange(len(self.labels))
+        return embed_rows(self.source, rows, lambda block: self.head(block, training=False))
+
+
+def test_it_learns_and_records_every_epoch() -> None:
+    result = Bench(settings_of(epochs=8)).fit()
+    assert [record["epoch"] for record in result.history] == list(range(1, 9))
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert result.best_value == max(record["val_map_at_r"] for record in result.history)
+    assert result.history[result.best_epoch - 1]["val_map_at_r"] == result.best_value
+    assert {"val_loss", "val_roc_auc", "active", "spread", "learning_rate"} <= set(result.history[0])
+    assert result.ended_by == "epochs"
+
+
+def test_the_best_epochs_weights_are_put_back() -> None:
+    bench = Bench(settings_of(epochs=30, early_stopping_patience=3, learning_rate=0.02))
+    result = bench.fit()
+    assert result.best_epoch < len(result.history)
+    again = bench.validator.figures(lambda block: bench.head(block, training=False))
+    assert again["val_map_at_r"] == pytest.approx(result.best_value, abs=1e-9)
+
+
+def test_early_stopping_counts_epochs_without_improvement() -> None:
+    result = Bench(settings_of(epochs=60, early_stopping_patience=2, learning_rate=0.02)).fit()
+    assert result.ended_by == "early_stopping"
+    assert len(result.history) == result.best_epoch + 2
+
+
+def test_an_objective_that_is_minimised_keeps_the_smallest() -> None:
+    result = Bench(settings_of(objective="val_loss", epochs=6)).fit()
+    assert result.best_value == min(record["val_loss"] for record in result.history)
+
+
+def test_a_callback_ends_it() -> None:
+    result = Bench(settings_of()).fit(on_epoch=lambda record: record["epoch"] == 2)
+    assert (result.ended_by, len(result.history)) == ("callback", 2)
+
+
+@pytest.mark.filterwarnings("ignore:overflow|invalid value:RuntimeWarning")
+def test_a_loss_that_is_no_number_stops_it_and_says_what_to_change() -> None:
+    bench = Bench(settings_of())
+    bench.features[::3] = np.nan
+    with pytest.raises(TrainingFailedError, match="learning_rate"):
+        bench.fit()
+
+
+def test_a_collapse_stops_it_and_says_what_to_change() -> None:
+    bench = Bench(settings_of(epochs=2))
+    bench.features[:] = bench.features[0]
+    with pytest.raises(TrainingFailedError, match="collapsed"):
+        bench.fit()
+
+
+def test_an_objective_that_is_not_measured_is_refused() -> None:
+    bench = Bench(settings_of(loss="triplet_semihard", objective="val_loss"))
+    rows = np.arange(0, len(bench.labels), 4)
+    bench.validator = Validator(
+        bench.source, rows, bench.labels, None, plan_batches(bench.settings, bench.labels[rows], 0)
+    )
+    with pytest.raises(ConfigError, match="val_loss"):
+        bench.fit()
+
+
+def test_the_same_settings_give_the_same_weights() -> None:
+    first, second = Bench(settings_of(dropout=0.3)), Bench(settings_of(dropout=0.3))
+    assert first.fit().history == second.fit().history
+    np.testing.assert_array_equal(first.embeddings(), second.embeddings())
+
+
+@pytest.mark.parametrize("loss", ["triplet_semihard", "arcface", "contrastive"])
+def test_a_run_cut_in_two_comes_to_the_same(loss: str, tmp_path: Path) -> None:
+    """Dropout, Adam's moments and a loss's own proxies are part of the state."""
+    settings = settings_of(dropout=0.3, loss=loss, weight_decay=0.01, optimizer="adamw")
+    whole = Bench(settings)
+    expected = whole.fit()
+    stop, path = StopRequest(), tmp_path / "checkpoint.npz"
+
+    def ask_after_two(record: object) -> bool:
+        if record["epoch"] == 2:
+            stop.ask(2)
+        return False
+
+    with pytest.raises(InterruptedRunError, match="--resume"):
+        Bench(settings).fit(on_epoch=ask_after_two, stop=stop, checkpoint=path, identity="a")
+    resumed = Bench(settings)
+    result = resumed.fit(checkpoint=path, identity="a")
+    assert result.history == expected.history
+    np.testing.assert_array_equal(resumed.embeddings(), whole.embeddings())
+
+
+def test_views_are_drawn_for_each_image_and_judged_as_they_are() -> None:
+    settings = settings_of()
+    bench = Bench(settings)
+    rows = np.arange(len(bench.labels))
+    views = [bench.features, bench.features + 100]
+    source = FeatureSource(views, rows, bench.labels, plan_batches(settings, bench.labels, 1), seed=2)
+    chunks = [inputs for inputs, _ in source.chunks(0)]
+    shifted = np.concatenate([chunk.reshape(-1, DIM) for chunk in chunks])[:, 0] > 50
+    assert 0.3 < shifted.mean() < 0.7
+    np.testing.assert_array_equal(np.concatenate(list(source.blocks(rows))), bench.features)
+    np.testing.assert_array_equal(chunks[0], next(iter(source.chunks(0)))[0])

@@ -1,0 +1,104 @@
+"""The plan: repeats copy, budgets hold, seeds follow the place; on a study in memory, without training."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from imagematch.config import StudySettings, parse_study
+from imagematch.events import SILENT
+from imagematch.tuning import records
+from imagematch.tuning.plan import Plan
+from imagematch.tuning.recovery import fail, requeue
+
+
+def settings_of(**values: object) -> StudySettings:
+    base = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0}
+    return parse_study({**base, "embedding_dim_grid": [2, 4, 8, 16], "learning_rate_grid": [1e-3, 1e-2], **values})
+
+
+def value_of(trial: optuna.Trial) -> float:
+    return -abs(trial.params["embedding_dim"] - 8) - 10 * trial.params["learning_rate"]
+
+
+def run(settings: StudySettings, study: optuna.Study, at_most: int | None = None) -> None:
+    plan = Plan(study, settings, SILENT)
+    done = 0
+    while (at_most is None or done < at_most) and (planned := plan.next_trial(0)) is not None:
+        study.tell(planned.trial, value_of(planned.trial))
+        done += 1
+
+
+def finished(study: optuna.Study) -> list[tuple[object, ...]]:
+    return [(t.user_attrs["place"], t.params, t.value, records.is_repeat(t)) for t in study.trials]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "qmc"])
+def test_the_budget_counts_distinct_trials_only(sampler: str) -> None:
+    study = optuna.create_study(direction="maximize")
+    run(settings_of(sampler=sampler, n_trials=6), study)
+    counted = records.counted(study.trials)
+    assert len(counted) == 6
+    assert len({t.user_attrs["point"] for t in counted}) == 6
+
+
+def test_a_repeat_has_the_value_of_the_earlier_trial() -> None:
+    study = optuna.create_study(direction="maximize")
+    run(settings_of(n_trials=7), study)
+    repeats = [t for t in study.trials if records.is_repeat(t)]
+    assert repeats, "TPE repeats itself on eight points"
+    for repeat in repeats:
+        earlier = study.trials[repeat.user_attrs["duplicate_of"]]
+        assert (repeat.params, repeat.value, repeat.state) == (earlier.params, earlier.value, earlier.state)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid", "random"])
+def test_a_space_that_is_done_ends_the_study(sampler: str) -> None:
+    study = optuna.create_study(direction="maximize")
+    run(settings_of(sampler=sampler, n_trials=100), study)
+    counted = records.counted(study.trials)
+    assert len(counted) == 8 if sampler == "grid" else 6 <= len(counted) <= 8
+
+
+@pytest.mark.parametrize("cuts", [(2,), (1, 2, 3)])
+def test_a_study_in_parts_is_the_study_in_one(cuts: tuple[int, ...]) -> None:
+    settings = settings_of(n_trials=7)
+    whole, parts = (optuna.create_study(direction="maximize") for _ in range(2))
+    run(settings, whole)
+    for cut in cuts:
+        run(settings, parts, at_most=cut)
+    run(settings, parts)
+    assert finished(parts) == finished(whole)
+
+
+def test_a_trial_that_was_cut_off_keeps_place_parameters_and_seed() -> None:
+    settings = settings_of(n_trials=4)
+    whole, cut = (optuna.create_study(direction="maximize") for _ in range(2))
+    run(settings, whole)
+    run(settings, cut, at_most=2)
+    planned = Plan(cut, settings, SILENT).next_trial(0)
+    assert planned is not None
+    requeue(cut, cut.trials[planned.trial.number])
+    fail(cut, planned.trial.number, "cut off")
+    again = Plan(cut, settings, SILENT).next_trial(0)
+    assert again is not None
+    assert (again.place, again.trial.params) == (planned.place, planned.trial.params)
+    assert again.settings == planned.settings
+    cut.tell(again.trial, value_of(again.trial))
+    run(settings, cut)
+    told = [row for row, t in zip(finished(cut), cut.trials, strict=True) if t.state == TrialState.COMPLETE]
+    assert told == finished(whole)
+
+
+def test_every_place_has_its_own_training_seed_and_the_studys_split_seed() -> None:
+    settings = settings_of()
+    plan = Plan(optuna.create_study(), settings, SILENT)
+    made = [plan.settings_of({"embedding_dim": 8}, place, repetition) for place in range(4) for repetition in range(3)]
+    assert len({one.training_seed for one in made}) == 12
+    assert {one.seed for one in made} == {0}
+
+
+def test_running_trials_count_against_the_budget() -> None:
+    plan = Plan(optuna.create_study(direction="maximize"), settings_of(n_trials=2), SILENT)
+    assert plan.next_trial(0) is not None
+    assert plan.next_trial(1) is not None
+    assert plan.next_trial(2) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def run_study(
     stop = stop or StopRequest()
     with owned(settings, layout):
         study = open_study(settings, layout)
-        with Search(study, settings, layout=layout, log=log, stop=stop, workers=workers) as search:
+        threads = None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
+        with Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search:
             _measure_baseline(study, search, settings, log)
             search.run()
             winner = _winner(study, search, settings, log)
@@ -119,7 +121,7 @@ def _trained_winner(winner: TrainSettings, layout: Layout, log: RunLog, stop: St
     if finished is not None and (finished.folder / "config.yaml").read_text(encoding="utf-8") == winner.to_yaml():
         return finished
     log.say(f"training the winner as {winner.experiment_name}")
-    return run_training(winner, layout, log=log, stop=stop)
+    return run_training(winner, layout, discard_unfit=True, log=log, stop=stop)
 
 
 def _report(study: optuna.Study, settings: StudySettings, layout: Layout, matcher: TrainedMatcher) -> None:

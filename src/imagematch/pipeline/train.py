@@ -64,6 +64,7 @@ def run_training(
     layout: Layout,
     *,
     fresh: bool = False,
+    discard_unfit: bool = False,
     log: RunLog = SILENT,
     stop: StopRequest | None = None,
 ) -> TrainedMatcher:
@@ -73,6 +74,7 @@ def run_training(
         settings: what to train.
         layout: where files go.
         fresh: forgets what an interrupted training left.
+        discard_unfit: forgets it where it belongs to other settings; else that is refused.
         log: told what happens.
         stop: looked at between steps.
 
@@ -86,7 +88,7 @@ def run_training(
         with locked(work / ".lock", wait=False):
             if fresh:
                 (work / "checkpoint.npz").unlink(missing_ok=True)
-            trained = _train(settings, layout, work / "checkpoint.npz", log, stop)
+            trained = _train(settings, layout, work / "checkpoint.npz", discard_unfit, log, stop)
             shutil.rmtree(work, ignore_errors=True)
             return trained
     except BusyError as error:
@@ -94,7 +96,12 @@ def run_training(
 
 
 def _train(
-    settings: TrainSettings, layout: Layout, checkpoint: Path, log: RunLog, stop: StopRequest | None
+    settings: TrainSettings,
+    layout: Layout,
+    checkpoint: Path,
+    discard_unfit: bool,
+    log: RunLog,
+    stop: StopRequest | None,
 ) -> TrainedMatcher:
     import pandas as pd
 
@@ -110,7 +117,9 @@ def _train(
         writer(record)
         return False
 
-    training = train_model(materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint)
+    training = train_model(
+        materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint, discard_unfit=discard_unfit
+    )
     result = training.result
     log.event(
         "trained",

@@ -41,12 +41,27 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         np.savez(file, about=np.frombuffer(about.encode(), dtype=np.uint8), **arrays)
 
 
-def read_checkpoint(path: Path, identity: str) -> Checkpoint | None:
+def read_checkpoint(path: Path, identity: str, *, discard_unfit: bool = False) -> Checkpoint | None:
     """The checkpoint at `path`, None where there is none.
+
+    Args:
+        path: the file.
+        identity: digest of what is trained.
+        discard_unfit: removes a checkpoint that is damaged or foreign, and starts without one.
 
     Raises:
         ModelError: it is damaged, or belongs to other settings or data.
     """
+    try:
+        return _read(path, identity)
+    except ModelError:
+        if not discard_unfit:
+            raise
+        path.unlink()
+        return None
+
+
+def _read(path: Path, identity: str) -> Checkpoint | None:
     if not path.is_file():
         return None
     try:

@@ -21,6 +21,9 @@ from imagematch.training.materials import Materials
 from imagematch.training.sources import FeatureSource, ImageSource, Source
 from imagematch.training.validation import Validator, embed_rows, sample_rows
 
+_NEUTRAL = {"experiment_name", "data_dir", "feature_dir", "threshold"}
+"""Settings that a training can be resumed without: they do not change what is trained."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -59,8 +62,13 @@ def train_model(
     on_epoch: Callable[[EpochRecord], bool] = lambda _record: False,
     stop: StopRequest | None = None,
     checkpoint: Path | None = None,
+    discard_unfit: bool = False,
 ) -> Training:
-    """Trains one configuration. Raises as `fit` does, and DataError where there is nothing to train on."""
+    """Trains one configuration; the options are those of `fit`.
+
+    Raises:
+        DataError: there is nothing to train on; else as `fit`.
+    """
     dataset, extractor = materials.dataset, materials.extractor
     rows = dataset.rows("train")
     seed = settings.effective_training_seed
@@ -98,7 +106,8 @@ def train_model(
         on_epoch=on_epoch,
         stop=stop,
         checkpoint=checkpoint,
-        identity=digest_json([dataset.digest, extractor.digest, settings.model_dump(mode="json")]),
+        identity=digest_json([dataset.digest, extractor.digest, settings.model_dump(mode="json", exclude=_NEUTRAL)]),
+        discard_unfit=discard_unfit,
     )
     parameters = head.count_params() + (network.count_params() if network is not None and not extractor.frozen else 0)
     return Training(materials, head, network, result, parameters, source, model)

@@ -64,6 +64,7 @@ def fit(
     stop: StopRequest | None = None,
     checkpoint: Path | None = None,
     identity: str = "",
+    discard_unfit: bool = False,
 ) -> FitResult:
     """Trains `model` in place until the epochs are over, `objective` has not improved for the patience, or a stop.
 
@@ -77,6 +78,7 @@ def fit(
         stop: looked at between chunks.
         checkpoint: where the state is kept while training; read first if it is there; removed by the caller.
         identity: digest of what is trained; a checkpoint of another identity is refused.
+        discard_unfit: such a checkpoint, or a damaged one, is removed instead.
 
     Raises:
         ConfigError: the objective is not among the validation figures.
@@ -85,8 +87,10 @@ def fit(
         ModelError: the checkpoint is damaged or foreign.
     """
     run = _Run(model, loss, settings)
-    if checkpoint is not None and (kept := read_checkpoint(checkpoint, identity)) is not None:
-        run.restore(kept)
+    if checkpoint is not None:
+        kept = read_checkpoint(checkpoint, identity, discard_unfit=discard_unfit)
+        if kept is not None:
+            run.restore(kept)
     ended_by = run.ended_by()
     written = time.monotonic()
     while not ended_by:

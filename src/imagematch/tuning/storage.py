@@ -53,7 +53,7 @@ def open_storage(url: str) -> RDBStorage:
 
 @contextlib.contextmanager
 def quiet_about_experiments() -> Iterator[None]:
-    """Optuna warns of what it calls experimental, and that heartbeats are meant for `optimize`; the search sends them."""
+    """Keeps Optuna from warning of experimental parts, and of heartbeats, which the search sends itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*experimental.*")
         warnings.filterwarnings("ignore", message=".*Heartbeat.*")

@@ -94,7 +94,12 @@ def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
         return bool(parent.receive()["prune"])
 
     training = train_model(
-        materials, settings, on_epoch=on_epoch, stop=parent.stop, checkpoint=Path(task["checkpoint"])
+        materials,
+        settings,
+        on_epoch=on_epoch,
+        stop=parent.stop,
+        checkpoint=Path(task["checkpoint"]),
+        discard_unfit=True,
     )
     result = training.result
     write_json(Path(task["history"]), result.history)

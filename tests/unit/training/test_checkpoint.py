@@ -39,3 +39,5 @@ def test_a_damaged_one_is_refused(tmp_path: Path, damage) -> None:
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelError, match="damaged"):
         read_checkpoint(path, "id")
+    assert read_checkpoint(path, "id", discard_unfit=True) is None
+    assert not path.exists()

@@ -12,7 +12,17 @@ import pytest
 from PIL import Image
 
 from imagematch.config import DATASETS, TrainSettings, parse_train
-from imagematch.data import SOURCES, SPLITS, Dataset, decode, open_dataset, open_source
+from imagematch.data import (
+    DESCRIPTIONS,
+    SOURCES,
+    SPLITS,
+    Dataset,
+    check_data,
+    contact_sheet,
+    decode,
+    open_dataset,
+    open_source,
+)
 from imagematch.errors import DataError
 
 CLASSES, IMAGES = 8, 30
@@ -114,7 +124,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 def test_every_data_set_that_can_be_configured_has_a_source() -> None:
-    assert set(SOURCES) == set(DATASETS) == set(LAYOUTS)
+    assert set(SOURCES) == set(DATASETS) == set(LAYOUTS) == set(DESCRIPTIONS)
 
 
 def test_listing_is_sorted_unique_and_the_same_every_time(case: Case) -> None:
@@ -195,4 +205,53 @@ def test_a_missing_folder_is_one_line(case: Case) -> None:
         pytest.skip("has no folder")
     case.data_dir = case.tmp_path / "nowhere"
     with pytest.raises(DataError, match="nowhere: no such folder; set data_dir"):
+        case.open()
+
+
+def test_a_check_and_a_contact_sheet_of_it(case: Case) -> None:
+    checked = check_data(case.settings(), manifest_dir=case.tmp_path / "manifests")
+    report, dataset = checked.report, case.open()
+    assert checked.problem is None
+    assert report["used"] == dataset.summary()
+    assert report["images"] >= len(dataset)
+    assert sum(report["modes"].values()) == len(dataset) + report["exact_duplicates"]["across_splits"]
+    assert contact_sheet(checked.surveyed).size == (5 * 274, 8 * 140)
+
+
+def test_faces_may_be_looked_for_in_any_of_them(case: Case) -> None:
+    """Pictures this small show none: each is taken whole, or kept as the box that its table gives."""
+    plain, searched = case.open(), case.open(face_crop="haar")
+    assert searched.digest == plain.digest
+    assert searched.face_cropper is not None
+
+
+def test_unicode_and_long_names(case: Case) -> None:
+    if case.name not in ("folder", "omniglot", "flowers", "tiny_imagenet"):
+        pytest.skip("names its files in a table")
+    file = case.a_file()
+    names = ["ünïcödé 图像 \U0001f600" + file.suffix, "x" * (255 - len(file.suffix)) + file.suffix]
+    before = len(case.open())
+    for number, name in enumerate(names):
+        write(file.with_name(name), seed=90_000 + number)
+    after = case.open()
+    assert len(after) == before + 2
+    for name in names:
+        (row,) = (row for row, path in enumerate(after.paths) if path.endswith(name))
+        assert after.picture(row, 64).shape == (9, 7, 3)
+
+
+def test_a_few_missing_pictures_of_a_table_are_named_and_many_stop(case: Case) -> None:
+    if case.name not in ("csv", "celeba"):
+        pytest.skip("lists what is there")
+    dataset = case.open()
+    assert dataset.root is not None
+    files = [dataset.root / (dataset.files[row] if dataset.files else dataset.paths[row]) for row in range(13)]
+    for file in files[:5]:
+        file.unlink()
+    fewer = case.open()
+    assert len(fewer) == len(dataset) - 5
+    assert [image.path for image in fewer.quarantined] == dataset.paths[:5].tolist()
+    for file in files[5:]:
+        file.unlink()
+    with pytest.raises(DataError, match=r"13 of 240 images cannot be used, over 5%: .*No such file"):
         case.open()

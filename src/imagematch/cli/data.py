@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+_SHOWN = 10
 _SPREADS = (("per class", "images_per_class", "images"), ("widths", "widths", "px"), ("heights", "heights", "px"))
 
 
@@ -102,14 +103,14 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         f"copies     {exact['groups']:,} groups of byte-identical images, {exact['under_different_labels']:,} of them "
         f"under different labels; {exact['across_splits']:,} images left out for a copy in another split"
     )
-    lines += [f"             {' = '.join(group)}" for group in exact["examples"]]
+    lines += [f"             {' = '.join(group[:_SHOWN])}" for group in exact["examples"][:_SHOWN]]
     if near is not None:
         lines.append(
             f"alike      {near['pairs']:,} pairs of near duplicates: {near['across_splits']:,} across splits, "
             f"{near['under_different_labels']:,} under different labels; {near['test_images_seen_in_training']:,} test "
             f"images have one in training{'' if near['complete'] else ' (not all candidates were compared)'}"
         )
-        lines += [f"             {first} ~ {second}" for first, second in near["examples"]]
+        lines += [f"             {first} ~ {second}" for first, second in near["examples"][:_SHOWN]]
         lines.append(f"           {near['caveat']}")
     lines.append(f"summary    {report['summary']}")
     return [line.replace("\n", "\\n") for line in lines]

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from imagematch.retrieval import Group, ImageFolder
 
 _LISTED = 20
+_WIDE = (
+    "over half of the images are in groups: this threshold tells classes apart, not copies; "
+    "for copies train with a strict one, as threshold: {far: 0.0001}"
+)
 
 
 def duplicates(
@@ -28,19 +32,22 @@ def duplicates(
     from imagematch.cli.retrieve import checked_output, store_of
     from imagematch.events import console_log
     from imagematch.files import Layout
-    from imagematch.matching import ImageMatcher
+    from imagematch.matching import ImageMatcher, read_card
     from imagematch.retrieval import duplicate_groups, embed_images, list_images
 
     if output is not None:
         checked_output(output)
     log = console_log()
     feature_dir = store_of(model)
-    images = list_images(images_dir, manifest_dir=Layout().manifests, log=log)
+    cropper = read_card(model).embedding.cropper
+    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
     matcher = ImageMatcher.load(model, network_dir=feature_dir / "networks", log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
     groups = duplicate_groups(vectors, matcher.threshold)
     inside = sum(len(group.rows) for group in groups)
     print(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {matcher.threshold:.4f}")
+    if 2 * inside > len(images):
+        log.say(_WIDE)
     if output is None:
         _list(images, groups)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +18,13 @@ def match(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Says whether two images match, with their distance, the threshold and the probability."""
+    from imagematch.events import RunLog
     from imagematch.matching import ImageMatcher, Match, read_card
 
     card = read_card(model).embedding
     for path in (first, second):
         card.to_picture(path)  # told before the slow part, if one is unreadable
-    result = ImageMatcher.load(model).match(first, second)
+    result = ImageMatcher.load(model, log=RunLog(stream=sys.stderr)).match(first, second)
     assert isinstance(result, Match)
     if as_json:
         print(json.dumps(asdict(result)))

@@ -24,7 +24,7 @@ LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # Oh Song et al. 2016, eq. 4: alpha = 1 in the authors' code.
         "lifted_structure": {"margin": 1.0, "cross_batch_memory": 0},
         # Sohn 2016, eq. 7, leaves the embeddings' norms free, which on the unit sphere is this scale of the cosine;
-        # no value was published, 16 is the squared norm of 4 at which such runs settle.
+        # no value was published, 16 is chosen here.
         "n_pairs": {"scale": 16.0, "cross_batch_memory": 0},
         # Khosla et al. 2020, section 4: tau = 0.1 (SimCLR, Chen et al. 2020, table 5, finds the same).
         "nt_xent": {"temperature": 0.1, "cross_batch_memory": 0},

@@ -90,9 +90,18 @@ class TrainSettings(TrainFields):
         blocks = list(self.intermediate_ff_block_units)
         options = ", ".join(f"{field} {value}" for field, value in self.loss_options.items())
         folder = self.resolved_data_dir
+        faces = [] if self.face_crop == "none" else [self._describe_faces()]
         return [
             f"experiment {self.experiment_name}: {self.dataset}{f' in {folder}' if folder else ''}, by {self.split_by}",
+            *faces,
             f"{self.feature_extractor} ({self.weights}), blocks {blocks}, embedding_dim {self.embedding_dim}",
             f"{self.loss}{f' ({options})' if options else ''}, batches of {batches}",
             f"at most {self.epochs} epochs of {self.optimizer}, the best by {self.objective}",
         ]
+
+    def _describe_faces(self) -> str:
+        missing = {"whole": "the whole picture", "skip": "left out", "error": "an error"}[self.face_missing]
+        aligned = ", eyes level" if self.face_align else ""
+        return (
+            f"faces cut out ({self.face_crop}) with a margin of {self.face_margin:g}{aligned}; without one: {missing}"
+        )

@@ -24,7 +24,7 @@ CAVEAT = (
     "mirrored or turned ones; simple drawings may look alike without being copies"
 )
 _IMBALANCED = 10
-_EXAMPLES = 10
+_EXAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class DataCheck:
     """What a check found.
 
     Attributes:
-        report: everything, as JSON; `docs` and `--json` describe it.
+        report: everything, as JSON; `summary` says what matters. Of duplicates the most telling come first.
         surveyed: the images with what is known of them.
         dataset: the data set, as training would see it; None where it could not be trained on.
         problem: why it could not.
@@ -96,7 +96,8 @@ def _exact(surveyed: Survey, dataset: Dataset | None) -> dict[str, Any]:
         if not fact.reason:
             copies[fact.digest].append((entry.path, entry.label))
     groups = [group for group in copies.values() if len(group) > 1]
-    mislabelled = [group for group in groups if len({label for _, label in group}) > 1]
+    groups.sort(key=_one_label)
+    mislabelled = [group for group in groups if not _one_label(group)]
     kept = set() if dataset is None else set(dataset.paths.tolist())
     usable = set() if dataset is None else set(dataset.class_names)
     gone = set() if dataset is None else {image.path for image in dataset.quarantined}
@@ -108,8 +109,12 @@ def _exact(surveyed: Survey, dataset: Dataset | None) -> dict[str, Any]:
         "images": sum(map(len, groups)),
         "under_different_labels": len(mislabelled),
         "across_splits": len(left_out),
-        "examples": [[path for path, _ in group] for group in (*mislabelled, *groups)[:_EXAMPLES]],
+        "examples": [[path for path, _ in group] for group in groups[:_EXAMPLES]],
     }
+
+
+def _one_label(group: Sequence[tuple[str, str]]) -> bool:
+    return len({label for _, label in group}) == 1
 
 
 def _near(dataset: Dataset, log: RunLog) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def cut_digest(content: str, box: Box | None, angle: float = 0.0) -> str:
     if box is None:
         return content
     turned = f" turned {angle:g}" if angle else ""
-    return digest_bytes(f"{content} {box}{turned}".encode())
+    return digest_bytes(f"{content} {tuple(map(float, box))}{turned}".encode())
 
 
 def _leaning(image: Image.Image, box: Box, angle: float) -> Image.Image:

@@ -23,7 +23,7 @@ _SIDE = 32
 _KEPT = 8
 """Frequencies in each direction: 8 x 8, without the mean, are the 63 bits of a hash."""
 _BITS = _KEPT * _KEPT
-_MAX_DISTANCE = 4
+_MAX_DISTANCE = 6
 """Bits in which two hashes of near duplicates may differ."""
 _THUMBNAIL = 16
 _MIN_CORRELATION = 0.95

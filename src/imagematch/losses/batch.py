@@ -8,13 +8,15 @@ import tensorflow as tf
 class Batch:
     """Anchors (A, dim) against references (R, dim): the anchors themselves, then what is remembered, if anything.
 
-    Attributes:
+    Args:
         anchors: (A, dim) floats.
-        references: (R, dim) floats; the first A rows are the anchors.
         labels: (A,) integers.
+        memory: (R - A, dim) the references that are no anchors; None if there are none.
+        memory_labels: (R - A,) integers of the same type.
+
+    Attributes:
         positive: (A, R) bool: the same label, and not the anchor itself.
         negative: (A, R) bool: another label.
-        memory: (R - A, dim) the references that are no anchors, or None.
     """
 
     def __init__(
@@ -26,9 +28,7 @@ class Batch:
     ) -> None:
         labels = tf.convert_to_tensor(labels)
         self.anchors = anchors
-        self.labels = labels
         self.memory = memory
-        self.references = anchors if memory is None else tf.concat([anchors, memory], 0)
         others = labels if memory is None else tf.concat([labels, memory_labels], 0)
         same = labels[:, None] == others[None, :]
         self.negative = tf.logical_not(same)

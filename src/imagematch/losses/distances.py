@@ -35,7 +35,10 @@ def euclidean(batch: Batch) -> tf.Tensor:
 def cosine_similarity(batch: Batch) -> tf.Tensor:
     """cos(a, r), (A, R), -1 to 1 up to rounding; 0 for an embedding of length 0."""
     anchors = tf.math.l2_normalize(batch.anchors, 1)
-    return _products(anchors, anchors if batch.memory is None else tf.math.l2_normalize(batch.references, 1))
+    if batch.memory is None:
+        return _products_with_itself(anchors)
+    to_memory = _products(anchors, tf.math.l2_normalize(batch.memory, 1))
+    return tf.concat([_products_with_itself(anchors), to_memory], 1)
 
 
 DISTANCES: Mapping[str, Callable[[Batch], tf.Tensor]] = {
@@ -55,15 +58,26 @@ def _products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.matmul(a, b, transpose_b=True)
 
 
+# By hand, the gradients of products of points with themselves take one matrix product each instead of two.
+
+
+@tf.custom_gradient
+def _products_with_itself(points: tf.Tensor) -> Any:
+    """Products (n, n) of points (n, dim)."""
+    return _products(points, points), lambda upstream: tf.matmul(upstream + tf.transpose(upstream), points)
+
+
 @tf.custom_gradient
 def _squared_to_itself(points: tf.Tensor) -> Any:
-    """Squared distances (n, n) of points (n, dim); by hand, the gradient takes one matrix product instead of two."""
+    """Squared distances (n, n) of points (n, dim)."""
     products = _products(points, points)
     lengths = tf.linalg.diag_part(products)
     squared = tf.nn.relu(lengths[:, None] + lengths - 2 * products)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        weights = upstream + tf.transpose(upstream)
-        return 2 * (tf.reduce_sum(weights, 1, keepdims=True) * points - tf.matmul(weights, points))
+        """Sum over j of w_ij (x_i - x_j), as the product of the graph Laplacian of the weights w with the points."""
+        weights = -2 * (upstream + tf.transpose(upstream))
+        laplacian = tf.linalg.set_diag(weights, tf.linalg.diag_part(weights) - tf.reduce_sum(weights, 1))
+        return tf.matmul(laplacian, points)
 
     return squared, gradient

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ModelError
@@ -16,6 +16,7 @@ from imagematch.errors import ModelError
 FORMAT = 1
 """Raised whenever an older version could not use the folder any more."""
 FILE = "matcher.json"
+_MAX_IMAGE_SIZE = 4096
 
 
 class FaceCropCard(BaseModel):
@@ -23,9 +24,9 @@ class FaceCropCard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    margin: float
+    margin: float = Field(ge=0)
     align: bool
-    missing: str
+    missing: Literal["whole", "skip", "error"]
 
 
 class EmbeddingCard(BaseModel):
@@ -48,13 +49,13 @@ class EmbeddingCard(BaseModel):
 
     extractor: str
     network_digest: str
-    feature_dim: int
-    image_size: int
+    feature_dim: int = Field(gt=0)
+    image_size: int = Field(gt=0, le=_MAX_IMAGE_SIZE)
     decoder: str
-    engine: str
-    precision: str
+    engine: Literal["openvino", "tensorflow", "numpy"]
+    precision: Literal["float32", "bfloat16"]
     whole_model: bool
-    dim: int
+    dim: int = Field(gt=0)
     face_crop: FaceCropCard | None = None
 
     @property
@@ -77,7 +78,7 @@ class EmbeddingCard(BaseModel):
 class ThresholdCard(BaseModel):
     """Where a match begins: two images match iff their distance is under `distance`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     distance: float
     criterion: str | dict[str, Any]
@@ -99,7 +100,7 @@ class MatcherCard(BaseModel):
         golden: embeddings of the golden pictures, recomputed at every load.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: int
     imagematch: str
@@ -110,6 +111,12 @@ class MatcherCard(BaseModel):
     probability: dict[str, Any] | None
     provenance: dict[str, Any]
     golden: list[list[float]]
+
+    @model_validator(mode="after")
+    def _golden_fits(self) -> Self:
+        if not self.golden or any(len(row) != self.embedding.dim for row in self.golden):
+            raise ValueError("golden embeddings of another size")
+        return self
 
 
 def read_card(folder: Path) -> MatcherCard:
@@ -127,7 +134,13 @@ def read_card(folder: Path) -> MatcherCard:
         return MatcherCard.model_validate(values)
     except FileNotFoundError as error:
         raise ModelError(f"{FILE} is missing", where=str(folder), do="train the model again") from error
-    except (OSError, ValueError, ValidationError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ModelError(
+            f"is damaged ({f'{key}: ' if key else ''}{first['msg']})", where=str(path), do="train the model again"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError("is damaged", where=str(path), do="train the model again") from error
 
 

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from imagematch.errors import ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Engine, open_engine
+from imagematch.extractors import SPECS, Engine, Extractor, open_engine
 from imagematch.matching.card import EmbeddingCard
 
 if TYPE_CHECKING:
     import keras
 
+Head = Callable[[np.ndarray], np.ndarray]
+"""Features (n, feature_dim) -> embeddings (n, dim) float32, L2-normalised."""
+
 _BATCH = 64
-_GOLDEN_PICTURES = 3
+_SAME_COSINE = {"float32": 0.9999, "bfloat16": 0.995}
+_REPLACED_COSINE = 0.98
 
 
 class Embedder(Protocol):
-    """Turns pictures into embeddings."""
+    """Turns pictures into embeddings.
+
+    Attributes:
+        golden_cosine: what the golden embeddings must at least have in common with those kept when it was saved.
+    """
+
+    @property
+    def golden_cosine(self) -> float:
+        """See the class."""
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """n pictures (h, w, 3) uint8, each side at most the image size -> (n, dim) float32, L2-normalised."""
 
 
 class HeadOnEngine:
-    """A frozen extractor on its engine, the head in Keras behind it."""
+    """A frozen extractor on its engine, and the head behind it."""
 
-    def __init__(self, engine: Engine, head: keras.Model) -> None:
+    def __init__(self, engine: Engine, head: Head, golden_cosine: float) -> None:
+        self.golden_cosine = golden_cosine
         self._engine = engine
         self._head = head
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See Embedder."""
         blocks = [
-            np.asarray(self._head(self._engine.run(pictures[start : start + _BATCH]), training=False))
-            for start in range(0, len(pictures), _BATCH)
+            self._head(self._engine.run(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)
         ]
         return np.concatenate(blocks)
 
@@ -46,16 +59,21 @@ class HeadOnEngine:
 class WholeModel:
     """A feature model that was trained end to end, run as one by Keras."""
 
+    golden_cosine = _SAME_COSINE["float32"]
+
     def __init__(self, model: keras.Model, image_size: int) -> None:
-        self._model = model
+        import tensorflow as tf
+
         self._image_size = image_size
+        signature = [tf.TensorSpec((None, image_size, image_size, 3), tf.float32)]
+        self._function = tf.function(lambda images: model(images, training=False), input_signature=signature)
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See Embedder."""
         blocks = []
         for start in range(0, len(pictures), _BATCH):
             images = np.stack([self._enlarged(picture) for picture in pictures[start : start + _BATCH]])
-            blocks.append(np.asarray(self._model(images, training=False)))
+            blocks.append(self._function(images).numpy())
         return np.concatenate(blocks)
 
     def _enlarged(self, picture: np.ndarray) -> np.ndarray:
@@ -66,46 +84,115 @@ class WholeModel:
 
 @dataclass(frozen=True)
 class SavedNetwork:
-    """The extractor inside a saved feature model, as an engine wants it."""
+    """The extractor inside a saved feature model, as an engine wants it.
+
+    Attributes:
+        name: the extractor's.
+        image_size: side of the square it sees, pixels.
+        feature_dim: length of its features.
+        digest: identifies its features.
+        model: the network in float32, or what opens it when it is needed.
+    """
 
     name: str
     image_size: int
     feature_dim: int
     digest: str
-    model: keras.Model
+    model: keras.Model | Callable[[], keras.Model]
 
     def build(self, precision: str = "float32") -> keras.Model:
-        """The network itself; its precision was fixed when it was built."""
-        return self.model
+        """The network itself; for bfloat16 the same architecture anew, with its weights.
+
+        Raises:
+            ModelError: the network cannot be opened, or is not one that this version builds.
+        """
+        import keras
+
+        model = self.model if isinstance(self.model, keras.Model) else self.model()
+        if precision == "float32":
+            return model
+        if self.name not in SPECS:
+            raise ModelError(f"there is no extractor {self.name!r} to build for {precision}", do="update imagematch")
+        copy = Extractor(SPECS[self.name], self.image_size, "random", self.digest).build(precision)
+        try:
+            copy.set_weights(model.get_weights())
+        except ValueError as error:
+            raise ModelError(
+                f"{self.name} is built another way now: its weights do not fit", do="train the model again"
+            ) from error
+        return copy
 
 
 def make_embedder(
-    card: EmbeddingCard, model: keras.Model, *, network_dir: Path | None = None, log: RunLog = SILENT
+    card: EmbeddingCard,
+    open_model: Callable[[], keras.Model],
+    *,
+    head: Head | None = None,
+    network_dir: Path | None = None,
+    log: RunLog = SILENT,
 ) -> Embedder:
     """The embedder that the card describes.
 
     Args:
         card: engine and precision, as the threshold was chosen with.
-        model: the feature model.
+        open_model: gives the feature model, where it is needed.
+        head: the feature model's head; None takes it from the feature model.
         network_dir: where converted networks are kept.
-        log: told if the engine had to be replaced.
+        log: told if the engine or its precision had to be replaced.
     """
+    if card.whole_model:
+        return WholeModel(open_model(), card.image_size)
+    engine = _open_engine(card, saved_network(card, open_model), network_dir, log)
+    replaced = engine.precision != card.precision
+    cosine = _REPLACED_COSINE if replaced else _SAME_COSINE[card.precision]
+    return HeadOnEngine(engine, head or keras_head(open_model()), cosine)
+
+
+def saved_network(card: EmbeddingCard, open_model: Callable[[], keras.Model]) -> SavedNetwork:
+    """The extractor of the feature model that `open_model` gives."""
+
+    def extractor() -> keras.Model:
+        from imagematch.model import split_feature_model
+
+        return split_feature_model(open_model())[0]
+
+    return SavedNetwork(card.extractor, card.image_size, card.feature_dim, card.network_digest, extractor)
+
+
+def keras_head(model: keras.Model) -> Head:
+    """The head of a feature model, run by Keras."""
     from imagematch.model import split_feature_model
 
-    if card.whole_model:
-        return WholeModel(model, card.image_size)
-    extractor, head = split_feature_model(model)
-    network = SavedNetwork(card.extractor, card.image_size, card.feature_dim, card.network_digest, extractor)
+    _, head = split_feature_model(model)
+    return lambda features: np.asarray(head(np.asarray(features, np.float32), training=False))
+
+
+def _open_engine(card: EmbeddingCard, network: SavedNetwork, network_dir: Path | None, log: RunLog) -> Engine:
+    """The card's engine; where this machine has none of it, another one in float32, and the log says so."""
     wanted = "auto" if card.engine == "numpy" else card.engine
-    return HeadOnEngine(open_engine(network, wanted, card.precision, network_dir, log), head)
+    try:
+        return open_engine(network, wanted, card.precision, network_dir, log)
+    except ModelError as error:
+        engine = open_engine(network, "auto", "float32", network_dir, log)
+        log.event(
+            "engine_replaced",
+            f"the threshold was chosen with {card.engine} in {card.precision}, which cannot be had here "
+            f"({error.what}): {engine.name} in {engine.precision} serves, and distances may differ in the third digit",
+        )
+        return engine
 
 
 def golden_pictures(image_size: int) -> list[np.ndarray]:
-    """Three pictures made from numbers alone, (image_size, image_size, 3) uint8, the same on every machine."""
-    axis = np.linspace(0.0, 1.0, image_size)
-    down, across = np.meshgrid(axis, axis, indexing="ij")
-    pictures = []
-    for number in range(1, _GOLDEN_PICTURES + 1):
-        waves = [np.sin(2 * np.pi * (number * across + channel * down + 0.3 * number)) for channel in range(3)]
-        pictures.append(np.round(127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8))
-    return pictures
+    """Three pictures made from numbers alone, the same on every machine: (h, w, 3) uint8.
+
+    One of the full size, one half as large and one half as high, so that preprocessing is part of what they check.
+    """
+    half = max(1, image_size // 2)
+    sizes = ((image_size, image_size), (half, half), (half, image_size))
+    return [_waves(number, height, width) for number, (height, width) in enumerate(sizes, 1)]
+
+
+def _waves(number: int, height: int, width: int) -> np.ndarray:
+    down, across = np.meshgrid(np.linspace(0.0, 1.0, height), np.linspace(0.0, 1.0, width), indexing="ij")
+    waves = [np.sin(2 * np.pi * (number * across + channel * down + 0.3 * number)) for channel in range(3)]
+    return np.round(127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)

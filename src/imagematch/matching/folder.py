@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
-from imagematch.files import digest_file, recovered_dir, replacing_dir
+from imagematch.files import digest_file, os_reason, recovered_dir, replacing_dir
 from imagematch.matching.card import FILE, FORMAT, EmbeddingCard, MatcherCard, ThresholdCard, read_card
 from imagematch.matching.embedder import golden_pictures, make_embedder
 
@@ -57,7 +57,8 @@ def save_matcher(
     with replacing_dir(folder) as fresh:
         save_feature_model(model, fresh / MODEL_FILE)
         (fresh / CONFIG_FILE).write_text(config, encoding="utf-8")
-        golden = make_embedder(embedding, model, network_dir=network_dir).embed(golden_pictures(embedding.image_size))
+        embedder = make_embedder(embedding, lambda: model, network_dir=network_dir)
+        golden = embedder.embed(golden_pictures(embedding.image_size))
         card = MatcherCard(
             format=FORMAT,
             imagematch=metadata.version("imagematch"),
@@ -74,23 +75,38 @@ def save_matcher(
         also(fresh)
 
 
-def open_folder(folder: Path) -> tuple[MatcherCard, Path]:
-    """The card and the model file of a matcher's folder, every file as it was written.
+def open_folder(folder: Path) -> MatcherCard:
+    """The card of a matcher's folder, after checking that every file is as it was written.
 
     Raises:
         ModelError: something is missing, was edited, or comes from a newer version.
     """
     folder = recovered_dir(folder)
     card = read_card(folder)
-    for file, digest in card.files.items():
-        path = folder / file
-        if Path(file).name != file or not path.is_file():
-            raise ModelError(f"{file} is missing", where=str(folder), do="train the model again")
-        if digest_file(path) != digest:
-            raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
-    return card, folder / MODEL_FILE
+    for file in sorted({MODEL_FILE, CONFIG_FILE} | set(card.files)):
+        check_file(card, folder, file)
+    return card
+
+
+def check_file(card: MatcherCard, folder: Path, file: str) -> Path:
+    """The path of a file of the matcher. Raises ModelError where it is missing or no longer what it was."""
+    path = folder / file
+    if Path(file).name != file or not path.is_file():
+        raise ModelError(f"{file} is missing", where=str(folder), do="train the model again")
+    try:
+        digest = digest_file(path)
+    except OSError as error:
+        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
+    if digest != card.files.get(file):
+        raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
+    return path
 
 
 def _versions() -> dict[str, str]:
-    names = ("tensorflow", "keras", "openvino", "numpy", "pillow")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    found = {"python": platform.python_version()}
+    for name in ("tensorflow", "keras", "openvino", "numpy", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # there is no OpenVINO for some processors
+            continue
+    return found

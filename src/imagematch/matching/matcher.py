@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from imagematch.data import to_picture
-from imagematch.errors import ModelError
+from imagematch.data import DECODER_VERSION, to_picture
+from imagematch.errors import DataError, ModelError
 from imagematch.evaluation import Probability
 from imagematch.events import SILENT, RunLog
 from imagematch.matching.card import MatcherCard
-from imagematch.matching.embedder import Embedder, golden_pictures, make_embedder
-from imagematch.matching.folder import open_folder
+from imagematch.matching.embedder import Embedder, SavedNetwork, golden_pictures, make_embedder, saved_network
+from imagematch.matching.folder import MODEL_FILE, check_file, open_folder
 
 if TYPE_CHECKING:
     import keras
 
-_NETWORK_DIR = Path("exp/features/networks")
-_GOLDEN_COSINE = {"float32": 0.9999, "bfloat16": 0.999}
+_NETWORKS = Path("features/networks")
+_AGAIN = "train the model again"
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -44,48 +46,85 @@ class Match:
 class ImageMatcher:
     """Says whether two images show the same thing.
 
-    An image is a path, a PIL image, or an array with values 0 to 255: (h, w) grey, or (h, w, 1 | 3 | 4). A list or a
-    4-D array is many. Use `ImageMatcher.load`.
+    An image is a path, a PIL image, or an array or tensor with values 0 to 255: (h, w) grey, or (h, w, 1 | 3 | 4). Many
+    are a list, a 4-D array, or a 1-D array of paths. Use `ImageMatcher.load`. Not to be shared between threads.
+
+    Attributes:
+        card: what the folder says about itself.
     """
 
-    def __init__(self, card: MatcherCard, feature_model: keras.Model, embedder: Embedder) -> None:
+    def __init__(self, card: MatcherCard, embedder: Embedder, open_model: Callable[[], keras.Model]) -> None:
         self.card = card
-        self.feature_model = feature_model
         self._embedder = embedder
+        self._open_model = open_model
         self._probability = None if card.probability is None else Probability.from_json(card.probability)
 
     @classmethod
-    def load(cls, folder: str | Path, *, network_dir: Path | None = _NETWORK_DIR, log: RunLog = SILENT) -> ImageMatcher:
+    def load(
+        cls, folder: str | Path, *, network_dir: Path | Literal["auto"] | None = "auto", log: RunLog = SILENT
+    ) -> ImageMatcher:
         """Opens a matcher's folder and checks that it still gives its own results.
+
+        With a frozen extractor whose converted network is kept, this needs no TensorFlow.
 
         Args:
             folder: as `train.py` and `hpt.py` write it.
-            network_dir: where converted networks are kept; None keeps none.
+            network_dir: where converted networks are kept; None keeps none. "auto" is the feature store beside the
+                folder, where the folder lies in an `exp`, else the current directory's.
             log: told if the engine had to be replaced.
 
         Raises:
             ModelError: something is missing, was edited, comes from a newer version, or gives other embeddings.
         """
-        from imagematch.model import load_feature_model
+        from imagematch.model import read_head
 
-        card, model_file = open_folder(Path(folder))
-        model = load_feature_model(model_file)
-        matcher = cls(card, model, make_embedder(card.embedding, model, network_dir=network_dir, log=log))
-        matcher._check_golden(Path(folder))
+        folder = Path(folder)
+        card = open_folder(folder)
+        if card.embedding.decoder != DECODER_VERSION:
+            log.event(
+                "other_decoder", f"{folder}: made when images were decoded another way; distances may differ slightly"
+            )
+        opened = _ModelFile(card, folder)
+        embedder = make_embedder(
+            card.embedding,
+            opened.model,
+            head=None if card.embedding.whole_model else read_head(folder / MODEL_FILE),
+            network_dir=_network_dir(folder) if network_dir == "auto" else network_dir,
+            log=log,
+        )
+        matcher = cls(card, embedder, opened.model)
+        matcher._check_golden(folder)
         return matcher
 
     def _check_golden(self, folder: Path) -> None:
         kept = np.array(self.card.golden, dtype=np.float32)
-        given = self._embedder.embed(golden_pictures(self.card.embedding.image_size))
+        try:
+            given = self._embedder.embed(golden_pictures(self.card.embedding.image_size))
+        except ValueError as error:  # shapes that do not fit: the card and the model are not of one piece
+            raise ModelError("the model does not fit its matcher.json", where=str(folder), do=_AGAIN) from error
         if kept.shape != given.shape:
-            raise ModelError("gives embeddings of another size than when it was saved", where=str(folder))
+            raise ModelError("gives embeddings of another size than when it was saved", where=str(folder), do=_AGAIN)
         cosine = float(np.min(np.sum(kept * given, axis=1)))
-        if not cosine >= _GOLDEN_COSINE[self.card.embedding.precision]:
+        if not cosine >= self._embedder.golden_cosine:
             raise ModelError(
                 f"no longer gives its own embeddings (cosine {cosine:.5f} with the kept ones)",
                 where=str(folder),
                 do="use the versions named in matcher.json, or train again",
             )
+
+    @property
+    def feature_model(self) -> keras.Model:
+        """The Keras model, images -> embeddings; opened when it is first asked for.
+
+        Raises:
+            ModelError: its file was changed since the matcher was loaded.
+        """
+        return self._open_model()
+
+    @property
+    def network(self) -> SavedNetwork:
+        """The extractor alone, as engines and the feature store want it; opened when it is needed."""
+        return saved_network(self.card.embedding, self._open_model)
 
     @property
     def threshold(self) -> float:
@@ -102,21 +141,41 @@ class ImageMatcher:
         Raises:
             DataError: an image cannot be read, or shows no face where one is needed; names it.
         """
+        images = _as_list(images)
+        found = np.empty((len(images), self.card.embedding.dim), dtype=np.float32)
+        for start in range(0, len(images), _BLOCK):
+            block = range(start, min(start + _BLOCK, len(images)))
+            pictures = [self._picture(images[row], row, len(images), cropped) for row in block]
+            found[start : start + _BLOCK] = self._embedder.embed(pictures)
+        return found
+
+    def _picture(self, image: Any, row: int, count: int, cropped: bool) -> np.ndarray:
         card = self.card.embedding
-        pictures = [to_picture(image, card.image_size) if cropped else card.to_picture(image) for image in _as_list(images)]
-        if not pictures:
-            return np.empty((0, self.card.embedding.dim), dtype=np.float32)
-        return self._embedder.embed(pictures)
+        try:
+            return to_picture(image, card.image_size) if cropped else card.to_picture(image)
+        except DataError as error:
+            if error.where or count == 1:
+                raise
+            raise DataError(error.what, where=f"image {row + 1} of {count}", do=error.do) from error
 
     def predict(self, first: Any, second: Any) -> np.ndarray:
         """Scores of pairs of images, (n,) float32: minus the distance, so larger is closer.
 
         One image on either side is compared with each of the other.
+
+        Raises:
+            ValueError: the numbers of images differ, and neither is 1.
+            DataError: an image cannot be read; names it.
         """
-        a, b = self.embed(first), self.embed(second)
-        if len(a) != len(b) and 1 not in (len(a), len(b)):
-            raise ValueError(f"{len(a)} images cannot be paired with {len(b)}")
-        return -np.linalg.norm(a - b, axis=1).astype(np.float32)
+        firsts, seconds = _as_list(first), _as_list(second)
+        if len(firsts) != len(seconds) and 1 not in (len(firsts), len(seconds)):
+            raise ValueError(
+                f"{len(firsts)} images cannot be paired with {len(seconds)}: "
+                "give equal numbers, or one image on one side"
+            )
+        embeddings = self.embed([*firsts, *seconds])  # together: the engine runs several pictures at a time
+        difference = embeddings[: len(firsts)] - embeddings[len(firsts) :]
+        return -np.linalg.norm(difference, axis=1).astype(np.float32)
 
     @overload
     def match(self, first: list[Any], second: list[Any]) -> list[Match]: ...
@@ -133,22 +192,48 @@ class ImageMatcher:
 
     @cached_property
     def keras_model(self) -> keras.Model:
-        """The Siamese network as one Keras model: two image batches (n, h, w, 3), 0 to 255 -> scores (n,)."""
-        import keras
+        """The Siamese network as one Keras model: two image batches (n, h, w, 3), 0 to 255 -> scores (n,).
 
-        first, second = (keras.Input((None, None, 3), name=name) for name in ("first", "second"))
-        difference = self.feature_model(first) - self.feature_model(second)
-        score = -keras.ops.sqrt(keras.ops.sum(keras.ops.square(difference), axis=-1))
-        return keras.Model([first, second], score, name="image_matcher")
+        It equals `predict` on images no larger than the image size: larger ones it samples without smoothing, where
+        `predict` shrinks them first. To open it again from a file, `import imagematch.model.siamese` first.
+        """
+        from imagematch.model import build_siamese_model
+
+        return build_siamese_model(self.feature_model)
+
+
+class _ModelFile:
+    """The feature model of a folder, opened once and only if it is still the file that the card describes."""
+
+    def __init__(self, card: MatcherCard, folder: Path) -> None:
+        self._card = card
+        self._folder = folder.absolute()
+        self._model: keras.Model | None = None
+
+    def model(self) -> keras.Model:
+        """Opens it, or gives what was opened. Raises ModelError where the file is no longer what it was."""
+        if self._model is None:
+            from imagematch.model import load_feature_model
+
+            self._model = load_feature_model(check_file(self._card, self._folder, MODEL_FILE))
+        return self._model
+
+
+def _network_dir(folder: Path) -> Path:
+    """Where the converted network of a matcher is kept: beside `saved_models`, where it was trained."""
+    beside = folder.absolute().parent.parent / _NETWORKS
+    return beside if beside.is_dir() else Path("exp") / _NETWORKS
 
 
 def _is_many(images: Any) -> bool:
-    if isinstance(images, (str, Path)):
+    if isinstance(images, (str, bytes, Path)):
         return False
-    return isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) == 4
+    return isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) in (1, 4)
 
 
-def _as_list(images: Any) -> list[Any]:
+def _as_list(images: Any) -> Sequence[Any]:
+    if not _is_many(images):
+        return [images]
     if hasattr(images, "numpy"):
         images = images.numpy()
-    return list(images) if _is_many(images) else [images]
+    return images if isinstance(images, (list, tuple)) else list(images)

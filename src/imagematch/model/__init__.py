@@ -1,4 +1,4 @@
-"""Features -> embedding: the feed-forward block, the head, the feature model, and how it is saved and loaded."""
+"""Features -> embedding: the feed-forward block, the head, the feature model, the Siamese network, and their files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imagematch.model.feature_model import build_feature_model, split_feature_model
     from imagematch.model.head import FFBlock, build_head
+    from imagematch.model.numpy_head import NumpyHead, read_head
+    from imagematch.model.siamese import PairScore, build_siamese_model
     from imagematch.model.storage import load_feature_model, save_feature_model
 
 __all__ = [
     "FFBlock",
+    "NumpyHead",
+    "PairScore",
     "build_feature_model",
     "build_head",
+    "build_siamese_model",
     "load_feature_model",
+    "read_head",
     "save_feature_model",
     "split_feature_model",
 ]
@@ -21,6 +27,10 @@ __all__ = [
 _MODULES = {
     "FFBlock": "head",
     "build_head": "head",
+    "NumpyHead": "numpy_head",
+    "read_head": "numpy_head",
+    "PairScore": "siamese",
+    "build_siamese_model": "siamese",
     "build_feature_model": "feature_model",
     "split_feature_model": "feature_model",
     "load_feature_model": "storage",
@@ -29,7 +39,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports Keras when a name of this room is first asked for."""
+    """Imports Keras when a name that needs it is first asked for; `read_head` and `NumpyHead` need none."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

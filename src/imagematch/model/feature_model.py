@@ -16,7 +16,8 @@ def build_feature_model(extractor: keras.Model, head: keras.Model) -> keras.Mode
         (batch, height, width, 3), values 0 to 255 -> (batch, embedding_dim) float32, L2-normalised.
     """
     images = keras.Input((None, None, 3), name="image")
-    return keras.Model(images, head(extractor(images)), name="feature_model")
+    # Said here for calls that say nothing: Keras's Resizing trains by default, and all layers after it would join in.
+    return keras.Model(images, head(extractor(images, training=False)), name="feature_model")
 
 
 def split_feature_model(model: keras.Model) -> tuple[keras.Model, keras.Model]:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from imagematch.model.numpy_head import NORM_EPSILON
+
 
 @keras.saving.register_keras_serializable(package="imagematch")
 class FFBlock(keras.layers.Layer):
@@ -28,7 +30,7 @@ class FFBlock(keras.layers.Layer):
         self.seed = seed
         kernel = keras.initializers.GlorotUniform(seed=seed)
         self._dense = keras.layers.Dense(units, use_bias=False, kernel_initializer=kernel, name="dense")
-        self._norm = keras.layers.BatchNormalization(name="norm")
+        self._norm = keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name="norm")
         self._drop = keras.layers.Dropout(dropout, seed=seed, name="dropout")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -15,7 +15,7 @@ from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.features import FeatureStore
 from imagematch.matching import ImageMatcher
-from imagematch.matching.embedder import SavedNetwork, WholeModel
+from imagematch.matching.embedder import WholeModel
 from imagematch.retrieval.images import ImageFolder, list_images
 
 SPACES = ("embedding", "features")
@@ -84,7 +84,7 @@ def open_collection(
         ModelError: the network cannot be run.
         ConfigError: no such space.
     """
-    images = list_images(Path(folder), manifest_dir=manifest_dir, log=log)
+    images = list_images(Path(folder), manifest_dir=manifest_dir, cropper=matcher.card.embedding.cropper, log=log)
     vectors, computed = embed_images(matcher, images, feature_dir, space=space, log=log)
     return Collection(images, vectors, space, computed)
 
@@ -104,16 +104,17 @@ def embed_images(
     from imagematch.model import split_feature_model
 
     card = matcher.card.embedding
-    extractor, head = split_feature_model(matcher.feature_model)
     if card.whole_model:
-        network = matcher.feature_model if space == "embedding" else extractor
+        whole = matcher.feature_model
+        network = whole if space == "embedding" else split_feature_model(whole)[0]
         vectors, computed = _run_whole(WholeModel(network, card.image_size), images, card.image_size, log), len(images)
     else:
-        saved = SavedNetwork(card.extractor, card.image_size, card.feature_dim, card.network_digest, extractor)
         engine = "auto" if card.engine == "numpy" else card.engine
-        kept = FeatureStore(feature_dir).features(images, saved, engine=engine, precision=card.precision, log=log)
+        store = FeatureStore(feature_dir)
+        kept = store.features(images, matcher.network, engine=engine, precision=card.precision, log=log)
         vectors, computed = kept.array, kept.computed
         if space == "embedding":
+            head = split_feature_model(matcher.feature_model)[1]
             vectors = _in_blocks(lambda block: head(block, training=False), vectors, card.dim)
     if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
         raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")

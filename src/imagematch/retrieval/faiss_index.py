@@ -22,7 +22,8 @@ _PER_CELL = 39
 _CODES = 256
 _CELLS_SEARCHED = 1 / 32
 _CELLS_AT_LEAST = 8
-_REFINED = 10
+REFINED = 4
+"""How many times as many candidates as wanted an ivfpq index gives, to be ranked by their own vectors."""
 _BATCH = 65_536
 
 
@@ -43,7 +44,7 @@ class FaissIndex:
     """A FAISS index over squared Euclidean distances; cosine searches the vectors brought to length 1.
 
     flat compares every vector. hnsw follows a graph of near vectors (Malkov and Yashunin, TPAMI 2020). ivfpq looks
-    into the nearest cells, at compressed vectors (Jegou et al., Product quantization, TPAMI 2011), and ranks ten times
+    into the nearest cells, at compressed vectors (Jegou et al., Product quantization, TPAMI 2011), and ranks four times
     as many as wanted by the vectors themselves, which stay on disk.
     """
 
@@ -86,12 +87,12 @@ class FaissIndex:
                 where="index",
                 do="use exact, flat or hnsw",
             )
-        cells = max(1, min(int(4 * math.sqrt(len(vectors))), len(vectors) // _PER_CELL))
+        cells = max(1, min(int(2 * math.sqrt(len(vectors))), len(vectors) // _PER_CELL))
         parts = max(part for part in range(1, max(1, self._dim // 4) + 1) if self._dim % part == 0)
         index = self._faiss.IndexIVFPQ(self._faiss.IndexFlatL2(self._dim), self._dim, cells, parts, 8)
         index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
         index.nprobe = min(cells, max(_CELLS_AT_LEAST, int(cells * _CELLS_SEARCHED)))
-        wanted = max(64 * cells, _PER_CELL * _CODES)
+        wanted = _PER_CELL * max(cells, _CODES)
         sample = np.linspace(0, len(vectors) - 1, min(len(vectors), wanted)).astype(np.int64)
         index.train(make_metric(self.metric).prepared(vectors[sample]).vectors)
         return index
@@ -103,7 +104,7 @@ class FaissIndex:
         measure = make_metric(self.metric)
         k = min(k, len(self))
         most = int(np.bincount(left_out[:, 0]).max()) if len(left_out) else 0
-        wanted = (k + most) * (_REFINED if self.kind == "ivfpq" else 1)
+        wanted = (k + most) * (REFINED if self.kind == "ivfpq" else 1)
         if wanted >= len(self):
             return nearest(queries, self._originals(), k, self.metric, left_out=left_out)
         rows = np.empty((len(queries), wanted), np.int64)

@@ -122,8 +122,9 @@ def retrieve(
     """
     search.check()
     card = read_card(model_dir)
-    queries = list_images(query_dir, manifest_dir=manifest_dir, log=log)
-    gallery = list_images(gallery_dir, manifest_dir=manifest_dir, log=log)
+    cropper = card.embedding.cropper
+    queries = list_images(query_dir, manifest_dir=manifest_dir, cropper=cropper, log=log)
+    gallery = list_images(gallery_dir, manifest_dir=manifest_dir, cropper=cropper, log=log)
     if search.top_k > len(gallery):
         log.event(
             "small_gallery", f"top-k {search.top_k:,} is more than the gallery has: all {len(gallery):,} are given"

@@ -6,16 +6,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from imagematch.data import Quarantined, decode, open_source
+from imagematch.data import NO_FACE, FaceCropper, Quarantined, cut_to_face, decode, faces_path, open_source, read_faces
+from imagematch.data.decoding import Box
 from imagematch.data.manifest import Fact, read_manifest
 from imagematch.data.sources import Entry, Source
 from imagematch.data.sources.walking import image_files
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
+
+T = TypeVar("T")
 
 _NAMED = 3
 
@@ -31,6 +34,8 @@ class ImageFolder:
         labels: each image's class, which is the folder it is in (train, val and test folders above it left out); None
             where an image is in no folder.
         quarantined: images that cannot be used.
+        boxes: the part of a file that is the image, its face; None where that is all of it.
+        angles: degrees that the box leans clockwise.
     """
 
     root: Path
@@ -38,26 +43,39 @@ class ImageFolder:
     digests: np.ndarray
     labels: tuple[str, ...] | None
     quarantined: tuple[Quarantined, ...] = ()
+    boxes: tuple[Box | None, ...] | None = None
+    angles: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
-        return decode(self.root / self.paths[row], max_size)
+        box = None if self.boxes is None else self.boxes[row]
+        angle = 0.0 if self.angles is None else self.angles[row]
+        return decode(self.root / self.paths[row], max_size, box=box, angle=angle)
 
     def take(self, rows: Sequence[int]) -> ImageFolder:
         """These images alone."""
-        labels = None if self.labels is None else tuple(self.labels[row] for row in rows)
-        return ImageFolder(self.root, tuple(self.paths[row] for row in rows), self.digests[list(rows)], labels)
+        return ImageFolder(
+            self.root,
+            tuple(self.paths[row] for row in rows),
+            self.digests[list(rows)],
+            _chosen(self.labels, rows),
+            boxes=_chosen(self.boxes, rows),
+            angles=_chosen(self.angles, rows),
+        )
 
 
-def list_images(folder: Path, *, manifest_dir: Path, log: RunLog = SILENT) -> ImageFolder:
+def list_images(
+    folder: Path, *, manifest_dir: Path, cropper: FaceCropper | None = None, log: RunLog = SILENT
+) -> ImageFolder:
     """Finds and checks the images below a folder, by any depth; files known from an earlier time are not read again.
 
     Args:
         folder: where to look. Hidden files are left out.
         manifest_dir: where manifests are kept, shared with training on the same folder.
+        cropper: cuts faces out, as the matcher's card has it; an image without one is left out unless it says "whole".
         log: hears of each image that cannot be used, and of files that are no images by their names.
 
     Raises:
@@ -77,18 +95,26 @@ def list_images(folder: Path, *, manifest_dir: Path, log: RunLog = SILENT) -> Im
         entries: Sequence[Entry] = source.listing().entries
     else:
         entries = [Entry(file.path, "", size=file.size, mtime_ns=file.mtime_ns) for file in found]
-    facts = _facts(source, entries, manifest_dir, log)
-    usable = [(entry, fact) for entry, fact in zip(entries, facts, strict=True) if not fact.reason]
+    facts = read_manifest("folder", source, entries, manifest_dir, log)
+    known = list(zip(entries, facts, strict=True))
+    unusable = [Quarantined(entry.path, fact.reason) for entry, fact in known if fact.reason]
+    usable = [(entry, fact) for entry, fact in known if not fact.reason]
+    if cropper is not None:
+        usable, without = _faces(source, usable, cropper, manifest_dir, log)
+        unusable = sorted([*unusable, *without], key=lambda image: image.path)
     if not usable:
+        first = unusable[0]
         raise DataError(
-            f"none of its {len(entries):,} images can be used: {entries[0].path}: {facts[0].reason}", where=str(folder)
+            f"none of its {len(entries):,} images can be used: {first.path}: {first.reason}", where=str(folder)
         )
     return ImageFolder(
         folder,
         tuple(entry.path for entry, _ in usable),
         np.array([fact.digest for _, fact in usable]),
         tuple(entry.label for entry, _ in usable) if labelled else None,
-        tuple(Quarantined(entry.path, fact.reason) for entry, fact in zip(entries, facts, strict=True) if fact.reason),
+        tuple(unusable),
+        None if cropper is None else tuple(entry.box for entry, _ in usable),
+        None if cropper is None else tuple(entry.angle for entry, _ in usable),
     )
 
 
@@ -100,35 +126,26 @@ def common_labels(first: ImageFolder, second: ImageFolder) -> tuple[np.ndarray, 
     return tuple(np.array([number[label] for label in one.labels or ()], np.int64) for one in (first, second))  # type: ignore[return-value]
 
 
-class _Listening(RunLog):
-    """Passes everything on, and remembers which images are corrupt."""
-
-    def __init__(self, log: RunLog) -> None:
-        super().__init__()
-        self._log = log
-        self.corrupt: dict[str, str] = {}
-
-    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
-        if kind == "corrupt_image":
-            self.corrupt[str(fields["path"])] = str(fields["reason"])
-        self._log.event(kind, message, **fields)
-
-    def progress(self, what: str, total: int) -> Any:
-        return self._log.progress(what, total)
+def _chosen(values: tuple[T, ...] | None, rows: Sequence[int]) -> tuple[T, ...] | None:
+    return None if values is None else tuple(values[row] for row in rows)
 
 
-def _facts(source: Source, entries: Sequence[Entry], manifest_dir: Path, log: RunLog) -> list[Fact]:
-    """What the manifest knows. It refuses a training set that is corrupt for the most part; here the rest goes on."""
-    listening = _Listening(log)
-    try:
-        return read_manifest("folder", source, entries, manifest_dir, listening)
-    except DataError:
-        if not listening.corrupt:
-            raise
-    usable = [entry for entry in entries if entry.path not in listening.corrupt]
-    known = dict(zip((e.path for e in usable), read_manifest("folder", source, usable, manifest_dir, log), strict=True))
-    bad = {path: Fact("", 0, 0, "", reason, -1, 0) for path, reason in listening.corrupt.items()}
-    return [known.get(entry.path) or bad[entry.path] for entry in entries]
+def _faces(
+    source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, manifest_dir: Path, log: RunLog
+) -> tuple[list[tuple[Entry, Fact]], list[Quarantined]]:
+    """The images cut to their faces, and those left out because they have none."""
+    faces = read_faces(faces_path("folder", source.root, manifest_dir, cropper), source, rows, cropper, log)
+    used, without = [], []
+    for entry, fact in rows:
+        face = faces[fact.digest]
+        if face is not None:
+            used.append(cut_to_face(entry, fact, face, cropper))
+        elif cropper.missing == "whole":
+            used.append((entry, fact))
+        else:
+            without.append(Quarantined(entry.path, NO_FACE))
+            log.event("no_face", f"left out: {entry.path}: {NO_FACE}", path=entry.path)
+    return used, without
 
 
 def _tell_others(folder: Path, images: set[str], log: RunLog) -> None:

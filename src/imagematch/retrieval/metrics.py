@@ -15,7 +15,7 @@ from imagematch.errors import ConfigError
 METRICS = ("euclidean", "cosine", "jaccard")
 
 _UNIT_ROUNDOFF = 2.0**-24
-_EXACT_VALUES = 1 << 21
+_EXACT_VALUES = 1 << 18
 _JACCARD_VALUES = 1 << 18
 
 

@@ -113,6 +113,7 @@ class _Run:
 
     def __init__(self, model: keras.Model, loss: Loss, settings: TrainSettings) -> None:
         self._model = model
+        self._loss = loss
         self._settings = settings
         self._sign = 1.0 if direction_of(settings.objective) == "maximize" else -1.0
         self._optimizer = make_optimizer(settings)
@@ -121,7 +122,7 @@ class _Run:
         self._history: list[dict[str, Any]] = []
         self._best: list[np.ndarray] = []
         self._seconds = {"training": 0.0, "validation": 0.0}
-        self._steps = _compiled_steps(model, loss, self._optimizer, self._trained)
+        self._steps = compiled_steps(model, loss, self._optimizer, self._trained)
         self._embed = tf.function(
             lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True
         )
@@ -131,7 +132,7 @@ class _Run:
     def _state(self) -> list[Any]:
         model = list(self._model.variables)
         seen = {id(variable) for variable in model}
-        rest = [v for v in [*self._trained, *self._optimizer.variables] if id(v) not in seen]
+        rest = [v for v in [*self._loss.variables, *self._optimizer.variables] if id(v) not in seen]
         return [*model, *rest]
 
     def snapshot(self, identity: str) -> Checkpoint:
@@ -224,7 +225,7 @@ class _Run:
         return FitResult(self._history, best["epoch"], best[self._settings.objective], ended_by, self._seconds)
 
 
-def _compiled_steps(
+def compiled_steps(
     model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any]
 ) -> Callable[[Any, Any, Any], Any]:
     """A graph that takes a chunk, (steps, batch, ...) and (steps, batch), and gives the sums of loss and activity."""

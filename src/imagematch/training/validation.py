@@ -65,7 +65,7 @@ class Validator:
         self._rows = rows
         self._labels = labels[rows].astype(np.int32)
         self._batches = plan.epoch(0)
-        self._loss = None if loss is None else tf.function(lambda e, y: loss(e, y).loss)
+        self._loss = None if loss is None else tf.function(lambda e, y: loss(e, y, training=False).loss)
 
     def figures(self, embed: EmbedBlock) -> dict[str, float]:
         """`val_loss`, `val_roc_auc`, `val_map_at_r`, `val_recall_at_1`, `val_r_precision`, ... and `spread`."""

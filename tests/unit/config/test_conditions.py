@@ -42,3 +42,12 @@ def test_dropout_without_blocks_is_idle_but_let_pass() -> None:
 def test_pixels_have_no_weights() -> None:
     assert not is_active("weights", {**DEFAULTS, "feature_extractor": "pixels"})
     assert is_active("weights", {**DEFAULTS, "feature_extractor": "small_cnn"})
+
+
+def test_fields_of_faces_count_where_faces_are_cut_out() -> None:
+    for field in ("face_margin", "face_align", "face_missing"):
+        assert not is_active(field, DEFAULTS)
+        assert is_active(field, {**DEFAULTS, "face_crop": "haar"})
+        assert refusal(field, {**DEFAULTS, "face_crop": "haar"}) is None
+    made = parse_train({"experiment_name": "x", "face_crop": "haar", "face_margin": 0, "face_align": True})
+    assert (made.face_margin, made.face_align, made.face_missing) == (0.0, True, "whole")

@@ -113,3 +113,13 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pandas, "read_parquet", refuse)
     with pytest.raises(DataError, match="Parquet needs pyarrow; pip install pyarrow"):
         listed(tmp_path, b"PAR1", "table.parquet")
+
+
+def test_query_and_gallery_columns(tmp_path: Path) -> None:
+    text = "path,label,query,gallery\na.png,x,1,\nb.png,x,no,Yes\nc.png,y,true,x\nd.png,y,,0\n"
+    (tmp_path / "table.csv").write_bytes(text.replace("\n", "\r\n").encode())
+    listing = open_source("csv", tmp_path, "image").listing()
+    assert [entry.path for entry in listing.of_role("query")] == ["a.png", "c.png"]
+    assert [entry.path for entry in listing.of_role("gallery")] == ["b.png", "c.png"]
+    with pytest.raises(DataError, match=r"other.csv:3: gallery is 'maybe'; use yes or no"):
+        listed(tmp_path, "path,label,gallery\na.png,x,yes\nb.png,x,maybe\n", "other.csv")

@@ -154,3 +154,28 @@ class TestCeleba:
         (tmp_path / "identity_CelebA.txt").write_text("202599\nimage_id identity name\n")
         with pytest.raises(DataError, match=r"identity_CelebA.txt:1: is not a picture and a number"):
             listed("celeba", tmp_path)
+
+    def test_windows_line_ends_tabs_and_blank_lines(self, tmp_path: Path) -> None:
+        touch(tmp_path, "img_align_celeba/1.jpg", "img_align_celeba/2.jpg")
+        (tmp_path / "identity_CelebA.txt").write_bytes(b"1.jpg\t7\r\n\r\n2.jpg  8 \r\n")
+        assert [(e.path, e.label) for e in listed("celeba", tmp_path)] == [
+            ("img_align_celeba/1.jpg", "7"),
+            ("img_align_celeba/2.jpg", "8"),
+        ]
+
+
+class TestRoles:
+    def test_query_and_gallery_folders_are_no_part_of_the_label(self, tmp_path: Path) -> None:
+        touch(tmp_path, "query/a/1.png", "Gallery/a/2.png", "Gallery/b/c/3.png")
+        listing = open_source("folder", tmp_path, "image").listing()
+        assert [(e.path, e.label, e.split) for e in listing.of_role("gallery")] == [
+            ("Gallery/a/2.png", "a", ""),
+            ("Gallery/b/c/3.png", "b/c", ""),
+        ]
+        assert [(e.path, e.label) for e in listing.of_role("query")] == [("query/a/1.png", "a")]
+
+    def test_classes_may_be_called_so(self, tmp_path: Path) -> None:
+        touch(tmp_path, "query/1.png", "other/2.png", "gallery/3.png")
+        listing = open_source("folder", tmp_path, "image").listing()
+        assert [entry.label for entry in listing.entries] == ["gallery", "other", "query"]
+        assert listing.of_role("query") == listing.of_role("gallery") == ()

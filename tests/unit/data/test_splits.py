@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagematch.data.splits import LEFT_OUT, SPLITS, Images, split_images
@@ -53,6 +53,7 @@ class TestByImage:
         expected = np.array([0.7, 0.15, 0.05, 0.1]) * total
         assert np.abs(np.array(counts(split(of))) - expected).max() <= 0.01 * total + 2
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(1, 40), min_size=20, max_size=60), st.integers(0, 5))
     def test_no_lone_image_is_held_out(self, sizes: list[int], seed: int) -> None:
         of = images([*sizes, 40, 40])

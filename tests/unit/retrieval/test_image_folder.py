@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagematch.data import Face, FaceCropper, decode
+from imagematch.data.decoding import cut_digest
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.retrieval import common_labels, list_images, same_content
@@ -101,3 +103,27 @@ def test_the_same_content_is_the_same_image_whatever_its_name(tmp_path: Path) ->
     queries, gallery = (list_images(tmp_path / name, manifest_dir=tmp_path / "m") for name in "qg")
     assert same_content(queries, gallery).tolist() == [[1, 1], [1, 2]]
     assert gallery.take([2, 0]).paths == ("c.png", "a.png")
+
+
+def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The digests are those that training gives the same cut, so that it shares its features."""
+    for number in range(3):
+        picture(tmp_path / "data" / f"{number}.png", number)
+    faceless = decode(tmp_path / "data" / "1.png")
+
+    def find(pixels: np.ndarray, *, eyes: bool) -> Face | None:
+        return None if np.array_equal(pixels, faceless) else Face(2, 3, 4, 4)
+
+    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
+    log = Told()
+    plain = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
+    cut = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "skip"), log=log)
+    assert cut.paths == ("0.png", "2.png")
+    assert [(image.path, image.reason) for image in cut.quarantined] == [("1.png", "no face found in it")]
+    assert any("1.png: no face found in it" in message for message in log.messages)
+    assert cut.digests[0] == cut_digest(plain.digests[0], (2.0, 3.0, 6.0, 7.0), 0.0) != plain.digests[0]
+    np.testing.assert_array_equal(cut.picture(1), plain.picture(2)[3:7, 2:6])
+    np.testing.assert_array_equal(cut.take([1]).picture(0), cut.picture(1))
+    whole = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "whole"))
+    assert whole.paths == plain.paths
+    np.testing.assert_array_equal(whole.picture(1), plain.picture(1))

@@ -67,15 +67,14 @@ class FaceCropper:
         face = find_face(pixels, eyes=self.align)
         if face is None:
             if self.missing != "whole":
-                raise DataError("no face found in it", where=_named(image), do="use a picture that shows a face")
+                raise DataError(
+                    "no face found in it",
+                    where=str(image) if isinstance(image, str | Path) else "",
+                    do="use a picture that shows a face",
+                )
             return to_picture(pixels, max_size)
         box, angle = self.region(face, pixels.shape[1], pixels.shape[0])
         return to_picture(pixels, max_size, box=box, angle=angle)
-
-
-def _named(image: Any) -> str:
-    """What an error calls an image: its path, or what it is."""
-    return str(image) if isinstance(image, str | Path) else "an image"
 
 
 def _inside(centre: float, side: int, length: int) -> tuple[float, float]:

@@ -1,0 +1,119 @@
+"""Memory: the peak against the number of images, and what every further trial leaves behind.
+
+Each size runs in a process of its own on made-up features of length 1280 in a mapped file: a head is trained for one
+epoch and judged. `growth_mb_per_trial` is what the process that trains grows by over the later half of `--trials`
+trials; the search renews that process every 25 trials all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+SIZES = (10_000, 50_000, 100_000)
+FEATURE_DIM, CLASSES = 1280, 200
+
+
+def peak_mb() -> float:
+    """The most memory this process has held, MB, pages of mapped files included."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return float(line.split()[1]) / 1024
+    return float("nan")
+
+
+def train_once(features: np.ndarray, labels: np.ndarray, seed: int) -> None:
+    """One trial of one epoch, as a study runs it."""
+    from imagematch.config import parse_train
+    from imagematch.losses import make_loss
+    from imagematch.model import build_head
+    from imagematch.training import FeatureSource, Validator, fit, plan_batches, sample_rows
+
+    settings = parse_train({"experiment_name": "x", "epochs": 1, "embedding_dim": 1024})
+    rows = np.arange(len(labels))
+    train, judged = rows[rows % 5 > 0], sample_rows(rows[rows % 5 == 0], labels, 5_000, 0)
+    head = build_head(FEATURE_DIM, units=(512, 256), embedding_dim=1024, seed=seed)
+    source = FeatureSource([features], train, labels, plan_batches(settings, labels[train], seed), seed=seed)
+    loss = make_loss(settings, n_classes=CLASSES, embedding_dim=1024)
+    validator = Validator(source, judged, labels, loss, plan_batches(settings, labels[judged], 0))
+    fit(head, loss, source, validator, settings)
+
+
+def child(path: str, images: int, trials: int) -> None:
+    """Trains `trials` times on the features at `path`; prints the peak and the growth."""
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    labels = np.arange(images) % CLASSES
+    process = psutil.Process()
+    held = []
+    for seed in range(trials):
+        train_once(features, labels, seed)
+        held.append(process.memory_full_info().uss / 2**20)
+    half = len(held) // 2
+    growth = (held[-1] - held[half]) / max(1, len(held) - 1 - half)
+    print(json.dumps({"peak_mb": peak_mb(), "growth_mb_per_trial": growth}))
+
+
+def measure(trials: int, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Runs a process for each size, and one for the growth."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for images in sizes:
+            path = Path(folder) / "features.npy"
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(images, FEATURE_DIM))
+            random = np.random.default_rng(0)
+            for start in range(0, images, 10_000):
+                array[start : start + 10_000] = random.normal(size=(min(10_000, images - start), FEATURE_DIM))
+            array.flush()
+            del array
+            found[f"peak_mb_{images}"] = run(path, images, 1)["peak_mb"]
+        small = min(2_000, images)
+        found["growth_mb_per_trial"] = run(path, small, trials)["growth_mb_per_trial"]
+    first, last = (found[f"peak_mb_{images}"] for images in (sizes[0], sizes[-1]))
+    return {
+        "name": "memory",
+        "ratios": {"peak_of_largest_to_smallest": last / first, "images_of_largest_to_smallest": sizes[-1] / sizes[0]},
+        "megabytes": found,
+        "seconds": {},
+    }
+
+
+def run(path: Path, images: int, trials: int) -> dict[str, float]:
+    """Measures in a process of its own."""
+    command = [sys.executable, __file__, "--child", str(path), "--images", str(images), "--trials", str(trials)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Parses the options, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--trials", type=int, default=20, help="trials for the growth (50 for the figure)")
+    parser.add_argument("--data-dir", help="without effect: the features are made up")
+    parser.add_argument("--weights", help="without effect: there is no extractor")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child, options.images, options.trials)
+        return
+    found = measure(options.trials, SIZES)
+    if options.json:
+        print(json.dumps(found))
+        return
+    for group in ("ratios", "megabytes"):
+        print(group)
+        for name, value in found[group].items():
+            print(f"  {name:32} {value:,.3f}")
+
+
+if __name__ == "__main__":
+    main()

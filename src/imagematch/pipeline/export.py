@@ -1,0 +1,341 @@
+"""A matcher's network in the formats of other programs, each run on the golden pictures before it is put in place."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.errors import ConfigError, ImagematchError, ModelError
+from imagematch.events import SILENT, RunLog
+from imagematch.files import Layout, digest_file, make_dir, replacing, replacing_dir, write_json
+from imagematch.matching import ImageMatcher, golden_pictures
+from imagematch.pipeline.evaluate import evaluate_model
+from imagematch.reporting import write_projector, write_tensorboard_projector
+
+if TYPE_CHECKING:
+    import keras
+
+MARK = "export.json"
+"""In every exported folder: says what it is, and that a later export may replace it."""
+
+_SAME_COSINE = 0.9999
+_ONNX_OPSET = 18
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export gave.
+
+    Attributes:
+        path: the file or folder.
+        cosine: the least cosine similarity of its embeddings of the golden pictures with the matcher's network.
+        notes: what its user must know, in lines.
+    """
+
+    path: Path
+    cosine: float
+    notes: tuple[str, ...]
+
+
+class Exporter(ABC):
+    """Writes a feature model in one format and runs what was written.
+
+    All take `image` (n, h, w, 3) float32, RGB, 0 to 255, of any size, and give `embedding` (n, dim) float32.
+
+    Attributes:
+        suffix: of the file; empty where a folder is written.
+        packages: what must be installed: modules, and the extra of imagematch that brings them.
+    """
+
+    suffix = ""
+    packages: tuple[str, ...] = ()
+    extra = ""
+
+    @abstractmethod
+    def write(self, model: keras.Model, path: Path) -> None:
+        """Writes `model` to a new file, or into an empty folder."""
+
+    @abstractmethod
+    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Embeddings (n, dim) of pictures (h, w, 3) float32, by what was written."""
+
+
+class Onnx(Exporter):
+    """One file for ONNX Runtime."""
+
+    suffix = ".onnx"
+    packages = ("tf2onnx", "onnx", "onnxruntime")
+    extra = "onnx"
+
+    def write(self, model: keras.Model, path: Path) -> None:
+        """See Exporter."""
+        import tf2onnx
+
+        function, signature = _function(model)
+        tf2onnx.convert.from_function(
+            function, input_signature=signature, opset=_ONNX_OPSET, output_path=str(path)
+        )
+
+    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """See Exporter."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        return np.concatenate([session.run(["embedding"], {"image": picture[None]})[0] for picture in pictures])
+
+
+class LiteRt(Exporter):
+    """One file for LiteRT (TensorFlow Lite)."""
+
+    suffix = ".tflite"
+
+    def write(self, model: keras.Model, path: Path) -> None:
+        """See Exporter."""
+        import tensorflow as tf
+
+        saved = path.with_name(f".{path.name}.saved_model")
+        try:
+            _write_saved_model(model, saved)
+            path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved)).convert())
+        finally:
+            shutil.rmtree(saved, ignore_errors=True)
+
+    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """See Exporter."""
+        run = _litert_interpreter()(model_content=path.read_bytes()).get_signature_runner()
+        return np.concatenate([run(image=picture[None])["embedding"] for picture in pictures])
+
+
+class OpenVino(Exporter):
+    """A folder with model.xml and model.bin."""
+
+    packages = ("openvino",)
+
+    def write(self, model: keras.Model, path: Path) -> None:
+        """See Exporter."""
+        import openvino
+
+        function, _ = _function(model)
+        raw = openvino.convert_model(function.get_concrete_function())
+        embedding = next(out for out in raw.outputs if out.partial_shape.rank == 2)
+        converted = openvino.Model([embedding], raw.get_parameters(), "feature_model")
+        converted.inputs[0].get_tensor().set_names({"image"})
+        converted.outputs[0].get_tensor().set_names({"embedding"})
+        openvino.save_model(converted, path / "model.xml", compress_to_fp16=False)
+
+    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """See Exporter."""
+        import openvino
+
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        network = openvino.Core().compile_model(path / "model.xml", "CPU", exact)
+        return np.concatenate([network({"image": picture[None]})["embedding"] for picture in pictures])
+
+
+class SavedModel(Exporter):
+    """A folder for TensorFlow and TensorFlow Serving."""
+
+    def write(self, model: keras.Model, path: Path) -> None:
+        """See Exporter."""
+        _write_saved_model(model, path)
+
+    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """See Exporter."""
+        import tensorflow as tf
+
+        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+        return np.concatenate([serve(image=tf.constant(picture[None]))["embedding"].numpy() for picture in pictures])
+
+
+EXPORTERS = {"onnx": Onnx(), "litert": LiteRt(), "openvino": OpenVino(), "saved_model": SavedModel()}
+
+
+def export_matcher(model_dir: Path | str, kind: str, output: Path | str, *, log: RunLog = SILENT) -> Exported:
+    """Writes the feature model of a matcher, image -> embedding, in another program's format.
+
+    What was there before stays unless the new one gives the matcher's own embeddings.
+
+    Args:
+        model_dir: the matcher's folder.
+        kind: a key of `EXPORTERS`.
+        output: the file (onnx, litert), or the folder (openvino, saved_model); one that holds other things is refused.
+        log: told what happens.
+
+    Raises:
+        ModelError: the matcher cannot be opened, a package is missing, or the format cannot hold the network.
+        ConfigError: `output` cannot be written to.
+        StudyError: the disk refuses.
+    """
+    exporter, path = EXPORTERS[kind], Path(output)
+    _check_output(exporter, kind, path)
+    _check_packages(exporter, kind)
+    matcher = ImageMatcher.load(model_dir, log=log)
+    model = matcher.feature_model
+    pictures = [picture.astype(np.float32) for picture in golden_pictures(matcher.card.embedding.image_size)]
+    expected = np.concatenate([np.asarray(model(picture[None], training=False)) for picture in pictures])
+    log.say(f"exporting {matcher.card.name} to {kind}")
+    if exporter.suffix:
+        with replacing(path) as temporary:
+            cosine = _written(exporter, kind, model, temporary, pictures, expected)
+    else:
+        with replacing_dir(path) as temporary:
+            cosine = _written(exporter, kind, model, temporary, pictures, expected)
+            files = {str(file.relative_to(temporary)): digest_file(file) for file in _files(temporary)}
+            write_json(temporary / MARK, {"format": kind, "matcher": matcher.card.name, "files": files})
+    return Exported(path, cosine, _notes(matcher))
+
+
+def export_projector(
+    model_dir: Path | str,
+    output: Path | str | None = None,
+    *,
+    split: str = "test",
+    data_dir: Path | str | None = None,
+    layout: Layout | None = None,
+    log: RunLog = SILENT,
+) -> tuple[Path, Path]:
+    """Writes a split's embeddings for the embedding projector, and a TensorBoard log folder that shows them offline.
+
+    Args:
+        model_dir: the matcher's folder.
+        output: where vecs.tsv, meta.tsv, sprite.png and projector_config.json go; None: `exp/projector/NAME`.
+        split: as in `evaluate_model`.
+        data_dir: likewise.
+        layout: where the log folder is.
+        log: told what happens.
+
+    Returns:
+        The folder, and the log folder.
+
+    Raises:
+        ImagematchError: as `evaluate_model`, and where a file cannot be written.
+    """
+    layout = layout or Layout()
+    evaluation = evaluate_model(model_dir, split=split, data_dir=data_dir, layout=layout, log=log)
+    view, name = evaluation.view, evaluation.matcher.card.name
+    folder = make_dir(layout.projector_dir(name) if output is None else Path(output))
+    logs = layout.tensorboard_dir(name)
+    for write, target in ((write_projector, folder), (write_tensorboard_projector, logs)):
+        write(target, view.embeddings, view.labels, view.class_names, view.picture, paths=view.paths, name=name)
+    return folder, logs
+
+
+def _check_output(exporter: Exporter, kind: str, path: Path) -> None:
+    where = f"--output {path}"
+    if exporter.suffix:
+        if path.is_dir():
+            raise ConfigError("is a folder", where=where, do=f"name a file, as {path / f'model{exporter.suffix}'}")
+        if path.suffix != exporter.suffix:
+            raise ConfigError(f"{kind} is a file {exporter.suffix}", where=where, do=f"name it *{exporter.suffix}")
+    elif path.is_file():
+        raise ConfigError(f"{kind} is a folder, and this is a file", where=where, do="name another one")
+    elif path.is_dir() and any(path.iterdir()) and not (path / MARK).is_file():
+        raise ConfigError("is a folder that holds other things", where=where, do="name a new one")
+
+
+def _check_packages(exporter: Exporter, kind: str) -> None:
+    missing = [name for name in exporter.packages if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = f"imagematch[{exporter.extra}]" if exporter.extra else " ".join(missing)
+        raise ModelError(f"{' and '.join(missing)} not installed", where=f"--format {kind}", do=f"pip install '{extra}'")
+
+
+def _written(
+    exporter: Exporter, kind: str, model: keras.Model, path: Path, pictures: Sequence[np.ndarray], expected: np.ndarray
+) -> float:
+    """Writes, runs and compares: the least cosine similarity."""
+    try:
+        with _quiet():
+            exporter.write(model, path)
+            found = exporter.run(path, pictures)
+    except (ImagematchError, OSError):
+        raise
+    except Exception as error:  # converters raise many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"the network cannot be exported: {reason}", where=f"--format {kind}") from error
+    cosine = float(np.sum(found * expected, axis=1).min()) if found.shape == expected.shape else float("nan")
+    if not cosine >= _SAME_COSINE:
+        raise ModelError(
+            f"what was written gives other embeddings than the matcher (cosine {cosine:.5f}); nothing was kept",
+            where=f"--format {kind}",
+        )
+    return cosine
+
+
+def _notes(matcher: ImageMatcher) -> tuple[str, ...]:
+    card = matcher.card.embedding
+    notes = [
+        "image (n, h, w, 3) float32, RGB, 0 to 255 -> embedding "
+        f"(n, {card.dim}) float32, of length 1; shrink images to {card.image_size} px a side first",
+        f"two images match if the distance of their embeddings is under {matcher.threshold:.4f}",
+    ]
+    if card.face_crop is not None:
+        notes.append("faces must be cut out first, as the matcher does it")
+    if card.precision != "float32":
+        notes.append(f"it computes in float32; the threshold was chosen in {card.precision}")
+    return tuple(notes)
+
+
+def _function(model: keras.Model) -> tuple[Any, list[Any]]:
+    """The model as a TensorFlow function without its training parts, and its signature."""
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, None, None, 3), tf.float32, name="image")]
+    return tf.function(lambda image: {"embedding": model(image, training=False)}, input_signature=signature), signature
+
+
+def _write_saved_model(model: keras.Model, path: Path) -> None:
+    import keras
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    _, signature = _function(model)
+    archive.add_endpoint(
+        "serve", lambda image: {"embedding": model(image, training=False)}, input_signature=signature
+    )
+    archive.write_out(str(path), verbose=False)
+
+
+def _litert_interpreter() -> Any:
+    """The interpreter of LiteRT's own package where that is installed, else TensorFlow's."""
+    if importlib.util.find_spec("ai_edge_litert") is not None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter
+    import tensorflow as tf
+
+    if not hasattr(tf.lite, "Interpreter"):
+        raise ModelError(
+            "ai-edge-litert not installed", where="--format litert", do="pip install 'imagematch[litert]'"
+        )
+    return tf.lite.Interpreter
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps converters' warnings and log lines to themselves."""
+    import logging
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

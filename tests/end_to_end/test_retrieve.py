@@ -1,0 +1,381 @@
+"""`imagematch retrieve` and `imagematch duplicates`, as a user runs them, on a small matcher trained here."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
+
+from imagematch.cli.main import app
+from imagematch.cli.running import run
+from imagematch.matching import ImageMatcher
+from imagematch.retrieval import distances, open_collection, submit
+
+MODEL = Path("exp/saved_models/small")
+BAD_NAMES = ("=1+1.png", "<script>alert(1).png", "new\nline.png", "ü" * 125 + ".png")
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a matcher in exp/, and digits in gallery/CLASS and query/CLASS."""
+    from imagematch.config import parse_train
+    from imagematch.files import Layout
+    from imagematch.pipeline import run_training
+
+    root = tmp_path_factory.mktemp("small")
+    digits = load_digits()
+    for row in range(160):
+        part = "query" if row < 40 else "gallery"
+        path = root / part / f"digit {digits.target[row]}" / f"{row:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digits.images[row] * 15.9).astype(np.uint8)).save(path)
+    settings = {
+        "experiment_name": "small",
+        "dataset": "folder",
+        "data_dir": str(root / "gallery"),
+        "feature_extractor": "pixels",
+        "image_size": 8,
+        "embedding_dim": 8,
+        "epochs": 6,
+        "feature_dir": "exp/features",
+        "threshold": {"far": 0.05},
+    }
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        run_training(parse_train(settings), Layout())
+    finally:
+        os.chdir(here)
+    return root
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it that a test may change, and the current directory."""
+    shutil.copytree(trained, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def command(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `imagematch` in this process: exit code, output, errors."""
+    monkeypatch.setattr("imagematch.cli.running._mute_native_libraries", lambda: None)
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run(app, arguments)
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return run_it
+
+
+@pytest.fixture
+def retrieve(command: Command) -> Command:
+    def run_it(*arguments: str, output: str = "out.json") -> tuple[int, str, str]:
+        base = ["retrieve", "--model", str(MODEL), "--query", "query", "--gallery", "gallery", "--output", output]
+        return command(*base, *arguments)
+
+    return run_it
+
+
+def embedded(folder: str) -> tuple[list[str], np.ndarray]:
+    paths = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.png"))
+    return paths, ImageMatcher.load(MODEL).embed([Path(folder, path) for path in paths])
+
+
+def table(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def one_line(error: str) -> bool:
+    return error.startswith("error: ") and error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_json_has_for_each_query_the_gallery_by_distance(retrieve: Command, place: Path) -> None:
+    code, out, err = retrieve("--top-k", "7")
+    assert (code, err) == (0, "")
+    (queries, a), (gallery, b) = embedded("query"), embedded("gallery")
+    every = distances(a, b)
+    expected = {
+        query: [gallery[row] for _, row in sorted(zip(every[i].tolist(), range(len(b)), strict=True))[:7]]
+        for i, query in enumerate(queries)
+    }
+    assert json.loads(Path("out.json").read_text()) == expected
+    truth, labels = ([path.split("/")[0] for path in paths] for paths in (queries, gallery))
+    for k in (1, 5, 10):
+        hit = np.mean([truth[i] in [labels[row] for row in np.argsort(every[i])[:k]] for i in range(len(queries))])
+        assert re.search(rf"Recall@K( +\S+){{{(1, 5, 10).index(k)}}} +{hit:.4f}", out)
+        assert re.search(rf"top-K accuracy( +\S+){{{(1, 5, 10).index(k)}}} +{hit:.4f}", out)
+    knn = KNeighborsClassifier(1).fit(b, labels).score(a, truth)
+    assert re.search(rf"kNN accuracy +{knn:.4f}", out)
+    assert "MAP@R 0." in out
+    assert knn > 0.6  # the ranking means something
+
+
+def test_csv_has_ranks_and_distances(retrieve: Command, place: Path) -> None:
+    assert retrieve("--top-k", "3", "--metric", "cosine", output="new/out.csv")[0] == 0
+    rows = table("new/out.csv")
+    assert len(rows) == 3 * 40
+    (queries, a), (gallery, b) = embedded("query"), embedded("gallery")
+    every = distances(a, b, "cosine")
+    for number, row in enumerate(rows):
+        query, other = queries.index(row["query"]), gallery.index(row["gallery"])
+        assert int(row["rank"]) == number % 3 + 1
+        assert float(row["distance"]) == pytest.approx(float(every[query, other]), abs=2e-6)
+        assert row["right"] == str(queries[query].split("/")[0] == gallery[other].split("/")[0])
+
+
+def test_the_page_is_self_contained_and_marks_right_and_wrong(retrieve: Command, place: Path) -> None:
+    bad = "<img src=x onerror=alert(1)>.png"
+    shutil.copy("gallery/digit 1/042.png", f"query/digit 0/{bad}")  # wrong class: its neighbours are of another one
+    assert retrieve("--top-k", "4", output="out.html")[0] == 0
+    page = Path("out.html").read_text()
+    assert page.count("<img ") == 41 * 5
+    assert 'class="right"' in page
+    assert 'class="wrong"' in page
+    assert "&lt;img src=x onerror=alert(1)&gt;.png" in page
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+
+
+def test_jaccard_needs_features(retrieve: Command, place: Path) -> None:
+    code, _, err = retrieve("--metric", "jaccard")
+    assert code == 2
+    assert one_line(err)
+    assert "use space features" in err
+    assert retrieve("--metric", "jaccard", "--space", "features", "--top-k", "5")[0] == 0
+
+    def pixels(folder: str) -> tuple[list[str], np.ndarray]:
+        paths = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.png"))
+        return paths, np.stack([np.asarray(Image.open(Path(folder, p)), float).ravel() for p in paths])
+
+    (queries, a), (gallery, b) = pixels("query"), pixels("gallery")
+    found = json.loads(Path("out.json").read_text())
+    for i, query in enumerate(queries):
+        every = [1 - np.minimum(a[i], row).sum() / np.maximum(a[i], row).sum() for row in b]
+        assert np.isclose([every[gallery.index(path)] for path in found[query]], np.sort(every)[:5]).all()
+
+
+def test_a_query_that_is_no_image_is_named_and_the_others_go_on(retrieve: Command, place: Path) -> None:
+    Path("query/digit 0/broken.png").write_text("no picture")
+    code, out, _ = retrieve()
+    assert code == 0
+    assert "left out: digit 0/broken.png: is not an image in a known format" in out
+    assert len(json.loads(Path("out.json").read_text())) == 40
+
+
+@pytest.mark.parametrize("what", ["query", "gallery"])
+def test_an_empty_folder_is_told_in_one_line(retrieve: Command, place: Path, what: str) -> None:
+    shutil.rmtree(what)
+    Path(what).mkdir()
+    code, _, err = retrieve()
+    assert code == 3
+    assert one_line(err)
+    assert f"{what}: no images in it" in err
+    assert not Path("out.json").exists()
+
+
+def test_more_than_the_gallery_has_gives_all_and_says_so(retrieve: Command, place: Path) -> None:
+    code, out, _ = retrieve("--top-k", "1000")
+    assert code == 0
+    assert "top-k 1,000 is more than the gallery has: all 120 are given" in out
+    assert {len(ranked) for ranked in json.loads(Path("out.json").read_text()).values()} == {120}
+
+
+def test_an_image_in_both_folders_is_left_out_of_its_own_ranking(retrieve: Command, place: Path) -> None:
+    shutil.copy("query/digit 0/000.png", "gallery/digit 0/other name.png")
+    for index in ((), ("--index", "flat")):
+        code, out, _ = retrieve("--top-k", "1000", *index)
+        assert code == 0
+        assert "1 images are in both: each is left out of its own ranking" in out
+        found = json.loads(Path("out.json").read_text())
+        assert "digit 0/other name.png" not in found["digit 0/000.png"]
+        assert len(found["digit 0/000.png"]) == 120
+        assert "digit 0/other name.png" in found["digit 1/001.png"]
+
+
+def test_names_of_any_kind_are_kept_in_json_and_harmless_elsewhere(retrieve: Command, place: Path) -> None:
+    for number, name in enumerate(BAD_NAMES):
+        shutil.move(sorted(Path("gallery/digit 1").glob("0*.png"))[number], Path("gallery/digit 1", name))
+    Path("gallery/digit 1", os.fsdecode(b"\xff.png")).write_bytes(Path("query/digit 1/001.png").read_bytes())
+    for output in ("out.json", "out.csv", "out.html"):
+        code, _, err = retrieve("--top-k", "200", output=output)
+        assert (code, err) == (0, "")
+    ranked = json.loads(Path("out.json").read_text())["digit 2/002.png"]
+    assert {f"digit 1/{name}" for name in BAD_NAMES} <= set(ranked)
+    assert os.fsdecode(b"digit 1/\xff.png") in ranked
+    rows = table("out.csv")
+    assert all(row["gallery"].startswith("digit") and "\n" not in row["gallery"] for row in rows)
+    assert "<script" not in Path("out.html").read_text()
+    shutil.move("gallery/digit 1/=1+1.png", "gallery/=1+1.png")
+    assert retrieve("--top-k", "200", output="out.csv")[0] == 0
+    names = {row["gallery"] for row in table("out.csv")}
+    assert "'=1+1.png" in names
+
+
+def test_a_kept_index_grows_is_rebuilt_and_belongs_to_its_model(retrieve: Command, place: Path) -> None:
+    assert "index: hnsw of 120 images" in retrieve("--index", "hnsw", "--top-k", "3")[1]
+    first = json.loads(Path("out.json").read_text())
+    retrieve("--top-k", "3")
+    assert json.loads(Path("out.json").read_text()) == first
+    assert "index: hnsw of" not in retrieve("--index", "hnsw", "--top-k", "3")[1]
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save("gallery/digit 0/a new one.png")
+    assert "index: 1 images appended" in retrieve("--index", "hnsw", "--top-k", "500")[1]
+    assert "digit 0/a new one.png" in json.loads(Path("out.json").read_text())["digit 0/000.png"]
+    Path("gallery/digit 0/a new one.png").unlink()
+    assert "index: hnsw of 120 images" in retrieve("--index", "hnsw", "--top-k", "500")[1]
+    assert "digit 0/a new one.png" not in json.loads(Path("out.json").read_text())["digit 0/000.png"]
+    description = next((MODEL / "indexes").glob("*/index.json"))
+    description.write_text(json.dumps({**json.loads(description.read_text()), "model": "another"}))
+    code, _, err = retrieve("--index", "hnsw")
+    assert code == 5
+    assert one_line(err)
+    assert "was built by another model; remove it: it will be built again" in err
+
+
+def test_the_second_time_nothing_goes_through_the_network(place: Path) -> None:
+    matcher = ImageMatcher.load(MODEL)
+    first = open_collection(matcher, "query", Path("exp/features"), manifest_dir=Path("exp/manifests"))
+    again = open_collection(matcher, "query", Path("exp/features"), manifest_dir=Path("exp/manifests"))
+    assert (first.computed, again.computed) == (40, 0)
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    np.testing.assert_allclose(first.vectors, embedded("query")[1], atol=1e-5)
+    assert open_collection(matcher, "gallery", Path("exp/features"), manifest_dir=Path("exp/manifests")).computed == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--output", "out.txt"], "end its name with .json, .csv or .html"),
+        (["--submit", "ftp://example.org"], "is not a http or https address"),
+        (["--top-k", "0"], "--top-k"),
+        (["--metric", "manhattan"], "--metric"),
+        (["--metric", "jaccard", "--space", "features", "--index", "flat"], "flat does not know the metric jaccard"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(retrieve: Command, arguments: list[str], told: str) -> None:
+    code, _, err = retrieve(*arguments)
+    assert code == 2
+    assert one_line(err)
+    assert told in err
+
+
+def test_a_missing_model_and_a_missing_folder_are_told_in_one_line(command: Command) -> None:
+    ways = ["--query", "query", "--gallery", "gallery", "--output", "out.json"]
+    code, _, err = command("retrieve", "--model", "nowhere", *ways)
+    assert (code, one_line(err)) == (5, True)
+    code, _, err = command("retrieve", "--model", str(MODEL), *ways, "--gallery", "nowhere")
+    assert (code, one_line(err)) == (3, True)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setitem(submit.__kwdefaults__, "pause_s", 0.01)
+    monkeypatch.setitem(submit.__kwdefaults__, "timeout_s", 0.4)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            made.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            if made.status == 0:
+                threading.Event().wait(1.0)
+                return
+            self.send_response(made.status)
+            self.end_headers()
+            self.wfile.write(b"top-1: 0.9")
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    made: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.daemon_threads = True
+    made.handle_error = lambda *_: None
+    made.bodies, made.status = [], 200
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_the_ranking_is_posted_whatever_the_output(retrieve: Command, server: Any) -> None:
+    code, out, _ = retrieve("--submit", f"http://127.0.0.1:{server.server_port}/", output="out.csv")
+    assert code == 0
+    assert "posted   top-1: 0.9" in out
+    retrieve()
+    assert server.bodies == [json.loads(Path("out.json").read_text())]
+
+
+@pytest.mark.parametrize(("status", "told"), [(500, "answers 500"), (0, "no answer within 0.4 s")])
+def test_a_server_at_fault_is_told_in_one_line_and_the_output_is_there(
+    retrieve: Command, server: Any, status: int, told: str
+) -> None:
+    server.status = status
+    code, _, err = retrieve("--submit", f"http://127.0.0.1:{server.server_port}/")
+    assert code == 4
+    assert one_line(err)
+    assert told in err
+    assert len(server.bodies) == 4
+    assert Path("out.json").is_file()
+
+
+def test_duplicates_are_grouped_and_nothing_is_deleted(command: Command, place: Path) -> None:
+    shutil.copy("gallery/digit 3/045.png", "gallery/copy.png")
+    before = sorted(Path("gallery").rglob("*"))
+    for output in ("out.csv", "out.json", "out.html"):
+        code, out, err = command("duplicates", "--model", str(MODEL), "gallery", "--output", output)
+        assert (code, err) == (0, "")
+        assert "121 images: " in out
+    assert sorted(Path("gallery").rglob("*")) == before
+    found = json.loads(Path("out.json").read_text())
+    paths, vectors = embedded("gallery")
+    every = distances(vectors, vectors)
+    for group in found["groups"]:
+        rows = [paths.index(image["path"]) for image in group["images"]]
+        assert len(rows) > 1
+        assert every[np.ix_(rows, rows)].max() == pytest.approx(group["diameter"], abs=1e-5)
+        assert group["diameter"] < found["threshold"]
+    together = [{image["path"] for image in group["images"]} for group in found["groups"]]
+    assert any({"copy.png", "digit 3/045.png"} <= group for group in together)
+    rows = table("out.csv")
+    assert [row["path"] for row in rows if row["copy"] == "True"] in (
+        ["copy.png", "digit 3/045.png"],
+        ["digit 3/045.png", "copy.png"],
+    )
+    code, out, _ = command("duplicates", "--model", str(MODEL), "gallery")
+    assert "copy.png" in out or "more groups" in out
+    code, _, err = command("duplicates", "--model", str(MODEL), "nowhere")
+    assert (code, one_line(err)) == (3, True)
+
+
+def test_the_command_itself_runs_without_a_word_of_tensorflow(place: Path) -> None:
+    arguments = ["retrieve", "--model", str(MODEL), "--query", "query", "--gallery", "gallery", "--output", "out.json"]
+    done = subprocess.run([sys.executable, "-m", "imagematch", *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "40 queries, 120 images in the gallery, euclidean distance, index exact" in done.stdout
+
+
+def test_help_says_what_ranks_alike_and_what_jaccard_needs(command: Command) -> None:
+    _, out, _ = command("retrieve", "--help")
+    text = " ".join(out.split())
+    assert "unit sphere, where euclidean and cosine rank alike" in text
+    assert "jaccard (weighted) needs non-negative values: --space features" in text

@@ -1,0 +1,116 @@
+"""Near duplicates: the search against a naive one, and what counts as alike."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch.data import Dataset
+from imagematch.data.near_duplicates import close_pairs, near_duplicates, perceptual_hashes
+
+from .drawings import scene
+
+Open = Callable[..., Dataset]
+
+
+def naive_pairs(hashes: np.ndarray, most: int) -> list[tuple[int, int]]:
+    values = hashes.tolist()
+    return [
+        (i, j)
+        for i in range(len(values))
+        for j in range(i + 1, len(values))
+        if (values[i] ^ values[j]).bit_count() <= most
+    ]
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 6])
+@pytest.mark.parametrize("seed", range(3))
+def test_search_finds_what_comparing_all_finds(most: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    centres = random.integers(0, 2**63, 12, dtype=np.uint64)
+    hashes = centres[random.integers(0, 12, 150)]
+    for _ in range(3 + most):
+        hashes ^= np.where(random.random(150) < 0.5, np.uint64(1) << random.integers(0, 64, 150, dtype=np.uint64), 0)
+    pairs, complete = close_pairs(hashes, most)
+    assert complete
+    assert list(map(tuple, pairs.tolist())) == naive_pairs(hashes, most)
+
+
+def test_search_of_nothing_and_of_all_alike() -> None:
+    assert close_pairs(np.empty(0, np.uint64), 4)[0].shape == (0, 2)
+    pairs, complete = close_pairs(np.zeros(30, np.uint64), 4)
+    assert (len(pairs), complete) == (30 * 29 // 2, True)
+    pairs, complete = close_pairs(np.zeros(1000, np.uint64), 4, budget=10_000)
+    assert not complete
+    assert len(pairs) <= 10_000
+
+
+def test_hash_against_a_plain_cosine_transform() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (1, 32, 32), dtype=np.uint8)
+    wanted = []
+    for k in range(8):
+        for m in range(8):
+            down = np.cos(np.pi * k * (np.arange(32) + 0.5) / 32)
+            across = np.cos(np.pi * m * (np.arange(32) + 0.5) / 32)
+            wanted.append(float((grey[0] * np.outer(down, across)).sum()))
+    middle = np.median(wanted[1:])
+    bits = "0" + "".join("1" if value > middle else "0" for value in wanted[1:])
+    assert f"{int(perceptual_hashes(grey)[0]):064b}" == bits
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(io.BytesIO(file.getvalue()))
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    root = tmp_path / "scenes"
+    for label in "ab":
+        (root / label).mkdir(parents=True)
+        for number in range(20):
+            scene(100 * ord(label) + number).save(root / label / f"{number:02d}.png")
+    return root
+
+
+def test_altered_copies_are_found_and_others_are_not(scenes: Path, opened: Open) -> None:
+    original = scene(100 * ord("a") + 3)
+    copies = {
+        "a/small.png": original.resize((40, 40)),
+        "a/wide.png": original.resize((150, 70)),
+        "b/compressed.png": jpeg(original, 30),
+        "b/brighter.png": original.point(lambda value: min(255, int(value * 1.1))),
+    }
+    others = {"a/mirrored.png": original.transpose(Image.Transpose.FLIP_LEFT_RIGHT)}
+    for path, image in {**copies, **others}.items():
+        image.convert("RGB").save(scenes / path)
+    (scenes / "a" / "twin.png").write_bytes((scenes / "a" / "04.png").read_bytes())
+    dataset = opened(data_dir=scenes)
+    found = near_duplicates(dataset)
+    names = {frozenset(str(dataset.paths[row]) for row in pair) for pair in found.pairs}
+    group = ["a/03.png", *copies]
+    assert names == {frozenset({one, other}) for one in group for other in group if one < other}
+    assert (found.not_compared, found.complete) == (0, True)
+
+
+def test_plain_pictures_are_not_compared(scenes: Path, opened: Open) -> None:
+    for number in range(5):
+        Image.new("RGB", (50 + number, 50), (250, 250, 250)).save(scenes / "a" / f"blank{number}.png")
+    found = near_duplicates(opened(data_dir=scenes))
+    assert found.not_compared == 5
+    assert len(found.pairs) == 0
+
+
+def test_many_of_one_look_are_left_out(scenes: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        scene(9, 60 + 20 * number).save(scenes / "b" / f"again{number}.png")
+    dataset = opened(data_dir=scenes)
+    assert len(near_duplicates(dataset).pairs) == 10
+    monkeypatch.setattr("imagematch.data.near_duplicates._CROWD", 1)
+    assert near_duplicates(dataset).not_compared >= 2

@@ -1,0 +1,131 @@
+"""A matcher trained on cut-out faces cuts them out of the images it is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+from pydantic import ValidationError
+
+from imagematch.data import to_picture
+from imagematch.errors import DataError
+from imagematch.matching import ImageMatcher
+from imagematch.matching.card import EmbeddingCard, FaceCropCard, MatcherCard, ThresholdCard
+
+SIZE = 64
+
+
+def card(face_crop: FaceCropCard | None) -> MatcherCard:
+    embedding = EmbeddingCard(
+        extractor="pixels",
+        network_digest="0",
+        feature_dim=4,
+        image_size=SIZE,
+        decoder="1",
+        engine="numpy",
+        precision="float32",
+        whole_model=False,
+        dim=2,
+        face_crop=face_crop,
+    )
+    return MatcherCard(
+        format=1,
+        imagematch="0",
+        name="x",
+        files={},
+        embedding=embedding,
+        threshold=ThresholdCard(distance=1.0, criterion="eer", chosen_on="calibration"),
+        probability=None,
+        provenance={},
+        golden=[[1.0, 0.0]],
+    )
+
+
+class Seen:
+    """An embedder that remembers its pictures."""
+
+    golden_cosine = 1.0
+
+    def __init__(self) -> None:
+        self.pictures: list[np.ndarray] = []
+
+    def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        self.pictures = list(pictures)
+        return np.tile(np.array([1, 0], np.float32), (len(pictures), 1))
+
+
+def photo() -> np.ndarray:
+    """A drawn face on a plain page."""
+    face = Image.new("L", (100, 100), 70)
+    draw = ImageDraw.Draw(face)
+    draw.ellipse((14, 6, 86, 98), fill=200)
+    draw.ellipse((16, -2, 84, 30), fill=60)
+    for x in (34, 66):
+        draw.ellipse((x - 11, 33, x + 11, 47), fill=120)
+        draw.ellipse((x - 6, 38, x + 6, 46), fill=40)
+        draw.rectangle((x - 10, 30, x + 10, 33), fill=80)
+    draw.ellipse((45, 44, 55, 68), fill=215)
+    draw.ellipse((42, 65, 58, 71), fill=140)
+    draw.ellipse((35, 76, 65, 84), fill=90)
+    page = Image.new("RGB", (300, 200), (90, 110, 120))
+    page.paste(face.filter(ImageFilter.GaussianBlur(1.2)).convert("RGB"), (150, 60))
+    return np.asarray(page)
+
+
+def _no_model() -> Any:
+    raise AssertionError("the model is not needed")
+
+
+def matcher(face_crop: FaceCropCard | None) -> tuple[ImageMatcher, Seen]:
+    seen = Seen()
+    return ImageMatcher(card(face_crop), seen, _no_model), seen
+
+
+def test_without_faces_the_whole_picture_counts() -> None:
+    one, seen = matcher(None)
+    one.embed(photo())
+    assert np.array_equal(seen.pictures[0], to_picture(photo(), SIZE))
+
+
+def test_faces_are_cut_out_once(tmp_path: Path) -> None:
+    face_crop = FaceCropCard(margin=0.2, align=False, missing="whole")
+    one, seen = matcher(face_crop)
+    Image.fromarray(photo()).save(tmp_path / "photo.png")
+    one.embed([photo(), tmp_path / "photo.png"])
+    cropper = one.card.embedding.cropper
+    assert cropper is not None
+    expected = cropper.to_picture(photo(), SIZE)
+    assert not np.array_equal(expected, to_picture(photo(), SIZE))
+    assert all(np.array_equal(picture, expected) for picture in seen.pictures)
+    one.embed(expected, cropped=True)
+    assert np.array_equal(seen.pictures[0], expected)
+
+
+def test_without_a_face() -> None:
+    wall = np.full((80, 90, 3), 100, np.uint8)
+    one, seen = matcher(FaceCropCard(margin=0.2, align=False, missing="whole"))
+    one.embed(wall)
+    assert np.array_equal(seen.pictures[0], to_picture(wall, SIZE))
+    one, _ = matcher(FaceCropCard(margin=0.2, align=False, missing="skip"))
+    with pytest.raises(DataError, match="no face found"):
+        one.match(wall, photo())
+
+
+def test_the_card_survives_json() -> None:
+    kept = card(FaceCropCard(margin=0.5, align=True, missing="skip"))
+    assert MatcherCard.model_validate_json(kept.model_dump_json()) == kept
+    old = kept.model_dump(mode="json")
+    del old["embedding"]["face_crop"]  # as written before there was one
+    assert MatcherCard.model_validate(old).embedding.face_crop is None
+
+
+@pytest.mark.parametrize("change", [{"missing": "cut"}, {"margin": -1}, {"margin": float("nan")}, {"more": 1}])
+def test_a_card_that_was_edited_is_refused(change: dict[str, Any]) -> None:
+    values = card(FaceCropCard(margin=0.5, align=True, missing="skip")).model_dump(mode="json")
+    values["embedding"]["face_crop"].update(change)
+    with pytest.raises(ValidationError):
+        MatcherCard.model_validate(values)

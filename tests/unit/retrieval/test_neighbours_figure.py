@@ -1,0 +1,54 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch.reporting import groups_table, neighbours_figure, write_groups_page
+from imagematch.retrieval import Group, ImageFolder, Neighbours
+
+BAD_NAME = "<script>alert(1)</script>=.png"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageFolder:
+    names = [f"rose/{number}.png" for number in range(3)] + ["lily/" + BAD_NAME.replace("/", "\\")]
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (200, 100), (number * 60, 0, 0)).save(tmp_path / name)
+    labels = tuple(name.split("/")[0] for name in names)
+    return ImageFolder(tmp_path, tuple(names), np.array(["a", "b", "a", "c"]), labels)
+
+
+def test_a_query_is_shown_beside_its_neighbours(images: ImageFolder) -> None:
+    found = Neighbours(np.array([[2, 3, 1, -1]]), np.array([[0.1, 0.2, 0.3, np.inf]], np.float32))
+    figure = neighbours_figure(images, images, found, 0, count=2)
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles == ["<b>query</b><br>rose", "0.100 ✓<br>rose", "0.200 ✗<br>lily"]
+    assert len(figure.data) == 3
+    assert all(trace.source.startswith("data:image/") for trace in figure.data)
+    assert "<script" not in figure.to_json()
+    assert len(neighbours_figure(images, images, found, 0, count=99).data) == 4
+
+
+def test_the_aspect_ratio_of_pictures_is_kept(images: ImageFolder) -> None:
+    from imagematch.reporting.neighbours import thumbnail
+
+    small, size = thumbnail(images, 0)
+    assert small.shape == (56, 112, 3)
+    assert size == "200 x 100"
+
+
+def test_groups_are_a_table_and_a_page_with_names_made_harmless(images: ImageFolder, tmp_path: Path) -> None:
+    groups = [Group(np.array([0, 2]), np.array([0, 0.01]), 0.01), Group(np.array([3, 1]), np.array([0, 0.3]), 0.3)]
+    table = groups_table(images, groups)
+    assert table["group"].tolist() == [1, 1, 2, 2]
+    assert table["copy"].tolist() == [True, True, False, False]
+    write_groups_page(tmp_path / "p.html", images, groups, model="m<b>", threshold=0.5)
+    page = (tmp_path / "p.html").read_text()
+    assert page.count("<img ") == 4
+    assert "<script" not in page
+    assert "m&lt;b&gt;" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert len(groups_table(images, [])) == 0

@@ -152,7 +152,8 @@ def main() -> None:
     print(f"a matcher is loaded in              {seconds['load']:.2f} s")
     print(f"one pair of files, median           {seconds['match'] * 1e3:.1f} ms")
     print(
-        f"  Keras, eager, decoded already     {seconds['match_keras'] * 1e3:.1f} ms ({ratios['match_over_keras']:.1f} x)"
+        f"  Keras, eager, decoded already     {seconds['match_keras'] * 1e3:.1f} ms "
+        f"({ratios['match_over_keras']:.1f} x)"
     )
     print(f"a fresh `imagematch match`, median  {seconds['fresh_process']:.2f} s")
     print(

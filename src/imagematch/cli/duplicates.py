@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 _LISTED = 20
 _WIDE = (
-    "over half of the images are in groups: this threshold tells classes apart, not copies; "
-    "for copies train with a strict one, as threshold: {far: 0.0001}"
+    "over half of the images are in groups: where they are no copies, this threshold tells classes apart; "
+    "train with a stricter one, as threshold: {far: 0.0001}"
 )
 
 

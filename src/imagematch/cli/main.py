@@ -9,6 +9,8 @@ import typer
 from imagematch import __version__
 from imagematch.cli.data import app as data_app
 from imagematch.cli.duplicates import duplicates
+from imagematch.cli.evaluate import evaluate
+from imagematch.cli.export import export
 from imagematch.cli.features import app as features_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
@@ -40,9 +42,11 @@ def _options(
 
 app.command()(hpt)
 app.command()(train)
+app.command()(evaluate)
 app.command()(match)
 app.command()(retrieve)
 app.command()(duplicates)
+app.command()(export)
 app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
 app.add_typer(study_app, name="study", help="The studies that are kept.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")

@@ -30,34 +30,32 @@ def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
 
 
 def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """The figures of a `metrics.json` in lines: each split, and the baseline."""
-    rows = [
-        ("validation", metrics["validation"]),
-        ("test", metrics["test"]),
-        ("baseline, test", metrics["baseline"]["test"]),
-    ]
-    lines = [f"{'':16}" + "".join(f"{title:>10}" for title, _ in _FIGURES) + "   95 % of AUC"]
+    """The figures of a `metrics.json` in lines: each split, and the baseline; the last split's threshold is shown."""
+    measured = [(name, block) for name, block in metrics.items() if name != "baseline" and block is not None]
+    rows = [*measured, *((f"baseline, {name}", block) for name, block in metrics["baseline"].items())]
+    lines = [f"{'':22}" + "".join(f"{title:>10}" for title, _ in _FIGURES) + "   95 % of AUC"]
     for name, figures in rows:
         if figures is not None:
             lines.append(
-                f"{name:16}" + "".join(f"{_number(figures[key]):>10}" for _, key in _FIGURES) + _interval(figures)
+                f"{name:22}" + "".join(f"{number(figures[key]):>10}" for _, key in _FIGURES) + _interval(figures)
             )
-    shown = metrics["test"] or metrics["validation"]
+    split, shown = measured[-1]
     threshold = shown["threshold"]
     chosen = f"{_criterion(threshold['criterion'])}, chosen on {threshold['chosen_on']}"
     lines.append(
         f"threshold {threshold['distance']:.4f} ({chosen}): "
-        f"accuracy {_number(threshold['accuracy'])}, precision {_number(threshold['precision'])}, "
-        f"recall {_number(threshold['recall'])}, F1 {_number(threshold['f1'])}"
+        f"accuracy {number(threshold['accuracy'])}, precision {number(threshold['precision'])}, "
+        f"recall {number(threshold['recall'])}, F1 {number(threshold['f1'])}"
     )
-    if metrics["test"] is not None and metrics["test"]["shared_classes"]:
-        lines.append(f"the test images are of classes seen in training (split by {metrics['test']['split_by']})")
+    if split != "validation" and shown["shared_classes"]:
+        lines.append(f"the {split} images are of classes seen in training (split by {shown['split_by']})")
     if not shown["ci95_trustworthy"]:
         lines.append(f"{shown['classes']} classes are too few to trust the interval (30 or more are)")
     return lines
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Four digits; "-" for what could not be computed."""
     return "-" if value is None else f"{value:.4f}"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from imagematch.matching.card import MatcherCard, read_card
+from imagematch.matching.embedder import golden_pictures
 from imagematch.matching.folder import save_matcher
 from imagematch.matching.matcher import ImageMatcher, Match
 
-__all__ = ["ImageMatcher", "Match", "MatcherCard", "read_card", "save_matcher"]
+__all__ = ["ImageMatcher", "Match", "MatcherCard", "golden_pictures", "read_card", "save_matcher"]

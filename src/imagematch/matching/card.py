@@ -52,8 +52,8 @@ class EmbeddingCard(BaseModel):
     feature_dim: int = Field(gt=0)
     image_size: int = Field(gt=0, le=_MAX_IMAGE_SIZE)
     decoder: str
-    engine: Literal["openvino", "tensorflow", "numpy"]
-    precision: Literal["float32", "bfloat16"]
+    engine: str = Field(pattern="^(openvino|tensorflow|numpy)$")
+    precision: str = Field(pattern="^(float32|bfloat16)$")
     whole_model: bool
     dim: int = Field(gt=0)
     face_crop: FaceCropCard | None = None

@@ -21,19 +21,25 @@ Head = Callable[[np.ndarray], np.ndarray]
 """Features (n, feature_dim) -> embeddings (n, dim) float32, L2-normalised."""
 
 _BATCH = 64
-_SAME_COSINE = {"float32": 0.9999, "bfloat16": 0.995}
-_REPLACED_COSINE = 0.98
+_SAME_DISTANCE = {"float32": 0.014, "bfloat16": 0.1}
+_REPLACED_DISTANCE = 0.2
+"""Between an embedding and itself, computed again; cosines of 0.9999, 0.995 and 0.98."""
 
 
 class Embedder(Protocol):
     """Turns pictures into embeddings.
 
     Attributes:
-        golden_cosine: what the golden embeddings must at least have in common with those kept when it was saved.
+        golden_distance: how far golden embeddings may at most be from those kept when the matcher was saved.
+        head: features -> embeddings; None where extractor and head run as one.
     """
 
     @property
-    def golden_cosine(self) -> float:
+    def golden_distance(self) -> float:
+        """See the class."""
+
+    @property
+    def head(self) -> Head | None:
         """See the class."""
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -43,15 +49,15 @@ class Embedder(Protocol):
 class HeadOnEngine:
     """A frozen extractor on its engine, and the head behind it."""
 
-    def __init__(self, engine: Engine, head: Head, golden_cosine: float) -> None:
-        self.golden_cosine = golden_cosine
+    def __init__(self, engine: Engine, head: Head, golden_distance: float) -> None:
+        self.golden_distance = golden_distance
+        self.head = head
         self._engine = engine
-        self._head = head
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See Embedder."""
         blocks = [
-            self._head(self._engine.run(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)
+            self.head(self._engine.run(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)
         ]
         return np.concatenate(blocks)
 
@@ -59,7 +65,8 @@ class HeadOnEngine:
 class WholeModel:
     """A feature model that was trained end to end, run as one by Keras."""
 
-    golden_cosine = _SAME_COSINE["float32"]
+    golden_distance = _SAME_DISTANCE["float32"]
+    head = None
 
     def __init__(self, model: keras.Model, image_size: int) -> None:
         import tensorflow as tf
@@ -144,8 +151,8 @@ def make_embedder(
         return WholeModel(open_model(), card.image_size)
     engine = _open_engine(card, saved_network(card, open_model), network_dir, log)
     replaced = engine.precision != card.precision
-    cosine = _REPLACED_COSINE if replaced else _SAME_COSINE[card.precision]
-    return HeadOnEngine(engine, head or keras_head(open_model()), cosine)
+    distance = _REPLACED_DISTANCE if replaced else _SAME_DISTANCE[card.precision]
+    return HeadOnEngine(engine, head or keras_head(open_model()), distance)
 
 
 def saved_network(card: EmbeddingCard, open_model: Callable[[], keras.Model]) -> SavedNetwork:

@@ -15,7 +15,15 @@ from imagematch.errors import DataError, ModelError
 from imagematch.evaluation import Probability
 from imagematch.events import SILENT, RunLog
 from imagematch.matching.card import MatcherCard
-from imagematch.matching.embedder import Embedder, SavedNetwork, golden_pictures, make_embedder, saved_network
+from imagematch.matching.embedder import (
+    Embedder,
+    Head,
+    SavedNetwork,
+    golden_pictures,
+    keras_head,
+    make_embedder,
+    saved_network,
+)
 from imagematch.matching.folder import MODEL_FILE, check_file, open_folder
 
 if TYPE_CHECKING:
@@ -104,10 +112,10 @@ class ImageMatcher:
             raise ModelError("the model does not fit its matcher.json", where=str(folder), do=_AGAIN) from error
         if kept.shape != given.shape:
             raise ModelError("gives embeddings of another size than when it was saved", where=str(folder), do=_AGAIN)
-        cosine = float(np.min(np.sum(kept * given, axis=1)))
-        if not cosine >= self._embedder.golden_cosine:
+        distance = float(np.linalg.norm(kept - given, axis=1).max())
+        if not distance <= self._embedder.golden_distance:
             raise ModelError(
-                f"no longer gives its own embeddings (cosine {cosine:.5f} with the kept ones)",
+                f"no longer gives its own embeddings (they are {distance:.4f} from the kept ones)",
                 where=str(folder),
                 do="use the versions named in matcher.json, or train again",
             )
@@ -148,6 +156,21 @@ class ImageMatcher:
             pictures = [self._picture(images[row], row, len(images), cropped) for row in block]
             found[start : start + _BLOCK] = self._embedder.embed(pictures)
         return found
+
+    def embed_features(self, features: np.ndarray) -> np.ndarray:
+        """Embeddings of what the extractor gave (`network`), with the head alone.
+
+        Args:
+            features: (n, feature_dim) of any float type, as the feature store keeps them.
+
+        Returns:
+            (n, embedding_dim) float32, L2-normalised.
+        """
+        return self._head(features)
+
+    @cached_property
+    def _head(self) -> Head:
+        return self._embedder.head or keras_head(self.feature_model)
 
     def _picture(self, image: Any, row: int, count: int, cropped: bool) -> np.ndarray:
         card = self.card.embedding

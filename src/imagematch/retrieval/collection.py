@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -101,10 +100,10 @@ def embed_images(
     """
     if space not in SPACES:
         raise ConfigError(f"{space!r} is not one of {', '.join(SPACES)}", where="space")
-    from imagematch.model import split_feature_model
-
     card = matcher.card.embedding
     if card.whole_model:
+        from imagematch.model import split_feature_model
+
         whole = matcher.feature_model
         network = whole if space == "embedding" else split_feature_model(whole)[0]
         vectors, computed = _run_whole(WholeModel(network, card.image_size), images, card.image_size, log), len(images)
@@ -114,17 +113,16 @@ def embed_images(
         kept = store.features(images, matcher.network, engine=engine, precision=card.precision, log=log)
         vectors, computed = kept.array, kept.computed
         if space == "embedding":
-            head = split_feature_model(matcher.feature_model)[1]
-            vectors = _in_blocks(lambda block: head(block, training=False), vectors, card.dim)
+            vectors = _in_blocks(matcher.embed_features, vectors, card.dim)
     if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
         raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
     return vectors, computed
 
 
-def _in_blocks(head: Callable[[np.ndarray], Any], features: np.ndarray, dim: int) -> np.ndarray:
+def _in_blocks(head: Callable[[np.ndarray], np.ndarray], features: np.ndarray, dim: int) -> np.ndarray:
     found = np.empty((len(features), dim), np.float32)
     for start in range(0, len(features), _BLOCK):
-        found[start : start + _BLOCK] = np.asarray(head(np.asarray(features[start : start + _BLOCK], np.float32)))
+        found[start : start + _BLOCK] = head(features[start : start + _BLOCK])
     return found
 
 

@@ -48,7 +48,8 @@ def card(face_crop: FaceCropCard | None) -> MatcherCard:
 class Seen:
     """An embedder that remembers its pictures."""
 
-    golden_cosine = 1.0
+    golden_distance = 0.0
+    head = None
 
     def __init__(self) -> None:
         self.pictures: list[np.ndarray] = []

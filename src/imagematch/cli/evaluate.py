@@ -1,0 +1,117 @@
+"""`evaluate`: measures a saved matcher on a split of its data, in one-shot trials, or on a list of pairs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from imagematch.events import RunLog
+    from imagematch.pipeline.pairs import PairsEvaluation
+
+ModelOption = Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")]
+OutputOption = Annotated[Path | None, typer.Option(help="A folder for metrics.json, and report.html for a split.")]
+
+
+def evaluate(
+    model: ModelOption,
+    split: Annotated[str, typer.Option(help="test, validation, calibration or train.")] = "test",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the images are now, if not where they were.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Measure a list of pairs instead: LFW's, or path,path,same.")
+    ] = None,
+    one_shot: Annotated[
+        int | None, typer.Option(min=2, metavar="WAYS", help="Also one-shot trials among so many classes.")
+    ] = None,
+    output: OutputOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measures a saved matcher at its own threshold, with intervals, beside the frozen extractor alone."""
+    from imagematch.events import RunLog
+
+    log = RunLog(stream=sys.stderr)
+    if pairs is None:
+        _evaluate_split(model, split, data_dir, one_shot, output, as_json, log)
+        return
+    if one_shot is not None:
+        from imagematch.errors import ConfigError
+
+        raise ConfigError("trials need a split, not a list of pairs", where="--one-shot", do="leave out --pairs")
+    _evaluate_pairs(model, pairs, data_dir, output, as_json, log)
+
+
+def _evaluate_split(
+    model: Path,
+    split: str,
+    data_dir: Path | None,
+    one_shot: int | None,
+    output: Path | None,
+    as_json: bool,
+    log: RunLog,
+) -> None:
+    from imagematch.cli.summary import figure_lines
+    from imagematch.pipeline import evaluate_model, write_evaluation
+
+    evaluation = evaluate_model(model, split=split, data_dir=data_dir, log=log)
+    found: dict[str, Any] = dict(evaluation.metrics)
+    trials = None
+    if one_shot is not None:
+        from imagematch.pipeline.trials import one_shot_trials
+
+        trials = one_shot_trials(evaluation, one_shot)
+        found["one_shot"] = {name: None if one is None else asdict(one) for name, one in trials.items()}
+    report = None if output is None else write_evaluation(evaluation, output)
+    if output is not None and trials is not None:
+        from imagematch.files import write_json
+
+        write_json(output / "metrics.json", found)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for line in figure_lines(evaluation.metrics):
+        print(line)
+    for name, one in (trials or {}).items():
+        error = "" if one.standard_error is None else f" +- {one.standard_error:.4f}"
+        print(f"{one.ways}-way one-shot, {name}: error {one.error_rate:.4f}{error} ({one.trials:,} trials)")
+    if report is not None:
+        print(f"report   {report}")
+
+
+def _evaluate_pairs(
+    model: Path, pairs: Path, data_dir: Path | None, output: Path | None, as_json: bool, log: RunLog
+) -> None:
+    from imagematch.pipeline.pairs import evaluate_pairs
+
+    found = evaluate_pairs(model, pairs, data_dir, log)
+    if output is not None:
+        from imagematch.files import make_dir, write_json
+
+        write_json(make_dir(output) / "metrics.json", found.to_json())
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    for line in _pairs_lines(found):
+        print(line)
+
+
+def _pairs_lines(found: PairsEvaluation) -> list[str]:
+    from imagematch.cli.summary import number
+
+    left_out = f"; {found.skipped:,} left out: {len(found.unreadable):,} images cannot be used" if found.skipped else ""
+    lines = [f"{found.pairs:,} pairs, {found.genuine:,} genuine{left_out}", f"ROC AUC {number(found.roc_auc)}"]
+    if found.folded is not None:
+        lines.append(
+            f"accuracy {found.folded.mean:.4f} +- {found.folded.standard_error:.4f} (mean and standard error of "
+            f"{len(found.folded.accuracies)} folds, each at the threshold chosen on the others)"
+        )
+    at = found.at_threshold
+    lines.append(
+        f"at the matcher's own threshold {at['distance']:.4f}: accuracy {number(at['accuracy'])}, "
+        f"precision {number(at['precision'])}, recall {number(at['recall'])}, F1 {number(at['f1'])}"
+    )
+    return lines

@@ -1,0 +1,130 @@
+"""A matcher's folder: what is missing, edited, newer or hostile is told in one line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.matching.conftest import write_matcher
+
+from imagematch import ImageMatcher
+from imagematch.errors import ModelError
+from imagematch.matching import read_card
+
+
+def refused(folder: Path, says: str) -> None:
+    with pytest.raises(ModelError, match=says) as caught:
+        ImageMatcher.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_matcher_comes_back_without_tensorflow(pixel_folder, images):
+    np.save(pixel_folder.parent / "images.npy", images)
+    program = (
+        "import sys, json, numpy as np; from imagematch import ImageMatcher;"
+        f"matcher = ImageMatcher.load({str(pixel_folder)!r});"
+        f"images = np.load({str(pixel_folder.parent / 'images.npy')!r});"
+        "print(json.dumps(matcher.predict(images, images[::-1]).tolist()));"
+        "assert not {'tensorflow', 'keras', 'openvino'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    matcher = ImageMatcher.load(pixel_folder)
+    expected = matcher.keras_model([images.astype(np.float32), images[::-1].astype(np.float32)])
+    np.testing.assert_allclose(json.loads(done.stdout), np.asarray(expected), atol=1e-5)
+
+
+def test_no_folder_and_an_empty_one(tmp_path):
+    refused(tmp_path / "nowhere", "no such model folder")
+    refused(tmp_path, "matcher.json is missing")
+
+
+@pytest.mark.parametrize("file", ["matcher.json", "feature_model.keras", "config.yaml"])
+def test_a_missing_file_is_named(pixel_folder, tmp_path, file):
+    folder = shutil.copytree(pixel_folder, tmp_path / "copy")
+    (folder / file).unlink()
+    refused(folder, rf"{file} is missing")
+
+
+@pytest.mark.parametrize("file", ["feature_model.keras", "config.yaml"])
+def test_an_edited_file_is_named(pixel_folder, tmp_path, file):
+    folder = shutil.copytree(pixel_folder, tmp_path / "copy")
+    (folder / file).write_bytes((folder / file).read_bytes() + b"\n")
+    refused(folder, rf"{file}: was changed since it was saved")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda card: card.update(format=2, imagematch="9.0", more=1), r"newer imagematch \(9\.0\)"),
+        (lambda card: card.pop("format"), "damaged"),
+        (lambda card: card.pop("threshold"), "damaged .threshold"),
+        (lambda card: card.update(more=1), "damaged .more"),
+        (lambda card: card["threshold"].update(distance=float("nan")), "damaged .threshold.distance"),
+        (lambda card: card["threshold"].update(distance="far"), "damaged .threshold.distance"),
+        (lambda card: card["embedding"].update(engine="abacus"), "damaged .embedding.engine"),
+        (lambda card: card["embedding"].update(precision="int4"), "damaged .embedding.precision"),
+        (lambda card: card["embedding"].update(image_size=10**9), "damaged .embedding.image_size"),
+        (lambda card: card["embedding"].update(image_size=4), "does not fit"),
+        (lambda card: card["embedding"].update(dim=3), "golden"),
+        (lambda card: card.update(golden=[]), "golden"),
+        (lambda card: card["golden"][0].pop(), "golden"),
+        (lambda card: card["golden"].pop(), "another size"),
+        (lambda card: card["golden"].reverse(), "no longer gives its own embeddings"),
+        (lambda card: card["probability"].pop("values"), "probability"),
+        (lambda card: card["files"].pop("feature_model.keras"), "changed since"),
+        (lambda card: card["files"].update({"../../secret": "0"}), "missing"),
+        (lambda card: card["files"].update({"config.yaml": "0" * 32}), "config.yaml: was changed"),
+    ],
+    ids=range(19),
+)
+def test_an_edited_card_is_told(edit, change, says):
+    refused(edit(change), says)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\x00", '{"format": true}'])
+def test_a_card_that_is_none(pixel_folder, tmp_path, text):
+    folder = shutil.copytree(pixel_folder, tmp_path / "copy")
+    (folder / "matcher.json").write_text(text)
+    refused(folder, "damaged")
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "[/bold]", "a\nb\x1b[31m", "=1+1", "../../x", "ü" * 127, "\ud800"]
+)
+def test_hostile_names_are_inert(edit, images, name):
+    folder = edit(lambda card: card.update(name=name, provenance={"dataset": name}))
+    matcher = ImageMatcher.load(folder)
+    assert matcher.card.name == name
+    assert matcher.match(images[0], images[0]).is_match
+
+
+def test_another_decoder_is_told(edit, told):
+    log, lines = told
+    ImageMatcher.load(edit(lambda card: card["embedding"].update(decoder="0")), log=log)
+    assert "decoded another way" in lines()
+
+
+def test_a_model_replaced_after_loading_is_not_taken_for_the_one_that_was_loaded(pixel_folder, tmp_path):
+    folder = shutil.copytree(pixel_folder, tmp_path / "copy")
+    matcher = ImageMatcher.load(folder)
+    write_matcher(folder, units=())
+    with pytest.raises(ModelError, match="changed since"):
+        _ = matcher.feature_model
+
+
+def test_a_folder_is_found_again_after_a_kill_between_two_renames(pixel_folder, tmp_path):
+    shutil.copytree(pixel_folder, tmp_path / ".small.old")
+    assert ImageMatcher.load(tmp_path / "small").card == read_card(pixel_folder)
+
+
+def test_saving_again_that_fails_keeps_the_old_matcher(pixel_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(pixel_folder, tmp_path / "copy")
+    monkeypatch.setattr("imagematch.matching.folder.golden_pictures", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_matcher(folder)
+    assert ImageMatcher.load(folder).card == read_card(pixel_folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]

@@ -98,7 +98,8 @@ def whole_network(spec: Spec, network: keras.Model, image_size: int) -> keras.Mo
     import keras
 
     inputs = keras.Input((None, None, 3), dtype="float32", name="image")
-    x = keras.layers.Resizing(image_size, image_size, interpolation="bilinear", dtype="float32", name="enlarge")(inputs)
+    enlarge = keras.layers.Resizing(image_size, image_size, interpolation="bilinear", dtype="float32", name="enlarge")
+    x = enlarge(inputs, training=False)  # it trains by default, and so would every layer behind it
     x = network(preprocessing(spec, x))
     if x.dtype != "float32":
         x = keras.layers.Activation("linear", dtype="float32", name="float32")(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,10 +51,14 @@ class Onnx(Exporter):
 
     def write(self, model: keras.Model, path: Path) -> None:
         """See Exporter."""
+        import tensorflow as tf
         import tf2onnx
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         function, signature = _function(model)
-        tf2onnx.convert.from_function(function, input_signature=signature, opset=_ONNX_OPSET, output_path=str(path))
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function())  # tf2onnx misses layers' constants
+        wrapped = tf.function(lambda image: {"embedding": frozen(image)[0]}, input_signature=signature)
+        tf2onnx.convert.from_function(wrapped, input_signature=signature, opset=_ONNX_OPSET, output_path=str(path))
 
     def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See Exporter."""
@@ -73,12 +77,9 @@ class LiteRt(Exporter):
         """See Exporter."""
         import tensorflow as tf
 
-        saved = path.with_name(f".{path.name}.saved_model")
-        try:
-            _write_saved_model(model, saved)
-            path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved)).convert())
-        finally:
-            shutil.rmtree(saved, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as saved:
+            _write_saved_model(model, Path(saved))
+            path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(saved).convert())
 
     def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See Exporter."""

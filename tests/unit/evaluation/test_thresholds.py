@@ -38,7 +38,7 @@ def every_threshold(values: np.ndarray) -> list[float]:
     return [float(v) for v in np.unique(values)] + [float(values.max()) + 1]
 
 
-@pytest.mark.parametrize(("criterion", "goal"), GOALS, ids=str)
+@pytest.mark.parametrize(("criterion", "goal"), GOALS, ids=lambda value: None if callable(value) else str(value))
 @settings(deadline=None, max_examples=60)
 @given(distances, distances)
 def test_no_threshold_is_better(criterion: Criterion, goal: Any, genuine: list[int], impostor: list[int]) -> None:

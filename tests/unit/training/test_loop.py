@@ -121,9 +121,7 @@ def test_the_same_settings_give_the_same_weights() -> None:
     np.testing.assert_array_equal(first.embeddings(), second.embeddings())
 
 
-@pytest.mark.parametrize(
-    "loss", [{}, {"loss": "arcface"}, {"loss": "contrastive", "cross_batch_memory": 24}], ids=str
-)
+@pytest.mark.parametrize("loss", [{}, {"loss": "arcface"}, {"loss": "contrastive", "cross_batch_memory": 24}], ids=str)
 def test_a_run_cut_in_two_comes_to_the_same(loss: dict[str, object], tmp_path: Path) -> None:
     """Dropout, Adam's moments, a loss's proxies and its memory are part of the state."""
     settings = settings_of(dropout=0.3, weight_decay=0.01, optimizer="adamw", **loss)

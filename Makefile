@@ -12,7 +12,7 @@ hpt: .venv/run   ## the default study, on embedded data: tunes, trains the winne
 	$(BIN)/python hpt.py --hpt-config-filepath hpt_config.yaml $(FRESH)
 
 test: .venv/dev  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/dev lint ## lint, types, import rules, then all tests
 	$(MAKE) test

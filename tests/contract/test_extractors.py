@@ -69,9 +69,10 @@ def test_saves_and_loads_as_part_of_a_keras_model(built: Built, tmp_path: Path) 
     np.testing.assert_allclose(loaded(pictures, training=False), whole(pictures, training=False), rtol=1e-5, atol=1e-7)
 
 
-def test_is_frozen(built: Built) -> None:
-    assert built.extractor.frozen
-    assert built.model.trainable_variables == []
+def test_is_frozen_unless_it_is_made_to_be_trained(built: Built) -> None:
+    from_scratch = built.extractor.spec.from_scratch
+    assert built.extractor.frozen != from_scratch
+    assert bool(built.model.trainable_variables) == from_scratch
 
 
 def test_every_engine_gives_the_model_s_features(built: Built) -> None:

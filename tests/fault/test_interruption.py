@@ -27,7 +27,7 @@ rerun_top_k: 0
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, own_group: bool = False) -> subprocess.Popen[str]:
     (folder / "study.yaml").write_text(STUDY)
     return subprocess.Popen(
         [sys.executable, str(ROOT / "hpt.py"), "--hpt-config-filepath", "study.yaml", "--resume", *arguments],
@@ -35,6 +35,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=own_group,
     )
 
 
@@ -163,3 +164,40 @@ def test_an_interrupted_training_goes_on_and_comes_to_the_same(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     histories = [(tmp_path / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
     assert histories[0] == histories[1]
+
+
+def test_a_signal_to_the_whole_group_queues_the_trial_again(tmp_path: Path) -> None:
+    """As batch systems and `timeout` do it: parent and child are told alike."""
+    process = start(tmp_path, own_group=True)
+    wait_for(process, "trial   0")
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    trials = trials_of(tmp_path)
+    failed = [t for t in trials if t.state == TrialState.FAIL]
+    assert all("queued again" in t.user_attrs["reason"] for t in failed)
+    assert len([t for t in trials if t.state == TrialState.WAITING]) == len(failed)
+
+
+def test_two_processes_on_one_study_share_its_trials(tmp_path: Path) -> None:
+    first, second = start(tmp_path), start(tmp_path)
+    outputs = [process.communicate(timeout=240) for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0], [stderr for _, stderr in outputs]
+    trials = trials_of(tmp_path)
+    finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    counted = [t for t in finished if "duplicate_of" not in t.user_attrs]
+    assert len(counted) == 6
+    assert len({t.user_attrs["point"] for t in counted}) == 6
+    assert len({t.user_attrs["place"] for t in trials}) == len(trials)
+    assert all("ROC AUC" in stdout for stdout, _ in outputs)
+
+
+def test_a_finished_training_is_not_taken_for_one_with_other_settings(small_study: Path) -> None:
+    best = small_study / "exp" / "hpt_studies" / "small" / "best_config.yaml"
+    same = run_command("train.py", "--config", best, "--resume", cwd=small_study)
+    assert same.returncode == 0, same.stderr
+    other = run_command("train.py", "--config", best, "--resume", "--set", "epochs=77", cwd=small_study)
+    assert other.returncode == 2
+    assert "epochs: 77" in other.stderr
+    assert other.stderr.count("\n") == 1

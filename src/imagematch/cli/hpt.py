@@ -63,15 +63,18 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
 def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
     from imagematch.cli.summary import print_study_summary
     from imagematch.events import console_log
-    from imagematch.pipeline import remove_study_files, resume_or_fresh, run_study
+    from imagematch.pipeline import remove_study_files, resume_or_fresh, run_study, training_exists
     from imagematch.training import stop_on_signals
     from imagematch.tuning import delete_study, refuse_if_worked_on, study_exists
 
+    name = study.study_name
     exists = study_exists(study, layout)
-    if exists and resume_or_fresh(f"study {study.study_name}", resume=resume, fresh=fresh) == "fresh":
+    if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
         refuse_if_worked_on(study, layout)
         delete_study(study, layout)
         remove_study_files(study, layout)
+    elif not exists and training_exists(layout, name):
+        resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")
     for line in study.describe():
         log.say(line)

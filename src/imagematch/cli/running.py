@@ -19,7 +19,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Runs `app` and ends the process: 0 done, 2 usage, else the error's own exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    given = [argument for argument in given if argument != "--debug"]
     if not debug:
         _mute_native_libraries()
     sys.exit(_exit_code(app, given, debug))
@@ -36,9 +36,9 @@ def _mute_native_libraries() -> None:
 
 def _exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
     try:
-        result = typer.main.get_command(app).main(arguments, standalone_mode=False)
+        result = typer.main.get_command(app).main(arguments or ["--help"], standalone_mode=False)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return result if isinstance(result, int) else 0 if arguments else ConfigError.exit_code
     except typer.TyperException as error:
         return _tell(ConfigError(error.format_message(), do="see --help"), debug)
     except ImagematchError as error:

@@ -26,7 +26,7 @@ def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
     study = finished.settings.experiment_name
     print_matcher_summary(finished.matcher)
     print(f"study    {layout.study_dir(study) / 'report.html'}")
-    print(f"again    python train.py --config {finished.best_config}")
+    print(f"again    python train.py --config {finished.best_config} --fresh")
 
 
 def figure_lines(metrics: Mapping[str, Any]) -> list[str]:

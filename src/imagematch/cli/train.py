@@ -49,7 +49,7 @@ def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) 
     from imagematch.cli.summary import print_matcher_summary
     from imagematch.events import console_log
     from imagematch.pipeline import finished_training, resume_or_fresh, run_training, training_exists
-    from imagematch.pipeline.train import unfinished_dir
+    from imagematch.pipeline.train import refuse_other_settings, training_begun, unfinished_dir
     from imagematch.training import stop_on_signals
 
     name = settings.experiment_name
@@ -57,10 +57,11 @@ def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) 
     if training_exists(layout, name):
         choice = resume_or_fresh(f"experiment {name}", resume=resume, fresh=fresh)
         finished = finished_training(layout, name)
-        if choice == "resume" and finished is not None and not unfinished_dir(layout, name).exists():
+        if choice == "resume" and finished is not None and not training_begun(layout, name):
+            refuse_other_settings(finished, settings)
             print_matcher_summary(finished)
             return
-    log = console_log(layout.tensorboard_dir(name).parent / f"{name}.jsonl")
+    log = console_log(unfinished_dir(layout, name) / "run.jsonl")
     for line in settings.describe():
         log.say(line)
     with stop_on_signals() as stop:

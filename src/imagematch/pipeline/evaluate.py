@@ -178,8 +178,19 @@ def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
     """Data-set rows -> the matcher's embeddings: the head on kept features, else the whole model on images."""
     if matcher.card.embedding.whole_model:
         return lambda rows: _embedded_images(matcher, materials.dataset, rows)
+    from imagematch.model import split_feature_model
+
+    _, head = split_feature_model(matcher.feature_model)
     features = materials.features.array
-    return lambda rows: matcher.embed_features(np.asarray(features[rows], np.float32))
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        blocks = [
+            np.asarray(head(np.asarray(features[rows[start : start + _BLOCK]], np.float32), training=False))
+            for start in range(0, len(rows), _BLOCK)
+        ]
+        return np.concatenate(blocks)
+
+    return embed
 
 
 def _embedded_images(matcher: ImageMatcher, dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from imagematch.config import StudySettings, TrainSettings, direction_of
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import Layout, write_text
-from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training
+from imagematch.files import Layout, locked, write_text
+from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training, unfinished_dir
 from imagematch.reporting import cell, write_study_report
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, open_study, owned, rank_again, records
-from imagematch.tuning.study import BASELINE, DATA
+from imagematch.tuning.storage import storage_errors
+from imagematch.tuning.study import BASELINE, DATA, storage_url
 
 if TYPE_CHECKING:
     import optuna
@@ -57,16 +58,24 @@ def run_study(
     stop = stop or StopRequest()
     with owned(settings, layout):
         study = open_study(settings, layout)
+        folder, url = layout.study_dir(settings.study_name), storage_url(settings, layout)
         threads = None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
         with Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search:
-            _measure_baseline(study, search, settings, log)
-            search.run()
-            winner = _winner(study, search, settings, log)
-        best_config = layout.study_dir(settings.study_name) / "best_config.yaml"
-        write_text(best_config, winner.to_yaml())
-        log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
-        matcher = _trained_winner(winner, layout, log, stop)
-        _report(study, settings, layout, matcher)
+            try:
+                with storage_errors(url):
+                    _measure_baseline(study, search, settings, log)
+                    search.run()
+            finally:
+                _write_trials(study, folder)
+            with locked(folder / ".finish.lock"):  # of several processes, one finishes; the others find it done
+                with storage_errors(url):
+                    winner = _winner(study, search, settings, log)
+                best_config = folder / "best_config.yaml"
+                write_text(best_config, winner.to_yaml())
+                log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
+                matcher = _trained_winner(winner, layout, log, stop)
+                _write_trials(study, folder)
+                write_study_report(folder / "report.html", study, matcher.metrics)
     return FinishedStudy(winner, best_config, matcher)
 
 
@@ -124,10 +133,8 @@ def _trained_winner(winner: TrainSettings, layout: Layout, log: RunLog, stop: St
     return run_training(winner, layout, discard_unfit=True, log=log, stop=stop)
 
 
-def _report(study: optuna.Study, settings: StudySettings, layout: Layout, matcher: TrainedMatcher) -> None:
-    folder = layout.study_dir(settings.study_name)
+def _write_trials(study: optuna.Study, folder: Path) -> None:
     write_text(folder / "trials.csv", _harmless(records.trials_table(study)).to_csv(index=False))
-    write_study_report(folder / "report.html", study, matcher.metrics)
 
 
 def _harmless(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,3 +145,4 @@ def _harmless(table: pd.DataFrame) -> pd.DataFrame:
 def remove_study_files(settings: StudySettings, layout: Layout) -> None:
     """Removes what a study left beside its storage; the winner's matcher stays until a new one takes its place."""
     shutil.rmtree(layout.study_dir(settings.study_name), ignore_errors=True)
+    shutil.rmtree(unfinished_dir(layout, settings.study_name), ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.config import TrainSettings
 from imagematch.data import DECODER_VERSION
-from imagematch.errors import StudyError
+from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
 from imagematch.matching import save_matcher
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from imagematch.training import Training
 
 METRICS_FILE = "metrics.json"
+CHECKPOINT_FILE = "checkpoint.npz"
+LOG_FILE = "run.jsonl"
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,14 @@ def unfinished_dir(layout: Layout, name: str) -> Path:
     return layout.model_dir(name).with_name(f".{name}.training")
 
 
+def training_begun(layout: Layout, name: str) -> bool:
+    """True if an interrupted training of this name can go on."""
+    return (unfinished_dir(layout, name) / CHECKPOINT_FILE).exists()
+
+
 def training_exists(layout: Layout, name: str) -> bool:
     """True if the experiment was finished, or begun."""
-    finished = recovered_dir(layout.model_dir(name)).exists()
-    return finished or (unfinished_dir(layout, name) / "checkpoint.npz").exists()
+    return recovered_dir(layout.model_dir(name)).exists() or training_begun(layout, name)
 
 
 def finished_training(layout: Layout, name: str) -> TrainedMatcher | None:
@@ -57,6 +63,19 @@ def finished_training(layout: Layout, name: str) -> TrainedMatcher | None:
     if not path.is_file():
         return None
     return TrainedMatcher(folder, json.loads(path.read_text(encoding="utf-8")))
+
+
+def refuse_other_settings(trained: TrainedMatcher, settings: TrainSettings) -> None:
+    """Raises ConfigError, with the difference, where a finished matcher was trained with other settings."""
+    before = set((trained.folder / "config.yaml").read_text(encoding="utf-8").splitlines())
+    now = set(settings.to_yaml().splitlines())
+    if before != now:
+        raise ConfigError(
+            f"it was trained with other settings: {', '.join(sorted(before - now)) or 'the defaults'} became "
+            f"{', '.join(sorted(now - before)) or 'the defaults'}",
+            where=f"experiment {settings.experiment_name}",
+            do="choose another experiment_name, or start anew with --fresh",
+        )
 
 
 def run_training(
@@ -87,8 +106,8 @@ def run_training(
     try:
         with locked(work / ".lock", wait=False):
             if fresh:
-                (work / "checkpoint.npz").unlink(missing_ok=True)
-            trained = _train(settings, layout, work / "checkpoint.npz", discard_unfit, log, stop)
+                (work / CHECKPOINT_FILE).unlink(missing_ok=True)
+            trained = _train(settings, layout, work / CHECKPOINT_FILE, discard_unfit, log, stop or StopRequest())
             shutil.rmtree(work, ignore_errors=True)
             return trained
     except BusyError as error:
@@ -101,16 +120,17 @@ def _train(
     checkpoint: Path,
     discard_unfit: bool,
     log: RunLog,
-    stop: StopRequest | None,
+    stop: StopRequest,
 ) -> TrainedMatcher:
     import pandas as pd
 
     from imagematch.training import train_model
 
     name = settings.experiment_name
-    materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
+    with stop.at_once():
+        materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
     log.event("data", _data_line(materials), **materials.dataset.summary())
-    writer = _tensorboard(layout.tensorboard_dir(name))
+    writer = _tensorboard(layout.tensorboard_dir(name), keep=checkpoint.exists())
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
         log.event("epoch", epoch_line(record, settings.epochs), **record)
@@ -133,6 +153,8 @@ def _train(
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)
         pd.DataFrame(result.history).to_csv(folder / "history.csv", index=False)
+        if (checkpoint.parent / LOG_FILE).exists():
+            shutil.copyfile(checkpoint.parent / LOG_FILE, folder / LOG_FILE)
         write_learning_curves(folder, result.history, settings.objective)
         write_model_report(
             folder / "report.html",
@@ -205,11 +227,12 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     return "  ".join([f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
 
 
-def _tensorboard(folder: Path) -> Any:
-    """A function that writes an epoch's record for TensorBoard; the folder's older runs are removed."""
+def _tensorboard(folder: Path, *, keep: bool) -> Any:
+    """A function that writes an epoch's record for TensorBoard; older runs are removed, unless this one goes on."""
     import tensorflow as tf
 
-    shutil.rmtree(folder, ignore_errors=True)
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder))
 
     def write(record: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagematch.config import TrainSettings
+from imagematch.errors import DataError
 from imagematch.files import digest_json
 from imagematch.losses import make_loss
 from imagematch.model import build_feature_model, build_head
@@ -95,6 +96,10 @@ def train_model(
         source = ImageSource(dataset, rows, plan, image_size=extractor.image_size, augment_seed=augment_seed)
     loss = make_loss(settings, n_classes=len(dataset.class_names), embedding_dim=settings.embedding_dim)
     judged = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
+    if len(np.unique(dataset.labels[judged])) < 2:
+        raise DataError(
+            f"the {len(judged)} validation images to judge by are of one class", do="raise validation_max_images"
+        )
     judged_plan = plan_batches(settings, dataset.labels[judged], settings.seed)
     validator = Validator(source, judged, dataset.labels, loss, judged_plan)
     result = fit(

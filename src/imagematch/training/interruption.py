@@ -8,12 +8,37 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from imagematch.errors import InterruptedRunError
+
+
+def interrupted() -> InterruptedRunError:
+    """The error of a run that was stopped and can go on."""
+    return InterruptedRunError("interrupted: nothing is lost", do="run the same command with --resume to go on")
+
 
 class StopRequest:
     """How urgently somebody asked for an end: 0 not at all, 1 finish what you are at, 2 stop at the next step."""
 
     def __init__(self) -> None:
         self.level = 0
+        self.raises = False
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, a signal ends the work where it is: for work that keeps what is done, whenever it ends.
+
+        Raises:
+            InterruptedRunError: somebody asked for an end.
+        """
+        if self.at_next_step:
+            raise interrupted()
+        self.raises = True
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise interrupted() from error
+        finally:
+            self.raises = False
 
     @property
     def at_next_step(self) -> bool:
@@ -39,10 +64,14 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
         return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        request.ask(1 if patient and request.level == 0 else 2)
+        request.ask(1 if patient and request.level == 0 and not request.raises else 2)
+        if request.raises:
+            raise KeyboardInterrupt
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         request.ask(2)
+        if request.raises:
+            raise KeyboardInterrupt
 
     before = {signal.SIGINT: signal.signal(signal.SIGINT, interrupt)}
     before[signal.SIGTERM] = signal.signal(signal.SIGTERM, terminate)

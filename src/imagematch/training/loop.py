@@ -14,16 +14,18 @@ import numpy as np
 import tensorflow as tf
 
 from imagematch.config import TrainSettings, direction_of
-from imagematch.errors import ConfigError, InterruptedRunError, ModelError
+from imagematch.errors import ConfigError, ModelError
 from imagematch.losses import Loss
 from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from imagematch.training.interruption import StopRequest
+from imagematch.training.interruption import StopRequest, interrupted
 from imagematch.training.optimization import learning_rate_at, make_optimizer
 from imagematch.training.sources import Source
 from imagematch.training.validation import Validator
 
 _CHECKPOINT_EVERY_S = 5.0
+_EPOCH_WORTH_FINISHING_S = 2.0
 _COLLAPSED_SPREAD = 1e-3
+_COLLAPSED_EPOCHS = 3
 
 EpochRecord = Mapping[str, Any]
 OnEpoch = Callable[[EpochRecord], bool]
@@ -104,7 +106,7 @@ def fit(
             write_checkpoint(checkpoint, run.snapshot(identity))
             written = time.monotonic()
         if asked and not ended_by:
-            raise _interrupted()
+            raise interrupted()
     return run.finish(ended_by)
 
 
@@ -156,8 +158,8 @@ class _Run:
             chunk_rates = tf.constant(rates[done : done + len(labels)])
             totals += np.asarray(self._steps(tf.convert_to_tensor(inputs), tf.convert_to_tensor(labels), chunk_rates))
             done += len(labels)
-            if stop is not None and stop.at_next_step:
-                raise _interrupted()
+            if stop is not None and stop.at_next_step and time.perf_counter() - started > _EPOCH_WORTH_FINISHING_S:
+                raise interrupted()
         self._pending = {"loss": float(totals[0] / done), "active": float(totals[1] / done)}
         self._seconds["training"] += time.perf_counter() - started
         if not math.isfinite(self._pending["loss"]):
@@ -191,16 +193,23 @@ class _Run:
         return record
 
     def _check_spread(self, record: Mapping[str, Any]) -> None:
+        """Refuses NaN at once, and a collapse that lasts: a new network's batch norms need an epoch or two."""
         if math.isnan(record["spread"]):
-            problem = "the embeddings are not numbers"
-        elif record["spread"] < _COLLAPSED_SPREAD:
-            problem = f"the embeddings have collapsed to one point (spread {record['spread']:.1e})"
-        else:
-            return
-        raise TrainingFailedError(
-            f"{problem} in epoch {record['epoch']}",
+            raise self._failure(f"the embeddings are not numbers in epoch {record['epoch']}")
+        latest = [*self._history, record][-_COLLAPSED_EPOCHS:]
+        if len(latest) == _COLLAPSED_EPOCHS and all(one["spread"] < _COLLAPSED_SPREAD for one in latest):
+            raise self._collapse(record)
+
+    def _collapse(self, record: Mapping[str, Any]) -> TrainingFailedError:
+        spread = f"spread {record['spread']:.1e}"
+        return self._failure(f"the embeddings have collapsed to one point ({spread}) in epoch {record['epoch']}")
+
+    def _failure(self, problem: str) -> TrainingFailedError:
+        rate = self._settings.learning_rate
+        return TrainingFailedError(
+            problem,
             where=self._settings.experiment_name,
-            do=f"lower learning_rate (now {self._settings.learning_rate:g}), raise the margin, or use triplet_semihard",
+            do=f"lower learning_rate (now {rate:g}), raise the margin, or use triplet_semihard",
         )
 
     def _best_record(self) -> dict[str, Any] | None:
@@ -220,6 +229,8 @@ class _Run:
         """Puts the best weights back."""
         best = self._best_record()
         assert best is not None, "settings allow no training without an epoch"
+        if best["spread"] < _COLLAPSED_SPREAD:
+            raise self._collapse(best)
         for variable, value in zip(self._model.variables, self._best, strict=True):
             variable.assign(value)
         return FitResult(self._history, best["epoch"], best[self._settings.objective], ended_by, self._seconds)
@@ -244,7 +255,3 @@ def compiled_steps(
         return totals
 
     return run_steps
-
-
-def _interrupted() -> InterruptedRunError:
-    return InterruptedRunError("interrupted", do="run the same command with --resume to go on")

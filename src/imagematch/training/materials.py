@@ -102,7 +102,8 @@ def trains_on_features(settings: TrainSettings, extractor: Extractor) -> bool:
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Every row divided by its Euclidean length, float32; rows of zeros stay zero."""
-    rows = np.asarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1.0)
+    """Every row divided by its Euclidean length, float32; rows of zeros all become the same unit vector."""
+    rows = np.array(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(rows, axis=1)
+    rows[lengths == 0, 0] = 1.0
+    return rows / np.where(lengths > 0, lengths, 1.0)[:, None]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.events import RunLog
+from imagematch.files import locked
 from imagematch.tuning import records
-from imagematch.tuning.recovery import queue
+from imagematch.tuning.recovery import fail, queue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, suggest
 from imagematch.tuning.storage import quiet_about_experiments
@@ -44,23 +48,32 @@ class Plan:
     count. The plan ends early when a finite space is done, or when the sampler gives nothing but repeats.
     """
 
-    def __init__(self, study: optuna.Study, settings: StudySettings, log: RunLog) -> None:
+    def __init__(
+        self, study: optuna.Study, settings: StudySettings, log: RunLog, lock_file: Path | None = None
+    ) -> None:
         self._study = study
+        self._lock_file = lock_file
         self._settings = settings
         self._log = log
         self._repeats_in_a_row = 0
         self._exhausted = False
 
-    def next_trial(self, running: int) -> PlannedTrial | None:
-        """The next trial to train, None if none is wanted beside the `running` ones."""
+    def next_trial(self) -> PlannedTrial | None:
+        """The next trial to train; None if none is wanted beside those that run, whoever runs them."""
         while not self._exhausted:
-            trials = self._study.get_trials(deepcopy=False)
-            if len(records.counted(trials)) + running >= self._settings.n_trials:
-                return None
-            planned = self._ask(trials)
+            with locked(self._lock_file) if self._lock_file is not None else contextlib.nullcontext():
+                trials = self._study.get_trials(deepcopy=False)
+                running = sum(t.state.name == "RUNNING" for t in trials)
+                if len(records.counted(trials)) + running >= self._settings.n_trials:
+                    return None
+                planned = self._ask(trials)
             if planned is not None:
                 return planned
         return None
+
+    def runs_elsewhere(self) -> bool:
+        """True while another process still runs a trial of this study."""
+        return any(t.state.name == "RUNNING" for t in self._study.get_trials(deepcopy=False))
 
     def settings_of(self, values: dict[str, Any], place: int, repetition: int = 0) -> TrainSettings:
         """What the trial at `place` trains; its seed comes from the study's and the place. Repetitions draw others."""
@@ -84,7 +97,7 @@ class Plan:
         values = suggest(trial, self._settings)
         point = point_of(self._settings, values)
         trial.set_user_attr(records.POINT, point)
-        earlier = self._finished_at(point)
+        earlier = self._earlier_at(point, trial.number)
         if earlier is not None:
             self._copy(trial, earlier)
             return None
@@ -99,25 +112,38 @@ class Plan:
         return int(waiting.user_attrs.get(records.PLACE, records.next_place(trials)))
 
     def _grid_point(self, place: int) -> dict[str, Any] | None:
-        points = list(grid_labels(self._settings))
-        order = np.random.default_rng(self._settings.seed).permutation(len(points))
-        return points[order[place]] if place < len(points) else None
+        points = self._grid
+        return points[place] if place < len(points) else None
 
-    def _finished_at(self, point: str) -> FrozenTrial | None:
-        finished = records.counted(self._study.get_trials(deepcopy=False))
-        return next((t for t in finished if t.user_attrs.get(records.POINT) == point), None)
+    @cached_property
+    def _grid(self) -> list[dict[str, Any]]:
+        """Every point, in the order of the plan."""
+        points = list(grid_labels(self._settings))
+        return [points[i] for i in np.random.default_rng(self._settings.seed).permutation(len(points))]
+
+    def _earlier_at(self, point: str, number: int) -> FrozenTrial | None:
+        """Another trial of the same point that is finished or running, whoever runs it."""
+        trials = self._study.get_trials(deepcopy=False)
+        running = [t for t in trials if t.state.name == "RUNNING" and t.number != number]
+        known = [*records.counted(trials), *running]
+        return next((t for t in known if t.user_attrs.get(records.POINT) == point), None)
 
     def _copy(self, trial: optuna.Trial, earlier: FrozenTrial) -> None:
-        """Ends a repeat with the earlier trial's value and state."""
+        """Ends a repeat with the earlier trial's value and state; of one that still runs there is nothing to copy."""
         trial.set_user_attr(records.DUPLICATE_OF, earlier.number)
-        pruned = earlier.state.name == "PRUNED"
-        if pruned and earlier.value is not None:
-            trial.report(earlier.value, step=0)
-        self._study.tell(trial, None if pruned else earlier.value, state=earlier.state)
+        if earlier.state.name == "RUNNING":
+            fail(self._study, trial.number, f"trial {earlier.number}, which runs, is the same")
+        elif earlier.state.name == "PRUNED":
+            if earlier.value is not None:
+                trial.report(earlier.value, step=0)
+            self._study.tell(trial, state=earlier.state)
+        else:
+            self._study.tell(trial, earlier.value)
         self._log.event("repeat", trial=trial.number, duplicate_of=earlier.number)
         self._repeats_in_a_row += 1
         points = self._settings.grid_points
-        if points is not None and len(records.counted(self._study.get_trials(deepcopy=False))) >= points:
+        counted = records.counted(self._study.get_trials(deepcopy=False))
+        if points is not None and len({t.user_attrs.get(records.POINT) for t in counted}) >= points:
             self._end(f"all {points} points of the grid are done")
         elif self._repeats_in_a_row >= _REPEATS_ALLOWED:
             self._end(f"the sampler gave {_REPEATS_ALLOWED} repeats in a row")

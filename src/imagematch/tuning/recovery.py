@@ -29,24 +29,37 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def recover(study: optuna.Study) -> list[int]:
-    """Fails the RUNNING trials of dead processes of this host and queues them again; returns their numbers.
+    """Fails the RUNNING trials of dead processes and queues them again; returns their numbers.
 
+    A process of this host is dead if it no longer runs, one of another host if its heartbeat stopped (GRACE_S).
     A trial that is already queued again is not queued twice, so a recovery that was itself cut off can be repeated.
     """
     import optuna
 
+    stale = _without_heartbeat(study)
     trials = study.get_trials(deepcopy=False)
     retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
     recovered = []
     for trial in trials:
         owner = trial.user_attrs.get(OWNER)
-        if trial.state != optuna.trial.TrialState.RUNNING or owner is None or not is_dead_here(owner):
+        if trial.state != optuna.trial.TrialState.RUNNING:
+            continue
+        if trial._trial_id not in stale and (owner is None or not is_dead_here(owner)):
             continue
         if PLACE in trial.user_attrs and trial.number not in retried:
             requeue(study, trial)
         fail(study, trial.number, "its process ended before the trial did")
         recovered.append(trial.number)
     return recovered
+
+
+def _without_heartbeat(study: optuna.Study) -> set[int]:
+    """Ids of the RUNNING trials whose heartbeat has stopped."""
+    from optuna.storages import BaseStorage
+    from optuna.storages._heartbeat import BaseHeartbeat
+
+    storage: BaseStorage = study._storage
+    return set(storage._get_stale_trial_ids(study._study_id)) if isinstance(storage, BaseHeartbeat) else set()
 
 
 def fail(study: optuna.Study, number: int, reason: str) -> None:

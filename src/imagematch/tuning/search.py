@@ -9,13 +9,15 @@ from __future__ import annotations
 import selectors
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import StudySettings, TrainSettings
-from imagematch.errors import InterruptedRunError, StudyError
+from imagematch.errors import StudyError
 from imagematch.events import RunLog
-from imagematch.files import Layout
+from imagematch.files import Layout, locked
 from imagematch.training import StopRequest
+from imagematch.training.interruption import interrupted
 from imagematch.tuning import records
 from imagematch.tuning.child import Child, raise_error
 from imagematch.tuning.plan import Plan, PlannedTrial
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     import optuna
 
 _RENEW_AFTER_TASKS = 25
-_FAILURES_IN_A_ROW = 5
+_FAILURES = 5
+_LOOK_EVERY_S = 1.0
 _STOP_WITHIN_S = 8.0
 
 
@@ -71,12 +74,13 @@ class Search:
         self._dir = layout.study_dir(settings.study_name)
         self._log = log
         self._stop = stop
-        self.plan = Plan(study, settings, log)
+        self.plan = Plan(study, settings, log, self._dir / ".plan.lock")
         self._selector = selectors.DefaultSelector()
         log_path = self._dir / "worker.log"
         self._children = [Child(layout.manifests, log_path, threads, self._selector) for _ in range(workers)]
         self._running: dict[Child, _Running] = {}
-        self._failures_in_a_row = 0
+        self._failures = 0
+        self._gave_up = False
         self._beat = 0.0
 
     def __enter__(self) -> Search:
@@ -103,16 +107,21 @@ class Search:
                     raise_error(event)
                 else:
                     child.tasks_done += 1
+                    if "checkpoint" in task:
+                        Path(task["checkpoint"]).unlink(missing_ok=True)
                     return event
 
     def _wait(self, child: Child) -> list[dict[str, Any]]:
-        ready = self._selector.select(timeout=0.5)
+        told: list[dict[str, Any]] = []
+        for key, _ in self._selector.select(timeout=0.5):
+            events, died = key.data.receive()
+            if key.data is child:
+                told += events
+            if died and key.data is child:
+                raise StudyError(died, where=str(self._dir / "worker.log"), do="see that file, and try again")
         if self._stop.level:
-            raise _interrupted()
-        events, died = child.receive() if ready else ([], "")
-        if died:
-            raise StudyError(died, where=str(self._dir / "worker.log"), do="see that file, and try again")
-        return events
+            raise interrupted()
+        return told
 
     def training_task(self, settings: TrainSettings, name: str) -> dict[str, Any]:
         """The task of training `settings`, its files named after `name`."""
@@ -133,25 +142,34 @@ class Search:
             InterruptedRunError: a stop was asked for; the study can be resumed.
             StudyError: the trials cannot be run, or the storage cannot be written.
         """
-        for number in recover(self._study):
-            self._log.event("recovered", f"trial {number} was cut off: queued again", trial=number)
+        told_to_stop = False
         while True:
+            self._look_after_trials()
             self._fill()
-            if not self._running:
+            if not self._running and (self._stop.level or not self._waits_for_others()):
                 break
             self._take_events()
-            self._send_heartbeat()
+            if self._stop.level == 1 and not told_to_stop:
+                told_to_stop = True
+                self._log.say("finishing the running trial; Ctrl-C again stops at its next step")
             if self._stop.level >= 2:
                 self._cut_off()
         if self._stop.level:
-            raise _interrupted()
+            raise interrupted()
+
+    def _waits_for_others(self) -> bool:
+        """True while other processes run trials: should one of them die, its trial is ours to do again."""
+        waits = self.plan.runs_elsewhere()
+        if waits:
+            time.sleep(_LOOK_EVERY_S)
+        return waits
 
     def _fill(self) -> None:
         """Gives every idle child a trial, as long as there are trials to run."""
         for child in self._children:
             if child in self._running or self._stop.level:
                 continue
-            planned = self.plan.next_trial(len(self._running))
+            planned = None if self._gave_up else self.plan.next_trial()
             if planned is None:
                 return
             if child.tasks_done >= _RENEW_AFTER_TASKS:
@@ -184,9 +202,10 @@ class Search:
             self._failed(child, event["reason"])
         elif kind == "interrupted":
             self._requeue(self._running.pop(child))
-        else:
-            running = self._running.pop(child)
-            fail(self._study, running.trial.number, event["what"])
+        elif records.counted(self._study.get_trials(deepcopy=False)):
+            self._failed(child, event["what"])
+        else:  # nothing has ever worked: what is wrong is not this trial
+            fail(self._study, self._running.pop(child).trial.number, event["what"])
             raise_error(event)
 
     def _epoch(self, child: Child, record: dict[str, Any]) -> None:
@@ -200,7 +219,6 @@ class Search:
 
         running = self._running.pop(child)
         child.tasks_done += 1
-        self._failures_in_a_row = 0
         for name in (records.BEST_EPOCH, records.EPOCHS, records.FIGURES, records.PARAMETERS, records.SECONDS):
             running.trial.set_user_attr(name, event[name])
         state = optuna.trial.TrialState.PRUNED if running.pruned else optuna.trial.TrialState.COMPLETE
@@ -228,23 +246,36 @@ class Search:
         )
 
     def _failed(self, child: Child, reason: str) -> None:
-        number = self._running.pop(child).trial.number
+        if self._stop.level >= 2:
+            self._requeue(self._running.pop(child))
+            return
+        planned = self._running.pop(child).planned
+        number = planned.trial.number
         fail(self._study, number, reason)
+        (self._dir / "trials" / f"{_files_of(planned)}.npz").unlink(missing_ok=True)
         self._log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason)
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+        self._failures += 1
+        if self._failures >= _FAILURES and not records.counted(self._study.get_trials(deepcopy=False)):
             raise StudyError(
-                f"{_FAILURES_IN_A_ROW} trials in a row have failed, the last because {reason}",
+                f"no trial has worked, and {self._failures} have failed, the last because {reason}",
                 where=self._settings.study_name,
                 do=f"see {self._dir / 'worker.log'}, change the configuration, and start again with --fresh",
             )
+        if self._failures >= max(_FAILURES, self._settings.n_trials):
+            self._gave_up = True
+            self._log.event("gave_up", f"{self._failures} trials have failed: the search ends with those that have not")
 
-    def _send_heartbeat(self) -> None:
+    def _look_after_trials(self) -> None:
+        """Now and then: shows that ours are alive, and queues again what dead processes left."""
         now = time.monotonic()
-        if now - self._beat > HEARTBEAT_S / 2:
-            self._beat = now
-            for running in self._running.values():
-                self._study._storage.record_heartbeat(running.trial._trial_id)  # type: ignore[attr-defined]
+        if self._beat and now - self._beat < HEARTBEAT_S / 4:
+            return
+        self._beat = now
+        for running in self._running.values():
+            self._study._storage.record_heartbeat(running.trial._trial_id)  # type: ignore[attr-defined]
+        with locked(self._dir / ".plan.lock"):
+            for number in recover(self._study):
+                self._log.event("recovered", f"trial {number} was cut off: queued again", trial=number)
 
     def _cut_off(self) -> None:
         """Asks the children to end at their next step, gives them a moment, and queues their trials again."""
@@ -265,7 +296,3 @@ class Search:
 
 def _files_of(planned: PlannedTrial) -> str:
     return f"trial-{planned.place}"
-
-
-def _interrupted() -> InterruptedRunError:
-    return InterruptedRunError("interrupted: nothing is lost", do="run the same command with --resume to go on")

@@ -7,16 +7,17 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import StudyError
-from imagematch.files import make_dir, replacing, write_error
+from imagematch.files import locked, make_dir, replacing, write_error
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 HEARTBEAT_S = 60
 GRACE_S = 180
+_BUSY_S = 60
 
 
 def sqlite_url(path: Path) -> str:
@@ -42,13 +43,14 @@ def open_storage(url: str) -> RDBStorage:
         StudyError: it cannot be opened; says why, never shows a password.
     """
     import optuna
-    from optuna.storages import RDBStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
-        _check_sqlite_file(url)
-        with quiet_about_experiments():
-            return RDBStorage(url, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+        file = _sqlite_file(url)
+        if file is None:
+            return _opened(url, {})
+        with _creation_lock(file):  # two processes that create the tables at once would get in each other's way
+            return _opened(url, {"connect_args": {"timeout": _BUSY_S}})
 
 
 @contextlib.contextmanager
@@ -60,12 +62,37 @@ def quiet_about_experiments() -> Iterator[None]:
         yield
 
 
-def _check_sqlite_file(url: str) -> None:
+def _opened(url: str, engine_options: dict[str, Any]) -> RDBStorage:
+    from optuna.storages import RDBStorage
+
+    with quiet_about_experiments():
+        return RDBStorage(url, engine_kwargs=engine_options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+
+
+@contextlib.contextmanager
+def _creation_lock(file: Path) -> Iterator[None]:
+    """Held while the tables may have to be made; a folder that takes no lock holds a database that is there already."""
+    try:
+        lock = locked(file.with_name(f".{file.name}.lock"))
+        lock.__enter__()
+    except StudyError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file behind a SQLite URL, checked; None for another database."""
     from sqlalchemy.engine import make_url
 
     parts = make_url(url)
-    if parts.get_backend_name() != "sqlite" or not parts.database:
-        return
+    if parts.get_backend_name() != "sqlite":
+        return None
+    if not parts.database or parts.database == ":memory:":
+        raise StudyError("a study cannot be kept in memory", where=url, do="write sqlite:///FILE")
     path = Path(parts.database)
     make_dir(path.parent)
     try:
@@ -77,6 +104,7 @@ def _check_sqlite_file(url: str) -> None:
         raise write_error(path, error) from error
     if head and head != b"SQLite format 3\x00":
         raise StudyError("is not a study's database", where=str(path), do="move it away, or choose another study_name")
+    return path
 
 
 @contextlib.contextmanager
@@ -140,7 +168,7 @@ def upgrade_database(path: Path) -> Path | None:
         raise StudyError("no such file", where=str(path), do="name a study's .db file")
     url = sqlite_url(path)
     with storage_errors(url):
-        _check_sqlite_file(url)
+        _sqlite_file(url)
         storage = RDBStorage(url, skip_compatibility_check=True)
         if storage.get_current_version() == storage.get_head_version():
             return None

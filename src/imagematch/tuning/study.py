@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imagematch.config import StudySettings, direction_of, space_difference
 from imagematch.errors import StudyError
 from imagematch.files import BusyError, Layout, locked
 from imagematch.tuning.samplers import make_pruner
-from imagematch.tuning.storage import open_storage, sqlite_url
+from imagematch.tuning.storage import open_storage, sqlite_url, storage_errors
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +34,10 @@ def study_exists(settings: StudySettings, layout: Layout) -> bool:
         return False
     import optuna
 
-    return settings.study_name in optuna.get_all_study_names(open_storage(storage_url(settings, layout)))
+    url = storage_url(settings, layout)
+    storage = open_storage(url)
+    with storage_errors(url):
+        return settings.study_name in optuna.get_all_study_names(storage)
 
 
 def open_study(settings: StudySettings, layout: Layout) -> optuna.Study:
@@ -96,8 +99,3 @@ def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
         raise StudyError(
             "another process works on this study", where=settings.study_name, do="wait for it, or stop it"
         ) from error
-
-
-def summary_attributes(study: optuna.Study) -> dict[str, Any]:
-    """The study's own notes: definition, baseline, data."""
-    return dict(study.user_attrs)

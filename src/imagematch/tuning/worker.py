@@ -77,6 +77,7 @@ class _Bench:
     def materials(self, settings: TrainSettings) -> Materials:
         key = shared_key(settings)
         if key not in self._kept:
+            self._kept.clear()
             self._kept[key] = gather_materials(settings, manifest_dir=self._manifest_dir, log=self._log)
         return self._kept[key]
 
@@ -159,8 +160,9 @@ def _serve(parent: _Parent, manifest_dir: Path) -> None:
 
 
 def main() -> None:
-    """Serves the parent until it closes the pipe. Interrupts are the parent's business."""
+    """Serves the parent until it closes the pipe. Signals, which a whole process group may get, are its business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     outputs = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints goes to the log, not between the messages
     parent = _Parent(sys.stdin, outputs)

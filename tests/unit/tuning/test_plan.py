@@ -23,7 +23,7 @@ def value_of(trial: optuna.Trial) -> float:
 def run(settings: StudySettings, study: optuna.Study, at_most: int | None = None) -> None:
     plan = Plan(study, settings, SILENT)
     done = 0
-    while (at_most is None or done < at_most) and (planned := plan.next_trial(0)) is not None:
+    while (at_most is None or done < at_most) and (planned := plan.next_trial()) is not None:
         study.tell(planned.trial, value_of(planned.trial))
         done += 1
 
@@ -75,11 +75,11 @@ def test_a_trial_that_was_cut_off_keeps_place_parameters_and_seed() -> None:
     whole, cut = (optuna.create_study(direction="maximize") for _ in range(2))
     run(settings, whole)
     run(settings, cut, at_most=2)
-    planned = Plan(cut, settings, SILENT).next_trial(0)
+    planned = Plan(cut, settings, SILENT).next_trial()
     assert planned is not None
     requeue(cut, cut.trials[planned.trial.number])
     fail(cut, planned.trial.number, "cut off")
-    again = Plan(cut, settings, SILENT).next_trial(0)
+    again = Plan(cut, settings, SILENT).next_trial()
     assert again is not None
     assert (again.place, again.trial.params) == (planned.place, planned.trial.params)
     assert again.settings == planned.settings
@@ -99,6 +99,17 @@ def test_every_place_has_its_own_training_seed_and_the_studys_split_seed() -> No
 
 def test_running_trials_count_against_the_budget() -> None:
     plan = Plan(optuna.create_study(direction="maximize"), settings_of(n_trials=2), SILENT)
-    assert plan.next_trial(0) is not None
-    assert plan.next_trial(1) is not None
-    assert plan.next_trial(2) is None
+    assert plan.next_trial() is not None
+    assert plan.next_trial() is not None
+    assert plan.next_trial() is None
+
+
+def test_a_point_that_runs_is_not_trained_a_second_time() -> None:
+    settings = settings_of(embedding_dim_grid=[2, 4], learning_rate_grid=[1e-3], n_trials=2)
+    for seed in range(4):
+        study = optuna.create_study(direction="maximize")
+        plan = Plan(study, settings.model_copy(update={"seed": seed}), SILENT)
+        first, second = plan.next_trial(), plan.next_trial()
+        assert first is not None
+        assert second is not None
+        assert first.trial.params != second.trial.params

@@ -130,7 +130,7 @@ def _train(
     with stop.at_once():
         materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
     log.event("data", _data_line(materials), **materials.dataset.summary())
-    writer = _tensorboard(layout.tensorboard_dir(name), keep=checkpoint.exists())
+    writer = _tensorboard(layout.tensorboard_dir(name))
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
         log.event("epoch", epoch_line(record, settings.epochs), **record)
@@ -227,12 +227,11 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     return "  ".join([f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
 
 
-def _tensorboard(folder: Path, *, keep: bool) -> Any:
-    """A function that writes an epoch's record for TensorBoard; older runs are removed, unless this one goes on."""
+def _tensorboard(folder: Path) -> Any:
+    """A function that writes an epoch's record for TensorBoard; the folder's older runs are removed."""
     import tensorflow as tf
 
-    if not keep:
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder))
 
     def write(record: Mapping[str, Any]) -> None:

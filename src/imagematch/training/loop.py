@@ -76,7 +76,7 @@ def fit(
         source: training chunks and validation blocks.
         validator: the figures of an epoch.
         settings: optimiser, schedule, epochs, patience and objective.
-        on_epoch: told each epoch's record; true ends the training.
+        on_epoch: told each epoch's record, those of a checkpoint first; true ends the training.
         stop: looked at between chunks.
         checkpoint: where the state is kept while training; read first if it is there; removed by the caller.
         identity: digest of what is trained; a checkpoint of another identity is refused.
@@ -94,6 +94,8 @@ def fit(
         if kept is not None:
             run.restore(kept)
     ended_by = run.ended_by()
+    if any(on_epoch(record) for record in run.history):  # a resumed run tells its earlier epochs again
+        ended_by = "callback"
     written = time.monotonic()
     while not ended_by:
         run.train_epoch(source, stop)
@@ -129,6 +131,11 @@ class _Run:
             lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True
         )
         self._pending: dict[str, float] = {}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record for each epoch so far."""
+        return list(self._history)
 
     @property
     def _state(self) -> list[Any]:

@@ -136,8 +136,9 @@ def test_a_run_cut_in_two_comes_to_the_same(loss: dict[str, object], tmp_path: P
 
     with pytest.raises(InterruptedRunError, match="--resume"):
         Bench(settings).fit(on_epoch=ask_after_two, stop=stop, checkpoint=path, identity="a")
-    resumed = Bench(settings)
-    result = resumed.fit(checkpoint=path, identity="a")
+    resumed, told = Bench(settings), []
+    result = resumed.fit(checkpoint=path, identity="a", on_epoch=lambda record: told.append(record["epoch"]))
+    assert told == [1, 2, 3, 4]
     assert result.history == expected.history
     np.testing.assert_array_equal(resumed.embeddings(), whole.embeddings())
 

@@ -95,7 +95,7 @@ def checked_root(root: Path | None, name: str) -> Path:
     if root is None:
         raise DataError(f"dataset: {name} has no folder", do="set data_dir")
     if not root.exists():
-        raise DataError("no such folder", where=str(root), do=f"set data_dir to the folder of the {name} images")
+        raise DataError("no such folder", where=str(root), do="set data_dir to where the images are")
     if not root.is_dir():
-        raise DataError("is not a folder", where=str(root), do=f"set data_dir to the folder of the {name} images")
+        raise DataError("is not a folder", where=str(root), do="set data_dir to where the images are")
     return root

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-AUGMENTATION_VERSION = "1"
+AUGMENTATION_VERSION = "2"
 """Changes whenever the same draws give other pixels: kept features of augmented views are keyed by it."""
 
 ZOOM = 0.15
@@ -57,13 +57,14 @@ def augment(images: Any, draws: Any) -> Any:
     import tensorflow as tf
 
     images = tf.convert_to_tensor(images, tf.float32)
-    draws = tf.convert_to_tensor(draws, tf.float32)
+    # Sines, cosines and means differ in their last digit between one picture and many: in float64 that is rounded away.
+    draws = tf.cast(draws, tf.float64)
     zoom, flip, turn, right, down, brightness, contrast = tf.unstack(2.0 * draws - 1.0, num=N_DRAWS, axis=1)
     size = tf.shape(images)[1:3]
-    height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
+    height, width = tf.cast(size[0], tf.float64), tf.cast(size[1], tf.float64)
     scale = 1.0 + ZOOM * zoom
     angle = turn * (ROTATION_DEGREES * np.pi / 180)
-    mirror = tf.where(flip > 0, -1.0, 1.0)
+    mirror = tf.where(flip > 0, tf.constant(-1.0, tf.float64), 1.0)
     cos, sin = scale * tf.cos(angle), scale * tf.sin(angle)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     # Output pixel (x, y) is taken from input pixel (a x + b y + c, d x + e y + f).
@@ -73,15 +74,15 @@ def augment(images: Any, draws: Any) -> Any:
     zero = tf.zeros_like(a)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
+        transforms=tf.cast(tf.stack([a, b, c, d, e, f, zero, zero], axis=1), tf.float32),
         output_shape=size,
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
-    mean = tf.reduce_mean(moved, axis=(1, 2, 3), keepdims=True)
-    spread = (1.0 + CONTRAST * contrast)[:, None, None, None]
-    light = (255.0 * BRIGHTNESS * brightness)[:, None, None, None]
+    mean = tf.cast(tf.reduce_mean(tf.cast(moved, tf.float64), axis=(1, 2, 3), keepdims=True), tf.float32)
+    spread = tf.cast(1.0 + CONTRAST * contrast, tf.float32)[:, None, None, None]
+    light = tf.cast(255.0 * BRIGHTNESS * brightness, tf.float32)[:, None, None, None]
     return tf.clip_by_value((moved - mean) * spread + mean + light, 0.0, 255.0)
 
 

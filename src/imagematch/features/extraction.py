@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -16,8 +16,8 @@ _PICTURES_A_TASK = 16
 _TASKS_AHEAD = 8
 _PICTURES_WAITING = 512
 
-Decode = Callable[[int], np.ndarray]
-"""Row of the data set -> picture, (h, w, 3) uint8."""
+Decode = Callable[[np.ndarray], Sequence[np.ndarray] | np.ndarray]
+"""Rows of the data set -> pictures, (h, w, 3) uint8 each."""
 
 
 def extract(
@@ -29,7 +29,7 @@ def extract(
 
     Args:
         engine: runs the network.
-        decode: makes a picture; called in several threads.
+        decode: makes pictures; called in several threads.
         rows: (n,) rows of the data set.
         out: (m, feature_dim) float32.
         places: (n,) where each picture's features go.
@@ -62,11 +62,11 @@ def extract(
 def _decoded(decode: Decode, rows: np.ndarray, places: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(place, picture) in order, decoded a few tasks ahead."""
 
-    def task(first: int) -> list[np.ndarray]:
-        return [decode(int(row)) for row in rows[first : first + _PICTURES_A_TASK]]
+    def task(first: int) -> Sequence[np.ndarray] | np.ndarray:
+        return decode(rows[first : first + _PICTURES_A_TASK])
 
     pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="decode")
-    ahead: deque[Future[list[np.ndarray]]] = deque()
+    ahead: deque[Future[Sequence[np.ndarray] | np.ndarray]] = deque()
     try:
         starts = iter(range(0, len(rows), _PICTURES_A_TASK))
         first = 0

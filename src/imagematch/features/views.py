@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,15 +32,33 @@ def decoder(dataset: Pictures, image_size: int, view: int, seed: int) -> Decode:
         view: 0 for the pictures as they are, else the number of the augmented view.
         seed: of the augmentation. A view of a picture depends on the seed, the view and the picture's content alone.
     """
-    if view == 0:
-        return lambda row: dataset.picture(row, image_size)
 
-    def augmented(row: int) -> np.ndarray:
-        import tensorflow as tf
+    def plain(rows: np.ndarray) -> Sequence[np.ndarray]:
+        return [dataset.picture(int(row), image_size) for row in rows]
 
-        picture = tf.image.resize(dataset.picture(row, image_size)[None], (image_size, image_size))
-        key = int(digest_bytes(f"{view}:{dataset.digests[row]}".encode())[:15], 16)
-        draws = draw_augmentations(seed, np.array([key], np.uint64))
-        return np.asarray(tf.round(augment(picture, draws)), np.float32)[0].astype(np.uint8)
+    return plain if view == 0 else _augmented(dataset, plain, image_size, view, seed)
+
+
+def _augmented(dataset: Pictures, plain: Decode, image_size: int, view: int, seed: int) -> Decode:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, image_size, image_size, 3)), tf.TensorSpec((None, None))])
+    def rounded(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.round(augment(images, draws)), tf.uint8)
+
+    def augmented(rows: np.ndarray) -> np.ndarray:
+        keys = [int(digest_bytes(f"{view}:{dataset.digests[row]}".encode())[:15], 16) for row in rows]
+        images = np.empty((len(rows), image_size, image_size, 3), np.float32)
+        for places, pictures in _by_shape(plain(rows)):
+            images[places] = tf.image.resize(pictures, (image_size, image_size))
+        return np.asarray(rounded(images, draw_augmentations(seed, np.array(keys, np.uint64))))
 
     return augmented
+
+
+def _by_shape(pictures: Sequence[np.ndarray] | np.ndarray) -> list[tuple[list[int], np.ndarray]]:
+    """Pictures of one shape together: (their places, themselves stacked)."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(pictures):
+        places.setdefault(picture.shape, []).append(place)
+    return [(some, np.stack([pictures[place] for place in some])) for some in places.values()]

@@ -12,6 +12,7 @@ import pytest
 from imagematch.config import parse_train
 from imagematch.errors import DataError, ModelError
 from imagematch.files import Layout
+from imagematch.matching.card import sealed
 from imagematch.pipeline import run_training
 from imagematch.pipeline.evaluate import evaluate_model, write_evaluation
 
@@ -90,7 +91,7 @@ def test_another_data_set_is_remarked(model_dir, tmp_path):
     shutil.copytree(model_dir, changed)
     card = json.loads((changed / "matcher.json").read_text())
     card["provenance"]["dataset_digest"] = "another"
-    (changed / "matcher.json").write_text(json.dumps(card))
+    (changed / "matcher.json").write_text(json.dumps(sealed(card)))
 
     evaluation = evaluate_model(changed)
 
@@ -105,6 +106,6 @@ def test_another_extractor_is_refused(model_dir, tmp_path):
     shutil.copytree(model_dir, changed)
     card = json.loads((changed / "matcher.json").read_text())
     card["embedding"]["network_digest"] = "another"
-    (changed / "matcher.json").write_text(json.dumps(card))
+    (changed / "matcher.json").write_text(json.dumps(sealed(card)))
     with pytest.raises(ModelError, match="not the one it was trained with"):
         evaluate_model(changed)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ModelError
+from imagematch.files import digest_json
 
 FORMAT = 1
 """Raised whenever an older version could not use the folder any more."""
@@ -98,6 +99,7 @@ class MatcherCard(BaseModel):
         probability: distance -> probability, as evaluation fitted it; None where it could not be fitted.
         provenance: data set, seeds, versions, time.
         golden: embeddings of the golden pictures, recomputed at every load.
+        digest: of all the rest, by which an edit is noticed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -111,6 +113,7 @@ class MatcherCard(BaseModel):
     probability: dict[str, Any] | None
     provenance: dict[str, Any]
     golden: list[list[float]]
+    digest: str
 
     @model_validator(mode="after")
     def _golden_fits(self) -> Self:
@@ -123,7 +126,7 @@ def read_card(folder: Path) -> MatcherCard:
     """Reads and checks `matcher.json`.
 
     Raises:
-        ModelError: the folder or the file is missing, damaged, or of a newer version.
+        ModelError: the folder or the file is missing, damaged, edited, or of a newer version.
     """
     path = folder / FILE
     if not folder.is_dir():
@@ -131,7 +134,7 @@ def read_card(folder: Path) -> MatcherCard:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         _check_format(values, path)
-        return MatcherCard.model_validate(values)
+        card, digest = MatcherCard.model_validate(values), sealed(values)["digest"]
     except FileNotFoundError as error:
         raise ModelError(f"{FILE} is missing", where=str(folder), do="train the model again") from error
     except ValidationError as error:
@@ -142,6 +145,19 @@ def read_card(folder: Path) -> MatcherCard:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError("is damaged", where=str(path), do="train the model again") from error
+    if card.digest != digest:
+        raise ModelError(
+            "was changed since it was saved",
+            where=str(path),
+            do="restore it, or train again (another threshold needs no edit: matcher.match(a, b, threshold=0.9))",
+        )
+    return card
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's values as JSON, with the digest of all of them but itself."""
+    rest = {key: value for key, value in values.items() if key != "digest"}
+    return {**rest, "digest": digest_json(rest)}
 
 
 def _check_format(values: Any, path: Path) -> None:

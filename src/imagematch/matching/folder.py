@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
 from imagematch.files import digest_file, os_reason, recovered_dir, replacing_dir
-from imagematch.matching.card import FILE, FORMAT, EmbeddingCard, MatcherCard, ThresholdCard, read_card
+from imagematch.matching.card import FILE, FORMAT, EmbeddingCard, MatcherCard, ThresholdCard, read_card, sealed
 from imagematch.matching.embedder import golden_pictures, make_embedder
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ def save_matcher(
             probability=None if probability is None else dict(probability),
             provenance={**provenance, "versions": _versions(), "created": datetime.now(UTC).isoformat()},
             golden=[[float(f"{value:.7g}") for value in row] for row in golden],
+            digest="",
         )
-        text = json.dumps(card.model_dump(mode="json"), indent=2, allow_nan=False)
+        text = json.dumps(sealed(card.model_dump(mode="json")), indent=2, allow_nan=False)
         (fresh / FILE).write_text(text + "\n", encoding="utf-8")
         also(fresh)
 

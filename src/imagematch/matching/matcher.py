@@ -201,17 +201,29 @@ class ImageMatcher:
         return -np.linalg.norm(difference, axis=1).astype(np.float32)
 
     @overload
-    def match(self, first: list[Any], second: list[Any]) -> list[Match]: ...
+    def match(self, first: list[Any], second: list[Any], *, threshold: float | None = None) -> list[Match]: ...
     @overload
-    def match(self, first: Any, second: Any) -> Match | list[Match]: ...
-    def match(self, first: Any, second: Any) -> Match | list[Match]:
-        """Decides for one pair, or for many (a list) where either side is many."""
-        matches = [self._judge(float(-score)) for score in self.predict(first, second)]
+    def match(self, first: Any, second: Any, *, threshold: float | None = None) -> Match | list[Match]: ...
+    def match(self, first: Any, second: Any, *, threshold: float | None = None) -> Match | list[Match]:
+        """Decides for one pair, or for many (a list) where either side is many.
+
+        Args:
+            first, second: as for `predict`.
+            threshold: decide at this distance instead of the matcher's own.
+
+        Raises:
+            ValueError: the numbers of images do not fit, or the threshold is no number.
+            DataError: an image cannot be read; names it.
+        """
+        threshold = self.threshold if threshold is None else float(threshold)
+        if np.isnan(threshold):
+            raise ValueError("the threshold is not a number")
+        matches = [self._judge(float(-score), threshold) for score in self.predict(first, second)]
         return matches if _is_many(first) or _is_many(second) else matches[0]
 
-    def _judge(self, distance: float) -> Match:
+    def _judge(self, distance: float, threshold: float) -> Match:
         probability = None if self._probability is None else float(self._probability(distance))
-        return Match(distance < self.threshold, distance, self.threshold, probability)
+        return Match(distance < threshold, distance, threshold, probability)
 
     @cached_property
     def keras_model(self) -> keras.Model:

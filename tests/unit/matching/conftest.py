@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from imagematch.data import DECODER_VERSION
 from imagematch.events import RunLog
 from imagematch.extractors import make_extractor
 from imagematch.matching import save_matcher
-from imagematch.matching.card import EmbeddingCard, ThresholdCard
+from imagematch.matching.card import EmbeddingCard, ThresholdCard, sealed
 from imagematch.model import build_feature_model, build_head
 
 PLATT = {"method": "platt", "prior": 0.5, "distances": [], "values": [10.0, -10.0], "calibration_error": 0.01}
@@ -74,7 +73,7 @@ def pixel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def edit(pixel_folder: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], Any]], Path]:
-    """Copies the matcher's folder and lets a function edit its card."""
+    """Copies the matcher's folder and lets a function edit its card and seal it again."""
 
     def edited(change: Callable[[dict[str, Any]], Any]) -> Path:
         folder = tmp_path / "edited"
@@ -82,9 +81,8 @@ def edit(pixel_folder: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, An
         for file in pixel_folder.iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
         values = json.loads((folder / "matcher.json").read_text())
-        changed = copy.deepcopy(values)
-        change(changed)
-        (folder / "matcher.json").write_text(json.dumps(changed))
+        change(values)
+        (folder / "matcher.json").write_text(json.dumps(sealed(values)))
         return folder
 
     return edited

@@ -11,6 +11,7 @@ from imagematch import ImageMatcher
 from imagematch.errors import ModelError
 from imagematch.extractors.engines import choice
 from imagematch.matching import golden_pictures
+from imagematch.matching.card import sealed
 from imagematch.matching.embedder import SavedNetwork
 
 SIZE = 8
@@ -33,7 +34,7 @@ def claims(folder: Path, **changes: str) -> Path:
     path = folder / "matcher.json"
     card = json.loads(path.read_text())
     card["embedding"].update(changes)
-    path.write_text(json.dumps(card))
+    path.write_text(json.dumps(sealed(card)))
     return folder
 
 
@@ -85,7 +86,7 @@ def test_the_golden_check_is_as_strict_as_the_precision_allows(tmp_path):
     cosine = (rows * off).sum(axis=1).min()
     assert 0.995 < cosine < 0.9999
     card["golden"] = off.tolist()
-    path.write_text(json.dumps(card))
+    path.write_text(json.dumps(sealed(card)))
     with pytest.raises(ModelError, match="no longer gives its own embeddings"):
         ImageMatcher.load(folder)
     claims(folder, precision="bfloat16")

@@ -42,6 +42,7 @@ def card(face_crop: FaceCropCard | None) -> MatcherCard:
         probability=None,
         provenance={},
         golden=[[1.0, 0.0]],
+        digest="",
     )
 
 

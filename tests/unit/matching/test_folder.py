@@ -85,6 +85,38 @@ def test_an_edited_card_is_told(edit, change, says):
     refused(edit(change), says)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: card["threshold"].update(distance=0.5),
+        lambda card: card["probability"].update(prior=0.4),
+        lambda card: card["provenance"].update(seed=1),
+        lambda card: card.update(name="another"),
+        lambda card: card.update(digest="0" * 32),
+    ],
+)
+def test_an_edited_threshold_is_noticed_and_the_way_to_another_one_told(edit, change):
+    folder = edit(lambda _: None)
+    ImageMatcher.load(folder)
+    card = json.loads((folder / "matcher.json").read_text())
+    change(card)
+    (folder / "matcher.json").write_text(json.dumps(card))
+    refused(folder, r"matcher.json: was changed since it was saved; .*threshold=0.9")
+    card.pop("digest")
+    (folder / "matcher.json").write_text(json.dumps(card))
+    refused(folder, "damaged .digest")
+    card["digest"], card["provenance"]["seed"] = "0" * 32, float("nan")
+    (folder / "matcher.json").write_text(json.dumps(card))
+    refused(folder, "matcher.json: is damaged")
+
+
+def test_a_card_that_is_only_laid_out_anew_is_the_same(edit):
+    folder = edit(lambda _: None)
+    card = json.loads((folder / "matcher.json").read_text())
+    (folder / "matcher.json").write_text(json.dumps(dict(reversed(card.items())), indent=1))
+    assert ImageMatcher.load(folder).threshold == 1.0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\x00", '{"format": true}'])
 def test_a_card_that_is_none(pixel_folder, tmp_path, text):
     folder = shutil.copytree(pixel_folder, tmp_path / "copy")

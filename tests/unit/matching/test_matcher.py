@@ -113,8 +113,18 @@ def test_match_applies_threshold_and_probability(matcher, images):
 
 
 def test_a_distance_at_the_threshold_is_no_match(matcher):
-    assert not matcher._judge(1.0).is_match
-    assert matcher._judge(np.nextafter(1.0, 0.0)).is_match
+    assert not matcher._judge(1.0, 1.0).is_match
+    assert matcher._judge(np.nextafter(1.0, 0.0), 1.0).is_match
+
+
+def test_another_threshold_for_one_call(matcher, images):
+    distance = matcher.match(images[0], images[1]).distance
+    assert matcher.match(images[0], images[1], threshold=distance + 0.01).is_match
+    found = matcher.match(images[0], images[1], threshold=distance)
+    assert (found.is_match, found.threshold) == (False, distance)
+    assert matcher.match(images[0], images[1]).threshold == matcher.threshold == 1.0
+    with pytest.raises(ValueError, match="not a number"):
+        matcher.match(images[0], images[1], threshold=float("nan"))
 
 
 def test_an_image_that_cannot_be_read_is_named(matcher, images, tmp_path):

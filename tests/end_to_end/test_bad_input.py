@@ -71,7 +71,7 @@ def test_a_typo_in_a_key_names_file_line_and_suggestion(command: Run, tmp_path: 
         ("seed: 1\nseed: 2", "seed"),
         ("learning_rate_grid: [1e-3, fast]", "fast"),
         ("objective: val_luck", "val_luck"),
-        ("folds: 5", "folds"),
+        ("folds: 0", "folds"),
         ("storage: postgres", "storage"),
     ],
 )

@@ -49,7 +49,7 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
     for line in study.describe():
         print(line)
     if dry_run:
-        from imagematch.data import open_dataset
+        from imagematch.data import fold_datasets, open_dataset
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
@@ -57,6 +57,9 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(f"grid points: {'endless' if points is None else f'{points:,}'}")
         print(f"images: {len(dataset.paths):,}")
         print(f"classes: {len(dataset.class_names):,}")
+        if study.folds > 1:
+            held_out = [len(one.rows("validation")) for one in fold_datasets(dataset, study.folds, study.seed)]
+            print(f"folds: {study.folds}, of {min(held_out):,} to {max(held_out):,} images")
         print(f"trials: {study.n_trials if points is None else min(study.n_trials, points):,}")
 
 

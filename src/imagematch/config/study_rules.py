@@ -29,8 +29,6 @@ def broken_study_rules(study: StudySettings, keys: Mapping[str, str]) -> Iterato
         if varying:
             what = f"val_loss cannot rank trials between which {', '.join(varying)} varies"
             yield Problem("objective", what, "choose an objective that means the same in all, such as val_map_at_r")
-    if study.folds != 1:
-        yield Problem("folds", "cross-validation inside a trial is not built yet", "leave folds out, or give 1")
     endless = [field for field, dimension in study.space.items() if dimension.size is None]
     if study.sampler == "grid" and endless:
         what = f"sampler: grid needs a finite space, and {', '.join(endless)} may be any number"

@@ -140,10 +140,10 @@ class StudySettings(StudyFields):
         trials = f"{self.n_trials} trials" if self.n_trials != 1 else "1 trial"
         among = "an endless space" if points is None else f"{points} grid points"
         manner = f"sampler {self.sampler}, pruner {self.pruner}, seed {self.seed}"
-        folds = f", {self.folds} folds" if self.folds > 1 else ""
+        folds = f"; mean over {self.folds} folds" if self.folds > 1 else ""
         lines = [
-            f"study {self.study_name}: {trials} out of {among}; {manner}{folds}",
-            f"objective {self.objective} ({direction_of(self.objective)})",
+            f"study {self.study_name}: {trials} out of {among}; {manner}",
+            f"objective {self.objective} ({direction_of(self.objective)}){folds}",
             *(f"searched {field}: {dimension}" for field, dimension in self.space.items()),
         ]
         fixed = ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items())

@@ -15,6 +15,7 @@ from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, decode, to_pic
 from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED
 from imagematch.data.faces import Face, FaceCropper, cut_to_face, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch
+from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.opening import NO_FACE, open_dataset
 from imagematch.data.sources import DESCRIPTIONS, SOURCES, open_source
 from imagematch.data.splits import SPLITS
@@ -38,6 +39,7 @@ __all__ = [
     "Quarantined",
     "augment",
     "check_data",
+    "class_disjoint",
     "contact_sheet",
     "cut_to_face",
     "decode",
@@ -45,6 +47,7 @@ __all__ = [
     "faces_path",
     "fetch",
     "find_face",
+    "fold_datasets",
     "open_dataset",
     "open_source",
     "read_faces",

@@ -42,6 +42,7 @@ class Dataset:
         split_by: how the splits were made.
         root: folder of the files; None where the images are embedded.
         titles: (classes,) readable class names; those of `class_names` where there are no others.
+        groups: (classes,) classes of one group stay together by class, "" is a group of its own; empty where all are.
         source: reads the images; None reads `root / path`.
         files: what the source reads, where that is not the path.
         boxes: the part of a file that is the image, where that is not all of it.
@@ -62,6 +63,7 @@ class Dataset:
     split_by: str = "image"
     root: Path | None = None
     titles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     source: Source | None = None
     files: tuple[str, ...] | None = None
     boxes: tuple[Box | None, ...] | None = None

@@ -185,6 +185,7 @@ def _dataset(
     entries = [entry for entry, _, _ in rows]
     class_names = tuple(sorted({entry.label for entry in entries}))
     index = {label: number for number, label in enumerate(class_names)}
+    groups = {entry.label: entry.group for entry in entries if entry.group}
     return Dataset(
         name=settings.dataset,
         class_names=class_names,
@@ -199,6 +200,7 @@ def _dataset(
         split_by=settings.split_by,
         root=source.root,
         titles=tuple(titles.get(label, label) for label in class_names),
+        groups=tuple(groups.get(label, "") for label in class_names) if groups else (),
         source=source,
         files=tuple(entry.file or entry.path for entry in entries) if any(e.file for e in entries) else None,
         boxes=tuple(entry.box for entry in entries) if any(e.box for e in entries) else None,

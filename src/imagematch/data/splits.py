@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +28,8 @@ LEFT_OUT = ""
 _KEEPING = (LEFT_OUT, "train", "validation", "calibration", "test")
 """Of copies in several splits, those in the last of these stay."""
 _CLASSES_FOR_CALIBRATION_BY_CLASS = 8
-_MIN_CLASSES = 2
-_MIN_IMAGES = 2
+MIN_CLASSES = 2
+MIN_IMAGES = 2
 _EPSILON = 1e-9
 
 
@@ -91,12 +91,12 @@ def split_images(
     else:
         splits = _by_image(images, range(len(images.paths)), _shares(ratios, calibration_share), seed)
     _leave_copies_out(images, splits)
-    if _lack(images, splits, "calibration"):
+    if lack(images.labels, splits, "calibration"):
         splits = ["validation" if split == "calibration" else split for split in splits]
     for split in SPLITS:
         wanted = split in splits or split in ("train", "validation") or (split == "test" and len(ratios) == 3)
-        if wanted and (lack := _lack(images, splits, split)):
-            raise DataError(f"the {split} split {lack}", where="split", do="add images, or change split or split_by")
+        if wanted and (missing := lack(images.labels, splits, split)):
+            raise DataError(f"the {split} split {missing}", where="split", do="add images, or change split or split_by")
     return np.array(splits)
 
 
@@ -120,15 +120,13 @@ def _by_image(images: Images, rows: Iterable[int], shares: Mapping[str, float], 
     sizes = {label: sum(map(len, copies.values())) for label, copies in classes.items()}
     remainder, *held_out = shares
     # In a very small data set validation and test get more than their share: enough for two classes of two images.
-    enough = min(_MIN_CLASSES * _MIN_IMAGES / max(sum(sizes.values()), 1), 0.25)
+    enough = min(MIN_CLASSES * MIN_IMAGES / max(sum(sizes.values()), 1), 0.25)
     rates = {split: shares[split] if split == "calibration" else max(shares[split], enough) for split in held_out}
     owed = dict.fromkeys(held_out, 0.0)
-    for label in sorted(classes, key=lambda label: _draw(seed, label)):
+    for label in sorted(classes, key=lambda label: draw(seed, label)):
         left = _takes(sizes[label], rates, owed)
         left[remainder] = sizes[label] - sum(left.values())
-        for copies in sorted(
-            classes[label].values(), key=lambda rows: (-len(rows), _draw(seed, images.paths[rows[0]]))
-        ):
+        for copies in sorted(classes[label].values(), key=lambda rows: (-len(rows), draw(seed, images.paths[rows[0]]))):
             split = max(left, key=left.__getitem__)
             left[split] -= len(copies)
             for row in copies:
@@ -140,15 +138,15 @@ def _by_image(images: Images, rows: Iterable[int], shares: Mapping[str, float], 
 def _takes(size: int, rates: Mapping[str, float], owed: dict[str, float]) -> dict[str, int]:
     """How many of a class's `size` images each held-out split takes: none, or two and more. Keeps account in `owed`."""
     takes = dict.fromkeys(rates, 0)
-    room = size if size <= _MIN_IMAGES else size - 1
+    room = size if size <= MIN_IMAGES else size - 1
     for split, rate in rates.items():
         owed[split] += rate * size
     for split in sorted(rates, key=lambda split: -owed[split]):
         take = math.floor(owed[split] + 0.5 + _EPSILON)
-        if take < _MIN_IMAGES:
-            take = _MIN_IMAGES if owed[split] > 1 - _EPSILON or rates[split] * size > _MIN_IMAGES - _EPSILON else 0
+        if take < MIN_IMAGES:
+            take = MIN_IMAGES if owed[split] > 1 - _EPSILON or rates[split] * size > MIN_IMAGES - _EPSILON else 0
         take = min(take, room)
-        takes[split] = take if take >= _MIN_IMAGES else 0
+        takes[split] = take if take >= MIN_IMAGES else 0
         room -= takes[split]
         owed[split] -= takes[split]
     return takes
@@ -160,17 +158,17 @@ def _by_class(images: Images, ratios: Sequence[float], calibration_share: float,
     together: dict[str, set[str]] = defaultdict(set)
     for label, group in zip(images.labels, images.groups, strict=True):
         together[f"group {group}" if group else f"class {label}"].add(label)
-    waiting = [sorted(together[name]) for name in sorted(together, key=lambda name: _draw(seed, name))]
-    if len(waiting) < len(shares) or len(sizes) < _MIN_CLASSES * len(shares):
+    waiting = [sorted(together[name]) for name in sorted(together, key=lambda name: draw(seed, name))]
+    if len(waiting) < len(shares) or len(sizes) < MIN_CLASSES * len(shares):
         raise DataError(
             f"{len(sizes):,} classes in {len(waiting):,} groups are too few for class-disjoint splits",
             where="split_by",
-            do=f"use split_by: image, or at least {_MIN_CLASSES * len(shares)} classes",
+            do=f"use split_by: image, or at least {MIN_CLASSES * len(shares)} classes",
         )
     split_of: dict[str, str] = {}
     wanted = {split: share * len(images.labels) for split, share in shares.items()}
     for labels in waiting:
-        needy = [split for split in reversed(shares) if list(split_of.values()).count(split) < _MIN_CLASSES]
+        needy = [split for split in reversed(shares) if list(split_of.values()).count(split) < MIN_CLASSES]
         split = needy[0] if needy else max(reversed(wanted), key=wanted.__getitem__)
         split_of.update(dict.fromkeys(labels, split))
         wanted[split] -= sum(sizes[label] for label in labels)
@@ -178,8 +176,8 @@ def _by_class(images: Images, ratios: Sequence[float], calibration_share: float,
     validation = sorted(label for label, split in split_of.items() if split == "validation")
     if len(validation) < _CLASSES_FOR_CALIBRATION_BY_CLASS:
         return _with_calibration(images, splits, calibration_share, seed)
-    count = max(_MIN_CLASSES, round(calibration_share * len(validation))) if calibration_share else 0
-    chosen = set(sorted(validation, key=lambda label: _draw(seed, f"calibration {label}"))[:count])
+    count = max(MIN_CLASSES, round(calibration_share * len(validation))) if calibration_share else 0
+    chosen = set(sorted(validation, key=lambda label: draw(seed, f"calibration {label}"))[:count])
     return ["calibration" if label in chosen else split for label, split in zip(images.labels, splits, strict=True)]
 
 
@@ -234,18 +232,18 @@ def _leave_copies_out(images: Images, splits: list[str]) -> None:
                 splits[row] = LEFT_OUT
 
 
-def _lack(images: Images, splits: Sequence[str], split: str) -> str:
+def lack(labels: Iterable[Hashable], splits: Iterable[str], split: str) -> str:
     """What a split lacks for there to be genuine and impostor pairs in it; "" where it lacks nothing."""
-    sizes = Counter(label for label, own in zip(images.labels, splits, strict=True) if own == split)
+    sizes = Counter(label for label, own in zip(labels, splits, strict=True) if own == split)
     if not sizes:
         return "has no images"
-    if len(sizes) < _MIN_CLASSES:
+    if len(sizes) < MIN_CLASSES:
         return "has images of one class only, so no impostor pair"
-    if max(sizes.values()) < _MIN_IMAGES:
+    if max(sizes.values()) < MIN_IMAGES:
         return "has no two images of one class, so no genuine pair"
     return ""
 
 
-def _draw(seed: int, name: str) -> str:
+def draw(seed: int, name: str) -> str:
     """Orders names at random, the same way everywhere."""
     return digest_bytes(f"{seed} {name}".encode(errors="surrogateescape"))

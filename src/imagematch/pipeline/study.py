@@ -87,6 +87,7 @@ def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettin
             continue
         task = {
             "task": "baseline",
+            "folds": settings.folds,
             "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True),
         }
         answer = search.call(task)

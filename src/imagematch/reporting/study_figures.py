@@ -210,7 +210,11 @@ class StudyFigures:
         """Every figure, in the order of the report."""
         drawn: list[tuple[str, str, Callable[[], Figure | Note]]] = [
             ("Optimisation history", "Points are trials, the line is the best so far.", self.history),
-            ("Intermediate values", "One line a trial, by epoch; pruned trials end early.", self.intermediate_values),
+            (
+                "Intermediate values",
+                "One line a trial, by epoch (or by fold, the mean so far); pruned trials end early.",
+                self.intermediate_values,
+            ),
             (
                 "Importance (PED-ANOVA)",
                 "What tells the best trials from the rest; needs many trials.",

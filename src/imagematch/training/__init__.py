@@ -9,7 +9,7 @@ from imagematch.training.interruption import StopRequest, stop_on_signals
 from imagematch.training.materials import Materials, gather_materials, shared_key, unit_rows
 
 if TYPE_CHECKING:
-    from imagematch.training.experiment import Training, train_model
+    from imagematch.training.experiment import Training, train_model, training_identity
     from imagematch.training.loop import EpochRecord, FitResult, TrainingFailedError, fit
     from imagematch.training.sources import FeatureSource, ImageSource, Source
     from imagematch.training.validation import Validator, embed_rows, sample_rows
@@ -36,6 +36,7 @@ __all__ = [
     "shared_key",
     "stop_on_signals",
     "train_model",
+    "training_identity",
     "unit_rows",
 ]
 
@@ -46,6 +47,7 @@ _LATE = {
     "fit": "loop",
     "Training": "experiment",
     "train_model": "experiment",
+    "training_identity": "experiment",
     "FeatureSource": "sources",
     "ImageSource": "sources",
     "Source": "sources",

@@ -56,6 +56,12 @@ class Training:
         return build_feature_model(network, self.head)
 
 
+def training_identity(materials: Materials, settings: TrainSettings) -> str:
+    """Digest of all that decides what a training comes to; a checkpoint of another identity does not fit."""
+    own = settings.model_dump(mode="json", exclude=_NEUTRAL)
+    return digest_json([materials.dataset.digest, materials.extractor.digest, own])
+
+
 def train_model(
     materials: Materials,
     settings: TrainSettings,
@@ -111,7 +117,7 @@ def train_model(
         on_epoch=on_epoch,
         stop=stop,
         checkpoint=checkpoint,
-        identity=digest_json([dataset.digest, extractor.digest, settings.model_dump(mode="json", exclude=_NEUTRAL)]),
+        identity=training_identity(materials, settings),
         discard_unfit=discard_unfit,
     )
     parameters = head.count_params() + (network.count_params() if network is not None and not extractor.frozen else 0)

@@ -25,11 +25,18 @@ OWNER = "owner"
 REASON = "reason"
 """Why a trial failed or was cut off, in words."""
 BEST_EPOCH = "best_epoch"
+"""Counted from 1; of folds, a list."""
 EPOCHS = "epochs"
 FIGURES = "figures"
-"""The validation figures of the best epoch."""
+"""The validation figures of the best epoch, the mean over the folds."""
+FOLD_VALUES = "fold_values"
+"""The objective of each fold; the trial's value is their mean."""
+FOLD_SPREAD = "fold_spread"
+"""Their standard deviation."""
 PARAMETERS = "parameters"
 SECONDS = "seconds"
+NOTED = (BEST_EPOCH, EPOCHS, FIGURES, FOLD_VALUES, FOLD_SPREAD, PARAMETERS, SECONDS)
+"""What a child tells of a finished trial, and the study keeps."""
 
 
 def this_process() -> dict[str, Any]:
@@ -80,8 +87,10 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
     """One row a trial: number, state, value, what it is a repeat or retry of, its parameters and its figures."""
     import pandas as pd
 
+    trials = study.get_trials(deepcopy=False)
+    of_folds = (FOLD_VALUES, FOLD_SPREAD) if any(FOLD_VALUES in t.user_attrs for t in trials) else ()
     rows = []
-    for trial in study.get_trials(deepcopy=False):
+    for trial in trials:
         attributes = trial.user_attrs
         rows.append(
             {
@@ -90,7 +99,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 "value": trial.value,
                 **{name: attributes.get(name) for name in (PLACE, DUPLICATE_OF, RETRY_OF, REASON)},
                 **trial.params,
-                **{name: attributes.get(name) for name in (BEST_EPOCH, EPOCHS, PARAMETERS)},
+                **{name: attributes.get(name) for name in (BEST_EPOCH, EPOCHS, PARAMETERS, *of_folds)},
                 "seconds": attributes.get(SECONDS, {}).get("total"),
                 **attributes.get(FIGURES, {}),
             }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 STARTUP_TRIALS = 5
 WARMUP_EPOCHS = 5
+WARMUP_FOLDS = 1
 
 
 def derived_seed(seed: int, place: int, purpose: int = 0) -> int:
@@ -42,14 +43,45 @@ def make_sampler(name: str, seed: int, place: int) -> BaseSampler:
     return optuna.samplers.RandomSampler(seed=own)
 
 
-def make_pruner(name: str, *, warmup_steps: int = WARMUP_EPOCHS) -> BasePruner:
-    """The pruner; `median` lets the first trials and the first epochs of each go on."""
+def make_pruner(name: str, *, folds: int = 1) -> BasePruner:
+    """The pruner; the first trials, and the first epochs (or the first fold) of each, are let go on.
+
+    Args:
+        name: `median`, `asha`, `hyperband` or `none`.
+        folds: where it is over 1, the steps of a trial are its folds.
+    """
     import optuna
 
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=warmup_steps)
+        if folds > 1:
+            return _fold_median()
+        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
+    first, factor = (1, 2) if folds > 1 else (WARMUP_EPOCHS, None)
     if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=warmup_steps)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor or 4)
     if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=warmup_steps)
+        last = folds if folds > 1 else "auto"
+        return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=last, reduction_factor=factor or 3)
     return optuna.pruners.NopPruner()
+
+
+def _fold_median() -> BasePruner:
+    """Prunes a trial whose mean over its folds so far is worse than the median of the others' at the same fold.
+
+    Optuna's own median pruner goes by a trial's best step, and among folds that is an easy fold, not a good trial.
+    """
+    import optuna
+
+    class FoldMedianPruner(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            step = trial.last_step
+            if step is None or step <= WARMUP_FOLDS:
+                return False
+            others = [t for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
+            values = [t.intermediate_values[step] for t in others if step in t.intermediate_values]
+            if len(values) < STARTUP_TRIALS:
+                return False
+            sign = 1.0 if study.direction.name == "MAXIMIZE" else -1.0
+            return bool(sign * trial.intermediate_values[step] < sign * np.median(values))
+
+    return FoldMedianPruner()

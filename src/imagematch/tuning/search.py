@@ -9,7 +9,6 @@ from __future__ import annotations
 import selectors
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import StudySettings, TrainSettings
@@ -23,6 +22,7 @@ from imagematch.tuning.child import Child, raise_error
 from imagematch.tuning.plan import Plan, PlannedTrial
 from imagematch.tuning.recovery import fail, recover, requeue
 from imagematch.tuning.storage import HEARTBEAT_S
+from imagematch.tuning.trial import TrialFiles
 
 if TYPE_CHECKING:
     import optuna
@@ -101,14 +101,14 @@ class Search:
             for event in self._wait(child):
                 if event["event"] == "say":
                     self._log.say(event["message"])
-                elif event["event"] == "epoch":
+                elif event["event"] == "step":
                     child.give({"prune": False})
                 elif event["event"] == "error":
                     raise_error(event)
                 else:
                     child.tasks_done += 1
-                    if "checkpoint" in task:
-                        Path(task["checkpoint"]).unlink(missing_ok=True)
+                    if task["task"] == "train":
+                        self._files(task["name"]).remove_state()
                     return event
 
     def _wait(self, child: Child) -> list[dict[str, Any]]:
@@ -125,13 +125,16 @@ class Search:
 
     def training_task(self, settings: TrainSettings, name: str) -> dict[str, Any]:
         """The task of training `settings`, its files named after `name`."""
-        folder = self._dir / "trials"
         return {
             "task": "train",
             "settings": settings.model_dump(mode="json", exclude_unset=True),
-            "checkpoint": str(folder / f"{name}.npz"),
-            "history": str(folder / f"{name}.json"),
+            "folds": self._settings.folds,
+            "folder": str(self._files(name).folder),
+            "name": name,
         }
+
+    def _files(self, name: str) -> TrialFiles:
+        return TrialFiles(self._dir / "trials", name)
 
     # ---- the study
 
@@ -175,7 +178,7 @@ class Search:
             if child.tasks_done >= _RENEW_AFTER_TASKS:
                 child.close()
             self._running[child] = _Running(planned)
-            child.give(self.training_task(planned.settings, _files_of(planned)))
+            child.give(self.training_task(planned.settings, _name_of(planned)))
             trial = planned.trial
             self._log.event("trial_started", trial=trial.number, place=planned.place, params=trial.params)
 
@@ -194,8 +197,8 @@ class Search:
         kind = event["event"]
         if kind == "say":
             self._log.say(event["message"])
-        elif kind == "epoch":
-            self._epoch(child, event["record"])
+        elif kind == "step":
+            self._step(child, event)
         elif kind == "done":
             self._done(child, event)
         elif kind == "failed":
@@ -208,9 +211,9 @@ class Search:
             fail(self._study, self._running.pop(child).trial.number, event["what"])
             raise_error(event)
 
-    def _epoch(self, child: Child, record: dict[str, Any]) -> None:
+    def _step(self, child: Child, event: dict[str, Any]) -> None:
         running = self._running[child]
-        running.trial.report(record[self._settings.objective], step=record["epoch"])
+        running.trial.report(event["value"], step=event["step"])
         running.pruned = bool(running.trial.should_prune())
         child.give({"prune": running.pruned})
 
@@ -219,11 +222,12 @@ class Search:
 
         running = self._running.pop(child)
         child.tasks_done += 1
-        for name in (records.BEST_EPOCH, records.EPOCHS, records.FIGURES, records.PARAMETERS, records.SECONDS):
-            running.trial.set_user_attr(name, event[name])
+        for name in records.NOTED:
+            if name in event:
+                running.trial.set_user_attr(name, event[name])
         state = optuna.trial.TrialState.PRUNED if running.pruned else optuna.trial.TrialState.COMPLETE
         self._study.tell(running.trial, None if running.pruned else event["value"], state=state)
-        (self._dir / "trials" / f"{_files_of(running.planned)}.npz").unlink(missing_ok=True)
+        self._files(_name_of(running.planned)).remove_state()
         self._tell_people(running, event)
 
     def _tell_people(self, running: _Running, event: dict[str, Any]) -> None:
@@ -252,7 +256,7 @@ class Search:
         planned = self._running.pop(child).planned
         number = planned.trial.number
         fail(self._study, number, reason)
-        (self._dir / "trials" / f"{_files_of(planned)}.npz").unlink(missing_ok=True)
+        self._files(_name_of(planned)).remove_state()
         self._log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason)
         self._failures += 1
         if self._failures >= _FAILURES and not records.counted(self._study.get_trials(deepcopy=False)):
@@ -294,5 +298,5 @@ class Search:
         fail(self._study, number, "interrupted; queued again")
 
 
-def _files_of(planned: PlannedTrial) -> str:
+def _name_of(planned: PlannedTrial) -> str:
     return f"trial-{planned.place}"

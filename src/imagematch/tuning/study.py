@@ -53,7 +53,7 @@ def open_study(settings: StudySettings, layout: Layout) -> optuna.Study:
         study_name=settings.study_name,
         storage=storage,
         direction=direction_of(settings.objective),
-        pruner=make_pruner(settings.pruner),
+        pruner=make_pruner(settings.pruner, folds=settings.folds),
         load_if_exists=True,
     )
     kept = study.user_attrs.get(DEFINITION)

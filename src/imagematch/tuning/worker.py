@@ -18,11 +18,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from imagematch.config import TrainSettings, parse_train
+from imagematch.data import fold_datasets
 from imagematch.errors import ImagematchError, InterruptedRunError
 from imagematch.events import RunLog
-from imagematch.files import write_json
 from imagematch.training import Materials, StopRequest, gather_materials, shared_key
+from imagematch.tuning.trial import TrialFiles, run_trial
 
 
 class _Parent:
@@ -83,38 +86,19 @@ class _Bench:
 
 
 def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
-    from imagematch.training import train_model
-
     settings = parse_train(task["settings"])
     started = time.perf_counter()
     materials = bench.materials(settings)
     gathered_s = time.perf_counter() - started
 
-    def on_epoch(record: Mapping[str, Any]) -> bool:
-        parent.tell("epoch", record=record)
+    def on_step(number: int, value: float) -> bool:
+        parent.tell("step", step=number, value=value)
         return bool(parent.receive()["prune"])
 
-    training = train_model(
-        materials,
-        settings,
-        on_epoch=on_epoch,
-        stop=parent.stop,
-        checkpoint=Path(task["checkpoint"]),
-        discard_unfit=True,
-    )
-    result = training.result
-    write_json(Path(task["history"]), result.history)
-    best = next(record for record in result.history if record["epoch"] == result.best_epoch)
-    parent.tell(
-        "done",
-        value=result.best_value,
-        best_epoch=result.best_epoch,
-        epochs=len(result.history),
-        ended_by=result.ended_by,
-        figures={name: value for name, value in best.items() if name.startswith("val_")},
-        parameters=int(training.parameters),
-        seconds={**result.seconds, "materials": gathered_s, "total": time.perf_counter() - started},
-    )
+    files = TrialFiles(Path(task["folder"]), task["name"])
+    noted = run_trial(materials, settings, files, folds=task["folds"], on_step=on_step, stop=parent.stop)
+    seconds = {**noted.pop("seconds"), "materials": gathered_s, "total": time.perf_counter() - started}
+    parent.tell("done", **noted, seconds=seconds)
 
 
 def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
@@ -124,11 +108,14 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
     settings = parse_train(task["settings"])
     materials = bench.materials(settings)
     dataset = materials.dataset
-    rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
-    figures = quick_figures(materials.baseline(rows), dataset.labels[rows])
+    cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
+    measured = []
+    for one in cut:
+        rows = sample_rows(one.rows("validation"), one.labels, settings.validation_max_images, settings.seed)
+        measured.append(quick_figures(materials.baseline(rows), one.labels[rows]))
     parent.tell(
         "done",
-        figures={f"val_{name}": value for name, value in figures.items()},
+        figures={f"val_{name}": float(np.mean([figures[name] for figures in measured])) for name in measured[0]},
         dataset=dataset.summary(),
         images_through_network=materials.features.computed,
         extraction_s=materials.features.seconds,

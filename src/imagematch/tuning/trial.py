@@ -1,0 +1,167 @@
+"""What a child does for one trial: one training, or one for each fold; each is found again after an interruption."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagematch.config import TrainSettings
+from imagematch.data import fold_datasets
+from imagematch.files import write_json
+from imagematch.training import Materials, StopRequest
+from imagematch.tuning.samplers import derived_seed
+
+OnStep = Callable[[int, float], bool]
+"""Told each step's number (from 1) and value, larger or smaller as the objective has it; True ends the trial there."""
+
+_FOLD_PURPOSE = 1_000_000
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """Where a trial keeps its state while it is trained, and its history for good.
+
+    Attributes:
+        folder: of all trials of the study.
+        name: of this one.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def history(self) -> Path:
+        """One JSON record an epoch; those of folds have their `fold`."""
+        return self.folder / f"{self.name}.json"
+
+    def checkpoint(self, fold: int = 0) -> Path:
+        """Of a training that is going on; folds count from 1."""
+        return self.folder / (f"{self.name}-fold{fold}.npz" if fold else f"{self.name}.npz")
+
+    def finished(self, fold: int) -> Path:
+        """What a finished fold came to."""
+        return self.folder / f"{self.name}-fold{fold}.json"
+
+    def remove_state(self) -> None:
+        """Removes what only an interrupted trial needs."""
+        self.checkpoint().unlink(missing_ok=True)
+        for path in self.folder.glob(f"{self.name}-fold*"):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What one training came to, as JSON."""
+
+    value: float
+    best_epoch: int
+    figures: dict[str, float]
+    parameters: int
+    history: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+
+def run_trial(
+    materials: Materials, settings: TrainSettings, files: TrialFiles, *, folds: int, on_step: OnStep, stop: StopRequest
+) -> dict[str, Any]:
+    """Trains and returns what the study notes on the trial.
+
+    Without folds the steps are epochs, and the value is the best epoch's. With folds each is a step, whose value is the
+    mean over the folds so far, and so is the trial's value.
+
+    Args:
+        materials: of the settings.
+        settings: what to train; each fold draws seeds of its own from theirs.
+        files: the trial's.
+        folds: 1 for the split as it is, else see `fold_datasets`.
+        on_step: see OnStep.
+        stop: looked at between steps.
+
+    Raises:
+        InterruptedRunError: `stop` asked for it; the same call goes on with the epoch or fold.
+        ImagematchError: as `train_model`.
+    """
+    if folds == 1:
+
+        def on_epoch(record: Mapping[str, Any]) -> bool:
+            return on_step(record["epoch"], record[settings.objective])
+
+        trained = _train(materials, settings, files.checkpoint(), on_epoch, stop)
+        write_json(files.history, trained.history)
+        return {**_noted([trained]), "best_epoch": trained.best_epoch}
+    done: list[_Trained] = []
+    for number, dataset in enumerate(fold_datasets(materials.dataset, folds, settings.seed), start=1):
+        done.append(_train_fold(replace(materials, dataset=dataset), settings, files, number, stop))
+        if on_step(number, _mean(done)):
+            break
+    write_json(files.history, [{"fold": k, **record} for k, t in enumerate(done, start=1) for record in t.history])
+    values = [trained.value for trained in done]
+    return {
+        **_noted(done),
+        "best_epoch": [trained.best_epoch for trained in done],
+        "fold_values": values,
+        "fold_spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }
+
+
+def _train_fold(
+    materials: Materials, settings: TrainSettings, files: TrialFiles, number: int, stop: StopRequest
+) -> _Trained:
+    """Trains a fold, or finds what it came to before the trial was cut off."""
+    from imagematch.training import training_identity
+
+    seed = derived_seed(settings.effective_training_seed, number, purpose=_FOLD_PURPOSE)
+    own = settings.model_copy(update={"training_seed": seed})
+    identity, path = training_identity(materials, own), files.finished(number)
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))  # written whole or not at all
+        if kept.pop("identity") == identity:
+            return _Trained(**kept)
+    trained = _train(materials, own, files.checkpoint(number), lambda _record: False, stop)
+    write_json(path, {"identity": identity, **asdict(trained)})
+    files.checkpoint(number).unlink(missing_ok=True)
+    return trained
+
+
+def _train(
+    materials: Materials,
+    settings: TrainSettings,
+    checkpoint: Path,
+    on_epoch: Callable[[Mapping[str, Any]], bool],
+    stop: StopRequest,
+) -> _Trained:
+    from imagematch.training import train_model
+
+    started = time.perf_counter()
+    training = train_model(materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint, discard_unfit=True)
+    result = training.result
+    best = next(record for record in result.history if record["epoch"] == result.best_epoch)
+    return _Trained(
+        result.best_value,
+        result.best_epoch,
+        {name: value for name, value in best.items() if name.startswith("val_")},
+        int(training.parameters),
+        result.history,
+        {**result.seconds, "total": time.perf_counter() - started},
+    )
+
+
+def _mean(done: Sequence[_Trained]) -> float:
+    return float(np.mean([trained.value for trained in done]))
+
+
+def _noted(done: Sequence[_Trained]) -> dict[str, Any]:
+    """The value, and each figure, as the mean; epochs and seconds as the sum."""
+    return {
+        "value": _mean(done),
+        "epochs": sum(len(trained.history) for trained in done),
+        "figures": {name: float(np.mean([t.figures[name] for t in done])) for name in done[0].figures},
+        "parameters": done[0].parameters,
+        "seconds": {part: sum(t.seconds[part] for t in done) for part in done[0].seconds},
+    }

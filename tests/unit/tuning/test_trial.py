@@ -1,0 +1,103 @@
+"""A trial in folds: its value is their mean, and one that was cut off goes on with its fold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imagematch.config import TrainSettings, parse_train
+from imagematch.errors import InterruptedRunError
+from imagematch.training import Materials, StopRequest, gather_materials
+from imagematch.tuning import trial as trials
+from imagematch.tuning.trial import TrialFiles, run_trial
+
+
+@pytest.fixture(scope="module", name="settings")
+def settings_fixture(tmp_path_factory: pytest.TempPathFactory) -> TrainSettings:
+    return parse_train(
+        {
+            "experiment_name": "x",
+            "dataset": "digits",
+            "feature_extractor": "pixels",
+            "image_size": 8,
+            "embedding_dim": 4,
+            "epochs": 2,
+            "feature_dir": str(tmp_path_factory.mktemp("features")),
+        }
+    )
+
+
+@pytest.fixture(scope="module", name="materials")
+def materials_fixture(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Materials:
+    return gather_materials(settings, manifest_dir=tmp_path_factory.mktemp("manifests"))
+
+
+def run(materials: Materials, settings: TrainSettings, folder: Path, **options: object) -> dict[str, object]:
+    steps: list[tuple[int, float]] = []
+
+    def on_step(number: int, value: float) -> bool:
+        steps.append((number, value))
+        return False
+
+    options = {"folds": 3, "on_step": on_step, "stop": StopRequest(), **options}
+    noted = run_trial(materials, settings, TrialFiles(folder, "trial-0"), **options)
+    noted.pop("seconds")
+    return {**noted, "steps": steps}
+
+
+def test_the_value_is_the_mean_over_the_folds_and_each_is_a_step(
+    materials: Materials, settings: TrainSettings, tmp_path: Path
+) -> None:
+    noted = run(materials, settings, tmp_path)
+    values = noted["fold_values"]
+    assert isinstance(values, list)
+    assert len(set(values)) == 3
+    assert noted["value"] == pytest.approx(sum(values) / 3)
+    assert noted["fold_spread"] == pytest.approx(np.std(values, ddof=1))
+    assert noted["steps"] == [
+        (1, pytest.approx(values[0])),
+        (2, pytest.approx(sum(values[:2]) / 2)),
+        (3, pytest.approx(sum(values) / 3)),
+    ]
+    assert noted["epochs"] == 6
+    TrialFiles(tmp_path, "trial-0").remove_state()
+    assert [path.name for path in tmp_path.iterdir()] == ["trial-0.json"]
+
+
+def test_a_trial_that_was_cut_off_goes_on_with_its_fold(
+    materials: Materials, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(materials, settings, tmp_path / "whole")
+    trained: list[Path] = []
+    plain_train = trials._train
+
+    def counting_train(*arguments: object) -> object:
+        trained.append(arguments[2])  # type: ignore[arg-type]
+        return plain_train(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trials, "_train", counting_train)
+    stop = StopRequest()
+
+    def stop_in_the_third(number: int, _value: float) -> bool:
+        if number == 2:
+            stop.ask(2)
+        return False
+
+    with pytest.raises(InterruptedRunError):
+        run(materials, settings, tmp_path / "cut", on_step=stop_in_the_third, stop=stop)
+    trained.clear()
+    assert run(materials, settings, tmp_path / "cut") == whole
+    assert [path.name for path in trained] == ["trial-0-fold3.npz"]
+
+
+def test_finished_folds_of_other_settings_are_not_taken(
+    materials: Materials, settings: TrainSettings, tmp_path: Path
+) -> None:
+    first = run(materials, settings, tmp_path, folds=2)
+    other = settings.model_copy(update={"learning_rate": 0.01})
+    assert run(materials, other, tmp_path, folds=2)["fold_values"] != first["fold_values"]
+
+
+def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
+    noted = run(materials, settings, tmp_path, on_step=lambda _number, _value: True)
+    assert len(noted["fold_values"]) == 1  # type: ignore[arg-type]

@@ -64,6 +64,7 @@ _WHY_FIXED: Mapping[str, str] = MappingProxyType(
         "feature_dir": "it changes where features lie, not what they are",
         "objective": "trials are ranked by one objective",
         "validation_max_images": _OTHER_DATA,
+        "test_time_flip": "trials are ranked without it",
         "threshold": "it is chosen after training",
     }
 )

@@ -20,7 +20,7 @@ from imagematch.errors import ConfigError
 from imagematch.files import digest_json
 
 _MAX_COMBINATIONS = 1_000_000
-_NEUTRAL = ("data_dir", "feature_dir", "engine", "threshold")
+_NEUTRAL = ("data_dir", "feature_dir", "engine", "test_time_flip", "threshold")
 """Fields that change where and how fast a trial runs, or what is done after it, but not its result."""
 
 

@@ -121,6 +121,7 @@ class TrainFields(BaseModel):
     objective: str = name("val_map_at_r", OBJECTIVES)
     validation_max_images: int = whole(5_000, 2, 100_000_000)
     # matching
+    test_time_flip: bool = flag(False)
     threshold: Annotated[Any, PlainValidator(checked_threshold)] = Field(
         "balanced_accuracy", description=THRESHOLD_FORMS
     )

@@ -2,5 +2,6 @@
 
 from imagematch.features.store import Features, FeatureStore
 from imagematch.features.upkeep import EntryReport, clear, list_entries, verify
+from imagematch.features.views import MIRROR
 
-__all__ = ["EntryReport", "FeatureStore", "Features", "clear", "list_entries", "verify"]
+__all__ = ["MIRROR", "EntryReport", "FeatureStore", "Features", "clear", "list_entries", "verify"]

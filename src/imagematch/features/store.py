@@ -19,7 +19,7 @@ from imagematch.extractors import EngineChoice, Network, choose_engine
 from imagematch.features.computation import Computation
 from imagematch.features.entry import FORMAT, Entry
 from imagematch.features.index import digest_table
-from imagematch.features.views import Pictures, decoder
+from imagematch.features.views import MIRROR, Pictures, decoder
 from imagematch.files import BusyError, digest_json, locked
 
 _DTYPES = {"float32": "float32", "bfloat16": "float16"}
@@ -68,7 +68,7 @@ class FeatureStore:
         *,
         engine: str = "auto",
         precision: str = "auto",
-        view: int = 0,
+        view: int | str = 0,
         seed: int = 0,
         log: RunLog = SILENT,
     ) -> Features:
@@ -82,8 +82,9 @@ class FeatureStore:
             extractor: the network; only a frozen one has features worth keeping.
             engine: `auto`, `openvino` or `tensorflow`.
             precision: `auto`, `float32` or `bfloat16`.
-            view: 0 is the pictures as they are; 1, 2, ... are augmented views of them, always the same for a seed.
-            seed: of the augmentation; without effect on view 0.
+            view: 0 is the pictures as they are, MIRROR their mirror images; 1, 2, ... are augmented views, always the
+                same for a seed.
+            seed: of the augmentation; without effect on the other views.
             log: told what is computed, how far it is, and what was damaged.
 
         Raises:
@@ -115,7 +116,7 @@ class FeatureStore:
         array = entry.array(found.rows)
         return Features(array, choice.name, choice.precision, computed, time.monotonic() - started)
 
-    def _entry(self, network: Network, choice: EngineChoice, view: int, seed: int) -> Entry:
+    def _entry(self, network: Network, choice: EngineChoice, view: int | str, seed: int) -> Entry:
         """The entry that these features belong to.
 
         In float32 the engines agree to within a thousandth of a vector's norm and share an entry; in bfloat16 each
@@ -132,7 +133,7 @@ class FeatureStore:
             "dtype": _DTYPES[choice.precision],
             "view": view,
         }
-        if view:
+        if view not in (0, MIRROR):
             key |= {"augmentation": AUGMENTATION_VERSION, "augmentation_seed": seed}
         name = re.sub(r"[^A-Za-z0-9_]+", "_", network.name)[:40]
         facts = {"extractor": network.name, **key, "created": datetime.now(UTC).isoformat(timespec="seconds")}

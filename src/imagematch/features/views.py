@@ -11,6 +11,9 @@ from imagematch.data import augment, draw_augmentations
 from imagematch.features.extraction import Decode
 from imagematch.files import digest_bytes
 
+MIRROR = "mirror"
+"""The view that is every picture's mirror image, left and right exchanged."""
+
 
 class Pictures(Protocol):
     """What the store needs of a data set."""
@@ -23,19 +26,24 @@ class Pictures(Protocol):
         """(h, w, 3) uint8, no side longer than `max_size`."""
 
 
-def decoder(dataset: Pictures, image_size: int, view: int, seed: int) -> Decode:
+def decoder(dataset: Pictures, image_size: int, view: int | str, seed: int) -> Decode:
     """Makes pictures of one view.
 
     Args:
         dataset: the pictures.
         image_size: side of the square the network sees.
-        view: 0 for the pictures as they are, else the number of the augmented view.
+        view: 0 for the pictures as they are, MIRROR for their mirror images, else the number of the augmented view.
         seed: of the augmentation. A view of a picture depends on the seed, the view and the picture's content alone.
     """
 
     def plain(rows: np.ndarray) -> Sequence[np.ndarray]:
         return [dataset.picture(int(row), image_size) for row in rows]
 
+    def mirrored(rows: np.ndarray) -> Sequence[np.ndarray]:
+        return [picture[:, ::-1] for picture in plain(rows)]
+
+    if isinstance(view, str):
+        return mirrored
     return plain if view == 0 else _augmented(dataset, plain, image_size, view, seed)
 
 

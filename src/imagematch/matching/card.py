@@ -43,6 +43,7 @@ class EmbeddingCard(BaseModel):
         precision: what it computed in.
         whole_model: the extractor was trained too, so that the Keras model runs as one.
         dim: length of an embedding.
+        test_time_flip: the embedding is the mean of the image's and its mirror image's, L2-normalised.
         face_crop: how faces are cut out; None where the whole image counts.
     """
 
@@ -57,6 +58,7 @@ class EmbeddingCard(BaseModel):
     precision: str = Field(pattern="^(float32|bfloat16)$")
     whole_model: bool
     dim: int = Field(gt=0)
+    test_time_flip: bool = False
     face_crop: FaceCropCard | None = None
 
     @property

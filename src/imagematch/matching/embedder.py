@@ -13,6 +13,7 @@ from imagematch.errors import ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import SPECS, Engine, Extractor, open_engine
 from imagematch.matching.card import EmbeddingCard
+from imagematch.model import flip_average
 
 if TYPE_CHECKING:
     import keras
@@ -89,6 +90,20 @@ class WholeModel:
         return np.asarray(tf.image.resize(picture, (self._image_size, self._image_size), method="bilinear"))
 
 
+class FlipAveraged:
+    """The mean of what another embedder gives for an image and for its mirror image."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.golden_distance = embedder.golden_distance
+        self.head = embedder.head
+        self._embedder = embedder
+
+    def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """See Embedder."""
+        mirrored = [picture[:, ::-1] for picture in pictures]
+        return flip_average(self._embedder.embed(pictures), self._embedder.embed(mirrored))
+
+
 @dataclass(frozen=True)
 class SavedNetwork:
     """The extractor inside a saved feature model, as an engine wants it.
@@ -147,6 +162,13 @@ def make_embedder(
         network_dir: where converted networks are kept.
         log: told if the engine or its precision had to be replaced.
     """
+    embedder = _make_plain_embedder(card, open_model, head, network_dir, log)
+    return FlipAveraged(embedder) if card.test_time_flip else embedder
+
+
+def _make_plain_embedder(
+    card: EmbeddingCard, open_model: Callable[[], keras.Model], head: Head | None, network_dir: Path | None, log: RunLog
+) -> Embedder:
     if card.whole_model:
         return WholeModel(open_model(), card.image_size)
     engine = _open_engine(card, saved_network(card, open_model), network_dir, log)

@@ -25,6 +25,7 @@ from imagematch.matching.embedder import (
     saved_network,
 )
 from imagematch.matching.folder import MODEL_FILE, check_file, open_folder
+from imagematch.model import flip_average
 
 if TYPE_CHECKING:
     import keras
@@ -122,12 +123,25 @@ class ImageMatcher:
 
     @property
     def feature_model(self) -> keras.Model:
-        """The Keras model, images -> embeddings; opened when it is first asked for.
+        """The Keras model, images -> embeddings, without `test_time_flip`; opened when it is first asked for.
 
         Raises:
             ModelError: its file was changed since the matcher was loaded.
         """
         return self._open_model()
+
+    @property
+    def embedding_model(self) -> keras.Model:
+        """The Keras model that gives what `embed` gives: the feature model, and `test_time_flip` where it counts.
+
+        Raises:
+            ModelError: as `feature_model`.
+        """
+        if not self.card.embedding.test_time_flip:
+            return self.feature_model
+        from imagematch.model import build_flip_model
+
+        return build_flip_model(self.feature_model)
 
     @property
     def network(self) -> SavedNetwork:
@@ -157,16 +171,23 @@ class ImageMatcher:
             found[start : start + _BLOCK] = self._embedder.embed(pictures)
         return found
 
-    def embed_features(self, features: np.ndarray) -> np.ndarray:
+    def embed_features(self, features: np.ndarray, mirrored: np.ndarray | None = None) -> np.ndarray:
         """Embeddings of what the extractor gave (`network`), with the head alone.
 
         Args:
             features: (n, feature_dim) of any float type, as the feature store keeps them.
+            mirrored: likewise, of the mirror images; needed iff the card says `test_time_flip`.
 
         Returns:
             (n, embedding_dim) float32, L2-normalised.
+
+        Raises:
+            ValueError: the features of the mirror images are missing, or not wanted.
         """
-        return self._head(features)
+        if (mirrored is not None) != self.card.embedding.test_time_flip:
+            raise ValueError("features of mirror images are needed with test_time_flip, and only then")
+        embeddings = self._head(features)
+        return embeddings if mirrored is None else flip_average(embeddings, self._head(mirrored))
 
     @cached_property
     def _head(self) -> Head:
@@ -234,7 +255,7 @@ class ImageMatcher:
         """
         from imagematch.model import build_siamese_model
 
-        return build_siamese_model(self.feature_model)
+        return build_siamese_model(self.embedding_model)
 
 
 class _ModelFile:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagematch.model.feature_model import build_feature_model, split_feature_model
+    from imagematch.model.flip import flip_average
+    from imagematch.model.flip_model import Mirror, build_flip_model
     from imagematch.model.head import FFBlock, build_head
     from imagematch.model.numpy_head import NumpyHead, read_head
     from imagematch.model.siamese import PairScore, build_siamese_model
@@ -13,11 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FFBlock",
+    "Mirror",
     "NumpyHead",
     "PairScore",
     "build_feature_model",
+    "build_flip_model",
     "build_head",
     "build_siamese_model",
+    "flip_average",
     "load_feature_model",
     "read_head",
     "save_feature_model",
@@ -29,6 +34,9 @@ _MODULES = {
     "build_head": "head",
     "NumpyHead": "numpy_head",
     "read_head": "numpy_head",
+    "flip_average": "flip",
+    "Mirror": "flip_model",
+    "build_flip_model": "flip_model",
     "PairScore": "siamese",
     "build_siamese_model": "siamese",
     "build_feature_model": "feature_model",
@@ -39,7 +47,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports Keras when a name that needs it is first asked for; `read_head` and `NumpyHead` need none."""
+    """Imports Keras when a name that needs it is first asked for; what computes in numpy alone needs none."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -31,6 +31,7 @@ _KERAS = {
 
 _OURS = {
     ("imagematch.extractors.layers", "CaffePixels", "imagematch>CaffePixels"),
+    ("imagematch.model.flip_model", "Mirror", "imagematch>Mirror"),
     ("imagematch.model.head", "FFBlock", "imagematch>FFBlock"),
     ("imagematch.model.siamese", "PairScore", "imagematch>PairScore"),
 }

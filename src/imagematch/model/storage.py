@@ -7,8 +7,9 @@ from pathlib import Path
 import keras
 
 import imagematch.extractors.layers
+import imagematch.model.flip_model
 import imagematch.model.head
-import imagematch.model.siamese  # noqa: F401  (these three register our layers with Keras)
+import imagematch.model.siamese  # noqa: F401  (these register our layers with Keras)
 from imagematch.errors import ModelError
 from imagematch.files import replacing
 from imagematch.model.archive import check_archive

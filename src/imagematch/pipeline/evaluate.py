@@ -178,19 +178,18 @@ def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
     """Data-set rows -> the matcher's embeddings: the head on kept features, else the whole model on images."""
     if matcher.card.embedding.whole_model:
         return lambda rows: _embedded_images(matcher, materials.dataset, rows)
-    from imagematch.model import split_feature_model
+    from imagematch.matching.embedder import keras_head
+    from imagematch.model import flip_average
 
-    _, head = split_feature_model(matcher.feature_model)
-    features = materials.features.array
+    head = keras_head(matcher.feature_model)
 
-    def embed(rows: np.ndarray) -> np.ndarray:
-        blocks = [
-            np.asarray(head(np.asarray(features[rows[start : start + _BLOCK]], np.float32), training=False))
-            for start in range(0, len(rows), _BLOCK)
-        ]
-        return np.concatenate(blocks)
+    def embed(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([head(features[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)])
 
-    return embed
+    plain, mirrored = materials.features.array, materials.mirrored
+    if mirrored is None:
+        return lambda rows: embed(plain, rows)
+    return lambda rows: flip_average(embed(plain, rows), embed(mirrored, rows))
 
 
 def _embedded_images(matcher: ImageMatcher, dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ def export_matcher(model_dir: Path | str, kind: str, output: Path | str, *, log:
     _check_output(exporter, kind, path)
     _check_packages(exporter, kind)
     matcher = ImageMatcher.load(model_dir, log=log)
-    model = matcher.feature_model
+    model = matcher.embedding_model
     pictures = [picture.astype(np.float32) for picture in golden_pictures(matcher.card.embedding.image_size)]
     expected = np.concatenate([np.asarray(model(picture[None], training=False)) for picture in pictures])
     log.say(f"exporting {matcher.card.name} to {kind}")
@@ -170,6 +170,8 @@ def _notes(matcher: ImageMatcher) -> tuple[str, ...]:
         f"(n, {card.dim}) float32, of length 1; shrink images to {card.image_size} px a side first",
         f"two images match if the distance of their embeddings is under {matcher.threshold:.4f}",
     ]
+    if card.test_time_flip:
+        notes.append("the mean over the image and its mirror image is inside: give each image once")
     if card.face_crop is not None:
         notes.append("faces must be cut out first, as the matcher does it")
     if card.precision != "float32":

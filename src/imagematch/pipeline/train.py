@@ -174,7 +174,7 @@ def _train(
         name=name,
         model=training.feature_model(),
         config=settings.to_yaml(),
-        embedding=_embedding_card(training),
+        embedding=_embedding_card(training, settings),
         threshold=ThresholdCard(**calibration.threshold.to_json()),
         probability=calibration.probability.to_json(),
         provenance=_provenance(settings, materials),
@@ -185,7 +185,7 @@ def _train(
     return TrainedMatcher(layout.model_dir(name), metrics)
 
 
-def _embedding_card(training: Training) -> EmbeddingCard:
+def _embedding_card(training: Training, settings: TrainSettings) -> EmbeddingCard:
     extractor, features = training.materials.extractor, training.materials.features
     whole = training.network is not None
     cropper = training.materials.dataset.face_cropper
@@ -199,6 +199,7 @@ def _embedding_card(training: Training) -> EmbeddingCard:
         precision="float32" if whole else features.precision,
         whole_model=whole,
         dim=int(training.head.output_shape[-1]),
+        test_time_flip=settings.test_time_flip,
         face_crop=None if cropper is None else FaceCropCard(**asdict(cropper)),
     )
 

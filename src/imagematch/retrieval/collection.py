@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from imagematch.data import Quarantined
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.features import FeatureStore
+from imagematch.features import MIRROR, Features, FeatureStore
 from imagematch.matching import ImageMatcher
 from imagematch.matching.embedder import WholeModel
 from imagematch.retrieval.images import ImageFolder, list_images
@@ -104,25 +104,32 @@ def embed_images(
     if card.whole_model:
         from imagematch.model import split_feature_model
 
-        whole = matcher.feature_model
-        network = whole if space == "embedding" else split_feature_model(whole)[0]
+        network = matcher.embedding_model if space == "embedding" else split_feature_model(matcher.feature_model)[0]
         vectors, computed = _run_whole(WholeModel(network, card.image_size), images, card.image_size, log), len(images)
     else:
         engine = "auto" if card.engine == "numpy" else card.engine
         store = FeatureStore(feature_dir)
-        kept = store.features(images, matcher.network, engine=engine, precision=card.precision, log=log)
+
+        def features(view: int | str) -> Features:
+            return store.features(images, matcher.network, engine=engine, precision=card.precision, view=view, log=log)
+
+        kept = features(0)
         vectors, computed = kept.array, kept.computed
         if space == "embedding":
-            vectors = _in_blocks(matcher.embed_features, vectors, card.dim)
+            arrays = [vectors]
+            if card.test_time_flip:
+                arrays.append(features(MIRROR).array)
+            vectors = _in_blocks(matcher.embed_features, arrays, card.dim)
     if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
         raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
     return vectors, computed
 
 
-def _in_blocks(head: Callable[[np.ndarray], np.ndarray], features: np.ndarray, dim: int) -> np.ndarray:
-    found = np.empty((len(features), dim), np.float32)
-    for start in range(0, len(features), _BLOCK):
-        found[start : start + _BLOCK] = head(features[start : start + _BLOCK])
+def _in_blocks(head: Callable[..., np.ndarray], features: Sequence[np.ndarray], dim: int) -> np.ndarray:
+    count = len(features[0])
+    found = np.empty((count, dim), np.float32)
+    for start in range(0, count, _BLOCK):
+        found[start : start + _BLOCK] = head(*(array[start : start + _BLOCK] for array in features))
     return found
 
 

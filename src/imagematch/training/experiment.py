@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from imagematch.config import TrainSettings
 from imagematch.errors import DataError
 from imagematch.files import digest_json
 from imagematch.losses import make_loss
-from imagematch.model import build_feature_model, build_head
+from imagematch.model import build_feature_model, build_head, flip_average
 from imagematch.training.batches import plan_batches
 from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
@@ -22,7 +23,7 @@ from imagematch.training.materials import Materials
 from imagematch.training.sources import FeatureSource, ImageSource, Source
 from imagematch.training.validation import Validator, embed_rows, sample_rows
 
-_NEUTRAL = {"experiment_name", "data_dir", "feature_dir", "threshold"}
+_NEUTRAL = {"experiment_name", "data_dir", "feature_dir", "test_time_flip", "threshold"}
 """Settings that a training can be resumed without: they do not change what is trained."""
 
 
@@ -45,10 +46,18 @@ class Training:
     parameters: int
     _source: Source
     _model: keras.Model
+    _flip: bool
 
     def embed(self, rows: np.ndarray) -> np.ndarray:
-        """Embeddings of data-set rows, (len(rows), embedding_dim) float32."""
-        return embed_rows(self._source, rows, lambda block: self._model(np.asarray(block, np.float32), training=False))
+        """Embeddings of data-set rows, (len(rows), embedding_dim) float32; averaged over flips where that is asked."""
+
+        def embed(block: Any) -> Any:
+            return self._model(np.asarray(block, np.float32), training=False)
+
+        embeddings = embed_rows(self._source, rows, embed)
+        if not self._flip:
+            return embeddings
+        return flip_average(embeddings, embed_rows(self._source, rows, embed, mirrored=True))
 
     def feature_model(self) -> keras.Model:
         """Extractor and head joined: images -> embeddings."""
@@ -94,7 +103,7 @@ def train_model(
     source: Source
     if materials.views is not None:
         network, model = None, head
-        source = FeatureSource(materials.views, rows, dataset.labels, plan, view_seed)
+        source = FeatureSource(materials.views, rows, dataset.labels, plan, view_seed, materials.mirrored)
     else:
         network = (extractor if extractor.frozen else replace(extractor, seed=network_seed)).build()
         model = build_feature_model(network, head)
@@ -121,4 +130,4 @@ def train_model(
         discard_unfit=discard_unfit,
     )
     parameters = head.count_params() + (network.count_params() if network is not None and not extractor.frozen else 0)
-    return Training(materials, head, network, result, parameters, source, model)
+    return Training(materials, head, network, result, parameters, source, model, settings.test_time_flip)

@@ -12,7 +12,7 @@ from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Extractor, make_extractor
-from imagematch.features import Features, FeatureStore
+from imagematch.features import MIRROR, Features, FeatureStore
 
 _SHARED = (
     "seed",
@@ -33,6 +33,7 @@ _SHARED = (
     "trainable",
     "image_augmentation",
     "augmented_views",
+    "test_time_flip",
     "engine",
     "feature_precision",
     "feature_dir",
@@ -49,12 +50,15 @@ class Materials:
         features: of every image as it is. With a trainable extractor: those of its initial weights, for the baseline.
         views: what a head trains on, (n, feature_dim) each: the images as they are, then the augmented views. None
             where images go through the extractor at every step.
+        mirrored: (n, feature_dim) features of the mirror images, for `test_time_flip`; None where that is not asked for
+            or images go through the extractor.
     """
 
     dataset: Dataset
     extractor: Extractor
     features: Features
     views: Sequence[np.ndarray] | None
+    mirrored: np.ndarray | None = None
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
         """The extractor's features alone, L2-normalised, of data-set rows: (len(rows), feature_dim) float32."""
@@ -78,7 +82,7 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
     dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
     store = FeatureStore(Path(settings.feature_dir))
 
-    def features(view: int) -> Features:
+    def features(view: int | str) -> Features:
         return store.features(
             dataset,
             extractor,
@@ -93,7 +97,8 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
     if not trains_on_features(settings, extractor):
         return Materials(dataset, extractor, plain, None)
     views = range(1, settings.augmented_views + 1) if settings.image_augmentation else ()
-    return Materials(dataset, extractor, plain, [plain.array, *(features(view).array for view in views)])
+    kept = [plain.array, *(features(view).array for view in views)]
+    return Materials(dataset, extractor, plain, kept, features(MIRROR).array if settings.test_time_flip else None)
 
 
 def trains_on_features(settings: TrainSettings, extractor: Extractor) -> bool:

@@ -26,8 +26,8 @@ class Source(Protocol):
     def chunks(self, epoch: int) -> Iterator[Chunk]:
         """The training inputs of an epoch, in order."""
 
-    def blocks(self, rows: np.ndarray) -> Iterator[Any]:
-        """The inputs of any rows of the data set, in order, without augmentation: (block, ...) at a time."""
+    def blocks(self, rows: np.ndarray, *, mirrored: bool = False) -> Iterator[Any]:
+        """The inputs of any rows of the data set, or of their mirror images, in order: (block, ...) at a time."""
 
 
 class FeatureSource:
@@ -40,10 +40,17 @@ class FeatureSource:
         labels: (n,) labels of the whole data set.
         plan: draws the batches.
         seed: with the epoch's number, fixes which views are drawn.
+        mirrored: (n, feature_dim), row i for the mirror image of image i; only for `blocks`.
     """
 
     def __init__(
-        self, views: Sequence[np.ndarray], rows: np.ndarray, labels: np.ndarray, plan: BatchPlan, seed: int
+        self,
+        views: Sequence[np.ndarray],
+        rows: np.ndarray,
+        labels: np.ndarray,
+        plan: BatchPlan,
+        seed: int,
+        mirrored: np.ndarray | None = None,
     ) -> None:
         self._views = views
         self._rows = rows
@@ -51,6 +58,7 @@ class FeatureSource:
         self._plan = plan
         self.steps = plan.steps
         self._seed = seed
+        self._mirrored = mirrored
 
     def chunks(self, epoch: int) -> Iterator[Chunk]:
         """See Source."""
@@ -72,10 +80,12 @@ class FeatureSource:
             gathered[mask] = view[rows[mask]]
         return gathered
 
-    def blocks(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+    def blocks(self, rows: np.ndarray, *, mirrored: bool = False) -> Iterator[np.ndarray]:
         """See Source."""
+        array = self._mirrored if mirrored else self._views[0]
+        assert array is not None
         for start in range(0, len(rows), _EMBED_ROWS):
-            yield self._views[0][rows[start : start + _EMBED_ROWS]]
+            yield array[rows[start : start + _EMBED_ROWS]]
 
 
 class ImageSource:
@@ -106,8 +116,8 @@ class ImageSource:
         for images, labels, _rows in stream_batches(self._dataset, plan, self._image_size, augment_seed=seed):
             yield images[None], np.asarray(labels, dtype=np.int32)[None]
 
-    def blocks(self, rows: np.ndarray) -> Iterator[Any]:
+    def blocks(self, rows: np.ndarray, *, mirrored: bool = False) -> Iterator[Any]:
         """See Source."""
         batches = [rows[start : start + 64] for start in range(0, len(rows), 64)]
         for images, _labels, _rows in stream_batches(self._dataset, batches, self._image_size, augment_seed=None):
-            yield images
+            yield images[:, :, ::-1] if mirrored else images

@@ -36,9 +36,10 @@ def sample_rows(rows: np.ndarray, labels: np.ndarray, at_most: int, seed: int) -
     return np.sort(by_class[kept])
 
 
-def embed_rows(source: Source, rows: np.ndarray, embed: EmbedBlock) -> np.ndarray:
-    """Embeddings of data-set rows, (len(rows), embedding_dim) float32."""
-    return np.concatenate([np.asarray(embed(block), dtype=np.float32) for block in source.blocks(rows)])
+def embed_rows(source: Source, rows: np.ndarray, embed: EmbedBlock, *, mirrored: bool = False) -> np.ndarray:
+    """Embeddings of data-set rows, or of their mirror images: (len(rows), embedding_dim) float32."""
+    blocks = source.blocks(rows, mirrored=mirrored)
+    return np.concatenate([np.asarray(embed(block), dtype=np.float32) for block in blocks])
 
 
 def spread_of(embeddings: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from imagematch.errors import DataError, ModelError, StudyError
 from imagematch.events import RunLog
 from imagematch.extractors import Extractor, make_extractor
 from imagematch.extractors.engines.pixels import PixelEngine, enlarge
-from imagematch.features import FeatureStore, clear, list_entries, verify
+from imagematch.features import MIRROR, FeatureStore, clear, list_entries, verify
 from imagematch.files import digest_bytes
 
 
@@ -135,6 +135,16 @@ def test_augmented_views_are_kept_and_always_the_same(store: FeatureStore, tmp_p
     np.testing.assert_array_equal(again.array[::-1], first.array)
     for one, other in ((plain, first.array), (first.array, second.array)):
         assert np.abs(one - other).max(axis=1).min() > 0.01
+
+
+def test_the_mirror_images_are_kept_as_a_view_of_their_own(store: FeatureStore) -> None:
+    dataset = Pictures(some_pictures(5))
+    plain = store.features(dataset, pixels())
+    mirrored = store.features(dataset, pixels(), view=MIRROR)
+    assert (plain.computed, mirrored.computed) == (5, 5)
+    np.testing.assert_allclose(mirrored.array, expected([p[:, ::-1] for p in dataset.pictures]), rtol=1e-5, atol=1e-6)
+    assert store.features(dataset, pixels(), view=MIRROR, seed=9).computed == 0
+    np.testing.assert_array_equal(store.features(dataset, pixels()).array, plain.array)
 
 
 def test_a_picture_that_cannot_be_read_any_more_is_named_and_what_was_kept_stays(

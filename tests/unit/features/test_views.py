@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagematch.data import augment, draw_augmentations
-from imagematch.features.views import decoder
+from imagematch.features.views import MIRROR, decoder
 from imagematch.files import digest_bytes
 
 
@@ -19,6 +19,15 @@ def pictures_of(count: int) -> SimpleNamespace:
     made = [random.integers(0, 256, (*shapes[row % 3], 3), np.uint8) for row in range(count)]
     digests = np.array([digest_bytes(picture.tobytes()) for picture in made])
     return SimpleNamespace(digests=digests, picture=lambda row, _size: made[row])
+
+
+def test_the_mirror_view_exchanges_left_and_right() -> None:
+    dataset = pictures_of(4)
+    for row, made in enumerate(decoder(dataset, 20, MIRROR, 0)(np.arange(4))):
+        picture = dataset.picture(row, 20)
+        width = picture.shape[1]
+        expected = np.stack([picture[:, width - 1 - column] for column in range(width)], axis=1)
+        np.testing.assert_array_equal(made, expected)
 
 
 def test_the_pictures_as_they_are_come_in_the_order_of_the_rows() -> None:

@@ -22,8 +22,9 @@ def trained_whole() -> Any:
     extractor = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(pixels))
     head = build_head(3, units=(), dropout=0.0, embedding_dim=4, seed=0)
     card = SimpleNamespace(whole_model=True, image_size=8, dim=4, cropper=None)
+    model = build_feature_model(extractor, head)
     return SimpleNamespace(
-        card=SimpleNamespace(name="whole", embedding=card), feature_model=build_feature_model(extractor, head)
+        card=SimpleNamespace(name="whole", embedding=card), feature_model=model, embedding_model=model
     )
 
 
@@ -49,10 +50,9 @@ def test_an_extractor_that_was_trained_runs_over_every_image(trained_whole: Any,
 def test_vectors_that_are_not_numbers_are_refused(trained_whole: Any, folder: Path, tmp_path: Path) -> None:
     import keras
 
-    broken = SimpleNamespace(
-        card=trained_whole.card, feature_model=keras.models.clone_model(trained_whole.feature_model)
-    )
-    broken.feature_model.set_weights([np.full_like(w, np.nan) for w in broken.feature_model.get_weights()])
+    model = keras.models.clone_model(trained_whole.feature_model)
+    model.set_weights([np.full_like(weights, np.nan) for weights in model.get_weights()])
+    broken = SimpleNamespace(card=trained_whole.card, embedding_model=model)
     with pytest.raises(ModelError, match="whole: gives vectors that are not numbers"):
         open_collection(broken, folder, tmp_path / "f", manifest_dir=tmp_path / "m")
 

@@ -1,0 +1,54 @@
+"""Ensembles and test time: from the configuration to figures, retrieval and exports that all tell the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch import ImageMatcher
+from imagematch.config import parse_train
+from imagematch.files import Layout
+from imagematch.pipeline import evaluate_model, run_training
+from imagematch.pipeline.export import export_matcher
+from imagematch.retrieval.collection import open_collection
+
+BASE = {"dataset": "digits", "image_size": 8, "embedding_dim": 8, "epochs": 2, "max_classes": 4}
+RECIPES: dict[str, dict[str, Any]] = {
+    "flip": {"feature_extractor": "pixels", "test_time_flip": True},
+    "flip_of_a_trained_extractor": {"feature_extractor": "small_cnn", "test_time_flip": True, "epochs": 1},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_training_evaluation_retrieval_and_export_agree(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = parse_train({"experiment_name": "small", **BASE, **RECIPES[recipe]})
+    folder = run_training(settings, Layout()).folder
+    kept = json.loads((folder / "metrics.json").read_text())
+    evaluation = evaluate_model(folder)
+    assert evaluation.metrics["test"] == kept["test"]
+    matcher, dataset = evaluation.matcher, evaluation.dataset
+    rows = dataset.rows("test")[:9]
+    images = Path("images")
+    images.mkdir()
+    for number, row in enumerate(rows):
+        Image.fromarray(dataset.picture(int(row))).save(images / f"{number}.png")
+    embeddings = matcher.embed([dataset.picture(int(row)) for row in rows])
+    np.testing.assert_allclose(evaluation.view.embeddings[:9], embeddings, atol=1e-4)
+    mirrored = matcher.embed([dataset.picture(int(row))[:, ::-1] for row in rows])
+    assert np.allclose(mirrored, embeddings, atol=1e-4) == settings.test_time_flip
+    arguments = {"feature_dir": Path("exp/features"), "manifest_dir": Path("exp/manifests")}
+    found = open_collection(matcher, images, **arguments)
+    np.testing.assert_allclose(found.vectors, embeddings, atol=1e-4)
+    alone = open_collection(matcher, images, space="features", **arguments)
+    features = np.concatenate([np.asarray(matcher.network.build()(dataset.picture(int(row))[None])) for row in rows])
+    np.testing.assert_allclose(alone.vectors, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
+    assert export_matcher(folder, "saved_model", "exported").cosine > 0.9999
+    assert ImageMatcher.load(folder).match(images / "0.png", images / "0.png").is_match

@@ -80,15 +80,19 @@ def bootstrap_intervals(
     confidence: float = 0.95,
     pairs: PairDistances | None = None,
     fars: Iterable[float] = FARS,
+    threshold: float | None = None,
 ) -> dict[str, Interval]:
-    """Intervals of `roc_auc`, `eer` and `tar_at_far_X` from resamples of the classes with replacement.
+    """Intervals of `roc_auc`, `eer`, `average_precision` and `tar_at_far_X`, from resamples of the classes.
+
+    With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall` and `f1` at it; a resample in which one
+    is undefined does not count for it, and where none counts it is left out.
 
     With multiplicities w a genuine pair of class a counts w_a times, an impostor pair of classes a and b w_a w_b
     times: copies of a class are neither genuine nor impostor to each other. All resamples share one pass over the
     pairs: for each class its distances to the others are counted in bins (256 to 2048, at quantiles of the genuine
     and impostor distances) and weighted by one matrix product, so the time is little more than that of one AUC.
     Inside a bin couples count half: the AUC of a resample, and so an end of the interval, is off by `error_bound` at
-    most. EER and TAR are read off straight lines between bin edges.
+    most. EER and TAR are read off straight lines between bin edges; for the average precision a bin is one step. The threshold is an edge, rounded to 2^-19 of the half squared distance.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -98,6 +102,7 @@ def bootstrap_intervals(
         confidence: 0..1.
         pairs: what `pair_distances` gave for the same embeddings, if it is at hand.
         fars: false accept rates of the TAR.
+        threshold: under it two images match.
 
     Raises:
         DataError: there is no genuine or no impostor pair, or embeddings are unusable as in `pair_distances`.
@@ -108,21 +113,30 @@ def bootstrap_intervals(
     pairs = pair_distances(embeddings, labels) if pairs is None else pairs
     pairs.require()
     weights = class_weights(len(order.names), resamples, seed)
-    table = _bin_table(pairs, _bins_for(len(order.names)))
-    genuine, impostor = _weighted_counts(order, weights, table)
+    edges = _bin_edges(pairs, _bins_for(len(order.names)), threshold)
+    genuine, impostor = _weighted_counts(order, weights, np.searchsorted(edges, np.arange(_GRID + 1), side="right"))
     usable = (genuine.sum(axis=1) > 0) & (impostor.sum(axis=1) > 0)
     if not usable.any():
         raise DataError("no resample of the classes has genuine and impostor pairs", do="use more classes")
-    tar, far = _accepted(genuine[usable]), _accepted(impostor[usable])
+    accepted = [_accepted(counts[usable]) for counts in (genuine, impostor)]
+    tar, far = (counts / counts[:, -1:] for counts in accepted)
     bound = float((np.diff(tar) * np.diff(far)).sum(axis=1).max() / 2)
-    values = {"roc_auc": 1 - np.trapezoid(far, tar, axis=1), "eer": _equal_error_rates(far, tar)}
+    values = {
+        "roc_auc": 1 - np.trapezoid(far, tar, axis=1),
+        "eer": _equal_error_rates(far, tar),
+        "average_precision": _average_precisions(tar, *accepted),
+    }
     for rate in fars:
         values[f"tar_at_far_{rate_name(rate)}"] = np.array(
             [np.interp(rate, *_staircase(f, t)) for f, t in zip(far, tar, strict=True)]
         )
+    if threshold is not None:
+        at = int(np.searchsorted(edges, _grid_step(threshold))) + 1
+        values |= _rates_at(*(counts[:, at] for counts in accepted), *(counts[:, -1] for counts in accepted))
     return {
-        name: _interval(sample, confidence, len(order.names), bound if name == "roc_auc" else 0.0)
+        name: _interval(sample[defined], confidence, len(order.names), bound if name == "roc_auc" else 0.0)
         for name, sample in values.items()
+        if (defined := np.isfinite(sample)).any()
     }
 
 
@@ -174,20 +188,28 @@ def _bins_for(classes: int) -> int:
     return int(np.clip(_BUDGET // classes**2, _FEWEST_BINS, _MOST_BINS))
 
 
-def _bin_table(pairs: PairDistances, bins: int) -> np.ndarray:
-    """The bin of each of 2^20 equal steps of the half squared distance: (2^20 + 1,) int64."""
+def _grid_step(distance: float) -> float:
+    """Where a distance lies among the 2^20 equal steps of the half squared distance."""
+    return float(np.clip(np.rint(distance * abs(distance) / 2 * float(_GRID_SCALE)), 0, _GRID))
+
+
+def _bin_edges(pairs: PairDistances, bins: int, threshold: float | None) -> np.ndarray:
+    """The first step of every bin but the first one, ascending: about `bins` of them, the threshold's among them."""
     third = bins // 3
     even = np.linspace(0, 1, third)
     accepted = [side.value_at((even * (side.count - 1)).astype(np.int64)) for side in (pairs.genuine, pairs.impostor)]
     few = np.geomspace(1, pairs.impostor.count, third).astype(np.int64) - 1
     accepted.append(pairs.impostor.value_at(few))
     half_squares = np.concatenate(accepted).astype(np.float64) ** 2 / 2
-    edges = np.unique(np.ceil(half_squares * float(_GRID_SCALE)))
-    return np.searchsorted(edges, np.arange(_GRID + 1), side="right")
+    steps = np.ceil(half_squares * float(_GRID_SCALE))
+    return np.unique(steps if threshold is None else np.append(steps, _grid_step(threshold)))
 
 
 def _weighted_counts(order: ClassOrder, weights: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs in each bin under each row of class weights: genuine and impostor, (rows of weights, bins) float64."""
+    """The pairs in each bin under each row of class weights: genuine and impostor, (rows of weights, bins) float64.
+
+    `table` holds the bin of each step of the half squared distance, (2^20 + 1,) int64.
+    """
     bins = int(table[-1]) + 1
     classes = order.classes_of_rows
     weights = weights.astype(np.float32)
@@ -213,10 +235,26 @@ def _bins_of(half_squares: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def _accepted(counts: np.ndarray) -> np.ndarray:
-    """Shares accepted at the bins' edges, from 0 to 1: (rows, bins + 1)."""
-    cumulative = np.cumsum(counts, axis=1)
-    zero = np.zeros((len(counts), 1))
-    return np.hstack([zero, cumulative / cumulative[:, -1:]])
+    """Pairs accepted at the bins' edges, from none to all: (rows, bins + 1)."""
+    return np.hstack([np.zeros((len(counts), 1)), np.cumsum(counts, axis=1)])
+
+
+def _average_precisions(tar: np.ndarray, genuine: np.ndarray, impostor: np.ndarray) -> np.ndarray:
+    """One a row, from the shares and numbers accepted at the bins' edges, (rows, bins + 1) each."""
+    precision = genuine / np.maximum(genuine + impostor, 1)
+    return (np.diff(tar) * precision[:, 1:]).sum(axis=1)
+
+
+def _rates_at(tp: np.ndarray, fp: np.ndarray, genuine: np.ndarray, impostor: np.ndarray) -> dict[str, np.ndarray]:
+    """The figures at a threshold, as `AtThreshold` has them, of many resamples: (rows,) each, NaN where undefined."""
+    tar, far = tp / genuine, fp / impostor
+    return {
+        "accuracy": (tp + impostor - fp) / (genuine + impostor),
+        "balanced_accuracy": (tar + 1 - far) / 2,
+        "precision": np.divide(tp, tp + fp, out=np.full(len(tp), np.nan), where=tp + fp > 0),
+        "recall": tar,
+        "f1": 2 * tp / (tp + fp + genuine),
+    }
 
 
 def _staircase(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -76,7 +76,8 @@ def split_figures(
         "threshold": None if threshold is None else threshold_block(pairs, threshold),
     }
     if both and resamples:
-        intervals = bootstrap_intervals(embeddings, labels, resamples=resamples, seed=seed, pairs=pairs)
+        at = None if threshold is None else threshold.distance
+        intervals = bootstrap_intervals(embeddings, labels, resamples=resamples, seed=seed, pairs=pairs, threshold=at)
         skipped = {f"tar_at_far_{name}" for name in figures["tar_at_far_below_resolution"]}
         figures["ci95"] |= {name: _ends(found) for name, found in intervals.items() if name not in skipped}
         figures["roc_auc_ci95"] = _ends(intervals["roc_auc"])

@@ -1,6 +1,16 @@
+from functools import partial
+
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from imagematch.errors import DataError
 from imagematch.evaluation import (
@@ -53,6 +63,38 @@ def test_intervals_against_explicit_copies(random_sample, small_blocks) -> None:
     assert found["roc_auc"].error_bound < 1e-3
     assert found["roc_auc"].classes == 8
     assert not found["roc_auc"].trustworthy
+
+
+AT_THRESHOLD = {
+    "accuracy": accuracy_score,
+    "balanced_accuracy": balanced_accuracy_score,
+    "precision": partial(precision_score, zero_division=np.nan),
+    "recall": recall_score,
+    "f1": f1_score,
+}
+
+
+@pytest.mark.parametrize("threshold", [0.8, 1.0, 1.3, 2.5])
+def test_intervals_at_a_threshold_against_explicit_copies(random_sample, small_blocks, threshold: float) -> None:
+    rows, labels = random_sample(n=50, classes=8)
+    found = bootstrap_intervals(rows, labels, resamples=20, seed=4, fars=(), threshold=threshold)
+    resamples = [naive_resample(rows, labels, weights) for weights in class_weights(8, 20, 4)]
+    for name, score in AT_THRESHOLD.items():
+        sample = [score(same, distances < threshold) for distances, same in resamples]
+        ends = (found[name].low, found[name].high)
+        assert ends == pytest.approx(tuple(np.nanpercentile(sample, [2.5, 97.5])), abs=1e-12)
+    sample = [average_precision_score(same, -distances) for distances, same in resamples]
+    ends = (found["average_precision"].low, found["average_precision"].high)
+    assert ends == pytest.approx(tuple(np.percentile(sample, [2.5, 97.5])), abs=1e-4)
+
+
+def test_what_is_undefined_at_a_threshold_has_no_interval(random_sample) -> None:
+    rows, labels = random_sample()
+    found = bootstrap_intervals(rows, labels, threshold=0.0)
+    assert "precision" not in found
+    assert (found["recall"].low, found["recall"].high, found["f1"].high) == (0, 0, 0)
+    low = pair_distances(rows, labels).genuine.values[0]
+    assert 0 < bootstrap_intervals(rows, labels, threshold=float(low) + 1e-4)["precision"].resamples < 200
 
 
 def test_few_bins_keep_the_bound(random_sample, monkeypatch: pytest.MonkeyPatch) -> None:

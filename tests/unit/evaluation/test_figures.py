@@ -7,7 +7,7 @@ import pytest
 from imagematch.errors import DataError
 from imagematch.evaluation import (
     at_threshold,
-    bootstrap_interval,
+    bootstrap_intervals,
     choose_threshold,
     eer,
     pair_distances,
@@ -57,7 +57,7 @@ def test_a_whole_block(random_sample) -> None:
     found = as_json(split_figures(rows, labels, split_by="image", threshold=threshold, whole_ranking=True, seed=3))
     assert set(found) >= DESIGNED
     assert found["roc_auc"] == roc_auc(pairs)
-    interval = bootstrap_interval(rows, labels, seed=3)
+    interval = bootstrap_intervals(rows, labels, seed=3, threshold=threshold.distance)["roc_auc"]
     assert found["roc_auc_ci95"] == found["ci95"]["roc_auc"] == [interval.low, interval.high]
     assert found["eer"] == eer(pairs)
     assert found["recall_at_1"] == found["recall_at_k"]["1"] == retrieved.recall_at_k[1]
@@ -71,6 +71,10 @@ def test_a_whole_block(random_sample) -> None:
     assert found["tar_at_far_below_resolution"] == ["0.0001", "0.00001", "0.000001"]
     assert "tar_at_far_0.001" in found["ci95"]
     assert "tar_at_far_0.0001" not in found["ci95"]
+    for name in ("eer", "average_precision", "map_at_r", "r_precision", "recall_at_1"):
+        assert found["ci95"][name][0] < found[name] < found["ci95"][name][1]
+    for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1"):
+        assert found["ci95"][name][0] < found["threshold"][name] < found["ci95"][name][1]
     block, at = found["threshold"], at_threshold(pairs, threshold.distance)
     assert set(block) >= DESIGNED_THRESHOLD
     assert (block["criterion"], block["chosen_on"]) == ({"far": 0.01}, "validation")

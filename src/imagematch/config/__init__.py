@@ -28,6 +28,7 @@ from imagematch.config.names import (
     PRUNERS,
     SAMPLERS,
     SPLITS_BY,
+    TRAINING_PRECISIONS,
     TRIPLET_HINGES,
     TRIPLET_LOSSES,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "SAMPLERS",
     "SPLITS_BY",
     "STUDY_KEYS",
+    "TRAINING_PRECISIONS",
     "TRAIN_KEYS",
     "TRIPLET_HINGES",
     "TRIPLET_LOSSES",

@@ -63,6 +63,14 @@ def _of_faces(field: str) -> Condition:
     )
 
 
+def _of_length(field: str) -> Condition:
+    return Condition(
+        ("lr_schedule",),
+        lambda values: values["lr_schedule"] != "bit_hyperrule",
+        lambda _: f"{field} does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
+    )
+
+
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
     {
         "face_margin": _of_faces("face_margin"),
@@ -80,6 +88,8 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         ),
         "batch_classes": _balanced_batches("batch_classes"),
         "batch_images": _balanced_batches("batch_images"),
+        "epochs": _of_length("epochs"),
+        "early_stopping_patience": _of_length("early_stopping_patience"),
         **{field: _of_loss(field) for field in OPTION_FIELDS},
     }
 )

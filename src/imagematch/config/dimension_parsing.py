@@ -47,6 +47,8 @@ TUNABLE: Mapping[str, Kind] = MappingProxyType(
         "learning_rate": "float",
         "lr_schedule": "other",
         "weight_decay": "float",
+        "gradient_clipping": "float",
+        "training_precision": "other",
         "epochs": "int",
         "early_stopping_patience": "int",
     }

@@ -42,7 +42,8 @@ LOSS_DISTANCES = ("euclidean", "squared_euclidean")
 TRIPLET_HINGES = ("hinge", "softplus")
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
-LR_SCHEDULES = ("constant", "cosine", "ramp_sustain_decay")
+LR_SCHEDULES = ("constant", "cosine", "ramp_sustain_decay", "bit_hyperrule")
+TRAINING_PRECISIONS = ("float32", "bfloat16")
 
 CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 """Thresholds that are chosen by a name alone; `far`, `frr` and `cost` take a value."""

@@ -43,6 +43,7 @@ _CHOICES = {
     "triplet_hinge": names.TRIPLET_HINGES,
     "optimizer": names.OPTIMIZERS,
     "lr_schedule": names.LR_SCHEDULES,
+    "training_precision": names.TRAINING_PRECISIONS,
     "objective": OBJECTIVES,
 }
 _MAX_SEED = 2**32 - 1
@@ -116,6 +117,8 @@ class TrainFields(BaseModel):
     learning_rate: float = number(1e-3, 0, 100, above=True)
     lr_schedule: str = name("constant", names.LR_SCHEDULES)
     weight_decay: float = number(0.0, 0, 10)
+    gradient_clipping: float | None = number(None, 0, 1_000_000, above=True)
+    training_precision: str = name("float32", names.TRAINING_PRECISIONS)
     epochs: int = whole(50, 1, 100_000)
     early_stopping_patience: int = whole(10, 0, 100_000)
     objective: str = name("val_map_at_r", OBJECTIVES)

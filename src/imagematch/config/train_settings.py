@@ -96,8 +96,11 @@ class TrainSettings(TrainFields):
             *faces,
             f"{self.feature_extractor} ({self.weights}), blocks {blocks}, embedding_dim {self.embedding_dim}",
             f"{self.loss}{f' ({options})' if options else ''}, batches of {batches}",
-            f"at most {self.epochs} epochs of {self.optimizer}, the best by {self.objective}",
+            f"{self._describe_length()} of {self.optimizer}, the best by {self.objective}",
         ]
+
+    def _describe_length(self) -> str:
+        return "the BiT-HyperRule's steps" if self.lr_schedule == "bit_hyperrule" else f"at most {self.epochs} epochs"
 
     def _describe_faces(self) -> str:
         missing = {"whole": "the whole picture", "skip": "left out", "error": "an error"}[self.face_missing]

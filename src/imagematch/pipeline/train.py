@@ -18,7 +18,7 @@ from imagematch.matching import save_matcher
 from imagematch.matching.card import EmbeddingCard, FaceCropCard, ThresholdCard
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_learning_curves, write_model_report
-from imagematch.training import Materials, StopRequest, gather_materials
+from imagematch.training import Materials, StopRequest, gather_materials, settings_in_force
 
 if TYPE_CHECKING:
     from imagematch.training import Training
@@ -131,9 +131,11 @@ def _train(
         materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
     log.event("data", _data_line(materials), **materials.dataset.summary())
     writer = _tensorboard(layout.tensorboard_dir(name))
+    labels = materials.dataset.labels[materials.dataset.rows("train")]
+    epochs = settings_in_force(settings, labels).epochs
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
-        log.event("epoch", epoch_line(record, settings.epochs), **record)
+        log.event("epoch", epoch_line(record, epochs), **record)
         writer(record)
         return False
 

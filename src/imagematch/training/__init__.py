@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imagematch.training.batches import BatchPlan, ClassBalancedBatches, RandomBatches, plan_batches
+from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.interruption import StopRequest, stop_on_signals
 from imagematch.training.materials import Materials, gather_materials, shared_key, unit_rows
 
@@ -33,6 +34,7 @@ __all__ = [
     "gather_materials",
     "plan_batches",
     "sample_rows",
+    "settings_in_force",
     "shared_key",
     "stop_on_signals",
     "train_model",

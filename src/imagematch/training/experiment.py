@@ -17,6 +17,7 @@ from imagematch.files import digest_json
 from imagematch.losses import make_loss
 from imagematch.model import build_feature_model, build_head, flip_average
 from imagematch.training.batches import plan_batches
+from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.materials import Materials
@@ -91,6 +92,7 @@ def train_model(
     words = np.random.SeedSequence(seed).generate_state(4)
     plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
     plan = plan_batches(settings, dataset.labels[rows], plan_seed)
+    settings = settings_in_force(settings, dataset.labels[rows])
     keras.utils.set_random_seed(head_seed)
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
     head = build_head(

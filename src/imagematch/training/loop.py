@@ -18,7 +18,9 @@ from imagematch.errors import ConfigError, ModelError
 from imagematch.losses import Loss
 from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from imagematch.training.interruption import StopRequest, interrupted
-from imagematch.training.optimization import learning_rate_at, make_optimizer
+from imagematch.training.mixup import mixed_value, mixup_shares
+from imagematch.training.optimization import learning_rates, make_optimizer
+from imagematch.training.precision import computing_in
 from imagematch.training.sources import Source
 from imagematch.training.validation import Validator
 
@@ -126,7 +128,8 @@ class _Run:
         self._history: list[dict[str, Any]] = []
         self._best: list[np.ndarray] = []
         self._seconds = {"training": 0.0, "validation": 0.0}
-        self._steps = compiled_steps(model, loss, self._optimizer, self._trained)
+        precision = settings.training_precision
+        self._steps = compiled_steps(model, loss, self._optimizer, self._trained, precision=precision)
         self._embed = tf.function(
             lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True
         )
@@ -159,11 +162,13 @@ class _Run:
         """One pass over the training images."""
         started = time.perf_counter()
         number = len(self._history)
-        rates = self._learning_rates(number, source.steps)
+        rates = learning_rates(self._settings, number, source.steps, source.images)
+        shares = mixup_shares(self._settings, number, source.steps, source.images)
         totals, done = np.zeros(2), 0
         for inputs, labels in source.chunks(number):
-            chunk_rates = tf.constant(rates[done : done + len(labels)])
-            totals += np.asarray(self._steps(tf.convert_to_tensor(inputs), tf.convert_to_tensor(labels), chunk_rates))
+            part = slice(done, done + len(labels))
+            chunk = [inputs, labels, rates[part], *([] if shares is None else [shares[part]])]
+            totals += np.asarray(self._steps(*map(tf.convert_to_tensor, chunk)))
             done += len(labels)
             if stop is not None and stop.at_next_step and time.perf_counter() - started > _EPOCH_WORTH_FINISHING_S:
                 raise interrupted()
@@ -175,10 +180,6 @@ class _Run:
                 where=self._settings.experiment_name,
                 do=f"lower learning_rate (now {self._settings.learning_rate:g}), or check the images",
             )
-
-    def _learning_rates(self, epoch: int, steps: int) -> np.ndarray:
-        rates = [learning_rate_at(self._settings, epoch + step / steps) for step in range(steps)]
-        return np.array(rates, dtype=np.float32)
 
     def judge(self, validator: Validator) -> dict[str, Any]:
         """Closes the epoch: its record, and the weights kept if it is the best so far."""
@@ -244,18 +245,28 @@ class _Run:
 
 
 def compiled_steps(
-    model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any]
-) -> Callable[[Any, Any, Any], Any]:
-    """A graph that takes a chunk, (steps, batch, ...) and (steps, batch), and gives the sums of loss and activity."""
+    model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any], *, precision: str = "float32"
+) -> Callable[..., Any]:
+    """A graph that trains on a chunk and gives the sums of loss and activity.
+
+    It takes inputs (steps, batch, ...), labels (steps, batch), learning rates (steps,) and, for MixUp, shares (steps,).
+    """
+
+    def embed(inputs: Any) -> Any:
+        with computing_in(precision, model):
+            return model(inputs, training=True)
 
     @tf.function(reduce_retracing=True)
-    def run_steps(inputs: Any, labels: Any, rates: Any) -> Any:
+    def run_steps(inputs: Any, labels: Any, rates: Any, shares: Any = None) -> Any:
         totals = tf.zeros(2)
         for step in tf.range(tf.shape(labels)[0]):
             optimizer.learning_rate.assign(rates[step])
             with tf.GradientTape() as tape:
-                embeddings = model(tf.cast(inputs[step], tf.float32), training=True)
-                value = loss(embeddings, labels[step])
+                batch = tf.cast(inputs[step], tf.float32)
+                if shares is None:
+                    value = loss(embed(batch), labels[step])
+                else:
+                    value = mixed_value(embed, loss, batch, labels[step], shares[step])
                 total = tf.add_n([value.loss, *model.losses])
             optimizer.apply(tape.gradient(total, variables), variables)
             totals += tf.stack([tf.cast(value.loss, tf.float32), tf.cast(value.active, tf.float32)])

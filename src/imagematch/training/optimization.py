@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 
 from imagematch.config import TrainSettings
+from imagematch.training.bit_hyperrule import rate_share
 
 _WARM_UP_SHARE = 0.05
 _RAMP_EPOCHS = 5
@@ -15,12 +17,21 @@ _RAMP_DECAY = 0.8
 _FLOOR_SHARE = 0.01
 
 
+def learning_rates(settings: TrainSettings, epoch: int, steps: int, images: int) -> np.ndarray:
+    """(steps,) float32: the learning rate of each step of an epoch, counted from 0, over so many training images."""
+    if settings.lr_schedule == "bit_hyperrule":
+        rates = [settings.learning_rate * rate_share(epoch * steps + step, images) for step in range(steps)]
+    else:
+        rates = [learning_rate_at(settings, epoch + step / steps) for step in range(steps)]
+    return np.array(rates, dtype=np.float32)
+
+
 def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
     """Learning rate after `epoch` epochs (fractions count).
 
     `constant`; `cosine`: linear warm-up over the first 5 % of the epochs, then half a cosine to 0 (Loshchilov and
     Hutter, SGDR, 2017, eq. 5); `ramp_sustain_decay`: linear over 5 epochs from 1 % of the rate to all of it, then x 0.8
-    each epoch, towards 1 %.
+    each epoch, towards 1 %. What goes by steps, `bit_hyperrule`, is in `learning_rates`.
     """
     peak = settings.learning_rate
     if settings.lr_schedule == "cosine":
@@ -38,14 +49,22 @@ def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
 
 
 def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
-    """The optimiser; weight decay (decoupled) spares biases and norms."""
-    decay: dict[str, Any] = {"weight_decay": settings.weight_decay or None}
+    """The optimiser; weight decay (decoupled) spares biases, norms and proxies.
+
+    The gradients of everything that is trained are scaled down together where their global norm is over
+    `gradient_clipping`.
+    """
+    options: dict[str, Any] = {
+        "weight_decay": settings.weight_decay or None,
+        "global_clipnorm": settings.gradient_clipping,
+    }
     if settings.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(settings.learning_rate, momentum=0.9, **decay)
+        optimizer = keras.optimizers.SGD(settings.learning_rate, momentum=0.9, **options)
     elif settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+        options["weight_decay"] = settings.weight_decay
+        optimizer = keras.optimizers.AdamW(settings.learning_rate, **options)
     else:
-        optimizer = keras.optimizers.Adam(settings.learning_rate, **decay)
+        optimizer = keras.optimizers.Adam(settings.learning_rate, **options)
     if settings.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "proxies"])
     return optimizer

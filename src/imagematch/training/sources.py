@@ -22,6 +22,8 @@ class Source(Protocol):
 
     steps: int
     """Training steps in an epoch."""
+    images: int
+    """Images to train on."""
 
     def chunks(self, epoch: int) -> Iterator[Chunk]:
         """The training inputs of an epoch, in order."""
@@ -56,7 +58,7 @@ class FeatureSource:
         self._rows = rows
         self._labels = labels
         self._plan = plan
-        self.steps = plan.steps
+        self.steps, self.images = plan.steps, len(rows)
         self._seed = seed
         self._mirrored = mirrored
 
@@ -105,7 +107,7 @@ class ImageSource:
         self._dataset = dataset
         self._rows = rows
         self._plan = plan
-        self.steps = plan.steps
+        self.steps, self.images = plan.steps, len(rows)
         self._image_size = image_size
         self._augment_seed = augment_seed
 

@@ -66,6 +66,25 @@ def test_it_learns_and_records_every_epoch() -> None:
     assert result.ended_by == "epochs"
 
 
+def test_bfloat16_learns_and_is_judged_in_float32() -> None:
+    bench = Bench(settings_of(epochs=8, training_precision="bfloat16"))
+    result = bench.fit()
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert result.history[0]["loss"] != Bench(settings_of(epochs=1)).fit().history[0]["loss"]
+    again = bench.validator.figures(lambda block: bench.head(block, training=False))
+    assert again["val_map_at_r"] == pytest.approx(result.best_value, abs=1e-9)
+
+
+def test_mixup_of_the_bit_hyperrule_reaches_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(loss="arcface", epochs=3).model_copy(update={"lr_schedule": "bit_hyperrule"})
+    plain = Bench(settings).fit()
+    assert [record["learning_rate"] for record in plain.history] == pytest.approx([7e-5, 1.5e-4, 2.3e-4])
+    monkeypatch.setattr("imagematch.training.mixup.mixup_alpha", lambda images: 0.1)
+    mixed = Bench(settings).fit()
+    assert mixed.history[0]["loss"] != plain.history[0]["loss"]
+    assert mixed.history[0]["learning_rate"] == plain.history[0]["learning_rate"]
+
+
 def test_the_best_epochs_weights_are_put_back() -> None:
     bench = Bench(settings_of(epochs=30, early_stopping_patience=3, learning_rate=0.02))
     result = bench.fit()

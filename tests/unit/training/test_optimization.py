@@ -1,10 +1,13 @@
-"""Learning-rate schedules by hand-computed values; weight decay where it belongs."""
+"""Learning-rate schedules by hand-computed values; weight decay where it belongs; gradients clipped together."""
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from imagematch.config import TrainSettings, parse_train
-from imagematch.training.optimization import learning_rate_at, make_optimizer
+from imagematch.losses import make_loss
+from imagematch.training.optimization import learning_rate_at, learning_rates, make_optimizer
 
 
 def settings(**values: object) -> TrainSettings:
@@ -31,13 +34,38 @@ def test_ramp_sustain_decay() -> None:
     assert learning_rate_at(ramp, 7) == pytest.approx(0.001 + 0.099 * 0.64)
 
 
+def test_an_epochs_rates_are_those_of_its_steps() -> None:
+    cosine = settings(lr_schedule="cosine")
+    expected = [learning_rate_at(cosine, epoch) for epoch in (2, 2.25, 2.5, 2.75)]
+    np.testing.assert_allclose(learning_rates(cosine, 2, 4, 100), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_weight_decay_spares_biases_and_norms(name: str) -> None:
-    optimizer = make_optimizer(settings(optimizer=name, weight_decay=0.01))
+def test_weight_decay_shrinks_kernels_and_spares_biases_norms_and_proxies(name: str) -> None:
+    decayed = settings(optimizer=name, weight_decay=0.5, loss="arcface")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
-    spared = {v.name for v in model.trainable_variables if not optimizer._use_weight_decay(v)}
-    assert spared == {"bias", "gamma", "beta"}
+    variables = [*model.trainable_variables, *make_loss(decayed, n_classes=4, embedding_dim=2).trainable_variables]
+    for variable in variables:
+        variable.assign(tf.ones_like(variable))
+    optimizer = make_optimizer(decayed)
+    optimizer.build(variables)
+    optimizer.apply([tf.zeros_like(variable) for variable in variables], variables)
+    now = {variable.name.partition(":")[0]: float(np.mean(variable)) for variable in variables}
+    assert now == pytest.approx({"kernel": 0.95, "bias": 1, "gamma": 1, "beta": 1, "proxies": 1})
 
 
-def test_no_weight_decay_by_default() -> None:
+def test_no_weight_decay_and_no_clipping_by_default() -> None:
     assert make_optimizer(settings()).weight_decay is None
+    assert make_optimizer(settings()).global_clipnorm is None
+
+
+@pytest.mark.parametrize("size", [0.5, 50.0])
+def test_clipping_scales_all_gradients_down_to_their_global_norm(size: float) -> None:
+    variables = [keras.Variable([0.0, 0.0]), tf.Variable([0.0])]
+    gradients = [np.array([2.0, 3.0]) * size, np.array([6.0]) * size]  # norm 7 x size
+    optimizer = make_optimizer(settings(optimizer="sgd", gradient_clipping=5.0))
+    optimizer.build(variables)
+    optimizer.apply([tf.constant(g, tf.float32) for g in gradients], variables)
+    share = min(1.0, 5.0 / (7 * size))
+    for variable, gradient in zip(variables, gradients, strict=True):
+        np.testing.assert_allclose(np.asarray(variable), -0.1 * share * gradient, rtol=1e-5)

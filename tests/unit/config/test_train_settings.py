@@ -227,7 +227,6 @@ def test_margin() -> None:
         ({"batch_size": 8, "batch_images": 4}, "batch_images does not go with batch_size"),
         ({"lr_schedule": "bit_hyperrule", "epochs": 50}, "epochs does not go with lr_schedule: bit_hyperrule"),
         ({"lr_schedule": "bit_hyperrule", "early_stopping_patience": 3}, "early_stopping_patience does not go with"),
-        ({"gradient_clipping": 0}, "gradient_clipping must be a number over 0"),
         ({"training_precision": "float16"}, "training_precision must be one of float32, bfloat16, not 'float16'"),
         ({"face_margin": 0.3}, "face_margin has no effect without face_crop: haar"),
         ({"face_align": True}, "face_align has no effect without face_crop: haar"),

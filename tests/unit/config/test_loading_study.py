@@ -114,7 +114,10 @@ def test_ranges(load: Load) -> None:
         ("embedding_dim_grid: [64, 64]", "embedding_dim_grid: the choice 64 is given twice"),
         ("learning_rate_grid: [1e-3, 0.001]", "learning_rate_grid: the choice 0.001 is given twice"),
         ("dropout_grid: [0, 0.0]", "dropout_grid: the choice 0.0 is given twice"),
-        ("gradient_clipping_grid: [0, 1]", "the choice 0: gradient_clipping must be a number over 0"),
+        (
+            "gradient_clipping_grid: [0, 1]",
+            "gradient_clipping_grid: the choice 0: gradient_clipping must be a number over 0",
+        ),
         ("dropout_grid: [0.1, 2]", "dropout_grid: the choice 2: dropout must be a number from 0 to 1"),
         ('intermediate_ff_block_units_grid: ["[1]", [1]]', "intermediate_ff_block_units_grid: the choice [1] is given"),
         (

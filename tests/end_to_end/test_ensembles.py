@@ -12,6 +12,7 @@ from PIL import Image
 
 from imagematch import ImageMatcher
 from imagematch.config import parse_train
+from imagematch.errors import ConfigError
 from imagematch.files import Layout
 from imagematch.pipeline import evaluate_model, run_training
 from imagematch.pipeline.export import export_matcher
@@ -20,7 +21,7 @@ from imagematch.retrieval.collection import open_collection
 BASE = {"dataset": "digits", "image_size": 8, "embedding_dim": 8, "epochs": 2, "max_classes": 4}
 RECIPES: dict[str, dict[str, Any]] = {
     "flip": {"feature_extractor": "pixels", "test_time_flip": True},
-    "flip_of_a_trained_extractor": {"feature_extractor": "small_cnn", "test_time_flip": True, "epochs": 1},
+    "whitening": {"feature_extractor": "pixels", "feature_whitening": 20, "intermediate_ff_block_units": [16]},
 }
 
 
@@ -52,3 +53,17 @@ def test_training_evaluation_retrieval_and_export_agree(
     np.testing.assert_allclose(alone.vectors, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
     assert export_matcher(folder, "saved_model", "exported").cosine > 0.9999
     assert ImageMatcher.load(folder).match(images / "0.png", images / "0.png").is_match
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"feature_extractor": "pixels", "feature_whitening": 193}, "feature_whitening: 193 is more than the features"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    values: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=says):
+        run_training(parse_train({"experiment_name": "small", **BASE, **values}), Layout())

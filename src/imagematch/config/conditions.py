@@ -86,6 +86,11 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
             lambda values: bool(values["image_augmentation"]),
             lambda _: "augmented_views has no effect without image_augmentation: true",
         ),
+        "feature_whitening": Condition(
+            ("trainable",),
+            lambda values: values["trainable"] is False,
+            lambda _: "feature_whitening needs a frozen extractor (trainable: false)",
+        ),
         "batch_classes": _balanced_batches("batch_classes"),
         "batch_images": _balanced_batches("batch_images"),
         "epochs": _of_length("epochs"),

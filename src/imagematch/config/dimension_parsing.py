@@ -25,6 +25,7 @@ TUNABLE: Mapping[str, Kind] = MappingProxyType(
         "trainable": "other",
         "image_augmentation": "other",
         "augmented_views": "int",
+        "feature_whitening": "int",
         "intermediate_ff_block_units": "list",
         "dropout": "float",
         "embedding_dim": "int",

@@ -88,6 +88,7 @@ class TrainFields(BaseModel):
     )
     image_augmentation: bool = flag(False)
     augmented_views: int = whole(0, 0, 1_000)
+    feature_whitening: int | None = whole(None, 1, 65_536)
     intermediate_ff_block_units: Units = Field(
         (), max_length=_MAX_BLOCKS, description=f"a list of at most {_MAX_BLOCKS} whole numbers over 0, as [512, 256]"
     )

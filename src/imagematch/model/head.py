@@ -10,6 +10,9 @@ import numpy as np
 
 from imagematch.model.numpy_head import NORM_EPSILON
 
+Whitening = tuple[np.ndarray, np.ndarray]
+"""Kernel (feature_dim, dim) and bias (dim,), float32, of a linear layer."""
+
 
 @keras.saving.register_keras_serializable(package="imagematch")
 class FFBlock(keras.layers.Layer):
@@ -53,7 +56,13 @@ class FFBlock(keras.layers.Layer):
 
 
 def build_head(
-    feature_dim: int, *, units: Sequence[int] = (), dropout: float = 0.0, embedding_dim: int = 128, seed: int = 0
+    feature_dim: int,
+    *,
+    units: Sequence[int] = (),
+    dropout: float = 0.0,
+    embedding_dim: int = 128,
+    seed: int = 0,
+    whitening: Whitening | None = None,
 ) -> keras.Model:
     """The head: (batch, feature_dim) float32 -> (batch, embedding_dim) float32 on the unit sphere.
 
@@ -63,10 +72,15 @@ def build_head(
         dropout: of every block.
         embedding_dim: length of an embedding.
         seed: fixes the initial weights and the dropout masks.
+        whitening: what is done to the features first and never trained; None leaves them as they are.
     """
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(len(units) + 1)]
     inputs = keras.Input((feature_dim,), name="features")
     outputs = inputs
+    if whitening is not None:
+        first = keras.layers.Dense(len(whitening[1]), trainable=False, name="whitening")
+        outputs = first(inputs)
+        first.set_weights(whitening)
     for place, (width, block_seed) in enumerate(zip(units, seeds, strict=False), start=1):
         outputs = FFBlock(width, dropout, seed=block_seed, name=f"ff_block_{place}")(outputs)
     kernel = keras.initializers.GlorotUniform(seed=seeds[-1])

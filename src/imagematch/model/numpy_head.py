@@ -23,6 +23,8 @@ NORM_EPSILON = 1e-3
 _LENGTH_EPSILON = 1e-12
 _BATCH = 4096
 
+_Layer = tuple[np.ndarray, np.ndarray]
+
 
 class _UnknownHeadError(Exception):
     """The file does not hold a head of the form that this module knows."""
@@ -33,7 +35,7 @@ class NumpyHead:
     """Features -> embeddings, as the head it was read from.
 
     Attributes:
-        kernels: (input, output) float32 of each layer, the batch norms folded in; the last is the projection.
+        kernels: (input, output) float32 of each layer, batch norms and whitening folded in; the last is the projection.
         biases: (output,) float32 of each layer.
     """
 
@@ -82,9 +84,12 @@ def read_head(path: Path) -> NumpyHead | None:
         with h5py.File(weights, "r") as file:
             groups = _named_groups(_named_groups(file)[name])
             folded = [_folded(layer, groups[layer["config"]["name"]]) for layer in layers]
+        if layers[0]["class_name"] == "Dense" and len(layers) > 1:
+            folded = [_joined(*folded[:2]), *folded[2:]]
     except (_UnknownHeadError, KeyError, IndexError, TypeError, AttributeError, ValueError, OSError, RuntimeError):
         return None
-    kernels, biases = zip(*folded, strict=True)
+    kernels = tuple(kernel.astype(np.float32) for kernel, _ in folded)
+    biases = tuple(bias.astype(np.float32) for _, bias in folded)
     if any(one.shape[1] != after.shape[0] for one, after in itertools.pairwise(kernels)):
         return None
     return NumpyHead(kernels, biases)
@@ -95,8 +100,10 @@ def _head_layers(config: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, 
     head = config["config"]["layers"][-1]
     layers = head["config"]["layers"]
     classes = [layer["class_name"] for layer in layers]
-    blocks = len(layers) - 3
-    if blocks < 0 or classes != ["InputLayer", *["FFBlock"] * blocks, "Dense", "UnitNormalization"]:
+    whitening = classes[1:2] == ["Dense"] and len(layers) > 3
+    blocks = len(layers) - 3 - whitening
+    expected = ["InputLayer", *["Dense"] * whitening, *["FFBlock"] * blocks, "Dense", "UnitNormalization"]
+    if blocks < 0 or classes != expected:
         raise _UnknownHeadError
     for before, layer in itertools.pairwise(layers):
         (node,) = layer["inbound_nodes"]
@@ -105,8 +112,10 @@ def _head_layers(config: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, 
             raise _UnknownHeadError
         if layer["config"]["dtype"]["config"] != {"name": "float32"}:
             raise _UnknownHeadError
-    dense, norm = layers[-2]["config"], layers[-1]["config"]
-    if dense["activation"] != "linear" or dense["use_bias"] is not True or norm["axis"] != -1:
+    linear = [layer["config"] for layer in layers if layer["class_name"] == "Dense"]
+    if any(dense["activation"] != "linear" or dense["use_bias"] is not True for dense in linear):
+        raise _UnknownHeadError
+    if layers[-1]["config"]["axis"] != -1:
         raise _UnknownHeadError
     return head["config"]["name"], layers[1:-1]
 
@@ -120,8 +129,8 @@ def _named_groups(group: h5py.Group) -> dict[str, h5py.Group]:
     return found
 
 
-def _folded(layer: Mapping[str, Any], group: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a layer; those of an FF block have its batch norm in them."""
+def _folded(layer: Mapping[str, Any], group: h5py.Group) -> _Layer:
+    """Kernel and bias of a layer, float64; those of an FF block have its batch norm in them."""
     units = int(layer["config"]["units"])
     if layer["class_name"] == "Dense":
         kernel, bias = _arrays(_member(group, "vars"), 2)
@@ -134,7 +143,13 @@ def _folded(layer: Mapping[str, Any], group: h5py.Group) -> tuple[np.ndarray, np
         kernel, bias = kernel * scale, beta - mean * scale
     if kernel.ndim != 2 or kernel.shape[1] != units or bias.shape != (units,):
         raise _UnknownHeadError
-    return kernel.astype(np.float32), bias.astype(np.float32)
+    return kernel, bias
+
+
+def _joined(first: _Layer, second: _Layer) -> _Layer:
+    """Two linear layers in one. What the second does after that stays as it is."""
+    (kernel, bias), (after, offset) = first, second
+    return kernel @ after, bias @ after + offset
 
 
 def _arrays(group: h5py.Group, count: int) -> list[np.ndarray]:

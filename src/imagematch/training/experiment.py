@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from imagematch.config import TrainSettings
-from imagematch.errors import DataError
+from imagematch.errors import ConfigError, DataError
 from imagematch.files import digest_json
 from imagematch.losses import make_loss
 from imagematch.model import build_feature_model, build_head, flip_average
+from imagematch.model.head import Whitening
 from imagematch.training.batches import plan_batches
 from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.interruption import StopRequest
@@ -101,6 +102,7 @@ def train_model(
         dropout=settings.dropout,
         embedding_dim=settings.embedding_dim,
         seed=head_seed,
+        whitening=_whitening(materials, settings.feature_whitening),
     )
     source: Source
     if materials.views is not None:
@@ -133,3 +135,13 @@ def train_model(
     )
     parameters = head.count_params() + (network.count_params() if network is not None and not extractor.frozen else 0)
     return Training(materials, head, network, result, parameters, source, model, settings.test_time_flip)
+
+
+def _whitening(materials: Materials, dim: int | None) -> Whitening | None:
+    """The head's first layer. Raises ConfigError where the extractor is trained: its features would not stay white."""
+    if dim is None:
+        return None
+    if not materials.extractor.frozen:
+        what = f"{materials.extractor.name} is trained, and whitening needs a frozen extractor"
+        raise ConfigError(what, where="feature_whitening", do="leave feature_whitening out")
+    return materials.whitening(dim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Extractor, make_extractor
 from imagematch.features import MIRROR, Features, FeatureStore
+from imagematch.files import digest_bytes
+from imagematch.training.whitening import PrincipalComponents, principal_components
 
 _SHARED = (
     "seed",
@@ -59,10 +61,23 @@ class Materials:
     features: Features
     views: Sequence[np.ndarray] | None
     mirrored: np.ndarray | None = None
+    _components: dict[str, PrincipalComponents] = field(default_factory=dict)  # shared by folds
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
         """The extractor's features alone, L2-normalised, of data-set rows: (len(rows), feature_dim) float32."""
         return unit_rows(self.features.array[rows])
+
+    def whitening(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel and bias that whiten the features to `dim`, fitted on the training images alone, once for all trials.
+
+        Raises:
+            ConfigError: `dim` is more than the features have.
+        """
+        rows = self.dataset.rows("train")
+        key = digest_bytes(rows.tobytes())
+        if key not in self._components:
+            self._components[key] = principal_components(self.features.array, rows)
+        return self._components[key].whitening(dim)
 
 
 def shared_key(settings: TrainSettings) -> tuple[object, ...]:

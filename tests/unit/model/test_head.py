@@ -76,3 +76,14 @@ def test_a_feature_model_trains_only_where_that_is_said():
 def test_a_feature_model_comes_apart_again():
     extractor, head = pixels().build(), build_head(48, embedding_dim=4)
     assert split_feature_model(build_feature_model(extractor, head)) == (extractor, head)
+
+
+def test_whitening_comes_first_and_is_not_trained():
+    random = np.random.default_rng(2)
+    kernel, bias = (random.normal(size=shape).astype(np.float32) for shape in ((20, 7), 7))
+    head = build_head(20, units=(8,), embedding_dim=4, whitening=(kernel, bias))
+    plain = build_head(7, units=(8,), embedding_dim=4)
+    assert [w.shape for w in head.trainable_weights] == [w.shape for w in plain.trainable_weights]
+    plain.set_weights([w for w in head.get_weights() if w.shape not in ((20, 7), (7,))])
+    features = random.normal(size=(5, 20)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(head(features)), np.asarray(plain(features @ kernel + bias)), atol=1e-5)

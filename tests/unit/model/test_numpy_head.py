@@ -54,6 +54,19 @@ def test_it_gives_what_keras_gives(tmp_path, units):
     assert found(features[:0]).shape == (0, 6)
 
 
+@pytest.mark.parametrize("units", [(), (8,), (16, 8)])
+def test_whitening_is_folded_into_the_layer_behind_it(tmp_path, units):
+    whitening = RANDOM.normal(0, 0.3, (48, 10)).astype(np.float32), RANDOM.normal(0, 1, 10).astype(np.float32)
+    head = build_head(48, units=units, embedding_dim=6, whitening=whitening)
+    unsettle(head)
+    saved_model(tmp_path / "model.keras", head)
+    found = read_head(tmp_path / "model.keras")
+    assert found is not None
+    assert (found.feature_dim, found.dim, len(found.kernels)) == (48, 6, len(units) + 1)
+    features = RANDOM.normal(0, 3, (50, 48)).astype(np.float32)
+    np.testing.assert_allclose(found(features), np.asarray(head(features, training=False)), atol=2e-5)
+
+
 def test_features_of_zero_give_no_nan(tmp_path):
     saved_model(tmp_path / "model.keras", units=(8,))
     found = read_head(tmp_path / "model.keras")

@@ -1,0 +1,100 @@
+"""PCA-whitening of features: centred, turned onto their principal components, and scaled to unit variance there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagematch.errors import ConfigError
+
+MAX_FEATURE_DIM = 8192
+"""Longer features are refused: the matrix of their covariances grows with the square, 0.5 GB here."""
+
+_BLOCK = 4096
+_NO_VARIANCE = 1e-10
+_WHERE = "feature_whitening"
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """The principal components of features, the most variance first.
+
+    Attributes:
+        count: rows they were fitted on.
+        mean: (feature_dim,) float64.
+        axes: (feature_dim, feature_dim) float32, one orthonormal component a column, its largest coefficient positive.
+        variances: (feature_dim,) float64 along each of them, not shrunk.
+        shrinkage: share of the mean variance that takes the place of each component's own, 0 to 1.
+    """
+
+    count: int
+    mean: np.ndarray
+    axes: np.ndarray
+    variances: np.ndarray
+    shrinkage: float
+
+    def whitening(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
+        """What whitens features to their first `dim` components: features @ kernel + bias.
+
+        The variances are shrunk towards their mean, so that directions which hardly vary are not blown up. With a
+        shrinkage of 0 it is what PCA with whitening gives.
+
+        Returns:
+            kernel (feature_dim, dim) float32, bias (dim,) float32.
+
+        Raises:
+            ConfigError: `dim` is more than the length of the features, the number of rows less one, or the number of
+                directions in which they vary.
+        """
+        most, what = min(
+            (len(self.mean), "the length of the features"), (self.count - 1, "the training images less one")
+        )
+        varying = int(np.count_nonzero(self.variances > _NO_VARIANCE * self.variances[0]))
+        if varying < most:
+            most, what = varying, "the directions in which they vary"
+        if dim > most:
+            raise ConfigError(f"{dim} is more than the features have: {most} is {what}", where=_WHERE)
+        variances = (1 - self.shrinkage) * self.variances[:dim] + self.shrinkage * self.variances.mean()
+        kernel = self.axes[:, :dim] / np.sqrt(variances)
+        return kernel.astype(np.float32), (-self.mean @ kernel).astype(np.float32)
+
+
+def principal_components(features: np.ndarray, rows: np.ndarray) -> PrincipalComponents:
+    """Fits the components to some rows, block by block: the features may be larger than memory.
+
+    The shrinkage is that of Ledoit and Wolf: the share that brings the covariance closest to the true one in the
+    expected squared error.
+
+    Args:
+        features: (n, feature_dim) of any float type; may be mapped from disk.
+        rows: (m,) rows to fit to, at least 2.
+
+    Raises:
+        ConfigError: the features are too long.
+
+    Source: O. Ledoit, M. Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004, lemma 3.2
+    and section 3.2.
+    """
+    dim, count = features.shape[1], len(rows)
+    if dim > MAX_FEATURE_DIM:
+        what = f"features of length {dim:,} are too long to be whitened: {MAX_FEATURE_DIM:,} is the most"
+        raise ConfigError(what, where=_WHERE, do="give a smaller image_size or another feature_extractor")
+    blocks = [rows[start : start + _BLOCK] for start in range(0, count, _BLOCK)]
+    mean = np.sum([features[block].sum(axis=0, dtype=np.float64) for block in blocks], axis=0) / count
+    covariance = np.zeros((dim, dim))
+    fourth = 0.0
+    for block in blocks:
+        centred = features[block] - mean
+        covariance += centred.T @ centred
+        fourth += float(np.sum(np.sum(centred**2, axis=1) ** 2))
+    covariance /= count
+    average = np.trace(covariance) / dim
+    squares = float(np.sum(covariance**2))
+    spread = squares / dim - average**2
+    error = max((fourth / count - squares) / (dim * count), 0.0)
+    shrinkage = min(error / spread, 1.0) if spread > 0 else 0.0
+    variances, axes = np.linalg.eigh(covariance)
+    variances, axes = np.maximum(variances[::-1], 0.0) * count / (count - 1), axes[:, ::-1]
+    axes *= np.where(axes[np.abs(axes).argmax(axis=0), np.arange(dim)] < 0, -1.0, 1.0)
+    return PrincipalComponents(count, mean, axes.astype(np.float32), variances, shrinkage)

@@ -62,8 +62,8 @@ def store_of(model: Path) -> Path:
 
 def retrieve(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
-    query: Annotated[Path, typer.Option(help="The folder of the images searched for.")],
-    gallery: Annotated[Path, typer.Option(help="The folder of the images searched in.")],
+    query: Annotated[Path, typer.Option(help="The images searched for: a folder, or a .csv of path and label.")],
+    gallery: Annotated[Path, typer.Option(help="The images searched in, likewise.")],
     output: Annotated[
         Path,
         typer.Option(
@@ -94,8 +94,9 @@ def retrieve(
 ) -> None:
     """Ranks a gallery by its distance to each query.
 
-    Where both folders have class folders, Recall@K, MAP@R, top-K and kNN accuracy are printed. An image that is in
-    both folders, byte for byte, is left out of its own ranking.
+    Where both have classes (class folders, or a table's labels), Recall@K, MAP@R, top-K and kNN accuracy are printed.
+    An image that is in both, byte for byte, is left out of its own ranking. Of a table with columns query and gallery
+    only the images marked so are taken.
     """
     from imagematch.events import console_log
     from imagematch.files import Layout

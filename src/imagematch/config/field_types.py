@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,12 +52,17 @@ def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
 
 def _path(value: Any) -> Any:
     if isinstance(value, str) and value.strip() and "\0" not in value:
-        return Path(value)
+        return Path(_at_home(value))
     return value  # a Path passes; anything else is refused by the type
 
 
 def _text_of_path(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    return _at_home(str(value)) if isinstance(value, str | Path) else value
+
+
+def _at_home(path: str) -> str:
+    """`path` with a leading "~" made the home directory, as the shell does it; as it is where there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no home
 
 
 def _list_as_tuple(value: Any) -> Any:

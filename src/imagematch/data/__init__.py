@@ -11,13 +11,16 @@ from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment,
 from imagematch.data.checking import DataCheck, check_data
 from imagematch.data.contact_sheet import contact_sheet
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, decode, to_picture
+from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, Box, decode, to_picture
 from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED
 from imagematch.data.faces import Face, FaceCropper, cut_to_face, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch
 from imagematch.data.folds import class_disjoint, fold_datasets
+from imagematch.data.manifest import Fact, read_manifest
 from imagematch.data.opening import NO_FACE, open_dataset
-from imagematch.data.sources import DESCRIPTIONS, SOURCES, open_source
+from imagematch.data.sources import DESCRIPTIONS, SOURCES, Entry, Source, open_source
+from imagematch.data.sources.csv_table import TABLE_SUFFIXES
+from imagematch.data.sources.walking import image_files
 from imagematch.data.splits import SPLITS
 from imagematch.data.streaming import stream_batches
 
@@ -32,11 +35,16 @@ __all__ = [
     "N_DRAWS",
     "SOURCES",
     "SPLITS",
+    "TABLE_SUFFIXES",
+    "Box",
     "DataCheck",
     "Dataset",
+    "Entry",
     "Face",
     "FaceCropper",
+    "Fact",
     "Quarantined",
+    "Source",
     "augment",
     "check_data",
     "class_disjoint",
@@ -48,9 +56,11 @@ __all__ = [
     "fetch",
     "find_face",
     "fold_datasets",
+    "image_files",
     "open_dataset",
     "open_source",
     "read_faces",
+    "read_manifest",
     "stream_batches",
     "to_picture",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.data.dataset import Dataset
+from imagematch.data.manifest import manifest_path
 from imagematch.data.near_duplicates import near_duplicates
 from imagematch.data.opening import Survey, assemble, survey
 from imagematch.errors import DataError
@@ -73,7 +74,7 @@ def check_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SIL
         "modes": dict(Counter(fact.mode for _, fact in readable).most_common()),
         "faces": None,
         "exact_duplicates": _exact(surveyed, dataset),
-        "near_duplicates": None if dataset is None else _near(dataset, log),
+        "near_duplicates": None if dataset is None else _near(dataset, manifest_dir, log),
     }
     if surveyed.cropper is not None:
         searched = sum(fact.digest in surveyed.faces for _, fact in readable)
@@ -117,9 +118,11 @@ def _one_label(group: Sequence[tuple[str, str]]) -> bool:
     return len({label for _, label in group}) == 1
 
 
-def _near(dataset: Dataset, log: RunLog) -> dict[str, Any]:
+def _near(dataset: Dataset, manifest_dir: Path, log: RunLog) -> dict[str, Any]:
     """Near duplicates, and those of them that are in different splits or under different labels."""
-    found = near_duplicates(dataset, log)
+    root = dataset.root
+    kept = None if root is None else manifest_path(dataset.name, root, manifest_dir).with_suffix(".looks.npz")
+    found = near_duplicates(dataset, kept, log)
     first, second = found.pairs[:, 0], found.pairs[:, 1]
     across = dataset.splits[first] != dataset.splits[second]
     mislabelled = dataset.labels[first] != dataset.labels[second]

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from imagematch.data.dataset import Dataset
+from imagematch.data.looks import THUMBNAIL, read_looks
 from imagematch.events import SILENT, RunLog
 
-_SIDE = 32
-"""Pictures are hashed at this size, pixels."""
-_KEPT = 8
-"""Frequencies in each direction: 8 x 8, without the mean, are the 63 bits of a hash."""
-_BITS = _KEPT * _KEPT
 _MAX_DISTANCE = 6
 """Bits in which two hashes of near duplicates may differ."""
-_THUMBNAIL = 16
 _MIN_CORRELATION = 0.95
 """Of two near duplicates' grey thumbnails."""
 _PLAIN_SPREAD = 4.0
@@ -34,7 +27,6 @@ _CROWD = 200
 """More pictures than this with one hash are of a kind that the hash cannot tell apart."""
 _BUDGET = 2_000_000_000
 """Comparisons after which the search stops."""
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -52,13 +44,19 @@ class NearDuplicates:
     complete: bool
 
 
-def near_duplicates(dataset: Dataset, log: RunLog = SILENT) -> NearDuplicates:
+def near_duplicates(dataset: Dataset, kept: Path | None = None, log: RunLog = SILENT) -> NearDuplicates:
     """Compares all images of a data set with each other, in time that grows little faster than their number.
+
+    Args:
+        dataset: the images.
+        kept: where their looks are kept, so that each is decoded once; None keeps none.
+        log: hears of progress.
 
     Raises:
         DataError: a file has gone or has changed since the manifest was made.
+        StudyError: the looks cannot be kept.
     """
-    thumbnails, hashes = _looks(dataset, log)
+    _, thumbnails, hashes = read_looks(dataset, kept, log)
     spread = thumbnails.reshape(len(thumbnails), -1).astype(np.float32).std(axis=1)
     _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
     rows = np.flatnonzero((spread >= _PLAIN_SPREAD) & (sizes[group] <= _CROWD))
@@ -67,25 +65,6 @@ def near_duplicates(dataset: Dataset, log: RunLog = SILENT) -> NearDuplicates:
     pairs = pairs[dataset.digests[pairs[:, 0]] != dataset.digests[pairs[:, 1]]]
     pairs = pairs[_correlations(thumbnails, pairs) >= _MIN_CORRELATION]
     return NearDuplicates(pairs[np.lexsort(pairs.T[::-1])], len(dataset) - len(rows), complete)
-
-
-def perceptual_hashes(greys: np.ndarray) -> np.ndarray:
-    """Hashes of grey pictures: which of the lowest frequencies are over their median.
-
-    Args:
-        greys: (n, 32, 32) uint8.
-
-    Returns:
-        (n,) uint64; alike pictures differ in few bits.
-
-    Source: C. Zauner, Implementation and benchmarking of perceptual image hash functions, 2010 (the DCT hash).
-    """
-    transform = _cosines()
-    low = np.einsum("ki,nij,lj->nkl", transform, greys.astype(np.float32), transform).reshape(len(greys), _BITS)
-    low[:, 0] = 0.0  # the mean brightness says nothing about what is shown
-    bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
-    bits[:, 0] = False
-    return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
 
 
 def close_pairs(hashes: np.ndarray, max_distance: int, budget: int = _BUDGET) -> tuple[np.ndarray, bool]:
@@ -133,40 +112,12 @@ def _unique(found: list[np.ndarray]) -> np.ndarray:
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _looks(dataset: Dataset, log: RunLog) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 16, 16) uint8 grey thumbnails and (n,) uint64 hashes."""
-    thumbnails = np.empty((len(dataset), _THUMBNAIL, _THUMBNAIL), np.uint8)
-    hashes = np.empty(len(dataset), np.uint64)
-
-    def look(start: int) -> int:
-        rows = range(start, min(start + _CHUNK, len(dataset)))
-        greys = np.empty((len(rows), _SIDE, _SIDE), np.uint8)
-        for place, row in enumerate(rows):
-            grey = Image.fromarray(dataset.picture(row, _SIDE)).convert("L")
-            greys[place] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-            thumbnails[row] = np.asarray(grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
-        hashes[start : start + len(rows)] = perceptual_hashes(greys)
-        return len(rows)
-
-    with log.progress("comparing images", len(dataset)) as advance, ThreadPoolExecutor() as pool:
-        for count in pool.map(look, range(0, len(dataset), _CHUNK)):
-            advance(count)
-    return thumbnails, hashes
-
-
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """(m,) float32, of each pair's thumbnails, -1 to 1."""
     result = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), 8192):
-        part = thumbnails[pairs[start : start + 8192]].reshape(-1, 2, _THUMBNAIL**2).astype(np.float32)
+        part = thumbnails[pairs[start : start + 8192]].reshape(-1, 2, THUMBNAIL**2).astype(np.float32)
         part -= part.mean(axis=2, keepdims=True)
         lengths = np.linalg.norm(part, axis=2).prod(axis=1)
         result[start : start + 8192] = (part[:, 0] * part[:, 1]).sum(axis=1) / np.maximum(lengths, 1e-6)
     return result
-
-
-@cache
-def _cosines() -> np.ndarray:
-    """(8, 32) float32: the lowest rows of the discrete cosine transform of 32 values."""
-    places = (np.arange(_SIDE) + 0.5) * np.pi / _SIDE
-    return np.cos(np.outer(np.arange(_KEPT), places)).astype(np.float32)

@@ -90,14 +90,31 @@ def split_images(
         splits = _by_class(images, ratios, calibration_share, seed)
     else:
         splits = _by_image(images, range(len(images.paths)), _shares(ratios, calibration_share), seed)
+    whole = list(splits)
     _leave_copies_out(images, splits)
     if lack(images.labels, splits, "calibration"):
         splits = ["validation" if split == "calibration" else split for split in splits]
     for split in SPLITS:
         wanted = split in splits or split in ("train", "validation") or (split == "test" and len(ratios) == 3)
         if wanted and (missing := lack(images.labels, splits, split)):
-            raise DataError(f"the {split} split {missing}", where="split", do="add images, or change split or split_by")
+            raise _lacking(split, missing, split_by, whole, splits)
     return np.array(splits)
+
+
+def _lacking(split: str, missing: str, split_by: str, whole: Sequence[str], splits: Sequence[str]) -> DataError:
+    """Why a split cannot be used: what it lacks, and whether the source or copies in other splits are the cause."""
+    do = "add images, or change split or split_by"
+    if split_by == "predefined" and split not in whole:
+        two = ", give `split` two numbers for no test" if split == "test" else ""
+        return DataError(
+            f"the data set's own split has no {split} images",
+            where="split_by: predefined",
+            do=f"add a {split} folder{two}, or use split_by: image",
+        )
+    if copies := sum(own == split != kept for own, kept in zip(whole, splits, strict=True)):
+        missing += f", now that {copies:,} of its images are left out for a byte-identical one in another split"
+        do = "remove the copies from the other split, or use split_by: image"
+    return DataError(f"the {split} split {missing}", where="split", do=do)
 
 
 def _shares(ratios: Sequence[float], calibration_share: float) -> dict[str, float]:

@@ -25,6 +25,8 @@ _CELLS_AT_LEAST = 8
 REFINED = 4
 """How many times as many candidates as wanted an ivfpq index gives, to be ranked by their own vectors."""
 _BATCH = 65_536
+_AT_ONCE = 1 << 18
+"""Values of candidates that are looked at together: a megabyte, which stays near the processor."""
 
 
 def import_faiss() -> Any:
@@ -115,20 +117,40 @@ class FaissIndex:
         if len(left_out):
             pairs = left_out[:, 0] * len(self) + left_out[:, 1]
             found &= ~np.isin(np.arange(len(rows))[:, None] * len(self) + rows, pairs)
+        if self.kind == "ivfpq":
+            found &= self._may_be_nearest(queries, rows, found, k)
+            return ranked(queries, self._vectors, np.nonzero(found)[0], rows[found], k, measure)
         owners = np.nonzero(found)[0]
         kept, places = np.unique(rows[found], return_inverse=True)
-        near = ranked(queries, self._vectors_of(kept), owners, places.astype(np.int64), k, measure)
+        near = ranked(queries, self._reconstructed(kept), owners, places.astype(np.int64), k, measure)
         back = np.append(kept, -1)  # row -1, nothing found, stays -1
         return Neighbours(back[near.rows], near.distances)
+
+    def _may_be_nearest(self, queries: np.ndarray, rows: np.ndarray, found: np.ndarray, k: int) -> np.ndarray:
+        """(q, wanted) bool: which candidates' distances in float32 are, up to rounding, among the k smallest.
+
+        Three in four are not; to rank those too, in float64, would take a fifth of a search's time.
+        """
+        may_be = np.empty(rows.shape, bool)
+        rounding = 4 * (self._dim + 8) * 2.0**-24
+        vectors, measure = np.asarray(self._vectors), make_metric(self.metric)
+        step = max(1, _AT_ONCE // (rows.shape[1] * self._dim))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            apart = vectors.take(rows[part], axis=0)
+            apart -= measure.prepared(queries[part]).vectors[:, None]
+            lengths = np.sqrt(np.einsum("qkd,qkd->qk", apart, apart))
+            lengths[~found[part]] = np.inf
+            kth = np.partition(lengths, k - 1, axis=1)[:, k - 1 : k]
+            may_be[part] = lengths <= kth * (1 + rounding) + rounding
+        return may_be
 
     def _effort(self, wanted: int) -> Any:
         if self.kind == "hnsw":
             return self._faiss.SearchParametersHNSW(efSearch=max(_EFFORT_SEARCHING, 2 * wanted))
         return None
 
-    def _vectors_of(self, rows: np.ndarray) -> np.ndarray:
-        if self.kind == "ivfpq":
-            return self._vectors[rows]
+    def _reconstructed(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(self._index.reconstruct_batch(rows)) if len(rows) else np.empty((0, self._dim), np.float32)
 
     def _originals(self) -> np.ndarray:

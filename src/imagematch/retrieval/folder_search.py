@@ -108,8 +108,8 @@ def retrieve(
 
     Args:
         model_dir: the matcher's folder.
-        query_dir: the images searched for, by any depth.
-        gallery_dir: the images searched in.
+        query_dir: the images searched for: a folder, by any depth, or a table.
+        gallery_dir: the images searched in, likewise.
         search: how.
         feature_dir: the feature store.
         manifest_dir: where manifests are kept.
@@ -123,8 +123,8 @@ def retrieve(
     search.check()
     card = read_card(model_dir)
     cropper = card.embedding.cropper
-    queries = list_images(query_dir, manifest_dir=manifest_dir, cropper=cropper, log=log)
-    gallery = list_images(gallery_dir, manifest_dir=manifest_dir, cropper=cropper, log=log)
+    queries = list_images(query_dir, role="query", manifest_dir=manifest_dir, cropper=cropper, log=log)
+    gallery = list_images(gallery_dir, role="gallery", manifest_dir=manifest_dir, cropper=cropper, log=log)
     if search.top_k > len(gallery):
         log.event(
             "small_gallery", f"top-k {search.top_k:,} is more than the gallery has: all {len(gallery):,} are given"

@@ -1,4 +1,4 @@
-"""The images below a folder: found, checked, labelled by their class folders; what is unusable is named."""
+"""The images of a folder or a table: found, checked, labelled; what is unusable is named."""
 
 from __future__ import annotations
 
@@ -10,11 +10,23 @@ from typing import TypeVar
 
 import numpy as np
 
-from imagematch.data import NO_FACE, FaceCropper, Quarantined, cut_to_face, decode, faces_path, open_source, read_faces
-from imagematch.data.decoding import Box
-from imagematch.data.manifest import Fact, read_manifest
-from imagematch.data.sources import Entry, Source
-from imagematch.data.sources.walking import image_files
+from imagematch.data import (
+    NO_FACE,
+    TABLE_SUFFIXES,
+    Box,
+    Entry,
+    FaceCropper,
+    Fact,
+    Quarantined,
+    Source,
+    cut_to_face,
+    decode,
+    faces_path,
+    image_files,
+    open_source,
+    read_faces,
+    read_manifest,
+)
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 
@@ -25,17 +37,18 @@ _NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """The usable images below a folder, sorted by path. The feature store takes it as a data set.
+    """The usable images of a folder or a table, sorted by path. The feature store takes it as a data set.
 
     Attributes:
-        root: the folder.
-        paths: POSIX, relative to `root`.
+        root: the folder; a table's own.
+        paths: POSIX, relative to `root`; where a table names several boxes of one picture, `#x,y,w,h` follows.
         digests: (n,) str, of the files' content.
-        labels: each image's class, which is the folder it is in (train, val and test folders above it left out); None
-            where an image is in no folder.
+        labels: each image's class: what the table says, or the folder it is in (train, val and test folders above it
+            left out); None where an image is in no folder.
         quarantined: images that cannot be used.
-        boxes: the part of a file that is the image, its face; None where that is all of it.
+        boxes: the part of a file that is the image, as a face; None where that is all of it.
         angles: degrees that the box leans clockwise.
+        files: of each image, relative to `root`; None where they are the paths.
     """
 
     root: Path
@@ -45,6 +58,7 @@ class ImageFolder:
     quarantined: tuple[Quarantined, ...] = ()
     boxes: tuple[Box | None, ...] | None = None
     angles: tuple[float, ...] | None = None
+    files: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,7 +67,7 @@ class ImageFolder:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
-        return decode(self.root / self.paths[row], max_size, box=box, angle=angle)
+        return decode(self.root / (self.files or self.paths)[row], max_size, box=box, angle=angle)
 
     def take(self, rows: Sequence[int]) -> ImageFolder:
         """These images alone."""
@@ -64,57 +78,50 @@ class ImageFolder:
             _chosen(self.labels, rows),
             boxes=_chosen(self.boxes, rows),
             angles=_chosen(self.angles, rows),
+            files=_chosen(self.files, rows),
         )
 
 
 def list_images(
-    folder: Path, *, manifest_dir: Path, cropper: FaceCropper | None = None, log: RunLog = SILENT
+    place: Path, *, manifest_dir: Path, role: str = "", cropper: FaceCropper | None = None, log: RunLog = SILENT
 ) -> ImageFolder:
-    """Finds and checks the images below a folder, by any depth; files known from an earlier time are not read again.
+    """Finds and checks images; files known from an earlier time are not read again.
 
     Args:
-        folder: where to look. Hidden files are left out.
-        manifest_dir: where manifests are kept, shared with training on the same folder.
+        place: a folder, looked through to any depth (hidden files are left out), or a table of `path` and `label`.
+        manifest_dir: where manifests are kept, shared with training on the same images.
+        role: "query" or "gallery": of a table that has such columns only the images that it marks so.
         cropper: cuts faces out, as the matcher's card has it; an image without one is left out unless it says "whole".
+            A table's own boxes are kept.
         log: hears of each image that cannot be used, and of files that are no images by their names.
 
     Raises:
-        DataError: there is no such folder, or no usable image in it.
+        DataError: there is no such place, or no usable image in it.
         StudyError: the manifest cannot be written.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "no such folder"
-        raise DataError(what, where=str(folder), do="name a folder of images")
-    found = image_files(folder)
-    _tell_others(folder, {file.path for file in found}, log)
-    if not found:
-        raise DataError("no images in it", where=str(folder), do="name a folder of images")
-    source = open_source("folder", folder, "image")
-    labelled = all("/" in file.path for file in found)
-    if labelled:
-        entries: Sequence[Entry] = source.listing().entries
-    else:
-        entries = [Entry(file.path, "", size=file.size, mtime_ns=file.mtime_ns) for file in found]
-    facts = read_manifest("folder", source, entries, manifest_dir, log)
+    name, source, entries, labelled = _listed(place, role, log)
+    facts = read_manifest(name, source, entries, manifest_dir, log)
     known = list(zip(entries, facts, strict=True))
     unusable = [Quarantined(entry.path, fact.reason) for entry, fact in known if fact.reason]
     usable = [(entry, fact) for entry, fact in known if not fact.reason]
     if cropper is not None:
-        usable, without = _faces(source, usable, cropper, manifest_dir, log)
+        kept = faces_path(name, source.root, manifest_dir, cropper)
+        usable, without = _faces(kept, source, usable, cropper, log)
         unusable = sorted([*unusable, *without], key=lambda image: image.path)
     if not usable:
         first = unusable[0]
         raise DataError(
-            f"none of its {len(entries):,} images can be used: {first.path}: {first.reason}", where=str(folder)
+            f"none of its {len(entries):,} images can be used: {first.path}: {first.reason}", where=str(place)
         )
     return ImageFolder(
-        folder,
+        source.root or place,
         tuple(entry.path for entry, _ in usable),
         np.array([fact.digest for _, fact in usable]),
         tuple(entry.label for entry, _ in usable) if labelled else None,
         tuple(unusable),
-        None if cropper is None else tuple(entry.box for entry, _ in usable),
-        None if cropper is None else tuple(entry.angle for entry, _ in usable),
+        tuple(entry.box for entry, _ in usable),
+        tuple(entry.angle for entry, _ in usable),
+        tuple(entry.file or entry.path for entry, _ in usable),
     )
 
 
@@ -130,17 +137,41 @@ def _chosen(values: tuple[T, ...] | None, rows: Sequence[int]) -> tuple[T, ...] 
     return None if values is None else tuple(values[row] for row in rows)
 
 
+def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[Entry], bool]:
+    """The kind of source, the source, its images, and whether they have labels."""
+    if place.is_file() and place.suffix.lower() in TABLE_SUFFIXES:
+        source = open_source("csv", place, "image")
+        listing = source.listing()
+        marked = role and any(entry.role for entry in listing.entries)
+        entries = listing.of_role(role) if marked else listing.entries
+        if not entries:
+            raise DataError(f"marks no image as {role}", where=str(place), do=f"write yes in its column {role}")
+        return "csv", source, entries, True
+    if not place.is_dir():
+        what = "is neither a folder nor a table" if place.exists() else "no such folder"
+        raise DataError(what, where=str(place), do="name a folder of images, or a .csv of path and label")
+    found = image_files(place)
+    _tell_others(place, {file.path for file in found}, log)
+    if not found:
+        raise DataError("no images in it", where=str(place), do="name a folder of images")
+    source = open_source("folder", place, "image")
+    if all("/" in file.path for file in found):
+        return "folder", source, source.listing().entries, True
+    return "folder", source, [Entry(f.path, "", size=f.size, mtime_ns=f.mtime_ns) for f in found], False
+
+
 def _faces(
-    source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, manifest_dir: Path, log: RunLog
+    kept: Path | None, source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, log: RunLog
 ) -> tuple[list[tuple[Entry, Fact]], list[Quarantined]]:
-    """The images cut to their faces, and those left out because they have none."""
-    faces = read_faces(faces_path("folder", source.root, manifest_dir, cropper), source, rows, cropper, log)
+    """The images cut to their faces, and those left out because they have none. A box of their own is kept."""
+    searched = [(entry, fact) for entry, fact in rows if entry.box is None]
+    faces = read_faces(kept, source, searched, cropper, log)
     used, without = [], []
     for entry, fact in rows:
-        face = faces[fact.digest]
+        face = None if entry.box is not None else faces[fact.digest]
         if face is not None:
             used.append(cut_to_face(entry, fact, face, cropper))
-        elif cropper.missing == "whole":
+        elif entry.box is not None or cropper.missing == "whole":
             used.append((entry, fact))
         else:
             without.append(Quarantined(entry.path, NO_FACE))

@@ -99,17 +99,32 @@ def ranked(
     """
     found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32))
     exact = np.empty(len(rows), np.float32)
+    queries, gallery = np.asarray(queries), np.asarray(gallery)  # `take` from a mapped array makes mapped arrays
     step = pairs_at_once(queries.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        exact[part] = metric.between(queries[owners[part]], gallery[rows[part]])
-    order = np.lexsort((rows, exact, owners))
+        exact[part] = metric.between(queries.take(owners[part], axis=0), gallery.take(rows[part], axis=0))
+    order = _by_owner_and_distance(owners, exact, rows)
     owners = owners[order]
-    place = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    place = np.arange(len(owners)) - np.searchsorted(owners, np.arange(len(queries)))[owners]
     kept = place < k
     found.rows[owners[kept], place[kept]] = rows[order][kept]
     found.distances[owners[kept], place[kept]] = exact[order][kept]
     return found
+
+
+def _by_owner_and_distance(owners: np.ndarray, distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The order by owner, then by distance (float32, 0 and more), then by row.
+
+    A float of 0 and more sorts as its bits do, so that owner and distance are one integer: to sort such is several
+    times as fast as to sort by three columns, which only equal distances need.
+    """
+    keys = (owners.astype(np.uint64) << np.uint64(32)) | (distances + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    order = np.argsort(keys)
+    same = keys[order[1:]] == keys[order[:-1]]
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    order[tied] = order[tied][np.lexsort((rows[order[tied]], keys[order[tied]]))]
+    return order
 
 
 class _Pool:

@@ -282,3 +282,12 @@ def test_describe_tells_what_runs() -> None:
     text = "\n".join(_train(dataset="digits", loss="arcface").describe())
     for part in ("digits", "arcface", "scale 64.0", "64 classes x 4", "val_map_at_r"):
         assert part in text
+
+
+def test_a_tilde_is_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    settings = _train(dataset="folder", data_dir="~/photos", weights="~/a.weights.h5", feature_dir="~/features")
+    assert settings.data_dir == Path("/home/someone/photos")
+    assert settings.weights == "/home/someone/a.weights.h5"
+    assert settings.feature_dir == Path("/home/someone/features")
+    assert _train(dataset="folder", data_dir="photos/~").data_dir == Path("photos/~")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from imagematch.data import Dataset
-from imagematch.data.near_duplicates import close_pairs, near_duplicates, perceptual_hashes
+from imagematch.data.near_duplicates import close_pairs, near_duplicates
 
 from .drawings import scene
 
@@ -48,19 +48,6 @@ def test_search_of_nothing_and_of_all_alike() -> None:
     pairs, complete = close_pairs(np.zeros(1000, np.uint64), 4, budget=10_000)
     assert not complete
     assert len(pairs) <= 10_000
-
-
-def test_hash_against_a_plain_cosine_transform() -> None:
-    grey = np.random.default_rng(0).integers(0, 256, (1, 32, 32), dtype=np.uint8)
-    wanted = []
-    for k in range(8):
-        for m in range(8):
-            down = np.cos(np.pi * k * (np.arange(32) + 0.5) / 32)
-            across = np.cos(np.pi * m * (np.arange(32) + 0.5) / 32)
-            wanted.append(float((grey[0] * np.outer(down, across)).sum()))
-    middle = np.median(wanted[1:])
-    bits = "0" + "".join("1" if value > middle else "0" for value in wanted[1:])
-    assert f"{int(perceptual_hashes(grey)[0]):064b}" == bits
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:

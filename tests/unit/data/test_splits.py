@@ -197,8 +197,21 @@ class TestPredefined:
             split(images([20] * 4), "predefined")
 
     def test_no_training_images(self) -> None:
-        with pytest.raises(DataError, match="the train split has no images"):
+        with pytest.raises(DataError, match="own split has no train images; add a train folder, or use split_by: im"):
             split(images([20] * 4, given="test"), "predefined")
+
+    def test_training_images_alone_say_how_to_do_without_a_test(self) -> None:
+        of = images([20] * 4, given="train")
+        with pytest.raises(DataError, match=r"has no test images; add a test folder, give `split` two numbers for no"):
+            split(of, "predefined")
+        assert counts(split(of, "predefined", ratios=(0.8, 0.2)))[3] == 0
+
+    def test_copies_that_empty_a_split_are_named_as_the_cause(self) -> None:
+        copies = {row: f"copy {row % 10} {row // 30}" for row in range(120) if row % 30 < 20}
+        of = self.with_given(images([30] * 4, digests=copies), "validation", "test", "train")
+        told = "validation split has no images, now that 30 of its images are left out for a byte-identical one"
+        with pytest.raises(DataError, match=told):
+            split(of, "predefined")
 
 
 @pytest.mark.parametrize(

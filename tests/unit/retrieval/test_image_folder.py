@@ -86,7 +86,7 @@ def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad" / "a.png").touch()
     for name, told in (
         ("nowhere", "no such folder"),
-        ("file", "is not a folder"),
+        ("file", "is neither a folder nor a table"),
         ("empty", "no images in it"),
         ("bad", "none of its 1 images can be used: a.png: the file is empty"),
     ):
@@ -127,3 +127,26 @@ def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monk
     whole = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "whole"))
     assert whole.paths == plain.paths
     np.testing.assert_array_equal(whole.picture(1), plain.picture(1))
+
+
+def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
+    for number, name in enumerate(("one.png", "two.png")):
+        picture(tmp_path / "photos" / name, number)
+    table = tmp_path / "photos" / "table.csv"
+    table.write_text(
+        "path,label,x,y,w,h,query,gallery\r\none.png,a,0,0,4,4,yes,no\r\none.png,b,4,4,4,4,no,yes\r\n"
+        "two.png,a,,,,,yes,yes\r\ngone.png,a,,,,,no,yes\r\n"
+    )
+    queries = list_images(table, role="query", manifest_dir=tmp_path / "manifests")
+    gallery = list_images(table, role="gallery", manifest_dir=tmp_path / "manifests")
+    assert (queries.paths, queries.labels) == (("one.png#0,0,4,4", "two.png"), ("a", "a"))
+    assert (gallery.paths, gallery.labels) == (("one.png#4,4,4,4", "two.png"), ("b", "a"))
+    assert [image.path for image in gallery.quarantined] == ["gone.png"]
+    whole = decode(tmp_path / "photos" / "one.png")
+    np.testing.assert_array_equal(queries.picture(0), whole[:4, :4])
+    np.testing.assert_array_equal(gallery.picture(0), whole[4:8, 4:8])
+    np.testing.assert_array_equal(gallery.take([0]).picture(0), whole[4:8, 4:8])
+    assert len(list_images(table, manifest_dir=tmp_path / "manifests")) == 3
+    table.write_text("path,label,query\ntwo.png,a,yes\n")
+    with pytest.raises(DataError, match=r"table\.csv: marks no image as gallery; write yes in its column gallery"):
+        list_images(table, role="gallery", manifest_dir=tmp_path / "manifests")

@@ -17,7 +17,7 @@ from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing
 from imagematch.errors import DataError
 from imagematch.files import os_reason
 
-_SUFFIXES = (".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _BOX = ("x", "y", "w", "h")
 _ROLES = ("query", "gallery")
 _FLAGS = {
@@ -77,7 +77,7 @@ class CsvSource(FolderBased):
 
 
 def _only_table(folder: Path) -> Path:
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
     if len(tables) != 1:
         found = f"{len(tables)} tables ({', '.join(path.name for path in tables[:3])})" if tables else "no table"
         raise DataError(f"{found} in it", where=str(folder), do="set data_dir to the .csv file itself")

@@ -35,7 +35,7 @@ def train_once(features: np.ndarray, labels: np.ndarray, seed: int) -> None:
     from imagematch.config import parse_train
     from imagematch.losses import make_loss
     from imagematch.model import build_head
-    from imagematch.training import FeatureSource, Validator, fit, plan_batches, sample_rows
+    from imagematch.training import FeatureSource, Validator, fit, plan_batches, release_graphs, sample_rows
 
     settings = parse_train({"experiment_name": "x", "epochs": 1, "embedding_dim": 1024})
     rows = np.arange(len(labels))
@@ -45,6 +45,8 @@ def train_once(features: np.ndarray, labels: np.ndarray, seed: int) -> None:
     loss = make_loss(settings, n_classes=CLASSES, embedding_dim=1024)
     validator = Validator(source, judged, labels, loss, plan_batches(settings, labels[judged], 0))
     fit(head, loss, source, validator, settings)
+    del head, loss, source, validator
+    release_graphs()
 
 
 def child(path: str, images: int, trials: int) -> None:
@@ -96,7 +98,7 @@ def main() -> None:
     """Parses the options, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--trials", type=int, default=20, help="trials for the growth (50 for the figure)")
+    parser.add_argument("--trials", type=int, default=50, help="trials for the growth")
     parser.add_argument("--data-dir", help="without effect: the features are made up")
     parser.add_argument("--weights", help="without effect: there is no extractor")
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.training.batches import BatchPlan, ClassBalancedBatches, RandomBatches, plan_batches
 from imagematch.training.bit_hyperrule import settings_in_force
+from imagematch.training.graph_memory import release_graphs
 from imagematch.training.interruption import StopRequest, stop_on_signals
 from imagematch.training.materials import Materials, gather_materials, shared_key, unit_rows
 
@@ -33,6 +34,7 @@ __all__ = [
     "fit",
     "gather_materials",
     "plan_batches",
+    "release_graphs",
     "sample_rows",
     "settings_in_force",
     "shared_key",

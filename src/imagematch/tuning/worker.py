@@ -24,7 +24,7 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.data import fold_datasets
 from imagematch.errors import ImagematchError, InterruptedRunError
 from imagematch.events import RunLog
-from imagematch.training import Materials, StopRequest, gather_materials, shared_key
+from imagematch.training import Materials, StopRequest, gather_materials, release_graphs, shared_key
 from imagematch.tuning.trial import TrialFiles, run_trial
 
 
@@ -144,6 +144,7 @@ def _serve(parent: _Parent, manifest_dir: Path) -> None:
 
             traceback.print_exc()
             parent.tell("failed", reason=f"{type(error).__name__}: {error}")
+        release_graphs()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from imagematch.config.conditions import CONDITIONS, Condition
 from imagematch.config.dimension_parsing import TUNABLE
 from imagematch.config.loading import load_study, load_train, parse_study, parse_train
 from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, RANDOM_BATCH_MARGIN
-from imagematch.config.metrics import METRICS, OBJECTIVES, Direction, direction_of
+from imagematch.config.metrics import METRICS, OBJECTIVES, SECOND_OBJECTIVES, Direction, direction_of
 from imagematch.config.names import (
     CRITERIA,
     DATASETS,
@@ -64,6 +64,7 @@ __all__ = [
     "PRUNERS",
     "RANDOM_BATCH_MARGIN",
     "SAMPLERS",
+    "SECOND_OBJECTIVES",
     "SPLITS_BY",
     "STUDY_KEYS",
     "TRAINING_PRECISIONS",

@@ -17,6 +17,7 @@ from imagematch.config.suggestions import did_you_mean
 THRESHOLD_FORMS = (
     f"{', '.join(CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} or {{cost: {{false_match: 10, false_non_match: 1}}}}"
 )
+_MOST_NAMES = 16
 _COSTS = ("false_match", "false_non_match")
 
 
@@ -46,7 +47,8 @@ def name(default: str, names: Sequence[str]) -> Any:
 def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
     """`value` if it is one of `names`, else raises what pydantic shows."""
     if value not in names:
-        raise told(f"{field} must be one of {', '.join(names)}, not {shown(value)}", did_you_mean(value, names))
+        listed = names if len(names) <= _MOST_NAMES else [*names[:6], f"and {len(names) - 6} more"]
+        raise told(f"{field} must be one of {', '.join(listed)}, not {shown(value)}", did_you_mean(value, names))
     return value
 
 
@@ -75,6 +77,8 @@ PathText = Annotated[str, BeforeValidator(_text_of_path)]
 """Text that may be a path."""
 Units = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(_list_as_tuple)]
 """Numbers of units, one for each block."""
+Names = Annotated[tuple[str, ...], BeforeValidator(_list_as_tuple)]
+"""Several names."""
 Shares = Annotated[tuple[float, ...], BeforeValidator(_list_as_tuple)]
 """Parts of a whole."""
 

@@ -41,8 +41,14 @@ METRICS: Mapping[str, Direction] = MappingProxyType(
 )
 """Metric -> what is better. Figures of the validation images carry `val_`; those of the model alone do not."""
 
-OBJECTIVES = ("val_map_at_r", "val_r_precision", "val_recall_at_1", "val_roc_auc", "val_eer", "val_loss")
-"""What training can select its best epoch by: the figures that every epoch has."""
+_FIRST = ("val_map_at_r", "val_r_precision", "val_recall_at_1", "val_roc_auc", "val_eer", "val_loss")
+_NEED_A_THRESHOLD = ("val_precision", "val_recall")  # which is chosen after training, and decides them
+
+OBJECTIVES = (*_FIRST, *(n for n in METRICS if n.startswith("val_") and n not in (*_FIRST, *_NEED_A_THRESHOLD)))
+"""What training can select its best epoch by, and a study its trials: the first of them are figures of every epoch."""
+
+SECOND_OBJECTIVES = (*OBJECTIVES, *_OF_THE_MODEL)
+"""What a study can search for beside its first objective."""
 
 
 def direction_of(name: str) -> Direction:

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import names
-from imagematch.config.field_types import checked_choice, name, whole
-from imagematch.config.metrics import OBJECTIVES
-from imagematch.config.problems import told
+from imagematch.config.field_types import Names, checked_choice, name, whole
+from imagematch.config.metrics import OBJECTIVES, SECOND_OBJECTIVES
+from imagematch.config.problems import shown, told
 from imagematch.config.train_fields import checked_run_name
 
-_CHOICES = {"sampler": names.SAMPLERS, "pruner": names.PRUNERS, "objective": OBJECTIVES}
+_CHOICES = {"sampler": names.SAMPLERS, "pruner": names.PRUNERS}
 _URL = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://\S+")
 
 
@@ -31,13 +31,25 @@ class StudyFields(BaseModel):
     rerun_top_k: int = whole(3, 0, 1_000)
     rerun_seeds: int = whole(3, 0, 1_000)
     storage: str | None = Field(None, repr=False, description="the URL of a database")
-    objective: str = name("val_map_at_r", OBJECTIVES)
+    objective: str | Names = Field("val_map_at_r", description="the name of a metric, or a list of two")
+    max_parameters: int | None = whole(None, 1, 10**12)
 
     @field_validator(*_CHOICES)
     @classmethod
     def _is_a_known_name(cls, value: str, info: ValidationInfo) -> str:
         field = str(info.field_name)
         return checked_choice(field, value, _CHOICES[field])
+
+    @field_validator("objective")
+    @classmethod
+    def _are_metrics(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            return checked_choice("objective", value, OBJECTIVES)
+        if len(value) != 2 or value[0] == value[1]:
+            raise told(f"objective must be one metric or two different ones, not {shown(list(value))}")
+        checked_choice("the first objective", value[0], OBJECTIVES)
+        checked_choice("the second objective", value[1], SECOND_OBJECTIVES)
+        return value
 
     @field_validator("study_name")
     @classmethod

@@ -24,11 +24,13 @@ def broken_study_rules(study: StudySettings, keys: Mapping[str, str]) -> Iterato
         study: its settings, each valid on its own.
         keys: field -> the key that gave it (`dropout` -> `dropout_range`).
     """
-    if study.objective == "val_loss":
+    if "val_loss" in study.objectives:
         varying = [field for field in study.space if field in _CHANGE_VAL_LOSS and study.space[field].size != 1]
         if varying:
             what = f"val_loss cannot rank trials between which {', '.join(varying)} varies"
             yield Problem("objective", what, "choose an objective that means the same in all, such as val_map_at_r")
+    if study.sampler == "cmaes" and len(study.objectives) > 1:
+        yield Problem("sampler", "sampler: cmaes searches for one objective", "use sampler: tpe, or name one objective")
     endless = [field for field, dimension in study.space.items() if dimension.size is None]
     if study.sampler == "grid" and endless:
         what = f"sampler: grid needs a finite space, and {', '.join(endless)} may be any number"
@@ -48,7 +50,7 @@ def _broken_by_trials(study: StudySettings) -> list[Problem]:
     combinations = itertools.product(*(study.space[field].ends for field in varied))
     for combination in itertools.islice(combinations, _MAX_COMBINATIONS):
         values: dict[str, Any] = {**DEFAULTS, **study.fixed, **first, **dict(zip(varied, combination, strict=True))}
-        values["objective"] = study.objective
+        values["objective"] = "val_loss" if "val_loss" in study.objectives else study.objectives[0]
         for field in list(idle):
             what = refusal(field, values)
             if what is None:

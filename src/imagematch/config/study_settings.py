@@ -35,6 +35,16 @@ class StudySettings(StudyFields):
     fixed: Annotated[dict[str, Any], SkipValidation]
     space: Annotated[dict[str, Dimension], SkipValidation]
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """One or two metrics. The first selects each training's best epoch, and the winner."""
+        return (self.objective,) if isinstance(self.objective, str) else self.objective
+
+    @property
+    def effective_pruner(self) -> str:
+        """The pruner that is used: none where there are two objectives, of which a step has but one."""
+        return self.pruner if len(self.objectives) == 1 else "none"
+
     def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """What a study stores (labels of choices, numbers) as field values, without rounding errors."""
         return {
@@ -81,7 +91,7 @@ class StudySettings(StudyFields):
             given["experiment_name"] = self.study_name if experiment_name is None else experiment_name
             if training_seed is not None:
                 given["training_seed"] = training_seed
-            return TrainSettings.model_validate({**given, "seed": self.seed, "objective": self.objective})
+            return TrainSettings.model_validate({**given, "seed": self.seed, "objective": self.objectives[0]})
         except ValidationError as error:
             refuse(problems_of(error, TrainSettings), lambda _: (0, f"study {self.study_name}"))
             raise
@@ -115,14 +125,15 @@ class StudySettings(StudyFields):
         return points
 
     def space_json(self) -> dict[str, Any]:
-        """What trials must share, as JSON: objective, seed, folds, search space, and fixed values off their default."""
+        """What trials must share, as JSON: objectives, limit, seed, folds, space, fixed values off their default."""
         fixed = {
             field: str(value) if not isinstance(value, (str, int, float, bool, tuple, dict)) else value
             for field, value in self.fixed.items()
             if field not in _NEUTRAL and value != DEFAULTS[field]
         }
         return {
-            "objective": self.objective,
+            "objective": self.objective if isinstance(self.objective, str) else list(self.objective),
+            **({} if self.max_parameters is None else {"max_parameters": self.max_parameters}),
             "seed": self.seed,
             "folds": self.folds,
             "fixed": {key: list(value) if isinstance(value, tuple) else value for key, value in fixed.items()},
@@ -138,12 +149,16 @@ class StudySettings(StudyFields):
         """What would run, in lines for people; the storage's password is not among it."""
         points = self.grid_points
         trials = f"{self.n_trials} trials" if self.n_trials != 1 else "1 trial"
-        among = "an endless space" if points is None else f"{points} grid points"
-        manner = f"sampler {self.sampler}, pruner {self.pruner}, seed {self.seed}"
+        if points is None:
+            trials += " out of an endless space"
+        else:
+            trials = f"all {points} grid points" if points <= self.n_trials else f"{trials} out of {points} grid points"
+        pruner = self.effective_pruner + (" (two objectives)" if self.effective_pruner != self.pruner else "")
         folds = f"; mean over {self.folds} folds" if self.folds > 1 else ""
+        limit = "" if self.max_parameters is None else f"; at most {self.max_parameters:,} parameters"
         lines = [
-            f"study {self.study_name}: {trials} out of {among}; {manner}",
-            f"objective {self.objective} ({direction_of(self.objective)}){folds}",
+            f"study {self.study_name}: {trials}; sampler {self.sampler}, pruner {pruner}, seed {self.seed}",
+            f"objective {' and '.join(f'{name} ({direction_of(name)})' for name in self.objectives)}{folds}{limit}",
             *(f"searched {field}: {dimension}" for field, dimension in self.space.items()),
         ]
         fixed = ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items())
@@ -164,7 +179,7 @@ def space_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     """What differs between two `space_json`, one readable line for each difference; empty where nothing does."""
     lines = [
         f"{key}: {shown(old.get(key))} became {shown(new.get(key))}"
-        for key in ("objective", "seed", "folds")
+        for key in ("objective", "max_parameters", "seed", "folds")
         if old.get(key) != new.get(key)
     ]
     before, after = _by_field(old), _by_field(new)

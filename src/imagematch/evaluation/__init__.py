@@ -29,7 +29,8 @@ from imagematch.evaluation.protocols import (
     read_lfw_pairs,
 )
 from imagematch.evaluation.ranking import QueryFigures
-from imagematch.evaluation.retrieval import RetrievalFigures, quick_figures, retrieval_figures
+from imagematch.evaluation.retrieval import RetrievalFigures, retrieval_figures
+from imagematch.evaluation.selection import SELECTABLE, quick_figures
 from imagematch.evaluation.thresholds import Threshold, choose_threshold
 from imagematch.evaluation.verification import (
     TarAtFar,
@@ -41,6 +42,7 @@ from imagematch.evaluation.verification import (
 )
 
 __all__ = [
+    "SELECTABLE",
     "AtThreshold",
     "ClassRates",
     "DetCurve",

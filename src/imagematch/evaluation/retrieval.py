@@ -9,9 +9,7 @@ import numpy as np
 
 from imagematch.errors import DataError
 from imagematch.evaluation.blocks import ClassOrder, half_square_blocks, in_class_order
-from imagematch.evaluation.pairs import PairCollector
 from imagematch.evaluation.ranking import QueryFigures, Ranker
-from imagematch.evaluation.verification import eer, roc_auc
 
 KS = (1, 5, 10)
 """The K of Recall@K."""
@@ -68,32 +66,7 @@ def retrieval_figures(
     ranker = Ranker(order, ks, whole_ranking=whole_ranking)
     for block in half_square_blocks(order.rows, upper_triangle=False):
         ranker.add(block)
-    return _means(ranker.finish(), len(order.rows))
-
-
-def quick_figures(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Computes roc_auc, eer, map_at_r, recall_at_1 and r_precision from one pass, for validation at every epoch.
-
-    The same values as `roc_auc`, `eer` and `retrieval_figures` give.
-
-    Raises:
-        DataError: there is no genuine or no impostor pair, or embeddings are unusable as in `pair_distances`.
-    """
-    order = in_class_order(embeddings, labels)
-    collector, ranker = PairCollector(order), Ranker(order, (1,), whole_ranking=False)
-    for block in half_square_blocks(order.rows, upper_triangle=False):
-        collector.add(block)
-        ranker.add(block)
-    pairs = collector.finish()
-    pairs.require()
-    means = _means(ranker.finish(), len(order.rows))
-    return {
-        "roc_auc": roc_auc(pairs),
-        "eer": eer(pairs),
-        "map_at_r": means.map_at_r,
-        "recall_at_1": means.recall_at_k[1],
-        "r_precision": means.r_precision,
-    }
+    return means_of(ranker.finish(), len(order.rows))
 
 
 def _require_relevant(order: ClassOrder) -> None:
@@ -103,7 +76,8 @@ def _require_relevant(order: ClassOrder) -> None:
         )
 
 
-def _means(per_query: QueryFigures, images: int) -> RetrievalFigures:
+def means_of(per_query: QueryFigures, images: int) -> RetrievalFigures:
+    """The means over the queries; `images` counts those that were ranked."""
     average = per_query.average_precision
     return RetrievalFigures(
         {k: float(hit.mean()) for k, hit in per_query.recall_at_k.items()},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.config import StudySettings, TrainSettings, direction_of
+from imagematch.config import StudySettings, TrainSettings
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, locked, write_text
@@ -18,7 +18,7 @@ from imagematch.reporting import cell, write_study_report
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, open_study, owned, rank_again, records
 from imagematch.tuning.storage import storage_errors
-from imagematch.tuning.study import BASELINE, DATA, storage_url
+from imagematch.tuning.study import BASELINE, DATA, NETWORK_PARAMETERS, storage_url
 
 if TYPE_CHECKING:
     import optuna
@@ -88,12 +88,16 @@ def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettin
         task = {
             "task": "baseline",
             "folds": settings.folds,
+            "objectives": settings.objectives,
             "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True),
         }
         answer = search.call(task)
         if answer["event"] == "failed":
             raise StudyError(f"the baseline cannot be measured: {answer['reason']}", where=settings.study_name)
         kept[extractor] = {**answer["figures"], "extraction_s": answer["extraction_s"]}
+        if answer["network_parameters"] is not None:
+            sizes = study.user_attrs.get(NETWORK_PARAMETERS, {})
+            study.set_user_attr(NETWORK_PARAMETERS, {**sizes, extractor: answer["network_parameters"]})
         study.set_user_attr(BASELINE, kept)
         study.set_user_attr(DATA, answer["dataset"])
         log.event("baseline", _baseline_line(extractor, answer), extractor=extractor, **answer["figures"])
@@ -117,9 +121,13 @@ def _baseline_line(extractor: str, answer: Mapping[str, Any]) -> str:
 
 
 def _winner(study: optuna.Study, search: Search, settings: StudySettings, log: RunLog) -> TrainSettings:
-    ranked = records.best_of(study.get_trials(deepcopy=False), maximize=direction_of(settings.objective) == "maximize")
+    ranked = records.best_of(study.get_trials(deepcopy=False), study.directions)
     if not ranked:
-        raise StudyError("no trial was completed", where=settings.study_name, do="raise n_trials, or see trials.csv")
+        raise StudyError(
+            "no trial was completed",
+            where=settings.study_name,
+            do="raise n_trials (or max_parameters), or see trials.csv",
+        )
     best = rank_again(ranked, study, search, settings, log)
     values = settings.values_of(best.params)
     return search.plan.settings_of(values, best.user_attrs[records.PLACE])

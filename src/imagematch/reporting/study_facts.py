@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 def objective_name(study: optuna.Study, objective: int = 0) -> str:
     """What the study optimises: as we noted it, as Optuna was told, else "objective"."""
     definition = study.user_attrs.get(DEFINITION)
-    if objective == 0 and isinstance(definition, Mapping) and isinstance(definition.get("objective"), str):
-        return str(definition["objective"])
+    noted = definition.get("objective") if isinstance(definition, Mapping) else None
+    noted = [noted] if isinstance(noted, str) else noted
+    if isinstance(noted, list) and len(noted) == len(study.directions):
+        return str(noted[objective])
     names = study.metric_names
     if names and objective < len(names):
         return str(names[objective])
@@ -35,14 +37,8 @@ def maximises(study: optuna.Study) -> bool:
 
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The COMPLETE trials without repeats, the best (in the first objective) first."""
-    sign = -1.0 if maximises(study) else 1.0
-    done = [
-        trial
-        for trial in records.counted(study.get_trials(deepcopy=False))
-        if trial.state.name == "COMPLETE" and trial.values is not None
-    ]
-    return sorted(done, key=lambda trial: (sign * float((trial.values or [0.0])[0]), trial.number))
+    """The COMPLETE trials without repeats, the best first; of several objectives the Pareto front, by the first."""
+    return records.best_of(study.get_trials(deepcopy=False), study.directions)
 
 
 def winning_trial(study: optuna.Study) -> FrozenTrial | None:
@@ -57,6 +53,8 @@ def what_happened(trial: FrozenTrial) -> str:
     attributes, parts = trial.user_attrs, []
     if records.is_repeat(trial):
         parts.append(f"repeats trial {attributes[records.DUPLICATE_OF]}, whose value it has")
+    elif records.OVER_LIMIT in attributes:
+        parts.append(visible(attributes.get(records.REASON, "not trained"), 200))
     elif trial.state.name == "PRUNED":
         steps = trial.intermediate_values
         last = max(steps, default=None)
@@ -77,12 +75,14 @@ def trial_seconds(trial: FrozenTrial) -> float:
 
 
 def state_counts(study: optuna.Study) -> dict[str, int]:
-    """How many trials are complete, pruned, failed, running, waiting, and how many only repeat another."""
+    """How many trials are complete, pruned, failed, running, waiting, only repeat another, or were too large."""
     trials = study.get_trials(deepcopy=False)
-    counts = dict.fromkeys(("complete", "pruned", "failed", "running", "waiting", "repeated"), 0)
+    counts = dict.fromkeys(("complete", "pruned", "failed", "running", "waiting", "repeated", "over max_parameters"), 0)
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     for trial in trials:
-        counts["repeated" if records.is_repeat(trial) else names[trial.state.name]] += 1
+        untrained = "repeated" if records.is_repeat(trial) else "over max_parameters"
+        trained = not records.is_repeat(trial) and records.OVER_LIMIT not in trial.user_attrs
+        counts[names[trial.state.name] if trained else untrained] += 1
     return counts
 
 

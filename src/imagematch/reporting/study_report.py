@@ -24,11 +24,13 @@ from imagematch.reporting.study_figures import StudyFigures
 from imagematch.reporting.study_tables import (
     baseline_table,
     best_configuration,
+    front_table,
     repeated_runs,
     time_table,
     trials_overview,
     unfinished_trials,
 )
+from imagematch.tuning.records import values_text
 from imagematch.tuning.study import DEFINITION
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, An
 
 
 def study_summary(study: optuna.Study) -> str:
-    """The study in one line: how many trials ended how, and the best value; says so where none is finished."""
+    """The study in one line: how many trials ended how, the best value, the front; says so where none is finished."""
     counts = state_counts(study)
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no trials"
     told = "Trials: " + told
@@ -75,7 +77,12 @@ def study_summary(study: optuna.Study) -> str:
         return f"{told}. No trial is finished yet, so there is nothing to compare."
     best = ranked_trials(study)[0]
     value = number(float((best.values or [0.0])[0]))
-    return f"{told}. Best {objective_name(study)}: {value} (trial {best.number})."
+    told = f"{told}. Best {objective_name(study)}: {value} (trial {best.number})."
+    if len(study.directions) == 1:
+        return told
+    names = " and ".join(objective_name(study, objective) for objective in range(len(study.directions)))
+    front = "; ".join(f"trial {t.number}: {values_text(t.values or [])}" for t in ranked_trials(study))
+    return f"{told} Pareto front of {names}: {front}. The winner is trial {winner.number}."
 
 
 def _add_search_summary(page: Page, study: optuna.Study) -> None:
@@ -130,6 +137,13 @@ def _add_winner(page: Page, study: optuna.Study) -> None:
         )
         page.text(f"Of trial {winner.number}{runs}.")
     page.table(table_or_note(lambda: best_configuration(study), "Best configuration"))
+    if len(study.directions) > 1:
+        page.heading("The Pareto front")
+        page.text(
+            "Trials that no other beats in one objective without being worse in the other. The best of them in the "
+            "first objective are run again with other seeds, and the winner is the best of those by its mean."
+        )
+        page.table(table_or_note(lambda: front_table(study), "Pareto front"))
     page.heading("Run again with other seeds")
     page.text("The search keeps the luckiest of many runs, so its best value is too good.")
     runs_again = table_or_note(lambda: repeated_runs(study), "Trials run again with other seeds")

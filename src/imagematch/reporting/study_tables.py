@@ -14,6 +14,7 @@ from imagematch.reporting.study_facts import (
     baseline_value,
     maximises,
     objective_name,
+    ranked_trials,
     trial_seconds,
     what_happened,
     winning_trial,
@@ -51,6 +52,7 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
         row |= {name: None if complete is None else float(complete[place]) for place, name in enumerate(names)}
         row |= {visible(name): _shown_value(trial.params.get(name)) for name in parameters}
         row |= {
+            "spread over folds": _shown_value(attributes.get(records.FOLD_SPREAD)),
             "best epoch": _text(attributes.get(records.BEST_EPOCH)),
             "epochs": _text(attributes.get(records.EPOCHS)),
             "seconds": _seconds_text(trial),
@@ -118,6 +120,23 @@ def best_configuration(study: optuna.Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def front_table(study: optuna.Study) -> pd.DataFrame:
+    """The Pareto front, the best in the first objective first: its trials, their objectives and parameters."""
+    import pandas as pd
+
+    names = [objective_name(study, number) for number in range(len(study.directions))]
+    return pd.DataFrame(
+        [
+            {
+                "trial": str(trial.number),
+                **dict(zip(names, map(float, trial.values or ()), strict=True)),
+                "parameters of the trial": _parameters_text(trial),
+            }
+            for trial in ranked_trials(study)
+        ]
+    )
+
+
 def baseline_table(study: optuna.Study) -> pd.DataFrame:
     """The validation figures of each frozen extractor alone."""
     import pandas as pd
@@ -149,9 +168,10 @@ def repeated_runs(study: optuna.Study) -> pd.DataFrame:
     trials = study.get_trials(deepcopy=False)
     rows = []
     for number, values in sorted(runs.items(), key=lambda item: -sign * float(np.mean(item[1]))):
-        if number >= len(trials) or trials[number].value is None:
+        found = trials[number].values if number < len(trials) else None
+        if not found:
             continue
-        first = float(trials[number].value or 0.0)
+        first = float(found[0])
         mean = float(np.mean(values))
         baseline = baseline_value(study, trials[number])
         rows.append(

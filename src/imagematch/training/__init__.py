@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
     from imagematch.training.loop import EpochRecord, FitResult, TrainingFailedError, fit
     from imagematch.training.sources import FeatureSource, ImageSource, Source
-    from imagematch.training.validation import Validator, embed_rows, sample_rows
+    from imagematch.training.validation import Validator, embed_rows, figure_names, sample_rows
 
 __all__ = [
     "BatchPlan",
@@ -31,6 +31,7 @@ __all__ = [
     "TrainingFailedError",
     "Validator",
     "embed_rows",
+    "figure_names",
     "fit",
     "gather_materials",
     "plan_batches",
@@ -57,6 +58,7 @@ _LATE = {
     "Source": "sources",
     "Validator": "validation",
     "embed_rows": "validation",
+    "figure_names": "validation",
     "sample_rows": "validation",
 }
 

@@ -50,14 +50,17 @@ class Training:
     _model: keras.Model
     _flip: bool
 
-    def embed(self, rows: np.ndarray) -> np.ndarray:
-        """Embeddings of data-set rows, (len(rows), embedding_dim) float32; averaged over flips where that is asked."""
+    def embed(self, rows: np.ndarray, *, as_judged: bool = False) -> np.ndarray:
+        """Embeddings of data-set rows, (len(rows), embedding_dim) float32; averaged over flips where that is asked.
+
+        `as_judged` gives those that epochs are judged by: without flips.
+        """
 
         def embed(block: Any) -> Any:
             return self._model(np.asarray(block, np.float32), training=False)
 
         embeddings = embed_rows(self._source, rows, embed)
-        if not self._flip:
+        if as_judged or not self._flip:
             return embeddings
         return flip_average(embeddings, embed_rows(self._source, rows, embed, mirrored=True))
 
@@ -120,7 +123,7 @@ def train_model(
             f"the {len(judged)} validation images to judge by are of one class", do="raise validation_max_images"
         )
     judged_plan = plan_batches(settings, dataset.labels[judged], settings.seed)
-    validator = Validator(source, judged, dataset.labels, loss, judged_plan)
+    validator = Validator(source, judged, dataset.labels, loss, judged_plan, settings.objective)
     result = fit(
         model,
         loss,

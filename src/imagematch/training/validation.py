@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ def sample_rows(rows: np.ndarray, labels: np.ndarray, at_most: int, seed: int) -
     return np.sort(by_class[kept])
 
 
+def figure_names(objectives: Iterable[str]) -> list[str]:
+    """The figures of embeddings alone that objectives are; val_loss and the model's cost are none."""
+    return [name.removeprefix("val_") for name in objectives if name.startswith("val_") and name != "val_loss"]
+
+
 def embed_rows(source: Source, rows: np.ndarray, embed: EmbedBlock, *, mirrored: bool = False) -> np.ndarray:
     """Embeddings of data-set rows, or of their mirror images: (len(rows), embedding_dim) float32."""
     blocks = source.blocks(rows, mirrored=mirrored)
@@ -57,15 +62,23 @@ class Validator:
         labels: (n,) labels of the whole data set.
         loss: the training loss, for `val_loss`; None where it has no meaning (class proxies on unseen classes).
         plan: the batches of `val_loss`, over `rows`.
+        objective: a figure that is measured too, where it is none of every epoch's.
     """
 
     def __init__(
-        self, source: Source, rows: np.ndarray, labels: np.ndarray, loss: Loss | None, plan: BatchPlan
+        self,
+        source: Source,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        loss: Loss | None,
+        plan: BatchPlan,
+        objective: str = "val_loss",
     ) -> None:
         self._source = source
         self._rows = rows
         self._labels = labels[rows].astype(np.int32)
         self._batches = plan.epoch(0)
+        self._also = figure_names([objective])
         self._loss = None if loss is None else tf.function(lambda e, y: loss(e, y, training=False).loss)
 
     def figures(self, embed: EmbedBlock) -> dict[str, float]:
@@ -74,7 +87,7 @@ class Validator:
         spread = spread_of(embeddings)
         if not np.isfinite(spread):
             return {"spread": float("nan")}
-        figures = {f"val_{name}": value for name, value in quick_figures(embeddings, self._labels).items()}
+        figures = {f"val_{name}": value for name, value in quick_figures(embeddings, self._labels, self._also).items()}
         if self._loss is not None:
             values = [float(self._loss(embeddings[batch], self._labels[batch])) for batch in self._batches]
             figures["val_loss"] = float(np.mean(values))

@@ -17,7 +17,7 @@ class Overview:
         name: the study's.
         finished: COMPLETE and PRUNED trials, repeats excluded.
         trials: all trials.
-        best: the best value; None where no trial is complete.
+        best: the best value of the (first) objective; None where no trial is complete.
     """
 
     name: str
@@ -51,7 +51,7 @@ def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
             for name in sorted(optuna.get_all_study_names(opened)):
                 study = optuna.load_study(study_name=name, storage=opened)
                 trials = study.get_trials(deepcopy=False)
-                best = records.best_of(trials, maximize=study.direction.name == "MAXIMIZE")
-                value = best[0].value if best else None
+                best = records.best_of(trials, study.directions)
+                value = best[0].values[0] if best else None
                 found.append(Overview(name, len(records.counted(trials)), len(trials), value))
     return found

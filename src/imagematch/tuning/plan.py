@@ -14,16 +14,19 @@ from imagematch.config import StudySettings, TrainSettings
 from imagematch.events import RunLog
 from imagematch.files import locked
 from imagematch.tuning import records
+from imagematch.tuning.cost import trained_parameters
 from imagematch.tuning.recovery import fail, queue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, suggest
 from imagematch.tuning.storage import quiet_about_experiments
+from imagematch.tuning.study import NETWORK_PARAMETERS
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
 _REPEATS_ALLOWED = 20
+_OVER_LIMIT_ALLOWED = 100
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Plan:
     """Asks the sampler for trials, each seeded by its place in the plan.
 
     A point of the search space that was finished before is not trained again: the repeat copies its value and does not
-    count. The plan ends early when a finite space is done, or when the sampler gives nothing but repeats.
+    count. Nor does a model over `max_parameters`, which is not trained. The plan ends early when a finite space is
+    done, or when the sampler gives nothing but such points.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Plan:
         self._settings = settings
         self._log = log
         self._repeats_in_a_row = 0
+        self._over_in_a_row = 0
         self._exhausted = False
 
     def next_trial(self) -> PlannedTrial | None:
@@ -102,7 +107,33 @@ class Plan:
             self._copy(trial, earlier)
             return None
         self._repeats_in_a_row = 0
-        return PlannedTrial(trial, place, self.settings_of(values, place))
+        settings = self.settings_of(values, place)
+        if self._over_limit(trial, settings):
+            return None
+        self._over_in_a_row = 0
+        return PlannedTrial(trial, place, settings)
+
+    def _over_limit(self, trial: optuna.Trial, settings: TrainSettings) -> bool:
+        """Ends a trial whose model would be over `max_parameters`, before it is trained; TPE learns to stay under."""
+        import optuna
+
+        limit = self._settings.max_parameters
+        if limit is None:
+            return False
+        parameters = trained_parameters(settings, self._study.user_attrs.get(NETWORK_PARAMETERS, {}))
+        if parameters <= limit:
+            return False
+        with quiet_about_experiments():
+            trial.set_constraint("max_parameters", float(parameters - limit))
+        trial.set_user_attr(records.OVER_LIMIT, parameters)
+        trial.set_user_attr(records.REASON, f"not trained: {parameters:,} parameters are over max_parameters")
+        self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        self._log.event("over_limit", trial=trial.number, parameters=parameters)
+        self._over_in_a_row += 1
+        self._end_if_done()
+        if self._over_in_a_row >= _OVER_LIMIT_ALLOWED:
+            self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
+        return True
 
     def _queued_place(self, trials: list[FrozenTrial]) -> int | None:
         """The place of the trial that `ask` will take from the queue; None where the queue is empty."""
@@ -138,16 +169,23 @@ class Plan:
                 trial.report(earlier.value, step=0)
             self._study.tell(trial, state=earlier.state)
         else:
-            self._study.tell(trial, earlier.value)
+            self._study.tell(trial, earlier.values)
         self._log.event("repeat", trial=trial.number, duplicate_of=earlier.number)
         self._repeats_in_a_row += 1
-        points = self._settings.grid_points
-        counted = records.counted(self._study.get_trials(deepcopy=False))
-        if points is not None and len({t.user_attrs.get(records.POINT) for t in counted}) >= points:
-            self._end(f"all {points} points of the grid are done")
-        elif self._repeats_in_a_row >= _REPEATS_ALLOWED:
+        self._end_if_done()
+        if self._repeats_in_a_row >= _REPEATS_ALLOWED:
             self._end(f"the sampler gave {_REPEATS_ALLOWED} repeats in a row")
 
+    def _end_if_done(self) -> None:
+        """Ends the plan where every point of a finite space is finished, or known to be over the limit."""
+        points = self._settings.grid_points
+        trials = self._study.get_trials(deepcopy=False)
+        known = [*records.counted(trials), *(t for t in trials if records.OVER_LIMIT in t.user_attrs)]
+        if points is not None and len({t.user_attrs.get(records.POINT) for t in known}) >= points:
+            self._end(f"all {points} points of the grid are done")
+
     def _end(self, reason: str) -> None:
+        if self._exhausted:
+            return
         self._exhausted = True
         self._log.event("exhausted", f"{reason}: the search ends here")

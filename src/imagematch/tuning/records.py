@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
 PLACE = "place"
@@ -18,6 +19,8 @@ POINT = "point"
 """Digest of the trial's point in the search space."""
 DUPLICATE_OF = "duplicate_of"
 """Number of the earlier trial whose value a repeat copies."""
+OVER_LIMIT = "over_limit"
+"""Parameters of a trial that was not trained, because they are over `max_parameters`."""
 RETRY_OF = "retry_of"
 """Number of the trial that was cut off and is done again."""
 OWNER = "owner"
@@ -67,8 +70,12 @@ def is_repeat(trial: FrozenTrial) -> bool:
 
 
 def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count against the budget: COMPLETE or PRUNED, and no repeats."""
-    return [t for t in trials if t.state.name in ("COMPLETE", "PRUNED") and not is_repeat(t)]
+    """The trials that count against the budget: COMPLETE or PRUNED, trained, and no repeats."""
+    return [
+        t
+        for t in trials
+        if t.state.name in ("COMPLETE", "PRUNED") and not is_repeat(t) and OVER_LIMIT not in t.user_attrs
+    ]
 
 
 def next_place(trials: Sequence[FrozenTrial]) -> int:
@@ -76,11 +83,30 @@ def next_place(trials: Sequence[FrozenTrial]) -> int:
     return 1 + max((t.user_attrs[PLACE] for t in trials if PLACE in t.user_attrs), default=-1)
 
 
-def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:
-    """The COMPLETE trials without repeats, the best first; of equals, the earlier."""
-    done = [t for t in counted(trials) if t.state.name == "COMPLETE" and t.value is not None]
-    sign = -1.0 if maximize else 1.0
-    return sorted(done, key=lambda t: (sign * float(t.value or 0.0), t.number))
+def best_of(trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """The COMPLETE trials without repeats, the best in the first objective first; of equals, the earlier.
+
+    Of two objectives, only the Pareto front: the trials that no other beats in one without being worse in the other.
+    """
+    signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in directions]
+
+    def losses(trial: FrozenTrial) -> tuple[float, ...]:
+        return tuple(sign * float(value) for sign, value in zip(signs, trial.values or (), strict=True))
+
+    done = [t for t in counted(trials) if t.state.name == "COMPLETE" and t.values is not None]
+    ranked = sorted(done, key=lambda t: (*losses(t), t.number))
+    if len(signs) == 1:
+        return ranked
+    front: list[FrozenTrial] = []
+    for trial in ranked:  # from the best in the first objective: only those before can be better in the second
+        if all(any(a < b for a, b in zip(losses(trial), losses(other), strict=True)) for other in front):
+            front.append(trial)
+    return front
+
+
+def values_text(values: Sequence[float]) -> str:
+    """The objectives of a trial for people."""
+    return " and ".join(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4f}" for value in values)
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
@@ -89,6 +115,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
 
     trials = study.get_trials(deepcopy=False)
     of_folds = (FOLD_VALUES, FOLD_SPREAD) if any(FOLD_VALUES in t.user_attrs for t in trials) else ()
+    one = len(study.directions) == 1
     rows = []
     for trial in trials:
         attributes = trial.user_attrs
@@ -96,7 +123,8 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
             {
                 "number": trial.number,
                 "state": trial.state.name,
-                "value": trial.value,
+                "value": None if trial.values is None else trial.values[0],
+                **({} if one else {"second_value": None if trial.values is None else trial.values[1]}),
                 **{name: attributes.get(name) for name in (PLACE, DUPLICATE_OF, RETRY_OF, REASON)},
                 **trial.params,
                 **{name: attributes.get(name) for name in (BEST_EPOCH, EPOCHS, PARAMETERS, *of_folds)},

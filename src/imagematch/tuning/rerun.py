@@ -40,14 +40,16 @@ def rank_again(
         sibling = _sibling(study)
         values = {trial.number: _values(trial, sibling, search, settings, log) for trial in top}
         means = {number: float(np.mean(runs)) for number, runs in values.items() if runs}
-        sign = 1.0 if study.direction.name == "MAXIMIZE" else -1.0
+        sign = 1.0 if study.directions[0].name == "MAXIMIZE" else -1.0
         winner = max(top, key=lambda trial: sign * means.get(trial.number, -sign * float("inf")))
         if winner.number in means:
-            spread = float(np.std(values[winner.number], ddof=1)) if len(values[winner.number]) > 1 else 0.0
+            runs = values[winner.number]
+            spread = float(np.std(runs, ddof=1)) if len(runs) > 1 else None
+            seeds = "1 other seed" if spread is None else f"{len(runs)} other seeds (spread {spread:.4f})"
             log.event(
                 "winner",
-                f"winner: trial {winner.number}, {settings.objective} {means[winner.number]:.4f} by mean of "
-                f"{len(values[winner.number])} other seeds (spread {spread:.4f}); {winner.value:.4f} in the search",
+                f"winner: trial {winner.number}, {settings.objectives[0]} {means[winner.number]:.4f} by mean of "
+                f"{seeds}; {winner.values[0]:.4f} in the search",
                 trial=winner.number,
                 mean=means[winner.number],
                 spread=spread,
@@ -62,7 +64,7 @@ def _sibling(study: optuna.Study) -> optuna.Study:
     return optuna.create_study(
         study_name=rerun_name(study.study_name),
         storage=study._storage,
-        direction=study.direction,
+        direction=study.directions[0],
         load_if_exists=True,
     )
 
@@ -95,7 +97,7 @@ def _run_once(
     if answer["event"] == "failed":
         log.event("rerun_failed", f"trial {trial.number} again, seed {number}: {answer['reason']}", trial=trial.number)
         return None
-    value = float(answer["value"])
+    value = float(answer["values"][0])
     attributes = {RERUN_OF: trial.number, SEED_NUMBER: number, records.FIGURES: answer["figures"]}
     sibling.add_trial(
         optuna.trial.create_trial(

@@ -129,6 +129,7 @@ class Search:
             "task": "train",
             "settings": settings.model_dump(mode="json", exclude_unset=True),
             "folds": self._settings.folds,
+            "second": self._settings.objectives[1] if len(self._settings.objectives) > 1 else "",
             "folder": str(self._files(name).folder),
             "name": name,
         }
@@ -213,8 +214,9 @@ class Search:
 
     def _step(self, child: Child, event: dict[str, Any]) -> None:
         running = self._running[child]
-        running.trial.report(event["value"], step=event["step"])
-        running.pruned = bool(running.trial.should_prune())
+        if len(self._settings.objectives) == 1:  # Optuna prunes by one objective only
+            running.trial.report(event["value"], step=event["step"])
+            running.pruned = bool(running.trial.should_prune())
         child.give({"prune": running.pruned})
 
     def _done(self, child: Child, event: dict[str, Any]) -> None:
@@ -226,23 +228,26 @@ class Search:
             if name in event:
                 running.trial.set_user_attr(name, event[name])
         state = optuna.trial.TrialState.PRUNED if running.pruned else optuna.trial.TrialState.COMPLETE
-        self._study.tell(running.trial, None if running.pruned else event["value"], state=state)
+        self._study.tell(running.trial, None if running.pruned else event["values"], state=state)
         self._files(_name_of(running.planned)).remove_state()
         self._tell_people(running, event)
 
     def _tell_people(self, running: _Running, event: dict[str, Any]) -> None:
         trials = self._study.get_trials(deepcopy=False)
-        best = records.best_of(trials, maximize=self._study.direction.name == "MAXIMIZE")
+        best = records.best_of(trials, self._study.directions)
         params = ", ".join(f"{name} {value}" for name, value in running.trial.params.items())
-        outcome = "pruned" if running.pruned else f"{event['value']:.4f}"
-        best_text = f"best {best[0].value:.4f} (trial {best[0].number})" if best else "none complete yet"
+        outcome = "pruned" if running.pruned else records.values_text(event["values"])
+        best_text = (
+            f"best {records.values_text(best[0].values)} (trial {best[0].number})" if best else "none complete yet"
+        )
         self._log.event(
             "trial_finished",
             f"trial {running.trial.number:>3}  {outcome:>8}  {event['epochs']:>3} epochs  "
             f"{event['seconds']['total']:6.1f} s  [{len(records.counted(trials))}/{self._settings.n_trials}, "
             f"{best_text}]  {params}",
             trial=running.trial.number,
-            value=event["value"],
+            value=event["values"][0],
+            values=event["values"],
             state="PRUNED" if running.pruned else "COMPLETE",
             best_epoch=event["best_epoch"],
             epochs=event["epochs"],

@@ -19,6 +19,8 @@ DEFINITION = "definition"
 """Study attribute: what all trials share (objective, seed, search space, fixed values)."""
 BASELINE = "baseline"
 """Study attribute: the validation figures of the frozen extractor without a head."""
+NETWORK_PARAMETERS = "network_parameters"
+"""Study attribute: extractor -> its weights, of those that are trained."""
 DATA = "data"
 """Study attribute: counts of the data set, and its digest."""
 
@@ -52,8 +54,8 @@ def open_study(settings: StudySettings, layout: Layout) -> optuna.Study:
     study = optuna.create_study(
         study_name=settings.study_name,
         storage=storage,
-        direction=direction_of(settings.objective),
-        pruner=make_pruner(settings.pruner, folds=settings.folds),
+        directions=[direction_of(name) for name in settings.objectives],
+        pruner=make_pruner(settings.effective_pruner, folds=settings.folds),
         load_if_exists=True,
     )
     kept = study.user_attrs.get(DEFINITION)

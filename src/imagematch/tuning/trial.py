@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from imagematch.config import TrainSettings
 from imagematch.data import fold_datasets
 from imagematch.files import write_json
 from imagematch.training import Materials, StopRequest
+from imagematch.tuning.cost import latency_ms
 from imagematch.tuning.samplers import derived_seed
+
+if TYPE_CHECKING:
+    from imagematch.training import Training
 
 OnStep = Callable[[int, float], bool]
 """Told each step's number (from 1) and value, larger or smaller as the objective has it; True ends the trial there."""
@@ -59,7 +63,7 @@ class TrialFiles:
 class _Trained:
     """What one training came to, as JSON."""
 
-    value: float
+    values: list[float]
     best_epoch: int
     figures: dict[str, float]
     parameters: int
@@ -68,7 +72,14 @@ class _Trained:
 
 
 def run_trial(
-    materials: Materials, settings: TrainSettings, files: TrialFiles, *, folds: int, on_step: OnStep, stop: StopRequest
+    materials: Materials,
+    settings: TrainSettings,
+    files: TrialFiles,
+    *,
+    folds: int,
+    second: str = "",
+    on_step: OnStep,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     """Trains and returns what the study notes on the trial.
 
@@ -80,6 +91,7 @@ def run_trial(
         settings: what to train; each fold draws seeds of its own from theirs.
         files: the trial's.
         folds: 1 for the split as it is, else see `fold_datasets`.
+        second: the second objective, measured when a training is over; empty where there is one.
         on_step: see OnStep.
         stop: looked at between steps.
 
@@ -92,16 +104,16 @@ def run_trial(
         def on_epoch(record: Mapping[str, Any]) -> bool:
             return on_step(record["epoch"], record[settings.objective])
 
-        trained = _train(materials, settings, files.checkpoint(), on_epoch, stop)
+        trained = _train(materials, settings, files.checkpoint(), on_epoch, stop, second)
         write_json(files.history, trained.history)
         return {**_noted([trained]), "best_epoch": trained.best_epoch}
     done: list[_Trained] = []
     for number, dataset in enumerate(fold_datasets(materials.dataset, folds, settings.seed), start=1):
-        done.append(_train_fold(replace(materials, dataset=dataset), settings, files, number, stop))
+        done.append(_train_fold(replace(materials, dataset=dataset), settings, files, number, stop, second))
         if on_step(number, _mean(done)):
             break
     write_json(files.history, [{"fold": k, **record} for k, t in enumerate(done, start=1) for record in t.history])
-    values = [trained.value for trained in done]
+    values = [trained.values[0] for trained in done]
     return {
         **_noted(done),
         "best_epoch": [trained.best_epoch for trained in done],
@@ -111,7 +123,7 @@ def run_trial(
 
 
 def _train_fold(
-    materials: Materials, settings: TrainSettings, files: TrialFiles, number: int, stop: StopRequest
+    materials: Materials, settings: TrainSettings, files: TrialFiles, number: int, stop: StopRequest, second: str
 ) -> _Trained:
     """Trains a fold, or finds what it came to before the trial was cut off."""
     from imagematch.training import training_identity
@@ -123,7 +135,7 @@ def _train_fold(
         kept = json.loads(path.read_text(encoding="utf-8"))  # written whole or not at all
         if kept.pop("identity") == identity:
             return _Trained(**kept)
-    trained = _train(materials, own, files.checkpoint(number), lambda _record: False, stop)
+    trained = _train(materials, own, files.checkpoint(number), lambda _record: False, stop, second)
     write_json(path, {"identity": identity, **asdict(trained)})
     files.checkpoint(number).unlink(missing_ok=True)
     return trained
@@ -135,6 +147,7 @@ def _train(
     checkpoint: Path,
     on_epoch: Callable[[Mapping[str, Any]], bool],
     stop: StopRequest,
+    second: str,
 ) -> _Trained:
     from imagematch.training import train_model
 
@@ -143,7 +156,7 @@ def _train(
     result = training.result
     best = next(record for record in result.history if record["epoch"] == result.best_epoch)
     return _Trained(
-        result.best_value,
+        [result.best_value] if not second else [result.best_value, _second_value(second, training, best, settings)],
         result.best_epoch,
         {name: value for name, value in best.items() if name.startswith("val_")},
         int(training.parameters),
@@ -152,14 +165,31 @@ def _train(
     )
 
 
+def _second_value(name: str, training: Training, best: Mapping[str, Any], settings: TrainSettings) -> float:
+    """The second objective of a finished training: of its best epoch, or of its model."""
+    from imagematch.evaluation import quick_figures
+    from imagematch.training import figure_names, sample_rows
+
+    if name == "parameters":
+        return float(training.parameters)
+    if name == "latency_ms":
+        return latency_ms(training, settings)
+    if name in best:
+        return float(best[name])
+    dataset = training.materials.dataset
+    rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
+    (figure,) = figure_names([name])
+    return quick_figures(training.embed(rows, as_judged=True), dataset.labels[rows], [figure])[figure]
+
+
 def _mean(done: Sequence[_Trained]) -> float:
-    return float(np.mean([trained.value for trained in done]))
+    return float(np.mean([trained.values[0] for trained in done]))
 
 
 def _noted(done: Sequence[_Trained]) -> dict[str, Any]:
-    """The value, and each figure, as the mean; epochs and seconds as the sum."""
+    """The values, and each figure, as the mean; epochs and seconds as the sum."""
     return {
-        "value": _mean(done),
+        "values": [float(value) for value in np.mean([trained.values for trained in done], axis=0)],
         "epochs": sum(len(trained.history) for trained in done),
         "figures": {name: float(np.mean([t.figures[name] for t in done])) for name in done[0].figures},
         "parameters": done[0].parameters,

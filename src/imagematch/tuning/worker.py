@@ -96,29 +96,39 @@ def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
         return bool(parent.receive()["prune"])
 
     files = TrialFiles(Path(task["folder"]), task["name"])
-    noted = run_trial(materials, settings, files, folds=task["folds"], on_step=on_step, stop=parent.stop)
+    noted = run_trial(
+        materials,
+        settings,
+        files,
+        folds=task["folds"],
+        second=task["second"],
+        on_step=on_step,
+        stop=parent.stop,
+    )
     seconds = {**noted.pop("seconds"), "materials": gathered_s, "total": time.perf_counter() - started}
     parent.tell("done", **noted, seconds=seconds)
 
 
 def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
     from imagematch.evaluation import quick_figures
-    from imagematch.training import sample_rows
+    from imagematch.training import figure_names, sample_rows
 
     settings = parse_train(task["settings"])
     materials = bench.materials(settings)
     dataset = materials.dataset
     cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
+    also = figure_names(task["objectives"])
     measured = []
     for one in cut:
         rows = sample_rows(one.rows("validation"), one.labels, settings.validation_max_images, settings.seed)
-        measured.append(quick_figures(materials.baseline(rows), one.labels[rows]))
+        measured.append(quick_figures(materials.baseline(rows), one.labels[rows], also))
     parent.tell(
         "done",
         figures={f"val_{name}": float(np.mean([figures[name] for figures in measured])) for name in measured[0]},
         dataset=dataset.summary(),
         images_through_network=materials.features.computed,
         extraction_s=materials.features.seconds,
+        network_parameters=None if materials.extractor.frozen else materials.extractor.build().count_params(),
     )
 
 

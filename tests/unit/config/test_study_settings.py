@@ -205,3 +205,46 @@ def test_describe() -> None:
 def test_studies_can_be_copied() -> None:
     study = _mixed()
     assert copy.deepcopy(study) == study
+
+
+class TestObjectives:
+    def test_one_or_two(self) -> None:
+        assert _study(objective="val_f1").objectives == ("val_f1",)
+        two = _study(objective=["val_map_at_r", "parameters"], pruner="asha")
+        assert two.objectives == ("val_map_at_r", "parameters")
+        assert two.effective_pruner == "none"
+        assert two.settings_for({}).objective == "val_map_at_r"
+        assert any("pruner none (two objectives)" in line for line in two.describe())
+        assert two.space_json()["objective"] == ["val_map_at_r", "parameters"]
+
+    @pytest.mark.parametrize(
+        ("objective", "says"),
+        [
+            ("val_map_at_rr", "did you mean val_map_at_r?"),
+            ("parameters", "objective must be one of val_map_at_r"),
+            ("val_precision", "objective must be one of"),
+            (["val_map_at_r", "latency"], "did you mean latency_ms?"),
+            (["parameters", "val_map_at_r"], "the first objective must be one of"),
+            (["val_map_at_r"], "one metric or two different ones"),
+            (["val_eer", "val_eer"], "one metric or two different ones"),
+            (["val_eer", "parameters", "val_f1"], "one metric or two different ones"),
+        ],
+    )
+    def test_refused(self, objective: object, says: str) -> None:
+        with pytest.raises(ConfigError) as refused:
+            _study(objective=objective)
+        assert says in f"{refused.value.what} {refused.value.do}"
+
+    def test_cmaes_searches_for_one(self) -> None:
+        with pytest.raises(ConfigError, match="cmaes searches for one objective"):
+            _study(sampler="cmaes", objective=["val_map_at_r", "parameters"])
+
+    def test_another_limit_is_another_study(self) -> None:
+        old, new = _study(), _study(max_parameters=1000)
+        assert space_difference(old.space_json(), new.space_json()) == ["max_parameters: nothing (null) became 1000"]
+        assert "max_parameters" not in old.space_json()
+
+
+def test_all_points_of_a_small_grid_are_said_so() -> None:
+    assert "all 2 grid points" in _study(embedding_dim_grid=[8, 16], dropout=0.1, n_trials=10).describe()[0]
+    assert "1 trial out of 2 grid points" in _study(embedding_dim_grid=[8, 16], dropout=0.1, n_trials=1).describe()[0]

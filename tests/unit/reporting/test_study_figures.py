@@ -104,7 +104,15 @@ def test_the_overview_is_best_first_and_says_what_happened(study):
 
 def test_states_are_counted_once(study):
     counts = state_counts(study)
-    assert counts == {"complete": 10, "pruned": 1, "failed": 1, "running": 0, "waiting": 0, "repeated": 1}
+    assert counts == {
+        "complete": 10,
+        "pruned": 1,
+        "failed": 1,
+        "running": 0,
+        "waiting": 0,
+        "repeated": 1,
+        "over max_parameters": 0,
+    }
     assert sum(counts.values()) == len(study.trials)
 
 

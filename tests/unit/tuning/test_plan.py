@@ -97,6 +97,48 @@ def test_every_place_has_its_own_training_seed_and_the_studys_split_seed() -> No
     assert {one.seed for one in made} == {0}
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "qmc"])
+def test_a_model_over_the_limit_is_not_trained_and_does_not_count(sampler: str) -> None:
+    settings = settings_of(image_size=8, sampler=sampler, n_trials=4, max_parameters=8 * 8 * 3 * 4 + 4)
+    study = optuna.create_study(direction="maximize")
+    run(settings, study)
+    counted = records.counted(study.trials)
+    assert {t.params["embedding_dim"] for t in counted} <= {2, 4}
+    assert len(counted) == 4
+    for trial in study.trials:
+        if trial.params["embedding_dim"] > 4:
+            assert trial.user_attrs[records.OVER_LIMIT] == (8 * 8 * 3 + 1) * trial.params["embedding_dim"]
+            assert trial.constraints["max_parameters"] > 0
+            assert trial.state == TrialState.PRUNED
+
+
+def test_a_limit_under_every_model_ends_the_study() -> None:
+    study = optuna.create_study(direction="maximize")
+    run(settings_of(image_size=8, max_parameters=10), study)
+    assert not records.counted(study.trials)
+    assert len(study.trials) <= 100
+
+
+def test_a_study_with_a_limit_in_parts_is_the_study_in_one() -> None:
+    settings = settings_of(image_size=8, n_trials=4, max_parameters=800)
+    whole, parts = (optuna.create_study(direction="maximize") for _ in range(2))
+    run(settings, whole)
+    run(settings, parts, at_most=2)
+    run(settings, parts)
+    assert finished(parts) == finished(whole)
+
+
+def test_a_repeat_copies_both_values() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    plan = Plan(study, settings_of(objective=["val_map_at_r", "parameters"], n_trials=7), SILENT)
+    while (planned := plan.next_trial()) is not None:
+        study.tell(planned.trial, [value_of(planned.trial), planned.trial.params["embedding_dim"]])
+    repeats = [t for t in study.trials if records.is_repeat(t)]
+    assert repeats
+    for repeat in repeats:
+        assert repeat.values == study.trials[repeat.user_attrs["duplicate_of"]].values
+
+
 def test_running_trials_count_against_the_budget() -> None:
     plan = Plan(optuna.create_study(direction="maximize"), settings_of(n_trials=2), SILENT)
     assert plan.next_trial() is not None

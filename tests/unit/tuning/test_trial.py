@@ -52,7 +52,7 @@ def test_the_value_is_the_mean_over_the_folds_and_each_is_a_step(
     values = noted["fold_values"]
     assert isinstance(values, list)
     assert len(set(values)) == 3
-    assert noted["value"] == pytest.approx(sum(values) / 3)
+    assert noted["values"] == [pytest.approx(sum(values) / 3)]
     assert noted["fold_spread"] == pytest.approx(np.std(values, ddof=1))
     assert noted["steps"] == [
         (1, pytest.approx(values[0])),
@@ -101,3 +101,20 @@ def test_finished_folds_of_other_settings_are_not_taken(
 def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
     noted = run(materials, settings, tmp_path, on_step=lambda _number, _value: True)
     assert len(noted["fold_values"]) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("second", ["parameters", "latency_ms", "val_eer", "val_average_precision"])
+def test_the_second_objective_stands_beside_the_first(
+    materials: Materials, settings: TrainSettings, tmp_path: Path, second: str
+) -> None:
+    noted = run(materials, settings, tmp_path, folds=1, second=second)
+    first, value = noted["values"]  # type: ignore[misc]
+    figures = noted["figures"]
+    assert isinstance(figures, dict)
+    assert first == figures["val_map_at_r"]
+    if second == "parameters":
+        assert value == noted["parameters"] == 8 * 8 * 3 * 4 + 4
+    elif second == "val_eer":
+        assert value == figures["val_eer"]
+    else:
+        assert 0 < value < (1 if second == "val_average_precision" else 1000)

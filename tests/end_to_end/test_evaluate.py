@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from tests.unit.data.drawings import photo
 
 from imagematch.config import parse_train
 from imagematch.errors import DataError, ModelError
@@ -71,6 +73,40 @@ def test_a_triplet_is_one(model_dir):
         for anchor, positive, negative in (evaluation.triplet(number) for number in range(20))
     ]
     assert np.mean(np.array(scores) > 0) > 0.8
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_faces_are_cut_out_once_in_a_triplet_and_in_the_figures(tmp_path, monkeypatch, trainable):
+    monkeypatch.chdir(tmp_path)
+    for label in range(2):
+        for number in range(12):
+            path = tmp_path / "photos" / f"person{label}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            page = photo((20 + 5 * number, 30 + 40 * label, 100 + 20 * label))
+            Image.fromarray(page // (1 + label)).save(path)
+    settings = {
+        "experiment_name": "faces",
+        "dataset": "folder",
+        "data_dir": "photos",
+        "split": [0.4, 0.4, 0.2],
+        "face_crop": "haar",
+        "feature_extractor": "small_cnn" if trainable else "pixels",
+        "weights": "random",
+        "trainable": trainable,
+        "image_size": 16,
+        "epochs": 1,
+        "engine": "tensorflow",
+    }
+    run_training(parse_train(settings), Layout())
+
+    evaluation = evaluate_model("exp/saved_models/faces")
+
+    matcher, dataset = evaluation.matcher, evaluation.dataset
+    cut = [dataset.picture(int(row), 16) for row in dataset.rows("test")]
+    np.testing.assert_allclose(evaluation.view.embeddings, matcher.embed(cut, cropped=True), atol=1e-5)
+    for image in evaluation.triplet():
+        distances = np.linalg.norm(evaluation.view.embeddings - matcher.embed(image), axis=1)
+        assert distances.min() < 1e-3, "what is asked about is what was measured"
 
 
 def test_the_report_and_the_metrics_are_written(model_dir, tmp_path):

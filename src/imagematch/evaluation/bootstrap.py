@@ -84,15 +84,16 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Intervals of `roc_auc`, `eer`, `average_precision` and `tar_at_far_X`, from resamples of the classes.
 
-    With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall` and `f1` at it; a resample in which one
-    is undefined does not count for it, and where none counts it is left out.
+    With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall` and `f1` at it; a resample in which
+    one is undefined does not count for it, and where none counts it is left out.
 
     With multiplicities w a genuine pair of class a counts w_a times, an impostor pair of classes a and b w_a w_b
     times: copies of a class are neither genuine nor impostor to each other. All resamples share one pass over the
     pairs: for each class its distances to the others are counted in bins (256 to 2048, at quantiles of the genuine
     and impostor distances) and weighted by one matrix product, so the time is little more than that of one AUC.
     Inside a bin couples count half: the AUC of a resample, and so an end of the interval, is off by `error_bound` at
-    most. EER and TAR are read off straight lines between bin edges; for the average precision a bin is one step. The threshold is an edge, rounded to 2^-19 of the half squared distance.
+    most. EER and TAR are read off straight lines between bin edges; for the average precision a bin is one step. The
+    threshold is an edge, rounded to 2^-19 of the half squared distance.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -25,6 +25,7 @@ from imagematch.matching.embedder import (
     saved_network,
 )
 from imagematch.matching.folder import MODEL_FILE, check_file, open_folder
+from imagematch.matching.images import as_list, is_many, picture_blocks
 from imagematch.model import flip_average
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _NETWORKS = Path("features/networks")
 _AGAIN = "train the model again"
-_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,42 @@ class ImageMatcher:
         """The distance under which two images match."""
         return self.card.threshold.distance
 
-    def embed(self, images: Any, *, cropped: bool = False) -> np.ndarray:
+    def embed(
+        self, images: Any, *, cropped: bool = False, unreadable: Callable[[int, DataError], None] | None = None
+    ) -> np.ndarray:
         """Embeddings of one or many images: (n, embedding_dim) float32, L2-normalised.
 
         Args:
             images: one, or many.
             cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.picture` gives.
+            unreadable: told the place of every image that cannot be used, and why; its row is NaN, and the others go
+                on. None raises at the first one.
 
         Raises:
             DataError: an image cannot be read, or shows no face where one is needed; names it.
+            ModelError: an embedding is not finite.
         """
-        images = _as_list(images)
-        found = np.empty((len(images), self.card.embedding.dim), dtype=np.float32)
-        for start in range(0, len(images), _BLOCK):
-            block = range(start, min(start + _BLOCK, len(images)))
-            pictures = [self._picture(images[row], row, len(images), cropped) for row in block]
-            found[start : start + _BLOCK] = self._embedder.embed(pictures)
+        card = self.card.embedding
+        images = as_list(images)
+        found = np.full((len(images), card.dim), np.nan, dtype=np.float32)
+        whole = partial(to_picture, max_size=card.image_size)
+        for start, pictures in picture_blocks(images, whole if cropped else card.to_picture):
+            readable = {}
+            for row, picture in enumerate(pictures, start):
+                if not isinstance(picture, DataError):
+                    readable[row] = picture
+                elif unreadable is None:
+                    raise picture
+                else:
+                    unreadable(row, picture)
+            if readable:
+                found[list(readable)] = self._finite(self._embedder.embed(list(readable.values())))
         return found
+
+    def _finite(self, embeddings: np.ndarray) -> np.ndarray:
+        if not np.isfinite(embeddings).all():
+            raise ModelError("gives embeddings that are not numbers", where=self.card.name, do=_AGAIN)
+        return embeddings
 
     def embed_features(self, features: np.ndarray, mirrored: np.ndarray | None = None) -> np.ndarray:
         """Embeddings of what the extractor gave (`network`), with the head alone.
@@ -193,15 +212,6 @@ class ImageMatcher:
     def _head(self) -> Head:
         return self._embedder.head or keras_head(self.feature_model)
 
-    def _picture(self, image: Any, row: int, count: int, cropped: bool) -> np.ndarray:
-        card = self.card.embedding
-        try:
-            return to_picture(image, card.image_size) if cropped else card.to_picture(image)
-        except DataError as error:
-            if error.where or count == 1:
-                raise
-            raise DataError(error.what, where=f"image {row + 1} of {count}", do=error.do) from error
-
     def predict(self, first: Any, second: Any) -> np.ndarray:
         """Scores of pairs of images, (n,) float32: minus the distance, so larger is closer.
 
@@ -211,7 +221,7 @@ class ImageMatcher:
             ValueError: the numbers of images differ, and neither is 1.
             DataError: an image cannot be read; names it.
         """
-        firsts, seconds = _as_list(first), _as_list(second)
+        firsts, seconds = as_list(first), as_list(second)
         if len(firsts) != len(seconds) and 1 not in (len(firsts), len(seconds)):
             raise ValueError(
                 f"{len(firsts)} images cannot be paired with {len(seconds)}: "
@@ -240,7 +250,7 @@ class ImageMatcher:
         if np.isnan(threshold):
             raise ValueError("the threshold is not a number")
         matches = [self._judge(float(-score), threshold) for score in self.predict(first, second)]
-        return matches if _is_many(first) or _is_many(second) else matches[0]
+        return matches if is_many(first) or is_many(second) else matches[0]
 
     def _judge(self, distance: float, threshold: float) -> Match:
         probability = None if self._probability is None else float(self._probability(distance))
@@ -279,17 +289,3 @@ def _network_dir(folder: Path) -> Path:
     """Where the converted network of a matcher is kept: beside `saved_models`, where it was trained."""
     beside = folder.absolute().parent.parent / _NETWORKS
     return beside if beside.is_dir() else Path("exp") / _NETWORKS
-
-
-def _is_many(images: Any) -> bool:
-    if isinstance(images, (str, bytes, Path)):
-        return False
-    return isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) in (1, 4)
-
-
-def _as_list(images: Any) -> Sequence[Any]:
-    if not _is_many(images):
-        return [images]
-    if hasattr(images, "numpy"):
-        images = images.numpy()
-    return images if isinstance(images, (list, tuple)) else list(images)

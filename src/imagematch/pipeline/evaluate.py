@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imagematch.config import TrainSettings, load_train
-from imagematch.data import Dataset
+from imagematch.data import Dataset, decode
 from imagematch.errors import DataError, ModelError
 from imagematch.evaluation import Probability, Threshold
 from imagematch.events import SILENT, RunLog
@@ -58,6 +58,8 @@ class Evaluation:
     def triplet(self, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An anchor, another image of its class and one of another class, (h, w, 3) uint8 each; the same for a number.
 
+        They are what the matcher is to be asked about: whole pictures where it cuts out faces itself.
+
         Raises:
             DataError: the split has no class with two images, or only one class.
         """
@@ -70,8 +72,11 @@ class Evaluation:
         label = random.choice(shared)
         anchor, positive = random.choice(np.flatnonzero(labels == label), 2, replace=False)
         negative = random.choice(np.flatnonzero(labels != label))
-        rows, size = self.dataset.rows(self.split), self.matcher.card.embedding.image_size
-        first, second, third = (self.dataset.picture(int(rows[place]), size) for place in (anchor, positive, negative))
+        rows, card = self.dataset.rows(self.split)[[anchor, positive, negative]].tolist(), self.matcher.card.embedding
+        if card.face_crop is not None:
+            first, second, third = (decode(self.dataset.read(row)) for row in rows)
+        else:
+            first, second, third = (self.dataset.picture(row, card.image_size) for row in rows)
         return first, second, third
 
 
@@ -195,7 +200,7 @@ def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
 def _embedded_images(matcher: ImageMatcher, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
     size = matcher.card.embedding.image_size
     blocks = [
-        matcher.embed([dataset.picture(int(row), size) for row in rows[start : start + _BLOCK]])
+        matcher.embed([dataset.picture(int(row), size) for row in rows[start : start + _BLOCK]], cropped=True)
         for start in range(0, len(rows), _BLOCK)
     ]
     return np.concatenate(blocks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -177,24 +176,22 @@ def _embed_files(
     matcher: ImageMatcher, root: Path, names: Sequence[str], log: RunLog
 ) -> tuple[np.ndarray, dict[str, str]]:
     """The embeddings of the images that can be used, in their order, and why the others cannot."""
-    card, unreadable = matcher.card.embedding, dict[str, str]()
+    unreadable = dict[str, str]()
 
-    def picture(name: str) -> np.ndarray | DataError:
-        try:
-            return card.to_picture(root / name)
-        except DataError as error:
-            return error
+    def leave_out(name: str, error: DataError) -> None:
+        unreadable[name] = error.what
+        log.event("unreadable", f"left out: {error}", path=name)
 
-    blocks = [np.empty((0, card.dim), np.float32)]
-    with log.progress("embedding", len(names)) as done, ThreadPoolExecutor() as pool:
+    blocks = []
+    with log.progress("embedding", len(names)) as done:
         for start in range(0, len(names), _BLOCK):
             block = names[start : start + _BLOCK]
-            found = list(pool.map(picture, block))
-            for name, one in zip(block, found, strict=True):
-                if isinstance(one, DataError):
-                    unreadable[name] = one.what
-                    log.event("unreadable", f"left out: {one}", path=name)
-            pictures = [one for one in found if not isinstance(one, DataError)]
-            blocks.append(matcher.embed(pictures, cropped=True))
+            blocks.append(
+                matcher.embed(
+                    [root / name for name in block],
+                    unreadable=lambda row, error, block=block: leave_out(block[row], error),  # type: ignore[misc]
+                )
+            )
             done(len(block))
-    return np.concatenate(blocks), unreadable
+    found = np.concatenate(blocks)
+    return found[np.isfinite(found).all(axis=1)], unreadable

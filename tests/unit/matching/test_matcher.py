@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from imagematch import ImageMatcher, Match
-from imagematch.errors import DataError
+from imagematch.errors import DataError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,26 @@ def test_an_image_that_cannot_be_read_is_named(matcher, images, tmp_path):
         matcher.embed(np.full((4, 4, 3), np.nan))
     with pytest.raises(DataError, match="shape"):
         matcher.embed(np.zeros((1, 2, 4, 4, 3)))
+
+
+def test_the_others_go_on_where_the_caller_wants_to_hear_of_unreadable_ones(matcher, images, tmp_path):
+    given = [images[number % 4] for number in range(300)]
+    given[7], given[299] = tmp_path / "nowhere.png", np.zeros((4, 4, 2))
+    told = {}
+    found = matcher.embed(given, unreadable=lambda row, error: told.update({row: str(error)}))
+    assert list(told) == [7, 299]
+    assert "nowhere.png" in told[7]
+    assert "image 300 of 300" in told[299]
+    assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [7, 299]
+    np.testing.assert_allclose(found[8:12], matcher.embed(given[8:12]), atol=1e-6)
+    assert np.isnan(matcher.embed(tmp_path / "nowhere.png", unreadable=lambda *_: None)).all()
+
+
+def test_embeddings_that_are_not_numbers_are_no_answer(pixel_folder, images, monkeypatch):
+    broken = ImageMatcher.load(pixel_folder)
+    monkeypatch.setattr(broken._embedder, "embed", lambda pictures: np.full((len(pictures), 12), np.nan, np.float32))
+    with pytest.raises(ModelError, match="not numbers"):
+        broken.match(images[0], images[1])
 
 
 def test_as_one_keras_model_it_says_the_same_and_goes_through_a_file(matcher, images, tmp_path):

@@ -18,6 +18,8 @@ THRESHOLD_FORMS = (
     f"{', '.join(CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} or {{cost: {{false_match: 10, false_non_match: 1}}}}"
 )
 _MOST_NAMES = 16
+TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
+_MAX_LAYERS = 10_000
 _COSTS = ("false_match", "false_non_match")
 
 
@@ -100,6 +102,19 @@ def checked_weights(value: str) -> str:
         what = f"weights must be imagenet, random or the path of a weights file, not {shown(value)}"
         raise told(what, did_you_mean(value, ("imagenet", "random")))
     return value
+
+
+def checked_trainable(value: Any) -> bool | int | dict[str, int]:
+    """What is trained of the extractor, else raises what pydantic shows."""
+    if isinstance(value, bool) or _counts_layers(value):
+        return value
+    if isinstance(value, Mapping) and list(value) == ["blocks"] and _counts_layers(value["blocks"]):
+        return {"blocks": value["blocks"]}
+    raise told(f"trainable must be {TRAINABLE_FORMS}, not {shown(value)}")
+
+
+def _counts_layers(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_LAYERS
 
 
 def checked_threshold(value: Any) -> str | dict[str, Any]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
-from pydantic.types import StrictBool
 from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import names
 from imagematch.config.field_types import (
     THRESHOLD_FORMS,
+    TRAINABLE_FORMS,
     PathField,
     PathText,
     Shares,
@@ -19,6 +19,7 @@ from imagematch.config.field_types import (
     checked_choice,
     checked_split,
     checked_threshold,
+    checked_trainable,
     checked_weights,
     flag,
     name,
@@ -83,9 +84,7 @@ class TrainFields(BaseModel):
     # model
     feature_extractor: str = name("efficientnet", names.EXTRACTORS)
     weights: PathText = Field("imagenet", description="imagenet, random or the path of a weights file")
-    trainable: StrictBool | Annotated[int, Field(ge=1, le=10_000)] = Field(
-        False, description="true, false or the number of last layers to train"
-    )
+    trainable: Annotated[Any, PlainValidator(checked_trainable)] = Field(False, description=TRAINABLE_FORMS)
     image_augmentation: bool = flag(False)
     augmented_views: int = whole(0, 0, 1_000)
     feature_whitening: int | None = whole(None, 1, 65_536)

@@ -3,6 +3,7 @@
 Importing this package, making an extractor and running a network that was converted before need no TensorFlow.
 """
 
+from imagematch.extractors.cut import Cut, find_cut
 from imagematch.extractors.engines import (
     BFLOAT16_COSINE,
     ENGINES,
@@ -21,12 +22,14 @@ __all__ = [
     "NETWORK_VERSION",
     "PRECISIONS",
     "SPECS",
+    "Cut",
     "Engine",
     "EngineChoice",
     "Extractor",
     "Network",
     "Spec",
     "choose_engine",
+    "find_cut",
     "make_extractor",
     "open_engine",
 ]

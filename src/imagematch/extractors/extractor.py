@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +14,9 @@ from imagematch.files import digest_json
 
 if TYPE_CHECKING:
     import keras
+
+Trainable = bool | int | Mapping[str, int]
+"""False (frozen), True, the number of last layers with weights, or {"blocks": the number of last blocks}."""
 
 NETWORK_VERSION = 1
 """Raised whenever the same settings would give other features: a change in the preprocessing or in our own network."""
@@ -51,7 +55,7 @@ class Extractor:
         weights: `imagenet`, `random` or a path.
         weights_digest: identifies the weights by content.
         seed: what random weights are drawn with.
-        trainable: False (frozen), True, or the number of last layers with weights that are trained.
+        trainable: what of it is trained.
     """
 
     spec: Spec
@@ -59,7 +63,7 @@ class Extractor:
     weights: str
     weights_digest: str
     seed: int = 0
-    trainable: bool | int = False
+    trainable: Trainable = False
 
     @property
     def name(self) -> str:
@@ -75,6 +79,11 @@ class Extractor:
     def frozen(self) -> bool:
         """Whether nothing in it is trained, so that its features can be kept."""
         return self.trainable is False
+
+    @property
+    def trains_norms(self) -> bool:
+        """Whether its batch norms are trained with the rest: only in a network that starts from random weights."""
+        return self.weights_digest.startswith("random:")
 
     @property
     def digest(self) -> str:
@@ -93,13 +102,14 @@ class Extractor:
         Raises:
             ModelError: the weights cannot be fetched, read or fitted.
         """
-        from imagematch.extractors.networks import build_network, dtype_policy, freeze, whole_network
+        from imagematch.extractors.cut import freeze
+        from imagematch.extractors.networks import build_network, dtype_policy, whole_network
 
         with dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
             network = build_network(self.spec, self.image_size, self.seed)
             load_weights(self.spec, network, self.weights)
             model = whole_network(self.spec, network, self.image_size)
-        freeze(model, network, self.trainable)
+        freeze(model, self)
         return model
 
 
@@ -127,7 +137,7 @@ def make_extractor(settings: Any) -> Extractor:
     seed = int(settings.seed)
     weights = str(settings.weights)
     trainable = settings.trainable
-    if not isinstance(trainable, bool) and int(trainable) <= 0:
+    if isinstance(trainable, int) and trainable <= 0:
         trainable = False
     if spec.from_scratch and weights in ("imagenet", "random"):
         trainable = trainable or True

@@ -104,18 +104,3 @@ def whole_network(spec: Spec, network: keras.Model, image_size: int) -> keras.Mo
     if x.dtype != "float32":
         x = keras.layers.Activation("linear", dtype="float32", name="float32")(x)
     return keras.Model(inputs, x, name=f"{spec.name}_extractor")
-
-
-def freeze(model: keras.Model, network: keras.Model, trainable: bool | int) -> None:
-    """Marks what may be trained: False nothing, True everything, N the last N layers that have weights.
-
-    A frozen BatchNormalization runs in inference mode, also while the rest is trained.
-    """
-    if trainable is True:
-        return
-    if trainable is False:
-        model.trainable = False
-        return
-    weighted = [layer for layer in network.layers if layer.weights]
-    for layer in weighted[: max(len(weighted) - trainable, 0)]:
-        layer.trainable = False

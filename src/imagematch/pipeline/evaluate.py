@@ -107,7 +107,7 @@ def evaluate_model(
     moved = () if data_dir is None else (f"data_dir={json.dumps(str(data_dir))}",)
     matcher = ImageMatcher.load(folder, log=log)
     settings = _as_judged(load_train(folder / "config.yaml", moved), matcher)
-    materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
+    materials = gather_materials(_untrained(settings, matcher), manifest_dir=layout.manifests, log=log)
     dataset = materials.dataset
     if materials.extractor.digest != matcher.card.embedding.network_digest:
         raise ModelError(
@@ -179,6 +179,12 @@ def _as_judged(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
     return settings.model_copy(update={"engine": engine, "feature_precision": precision})
 
 
+def _untrained(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
+    """The settings without what only training needs: augmented views, features at a cut."""
+    flip = settings.test_time_flip and not matcher.card.embedding.whole_model
+    return settings.model_copy(update={"trainable": False, "image_augmentation": False, "test_time_flip": flip})
+
+
 def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
     """Data-set rows -> the matcher's embeddings: the head on kept features, else the whole model on images."""
     if matcher.card.embedding.whole_model:
@@ -191,7 +197,7 @@ def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
     def embed(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return np.concatenate([head(features[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)])
 
-    plain, mirrored = materials.features.array, materials.mirrored
+    plain, mirrored = materials.features.array, materials.inputs.mirrored
     if mirrored is None:
         return lambda rows: embed(plain, rows)
     return lambda rows: flip_average(embed(plain, rows), embed(mirrored, rows))

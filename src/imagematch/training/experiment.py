@@ -13,12 +13,14 @@ import tensorflow as tf
 
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError, DataError
+from imagematch.extractors import Cut, Extractor
 from imagematch.files import digest_json
 from imagematch.losses import make_loss
 from imagematch.model import build_feature_model, build_head, flip_average
 from imagematch.model.head import Whitening
 from imagematch.training.batches import plan_batches
 from imagematch.training.bit_hyperrule import settings_in_force
+from imagematch.training.inputs import Inputs
 from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.materials import Materials
@@ -36,7 +38,7 @@ class Training:
     Attributes:
         materials: what it was trained on.
         head: features -> embedding.
-        network: the extractor, images -> features; None where only its kept features were used.
+        network: the extractor, images -> features; None where nothing of it was trained.
         result: history and best epoch.
         parameters: weights of the head, and of the extractor where that was trained.
     """
@@ -107,15 +109,23 @@ def train_model(
         seed=head_seed,
         whitening=_whitening(materials, settings.feature_whitening),
     )
+    inputs = materials.inputs
+    network = None if extractor.frozen else _built(extractor, network_seed)
     source: Source
-    if materials.views is not None:
-        network, model = None, head
-        source = FeatureSource(materials.views, rows, dataset.labels, plan, view_seed, materials.mirrored)
+    if inputs.kept_for_training and inputs.views is not None:
+        source = FeatureSource(inputs.views, rows, dataset.labels, plan, view_seed, inputs.mirrored)
     else:
-        network = (extractor if extractor.frozen else replace(extractor, seed=network_seed)).build()
-        model = build_feature_model(network, head)
-        augment_seed = view_seed % (1 << 30) if settings.image_augmentation else None
-        source = ImageSource(dataset, rows, plan, image_size=extractor.image_size, augment_seed=augment_seed)
+        source = ImageSource(
+            dataset,
+            rows,
+            plan,
+            image_size=extractor.image_size,
+            augment_seed=view_seed % (1 << 30) if settings.image_augmentation else None,
+            lower=_lower_part(inputs, network),
+            kept=None if inputs.views is None else inputs.views[0],
+            mirrored=inputs.mirrored,
+        )
+    model = _trained_part(inputs, network, head)
     loss = make_loss(settings, n_classes=len(dataset.class_names), embedding_dim=settings.embedding_dim)
     judged = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
     if len(np.unique(dataset.labels[judged])) < 2:
@@ -136,7 +146,7 @@ def train_model(
         identity=training_identity(materials, settings),
         discard_unfit=discard_unfit,
     )
-    parameters = head.count_params() + (network.count_params() if network is not None and not extractor.frozen else 0)
+    parameters = head.count_params() + (0 if network is None else network.count_params())
     return Training(materials, head, network, result, parameters, source, model, settings.test_time_flip)
 
 
@@ -148,3 +158,29 @@ def _whitening(materials: Materials, dim: int | None) -> Whitening | None:
         what = f"{materials.extractor.name} is trained, and whitening needs a frozen extractor"
         raise ConfigError(what, where="feature_whitening", do="leave feature_whitening out")
     return materials.whitening(dim)
+
+
+def _built(extractor: Extractor, seed: int) -> keras.Model:
+    """The extractor to train. One that is trained from the ground up draws its own weights in every training."""
+    return (replace(extractor, seed=seed) if extractor.trainable is True else extractor).build()
+
+
+def _trained_part(inputs: Inputs, network: keras.Model | None, head: keras.Model) -> keras.Model:
+    """What a training step runs: inputs of the source -> embeddings."""
+    if network is None:
+        return head
+    if not isinstance(inputs.lower, Cut):
+        return build_feature_model(network, head)
+    upper = inputs.lower.upper_part(network)
+    return keras.Model(upper.inputs[0], head(upper.outputs[0]), name="trained_part")
+
+
+def _lower_part(inputs: Inputs, network: keras.Model | None) -> Callable[[Any], Any] | None:
+    """What images go through below the trained part, always as in inference; None where nothing is below."""
+    if inputs.lower is None:
+        return None
+    if network is None or not isinstance(inputs.lower, Cut):
+        lower = inputs.lower.build()
+    else:
+        lower = inputs.lower.lower_part(network)
+    return tf.function(lambda images: lower(images, training=False), reduce_retracing=True)

@@ -10,8 +10,8 @@ _TRACED = "CustomGradient-"
 def release_graphs() -> None:
     """Lets go of every graph traced so far, and of the variables it captured; no training may be under way.
 
-    TensorFlow registers the gradient of each traced `tf.custom_gradient` under a name of its own, for ever. It holds its
-    graph, the graph holds handles of the captured variables, and so every training would keep its weights and its
+    TensorFlow registers the gradient of each traced `tf.custom_gradient` under a name of its own, for ever. It holds
+    its graph, the graph holds handles of the captured variables, and so every training would keep its weights and its
     optimiser's state (Keras's optimisers trace one too, around `all_reduce`). The names are looked up only while a
     gradient is traced, so between trainings nobody needs them.
     """

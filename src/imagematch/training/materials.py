@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import numpy as np
 from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Extractor, make_extractor
-from imagematch.features import MIRROR, Features, FeatureStore
+from imagematch.extractors import Extractor, Network, make_extractor
+from imagematch.features import Features, FeatureStore
 from imagematch.files import digest_bytes
+from imagematch.training.inputs import Inputs, gather_inputs
 from imagematch.training.whitening import PrincipalComponents, principal_components
 
 _SHARED = (
@@ -50,17 +50,13 @@ class Materials:
         dataset: images, labels, splits.
         extractor: the network by name, with its weights.
         features: of every image as it is. With a trainable extractor: those of its initial weights, for the baseline.
-        views: what a head trains on, (n, feature_dim) each: the images as they are, then the augmented views. None
-            where images go through the extractor at every step.
-        mirrored: (n, feature_dim) features of the mirror images, for `test_time_flip`; None where that is not asked for
-            or images go through the extractor.
+        inputs: what the trained part sees.
     """
 
     dataset: Dataset
     extractor: Extractor
     features: Features
-    views: Sequence[np.ndarray] | None
-    mirrored: np.ndarray | None = None
+    inputs: Inputs
     _components: dict[str, PrincipalComponents] = field(default_factory=dict)  # shared by folds
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
@@ -97,28 +93,21 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
     dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
     store = FeatureStore(Path(settings.feature_dir))
 
-    def features(view: int | str) -> Features:
+    def features(network: Network, view: int | str) -> Features:
+        # What is trained above a cut runs as one float32 model later: its threshold is chosen on the same numbers.
+        precision = settings.feature_precision if network is extractor else "float32"
         return store.features(
             dataset,
-            extractor,
+            network,
             engine=settings.engine,
-            precision=settings.feature_precision,
+            precision=precision,
             view=view,
             seed=settings.seed,
             log=log,
         )
 
-    plain = features(0)
-    if not trains_on_features(settings, extractor):
-        return Materials(dataset, extractor, plain, None)
-    views = range(1, settings.augmented_views + 1) if settings.image_augmentation else ()
-    kept = [plain.array, *(features(view).array for view in views)]
-    return Materials(dataset, extractor, plain, kept, features(MIRROR).array if settings.test_time_flip else None)
-
-
-def trains_on_features(settings: TrainSettings, extractor: Extractor) -> bool:
-    """True if a training step needs the features only, never the images."""
-    return extractor.frozen and not (settings.image_augmentation and settings.augmented_views == 0)
+    plain = features(extractor, 0)
+    return Materials(dataset, extractor, plain, gather_inputs(settings, extractor, plain, features, log))
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

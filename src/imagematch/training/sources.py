@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,8 +86,7 @@ class FeatureSource:
         """See Source."""
         array = self._mirrored if mirrored else self._views[0]
         assert array is not None
-        for start in range(0, len(rows), _EMBED_ROWS):
-            yield array[rows[start : start + _EMBED_ROWS]]
+        yield from kept_blocks(array, rows)
 
 
 class ImageSource:
@@ -99,10 +98,22 @@ class ImageSource:
         plan: draws the batches.
         image_size: side of the square the network sees, pixels.
         augment_seed: fixes the augmentation of training images; None leaves them as they are.
+        lower: what images go through before the model that is trained sees them; None where it sees them as they are.
+        kept: (n, feature_dim) what `lower` gives of the images as they are; None where it is computed when needed.
+        mirrored: the same of their mirror images, where `kept` is given and they are asked for.
     """
 
     def __init__(
-        self, dataset: Dataset, rows: np.ndarray, plan: BatchPlan, *, image_size: int, augment_seed: int | None
+        self,
+        dataset: Dataset,
+        rows: np.ndarray,
+        plan: BatchPlan,
+        *,
+        image_size: int,
+        augment_seed: int | None,
+        lower: Callable[[Any], Any] | None = None,
+        kept: np.ndarray | None = None,
+        mirrored: np.ndarray | None = None,
     ) -> None:
         self._dataset = dataset
         self._rows = rows
@@ -110,16 +121,30 @@ class ImageSource:
         self.steps, self.images = plan.steps, len(rows)
         self._image_size = image_size
         self._augment_seed = augment_seed
+        self._lower = lower or (lambda images: images)
+        self._kept = kept
+        self._mirrored = mirrored
 
     def chunks(self, epoch: int) -> Iterator[Chunk]:
         """See Source; every chunk is one step."""
         plan = self._rows[self._plan.epoch(epoch)]
         seed = None if self._augment_seed is None else self._augment_seed + epoch
         for images, labels, _rows in stream_batches(self._dataset, plan, self._image_size, augment_seed=seed):
-            yield images[None], np.asarray(labels, dtype=np.int32)[None]
+            yield self._lower(images)[None], np.asarray(labels, dtype=np.int32)[None]
 
     def blocks(self, rows: np.ndarray, *, mirrored: bool = False) -> Iterator[Any]:
         """See Source."""
+        array = self._mirrored if mirrored else self._kept
+        if array is not None:
+            yield from kept_blocks(array, rows)
+            return
         batches = [rows[start : start + 64] for start in range(0, len(rows), 64)]
         for images, _labels, _rows in stream_batches(self._dataset, batches, self._image_size, augment_seed=None):
-            yield images[:, :, ::-1] if mirrored else images
+            yield self._lower(images[:, :, ::-1] if mirrored else images)
+
+
+def kept_blocks(array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of an array, a bounded number of bytes at a time."""
+    block = max(1, min(_EMBED_ROWS, _CHUNK_BYTES // (array.shape[1] * array.itemsize)))
+    for start in range(0, len(rows), block):
+        yield array[rows[start : start + block]]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import Layout, locked, write_text
+from imagematch.files import Layout, write_text
 from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training, unfinished_dir
 from imagematch.reporting import cell, write_study_report
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, open_study, owned, rank_again, records
-from imagematch.tuning.storage import storage_errors
+from imagematch.tuning.locks import long_lock, storage_of
+from imagematch.tuning.refusals import storage_errors
 from imagematch.tuning.study import BASELINE, DATA, NETWORK_PARAMETERS, storage_url
 
 if TYPE_CHECKING:
@@ -56,25 +57,28 @@ def run_study(
         ImagematchError: the images or the weights cannot be used.
     """
     stop = stop or StopRequest()
-    with owned(settings, layout):
-        study = open_study(settings, layout)
-        folder, url = layout.study_dir(settings.study_name), storage_url(settings, layout)
+    name, folder, url = settings.study_name, layout.study_dir(settings.study_name), storage_url(settings, layout)
+    with storage_errors(url):
+        study = open_study(settings, layout, log=log, stop=stop)
+    with owned(study, layout, stop):
         threads = None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
         with Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search:
-            try:
-                with storage_errors(url):
+            with storage_errors(url):
+                try:
                     _measure_baseline(study, search, settings, log)
                     search.run()
-            finally:
-                _write_trials(study, folder)
-            with locked(folder / ".finish.lock"):  # of several processes, one finishes; the others find it done
-                with storage_errors(url):
+                finally:
+                    _write_trials(study, folder)
+                # of several processes, one runs the best again, and one of each machine trains the winner
+                with long_lock(storage_of(study), name, folder / ".rerun.lock", stop):
                     winner = _winner(study, search, settings, log)
+            with long_lock(None, name, folder / ".finish.lock", stop):
                 best_config = folder / "best_config.yaml"
                 write_text(best_config, winner.to_yaml())
                 log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
                 matcher = _trained_winner(winner, layout, log, stop)
-                _write_trials(study, folder)
+                with storage_errors(url):
+                    _write_trials(study, folder)
                 write_study_report(folder / "report.html", study, matcher.metrics)
     return FinishedStudy(winner, best_config, matcher)
 

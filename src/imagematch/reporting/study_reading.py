@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import printable
 from imagematch.tuning import records, rerun_name
-from imagematch.tuning.storage import open_storage, shown_url, sqlite_url, storage_errors
+from imagematch.tuning.refusals import shown_url, storage_errors
+from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
     import optuna

@@ -16,6 +16,9 @@ from typing import Any
 from imagematch.errors import StudyError
 from imagematch.files import make_dir, write_error
 
+WORKER = "imagematch.tuning.worker"
+"""The module a child runs."""
+
 
 class Child:
     """One worker process, started when it is first given a task.
@@ -57,7 +60,7 @@ class Child:
         try:
             with self._log_path.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "imagematch.tuning.worker", str(self._manifest_dir)],
+                    [sys.executable, "-m", WORKER, str(self._manifest_dir)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from imagematch.files import Layout
 from imagematch.tuning import records
-from imagematch.tuning.storage import open_storage, sqlite_url, storage_errors
+from imagematch.tuning.refusals import storage_errors
+from imagematch.tuning.storage import open_storage, sqlite_url
 
 
 @dataclass(frozen=True)

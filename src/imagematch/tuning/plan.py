@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.events import RunLog
-from imagematch.files import locked
 from imagematch.tuning import records
 from imagematch.tuning.cost import trained_parameters
-from imagematch.tuning.recovery import fail, queue
+from imagematch.tuning.recovery import beat, fail, queue, requeue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, suggest
 from imagematch.tuning.storage import quiet_about_experiments
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _REPEATS_ALLOWED = 20
 _OVER_LIMIT_ALLOWED = 100
+
+Lock = Callable[[], AbstractContextManager[None]]
+"""Gives what is held while a trial is planned."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,10 @@ class Plan:
     """
 
     def __init__(
-        self, study: optuna.Study, settings: StudySettings, log: RunLog, lock_file: Path | None = None
+        self, study: optuna.Study, settings: StudySettings, log: RunLog, lock: Lock = contextlib.nullcontext
     ) -> None:
         self._study = study
-        self._lock_file = lock_file
+        self._lock = lock
         self._settings = settings
         self._log = log
         self._repeats_in_a_row = 0
@@ -66,7 +69,7 @@ class Plan:
     def next_trial(self) -> PlannedTrial | None:
         """The next trial to train; None if none is wanted beside those that run, whoever runs them."""
         while not self._exhausted:
-            with locked(self._lock_file) if self._lock_file is not None else contextlib.nullcontext():
+            with self._lock():
                 trials = self._study.get_trials(deepcopy=False)
                 running = sum(t.state.name == "RUNNING" for t in trials)
                 if len(records.counted(trials)) + running >= self._settings.n_trials:
@@ -86,19 +89,19 @@ class Plan:
         return self._settings.settings_for(values, training_seed=seed)
 
     def _ask(self, trials: list[FrozenTrial]) -> PlannedTrial | None:
-        place = self._queued_place(trials)
-        if place is None:
-            place = records.next_place(trials)
-            params = self._grid_point(place) if self._settings.sampler == "grid" else {}
-            if params is None:
-                self._end("all points of the grid are done")
-                return None
-            queue(self._study, place, params)
+        queued = _first_queued(trials) or self._queue_another(trials)
+        if queued is None:
+            return None
+        place = int(queued.user_attrs.get(records.PLACE, records.next_place(trials)))
+        beat(self._study, [queued])  # before it runs: a process that dies at the next step is noticed
         with quiet_about_experiments():
             self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, place)
             trial = self._study.ask()
-        trial.set_user_attr(records.OWNER, records.this_process())
-        trial.set_user_attr(records.PLACE, place)
+        if not self._has_it_alone(trial.number, queued.number, place):
+            return None
+        for name, value in ((records.OWNER, records.this_process()), (records.PLACE, place)):
+            if queued.user_attrs.get(name) != value:
+                trial.set_user_attr(name, value)
         values = suggest(trial, self._settings)
         point = point_of(self._settings, values)
         trial.set_user_attr(records.POINT, point)
@@ -135,12 +138,35 @@ class Plan:
             self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
         return True
 
-    def _queued_place(self, trials: list[FrozenTrial]) -> int | None:
-        """The place of the trial that `ask` will take from the queue; None where the queue is empty."""
-        waiting = next((t for t in trials if t.state.name == "WAITING"), None)
-        if waiting is None:
+    def _queue_another(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
+        """Queues a trial at the next place; None where the grid has no more points."""
+        place = records.next_place(trials)
+        params = self._grid_point(place) if self._settings.sampler == "grid" else {}
+        if params is None:
+            self._end("all points of the grid are done")
             return None
-        return int(waiting.user_attrs.get(records.PLACE, records.next_place(trials)))
+        queue(self._study, place, params)
+        return _first_queued(self._study.get_trials(deepcopy=False))
+
+    def _has_it_alone(self, number: int, queued: int, place: int) -> bool:
+        """Whether `ask` gave the trial that was queued, and no other one is at its place; else it is given back.
+
+        The lock sees to both, unless it does not reach all who plan, or its server falls. Then the earlier of two
+        trials has the place: each process looks after its own trial is written, so that one of them sees the other's.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        trial = trials[number]
+        if number != queued:
+            if records.PLACE in trial.user_attrs:
+                requeue(self._study, trial)
+            fail(self._study, number, "two processes planned it at once; queued again")
+            return False
+        retried = trial.user_attrs.get(records.RETRY_OF)
+        others = [t for t in trials[:number] if t.state.name != "FAIL" and t.number != retried]
+        holder = next((t for t in others if t.user_attrs.get(records.PLACE) == place), None)
+        if holder is not None:
+            fail(self._study, number, f"trial {holder.number} has its place in the plan")
+        return holder is None
 
     def _grid_point(self, place: int) -> dict[str, Any] | None:
         points = self._grid
@@ -189,3 +215,8 @@ class Plan:
             return
         self._exhausted = True
         self._log.event("exhausted", f"{reason}: the search ends here")
+
+
+def _first_queued(trials: list[FrozenTrial]) -> FrozenTrial | None:
+    """The trial that `ask` will take from the queue."""
+    return next((t for t in trials if t.state.name == "WAITING"), None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from imagematch.tuning.records import OWNER, PLACE, POINT, REASON, RETRY_OF, is_dead_here, this_process
@@ -25,32 +26,68 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     if POINT in attributes:
         queue(study, attributes[PLACE], trial.params, {POINT: attributes[POINT], RETRY_OF: trial.number})
     else:  # it died before all of its parameters were drawn; its place draws the same ones again
-        queue(study, attributes[PLACE], {}, {RETRY_OF: trial.number})
+        fixed = trial.system_attrs.get("fixed_params", {})
+        queue(study, attributes[PLACE], fixed, {RETRY_OF: trial.number})
 
 
-def recover(study: optuna.Study) -> list[int]:
-    """Fails the RUNNING trials of dead processes and queues them again; returns their numbers.
+def recover(study: optuna.Study, ours: Collection[int] = ()) -> list[int]:
+    """Fails the RUNNING trials that nobody works on and queues them again; returns their numbers.
 
-    A process of this host is dead if it no longer runs, one of another host if its heartbeat stopped (GRACE_S).
     A trial that is already queued again is not queued twice, so a recovery that was itself cut off can be repeated.
+
+    Args:
+        study: whose trials.
+        ours: numbers of the trials this process works on.
     """
     import optuna
 
-    stale = _without_heartbeat(study)
     trials = study.get_trials(deepcopy=False)
     retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
+    abandoned = _abandoned(study, ours)
     recovered = []
     for trial in trials:
-        owner = trial.user_attrs.get(OWNER)
-        if trial.state != optuna.trial.TrialState.RUNNING:
-            continue
-        if trial._trial_id not in stale and (owner is None or not is_dead_here(owner)):
+        if trial.state != optuna.trial.TrialState.RUNNING or not abandoned(trial):
             continue
         if PLACE in trial.user_attrs and trial.number not in retried:
             requeue(study, trial)
         fail(study, trial.number, "its process ended before the trial did")
         recovered.append(trial.number)
     return recovered
+
+
+def _abandoned(study: optuna.Study, ours: Collection[int]) -> Callable[[FrozenTrial], bool]:
+    """Whether nobody works on a RUNNING trial.
+
+    A process of this host works on it as long as it runs, however old its heartbeat (the machine may have slept); this
+    one, if the trial is among `ours`. Of other hosts, and of trials without an owner, the heartbeat tells (GRACE_S).
+    """
+    stale, me = _without_heartbeat(study), this_process()
+
+    def abandoned(trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get(OWNER)
+        if owner == me:
+            return trial.number not in ours
+        if owner is not None and owner.get("host") == me["host"]:
+            return is_dead_here(owner)
+        return trial._trial_id in stale
+
+    return abandoned
+
+
+def beat(study: optuna.Study, trials: Iterable[FrozenTrial | optuna.Trial]) -> None:
+    """Shows that trials are worked on, where the storage can keep that."""
+    from optuna.storages._heartbeat import BaseHeartbeat
+
+    if isinstance(study._storage, BaseHeartbeat):
+        for trial in trials:
+            study._storage.record_heartbeat(trial._trial_id)
+
+
+def alive(study: optuna.Study) -> list[int]:
+    """Numbers of the RUNNING trials that a process works on."""
+    abandoned = _abandoned(study, ())
+    trials = study.get_trials(deepcopy=False)
+    return [t.number for t in trials if t.state.name == "RUNNING" and OWNER in t.user_attrs and not abandoned(t)]
 
 
 def _without_heartbeat(study: optuna.Study) -> set[int]:
@@ -63,9 +100,10 @@ def _without_heartbeat(study: optuna.Study) -> set[int]:
 
 
 def fail(study: optuna.Study, number: int, reason: str) -> None:
-    """Tells a RUNNING trial as failed, with the reason."""
+    """Tells a RUNNING trial as failed, with the reason; one that has ended in the meantime stays as it ended."""
     import optuna
 
     trial_id = study.get_trials(deepcopy=False)[number]._trial_id
-    study._storage.set_trial_user_attr(trial_id, REASON, reason)
-    study.tell(number, state=optuna.trial.TrialState.FAIL)
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        study._storage.set_trial_user_attr(trial_id, REASON, reason)
+        study.tell(number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)

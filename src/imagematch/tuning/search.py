@@ -6,22 +6,27 @@ trial, and memory that a trial leaves behind goes with its process.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import selectors
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.errors import StudyError
 from imagematch.events import RunLog
-from imagematch.files import Layout, locked
+from imagematch.files import Layout
 from imagematch.training import StopRequest
 from imagematch.training.interruption import interrupted
 from imagematch.tuning import records
 from imagematch.tuning.child import Child, raise_error
+from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.plan import Plan, PlannedTrial
-from imagematch.tuning.recovery import fail, recover, requeue
+from imagematch.tuning.recovery import beat, fail, recover, requeue
 from imagematch.tuning.storage import HEARTBEAT_S
+from imagematch.tuning.telling import tell_finished
 from imagematch.tuning.trial import TrialFiles
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ class _Running:
 
     planned: PlannedTrial
     pruned: bool = False
+    lost: bool = False  # another process took us for dead, and does it again
 
     @property
     def trial(self) -> optuna.Trial:
@@ -74,7 +80,8 @@ class Search:
         self._dir = layout.study_dir(settings.study_name)
         self._log = log
         self._stop = stop
-        self.plan = Plan(study, settings, log, self._dir / ".plan.lock")
+        self._planning = functools.partial(plan_lock, study, self._dir / ".plan.lock", stop)
+        self.plan = Plan(study, settings, log, self._planning)
         self._selector = selectors.DefaultSelector()
         log_path = self._dir / "worker.log"
         self._children = [Child(layout.manifests, log_path, threads, self._selector) for _ in range(workers)]
@@ -214,45 +221,39 @@ class Search:
 
     def _step(self, child: Child, event: dict[str, Any]) -> None:
         running = self._running[child]
-        if len(self._settings.objectives) == 1:  # Optuna prunes by one objective only
-            running.trial.report(event["value"], step=event["step"])
-            running.pruned = bool(running.trial.should_prune())
-        child.give({"prune": running.pruned})
+        with self._unless_lost(running):
+            if len(self._settings.objectives) == 1:  # Optuna prunes by one objective only
+                running.trial.report(event["value"], step=event["step"])
+                running.pruned = bool(running.trial.should_prune())
+        child.give({"prune": running.pruned or running.lost})
 
     def _done(self, child: Child, event: dict[str, Any]) -> None:
         import optuna
 
         running = self._running.pop(child)
         child.tasks_done += 1
-        for name in records.NOTED:
-            if name in event:
-                running.trial.set_user_attr(name, event[name])
         state = optuna.trial.TrialState.PRUNED if running.pruned else optuna.trial.TrialState.COMPLETE
-        self._study.tell(running.trial, None if running.pruned else event["values"], state=state)
+        with self._unless_lost(running):
+            for name in records.NOTED:
+                if name in event:
+                    running.trial.set_user_attr(name, event[name])
+            self._study.tell(running.trial, None if running.pruned else event["values"], state=state)
         self._files(_name_of(running.planned)).remove_state()
-        self._tell_people(running, event)
+        if not running.lost:
+            tell_finished(self._log, self._study, running.trial, event, of=self._settings.n_trials)
 
-    def _tell_people(self, running: _Running, event: dict[str, Any]) -> None:
-        trials = self._study.get_trials(deepcopy=False)
-        best = records.best_of(trials, self._study.directions)
-        params = ", ".join(f"{name} {value}" for name, value in running.trial.params.items())
-        outcome = "pruned" if running.pruned else records.values_text(event["values"])
-        best_text = (
-            f"best {records.values_text(best[0].values)} (trial {best[0].number})" if best else "none complete yet"
-        )
-        self._log.event(
-            "trial_finished",
-            f"trial {running.trial.number:>3}  {outcome:>8}  {event['epochs']:>3} epochs  "
-            f"{event['seconds']['total']:6.1f} s  [{len(records.counted(trials))}/{self._settings.n_trials}, "
-            f"{best_text}]  {params}",
-            trial=running.trial.number,
-            value=event["values"][0],
-            values=event["values"],
-            state="PRUNED" if running.pruned else "COMPLETE",
-            best_epoch=event["best_epoch"],
-            epochs=event["epochs"],
-            seconds=event["seconds"],
-        )
+    @contextlib.contextmanager
+    def _unless_lost(self, running: _Running) -> Iterator[None]:
+        """Inside, a trial may turn out to have been ended by others: this process was away too long."""
+        import optuna
+
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError:
+            if not running.lost:
+                number = running.trial.number
+                self._log.event("lost", f"trial {number} was taken for dead: it is done again elsewhere", trial=number)
+            running.lost = True
 
     def _failed(self, child: Child, reason: str) -> None:
         if self._stop.level >= 2:
@@ -280,10 +281,10 @@ class Search:
         if self._beat and now - self._beat < HEARTBEAT_S / 4:
             return
         self._beat = now
-        for running in self._running.values():
-            self._study._storage.record_heartbeat(running.trial._trial_id)  # type: ignore[attr-defined]
-        with locked(self._dir / ".plan.lock"):
-            for number in recover(self._study):
+        ours = [running.trial for running in self._running.values()]
+        beat(self._study, ours)
+        with self._planning():
+            for number in recover(self._study, [trial.number for trial in ours]):
                 self._log.event("recovered", f"trial {number} was cut off: queued again", trial=number)
 
     def _cut_off(self) -> None:
@@ -299,6 +300,8 @@ class Search:
 
     def _requeue(self, running: _Running) -> None:
         number = running.trial.number
+        if running.lost:
+            return
         requeue(self._study, self._study.get_trials(deepcopy=False)[number])
         fail(self._study, number, "interrupted; queued again")
 

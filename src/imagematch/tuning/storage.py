@@ -1,4 +1,4 @@
-"""Where a study is kept: opening SQLite files and database servers, and saying in one line what is wrong with them."""
+"""Where a study is kept: opening SQLite files and database servers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import StudyError
+from imagematch.events import SILENT, RunLog
 from imagematch.files import locked, make_dir, replacing, write_error
+from imagematch.training import StopRequest
+from imagematch.tuning.refusals import UNREADABLE, shown_url, storage_errors
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from sqlalchemy import Connection
 
 HEARTBEAT_S = 60
 GRACE_S = 180
+_HEARTBEAT: dict[str, Any] = {"heartbeat_interval": HEARTBEAT_S, "grace_period": GRACE_S}
 _BUSY_S = 60
+_CONNECT_S = 10
 
 
 def sqlite_url(path: Path) -> str:
@@ -25,19 +31,13 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def shown_url(url: str) -> str:
-    """A storage URL without its password, fit to be shown."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "the storage URL"
-
-
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, *, log: RunLog = SILENT, stop: StopRequest | None = None) -> RDBStorage:
     """Opens (or creates) the storage behind a SQLAlchemy URL.
+
+    Args:
+        url: of the database.
+        log: told when a server goes away, and when it is back.
+        stop: ends the wait for a server.
 
     Raises:
         StudyError: it cannot be opened; says why, never shows a password.
@@ -45,12 +45,60 @@ def open_storage(url: str) -> RDBStorage:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with storage_errors(url):
+    with storage_errors(url), quiet_about_experiments():
         file = _sqlite_file(url)
-        if file is None:
-            return _opened(url, {})
-        with _creation_lock(file):  # two processes that create the tables at once would get in each other's way
-            return _opened(url, {"connect_args": {"timeout": _BUSY_S}})
+        return _open_server(url, log, stop) if file is None else _open_file(url, file)
+
+
+def _open_file(url: str, file: Path) -> RDBStorage:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    options = {"connect_args": {"timeout": _BUSY_S}}
+    with _creation_lock(file):
+        with create_engine(url, poolclass=NullPool, **options).connect() as connection:
+            _refuse_another_programs(connection, url)
+        return RDBStorage(_as_template(url), engine_kwargs=options, **_HEARTBEAT)
+
+
+def _open_server(url: str, log: RunLog, stop: StopRequest | None) -> RDBStorage:
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.pool import NullPool
+
+    from imagematch.tuning.locks import tables_lock
+    from imagematch.tuning.patience import PatientStorage
+
+    parts = make_url(url)
+    if shown_url(url) == UNREADABLE:
+        raise StudyError("an '@' in a password is written %40", where=UNREADABLE, do="write it so")
+    endless = parts.get_backend_name() == "postgresql" and "connect_timeout" not in parts.query
+    options: dict[str, Any] = {"connect_args": {"connect_timeout": _CONNECT_S} if endless else {}}
+    with create_engine(url, poolclass=NullPool, **options).begin() as connection, tables_lock(connection):
+        _refuse_another_programs(connection, url)
+        engine = {**options, "pool_pre_ping": True}
+        return PatientStorage(_as_template(url), log=log, stop=stop, engine_kwargs=engine, **_HEARTBEAT)
+
+
+def _as_template(url: str) -> str:
+    """The URL as Optuna takes it: it fills in what stands in braces."""
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def _refuse_another_programs(connection: Connection, url: str) -> None:
+    """Raises StudyError where Optuna would mix its tables with another program's.
+
+    On a server others may live beside a study, as long as they leave its tables' names alone; in a file nobody.
+    """
+    from sqlalchemy import inspect
+
+    tables = set(inspect(connection).get_table_names())
+    foreign = tables if connection.dialect.name == "sqlite" else tables & {"studies", "trials"}
+    if foreign and "version_info" not in tables:
+        raise StudyError(
+            "is another program's database", where=shown_url(url), do="choose another storage or study_name"
+        )
 
 
 @contextlib.contextmanager
@@ -62,16 +110,12 @@ def quiet_about_experiments() -> Iterator[None]:
         yield
 
 
-def _opened(url: str, engine_options: dict[str, Any]) -> RDBStorage:
-    from optuna.storages import RDBStorage
-
-    with quiet_about_experiments():
-        return RDBStorage(url, engine_kwargs=engine_options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
-
-
 @contextlib.contextmanager
 def _creation_lock(file: Path) -> Iterator[None]:
-    """Held while the tables may have to be made; a folder that takes no lock holds a database that is there already."""
+    """Held while the tables may have to be made: two processes that make them at once get in each other's way.
+
+    A folder that takes no lock holds a database that is there already.
+    """
     try:
         lock = locked(file.with_name(f".{file.name}.lock"))
         lock.__enter__()
@@ -105,51 +149,6 @@ def _sqlite_file(url: str) -> Path | None:
     if head and head != b"SQLite format 3\x00":
         raise StudyError("is not a study's database", where=str(path), do="move it away, or choose another study_name")
     return path
-
-
-@contextlib.contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Turns whatever the database layer raises into one line."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-
-    where = shown_url(url)
-    try:
-        yield
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
-        raise StudyError(
-            f"no database can be reached that way ({type(error).__name__})",
-            where=where,
-            do="write it as sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME, its driver installed",
-        ) from error
-    except RuntimeError as error:
-        if "upgrade" not in str(error):
-            raise
-        raise StudyError(
-            "was written by another version of Optuna", where=where, do="run: imagematch study upgrade FILE"
-        ) from error
-    except (SQLAlchemyError, StorageInternalError, AssertionError) as error:
-        raise StudyError(f"the database refuses: {_reason(error)}", where=where, do=_advice(error)) from error
-
-
-def _reason(error: BaseException) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    original = getattr(cause, "orig", None) or cause
-    text = str(original).strip().splitlines()
-    return text[0] if text else type(original).__name__
-
-
-def _advice(error: BaseException) -> str:
-    reason = _reason(error).lower()
-    if "locked" in reason:
-        return "another process is writing: wait for it, or use PostgreSQL for many processes"
-    if "full" in reason or "i/o" in reason or isinstance(error, AssertionError):
-        return "free some space and run the same command with --resume"
-    if "malformed" in reason or "not a database" in reason:
-        return "restore it from a backup, or choose another study_name"
-    return "check that it is there and can be written"
 
 
 def upgrade_database(path: Path) -> Path | None:

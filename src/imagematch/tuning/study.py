@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 
 from imagematch.config import StudySettings, direction_of, space_difference
 from imagematch.errors import StudyError
-from imagematch.files import BusyError, Layout, locked
+from imagematch.events import SILENT, RunLog
+from imagematch.files import BusyError, Layout
+from imagematch.training import StopRequest
+from imagematch.tuning.locks import lock_at_once, long_lock, storage_of
+from imagematch.tuning.recovery import alive
+from imagematch.tuning.refusals import storage_errors
 from imagematch.tuning.samplers import make_pruner
-from imagematch.tuning.storage import open_storage, sqlite_url, storage_errors
+from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
     import optuna
@@ -23,6 +28,7 @@ NETWORK_PARAMETERS = "network_parameters"
 """Study attribute: extractor -> its weights, of those that are trained."""
 DATA = "data"
 """Study attribute: counts of the data set, and its digest."""
+_WORKED_ON = ".lock"
 
 
 def storage_url(settings: StudySettings, layout: Layout) -> str:
@@ -42,15 +48,23 @@ def study_exists(settings: StudySettings, layout: Layout) -> bool:
         return settings.study_name in optuna.get_all_study_names(storage)
 
 
-def open_study(settings: StudySettings, layout: Layout) -> optuna.Study:
+def open_study(
+    settings: StudySettings, layout: Layout, *, log: RunLog = SILENT, stop: StopRequest | None = None
+) -> optuna.Study:
     """Creates the study, or joins it.
+
+    Args:
+        settings: what is searched, and where it is kept.
+        layout: where files go.
+        log: told when a database server goes away, and when it is back.
+        stop: ends the wait for a server.
 
     Raises:
         StudyError: a study of this name searches another space (the difference is told), or the storage refuses.
     """
     import optuna
 
-    storage = open_storage(storage_url(settings, layout))
+    storage = open_storage(storage_url(settings, layout), log=log, stop=stop)
     study = optuna.create_study(
         study_name=settings.study_name,
         storage=storage,
@@ -86,18 +100,25 @@ def rerun_name(study_name: str) -> str:
 
 
 @contextlib.contextmanager
-def owned(settings: StudySettings, layout: Layout) -> Iterator[None]:
+def owned(study: optuna.Study, layout: Layout, stop: StopRequest) -> Iterator[None]:
     """Marks the study as worked on by this process, so that `--fresh` elsewhere is refused."""
-    with locked(layout.study_dir(settings.study_name) / ".lock", shared=True):
+    file = layout.study_dir(study.study_name) / _WORKED_ON
+    with long_lock(storage_of(study), study.study_name, file, stop, shared=True):
         yield
 
 
 def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
-    """Raises StudyError while another process of this machine works on the study."""
-    try:
-        with locked(layout.study_dir(settings.study_name) / ".lock", wait=False):
-            pass
-    except BusyError as error:
-        raise StudyError(
-            "another process works on this study", where=settings.study_name, do="wait for it, or stop it"
-        ) from error
+    """Raises StudyError while another process, on this machine or on another one, works on the study."""
+    import optuna
+
+    name, url = settings.study_name, storage_url(settings, layout)
+    busy = StudyError("another process works on this study", where=name, do="wait for it, or stop it")
+    storage = open_storage(url)
+    with storage_errors(url):
+        try:
+            with lock_at_once(storage, name, layout.study_dir(name) / _WORKED_ON):
+                pass
+        except BusyError as error:
+            raise busy from error
+        if alive(optuna.load_study(study_name=name, storage=storage)):
+            raise busy

@@ -4,7 +4,7 @@ import optuna
 from optuna.trial import TrialState
 
 from imagematch.tuning import records
-from imagematch.tuning.recovery import queue, recover
+from imagematch.tuning.recovery import alive, queue, recover
 from imagematch.tuning.samplers import derived_seed
 
 
@@ -48,8 +48,15 @@ def test_a_living_process_and_another_host_are_left_alone() -> None:
     study = optuna.create_study()
     running_trial(study, owner=records.this_process())
     running_trial(study, owner={**dead(), "host": "elsewhere"})
-    assert recover(study) == []
+    assert recover(study, ours=[0]) == []
+    assert alive(study) == [1]
     assert {t.state for t in study.trials} == {TrialState.RUNNING}
+
+
+def test_what_this_process_runs_without_knowing_is_queued_again() -> None:
+    study = optuna.create_study()
+    running_trial(study, owner=records.this_process())
+    assert recover(study, ours=[]) == [0]
 
 
 def test_a_trial_cut_off_before_its_parameters_keeps_its_place_only() -> None:

@@ -1,0 +1,174 @@
+"""Locks between the processes of a study: of the database server where it has such, else files beside the study.
+
+A server's locks reach every machine, a file's the processes of one. They end with the process that holds them. No
+correctness hangs on them alone: what two processes must not both have, the plan checks in the database itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagematch.files import BusyError, locked
+from imagematch.training import StopRequest
+from imagematch.training.interruption import interrupted
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import RDBStorage
+    from sqlalchemy import Connection
+
+    from imagematch.tuning.patience import PatientStorage
+
+_LOOK_EVERY_S = 0.5
+_LONGEST_PLANNING_MS = 60_000
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+def storage_of(study: optuna.Study) -> RDBStorage | None:
+    """The database behind a study; None for a study in memory."""
+    from optuna.storages import RDBStorage
+
+    backend = getattr(study._storage, "_backend", None)
+    return backend if isinstance(backend, RDBStorage) else None
+
+
+@contextlib.contextmanager
+def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[None]:
+    """Held while a trial is planned: a fraction of a second. A process that hangs in it loses it after a minute.
+
+    Raises:
+        InterruptedRunError: somebody asked for an end while another process held it.
+    """
+    storage = _server(storage_of(study))
+    if storage is None:
+        with locked(file):
+            yield
+        return
+    key = _key(study.study_name, "plan")
+    connection = storage.persist(lambda: _transaction_with(storage, key, stop))
+    try:
+        yield
+    finally:
+        _end(connection)
+
+
+@contextlib.contextmanager
+def long_lock(
+    storage: RDBStorage | None, study_name: str, file: Path, stop: StopRequest, *, shared: bool = False
+) -> Iterator[None]:
+    """Held for as long as one likes; the others look twice a second whether it is free. For the arguments see below.
+
+    Raises:
+        InterruptedRunError: somebody asked for an end while another process held it.
+    """
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock_at_once(storage, study_name, file, shared=shared))
+            except BusyError:
+                if stop.level:
+                    raise interrupted() from None
+                time.sleep(_LOOK_EVERY_S)
+            else:
+                yield
+                return
+
+
+@contextlib.contextmanager
+def lock_at_once(storage: RDBStorage | None, study_name: str, file: Path, *, shared: bool = False) -> Iterator[None]:
+    """Held from now on, or BusyError.
+
+    Args:
+        storage: whose lock it is; None for one among the processes of this machine.
+        study_name: the study's.
+        file: the lock's file, where the storage has no locks; its name tells the locks of a study apart.
+        shared: many may hold it together, but not beside one who holds it alone.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    server = _server(storage)
+    if server is None:
+        with locked(file, wait=False, shared=shared):
+            yield
+        return
+    connection = server.engine.connect()
+    try:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        _keep_alive(connection)
+        taken = f"pg_try_advisory_lock{'_shared' if shared else ''}"
+        if not connection.exec_driver_sql(f"SELECT {taken}({_key(study_name, file.name)})").scalar():
+            raise BusyError(file.name)
+        yield
+    finally:
+        connection.invalidate()  # the lock ends with its session
+        connection.close()
+
+
+@contextlib.contextmanager
+def tables_lock(connection: Connection) -> Iterator[None]:
+    """Held on a server while the tables may have to be made; processes that make them at once would break it."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_key('', 'tables')})")
+    yield
+
+
+def _server(storage: RDBStorage | None) -> PatientStorage | None:
+    from imagematch.tuning.patience import PatientStorage
+
+    if isinstance(storage, PatientStorage) and storage.engine.dialect.name == "postgresql":
+        return storage
+    return None
+
+
+def _transaction_with(storage: PatientStorage, key: int, stop: StopRequest) -> Connection:
+    """A connection whose transaction holds the lock `key`."""
+    from sqlalchemy.exc import OperationalError
+
+    connection = storage.engine.connect()
+    try:
+        while True:
+            try:
+                _keep_alive(connection)
+                limits = f"SET LOCAL idle_in_transaction_session_timeout = {_LONGEST_PLANNING_MS}; "
+                limits += f"SET LOCAL lock_timeout = {int(1000 * _LOOK_EVERY_S)}"
+                connection.exec_driver_sql(limits)
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+                return connection
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                    raise
+                connection.rollback()
+                if stop.level >= 2:
+                    raise interrupted() from None
+    except BaseException:
+        _end(connection)
+        raise
+
+
+def _end(connection: Connection) -> None:
+    """Ends the transaction, and with it the lock; of a session that the server has ended nothing is left to end."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        connection.rollback()
+    except SQLAlchemyError:
+        connection.invalidate()
+    connection.close()
+
+
+def _keep_alive(connection: Connection) -> None:
+    """Lets the server notice within a minute that a machine with a lock has vanished."""
+    connection.exec_driver_sql(
+        "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+    )
+
+
+def _key(study_name: str, lock: str) -> int:
+    digest = hashlib.blake2b(f"imagematch\0{study_name}\0{lock}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

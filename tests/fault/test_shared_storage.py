@@ -1,0 +1,122 @@
+"""Many processes on one study, on PostgreSQL and on SQLite: kills, joins, a server that goes away and comes back."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+from tests.fault.conftest import Start
+from tests.postgres import PASSWORD, Server
+from tests.quick_study import NAME
+
+from imagematch.tuning import records
+from imagematch.tuning.storage import open_storage
+
+
+@pytest.fixture(name="url", params=["sqlite", "postgresql"])
+def url_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A storage that is empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shared.db"
+    return str(request.getfixturevalue("server").url)
+
+
+def trials_in(url: str) -> list[FrozenTrial]:
+    storage = open_storage(url)
+    try:
+        return optuna.load_study(study_name=NAME, storage=storage).trials
+    finally:
+        storage.engine.dispose()
+
+
+def wait_for_trials(url: str, count: int) -> None:
+    """Until so many are finished; the study may not be there yet."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            if len(records.counted(trials_in(url))) >= count:
+                return
+        except KeyError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{count} trials did not come")
+
+
+def assert_sound(trials: Sequence[FrozenTrial], planned: int, processes: int) -> None:
+    """Each planned trial finished exactly once, nothing is left over, and hardly a point was drawn twice at a time."""
+    counted = records.counted(trials)
+    assert len(counted) == planned
+    assert len({t.user_attrs[records.POINT] for t in counted}) == planned
+    assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")]
+    done = [t for t in trials if t.state.name != "FAIL"]
+    assert len({t.user_attrs[records.PLACE] for t in done}) == len(done), "no place twice"
+    at_a_time = [t for t in trials if records.is_repeat(t) and t.state.name == "FAIL"]
+    assert len(at_a_time) <= processes
+
+
+def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path: Path) -> None:
+    first = quick(url, "--trials", "12", "--sampler", "random", trial_s=0.2, folder=tmp_path / "a")
+    second = quick(url, "--trials", "12", "--sampler", "random", trial_s=0.2, folder=tmp_path / "b")
+    wait_for_trials(url, 3)
+    told = {t.number: t.value for t in records.counted(trials_in(url))}
+    first.kill()
+    first.communicate()
+    third = quick(url, "--trials", "12", "--sampler", "random", folder=tmp_path / "a")
+    outputs = [process.communicate(timeout=120) for process in (second, third)]
+    assert [second.returncode, third.returncode] == [0, 0], outputs
+    trials = trials_in(url)
+    assert {number: trials[number].value for number in told} == told
+    assert_sound(trials, planned=12, processes=3)
+    retried = [t for t in trials if records.RETRY_OF in t.user_attrs]
+    for retry in retried:
+        cut = trials[retry.user_attrs[records.RETRY_OF]]
+        assert retry.user_attrs[records.PLACE] == cut.user_attrs[records.PLACE]
+        assert cut.params.items() <= retry.params.items()
+
+
+def test_eight_processes_share_a_study(server: Server, quick: Start) -> None:
+    processes = [quick(server.url, "--trials", "16", "--sampler", "random") for _ in range(8)]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, outputs
+    assert_sound(trials_in(server.url), planned=16, processes=8)
+
+
+def test_a_server_that_goes_away_and_comes_back_costs_nothing(server: Server, quick: Start, tmp_path: Path) -> None:
+    process = quick(server.url, "--trials", "15", "--workers", "2", trial_s=0.2)
+    wait_for_trials(server.url, 3)
+    server.stop()
+    time.sleep(2)
+    server.start()
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, (stdout, stderr)
+    assert stdout.count("the database does not answer") == 1
+    assert stdout.count("the database answers again") == 1
+    assert stderr == ""
+    assert_sound(trials_in(server.url), planned=15, processes=2)
+    assert PASSWORD not in stdout
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
+
+
+def test_a_stop_is_heard_while_the_server_is_away(server: Server, quick: Start) -> None:
+    process = quick(server.url, "--trials", "50", trial_s=0.2)
+    wait_for_trials(server.url, 1)
+    server.stop()
+    try:
+        assert process.stdout is not None
+        while "does not answer" not in process.stdout.readline():
+            assert process.poll() is None
+        asked = time.monotonic()
+        process.terminate()
+        _, stderr = process.communicate(timeout=60)
+        assert time.monotonic() - asked < 10
+        assert process.returncode == 130, stderr
+        assert stderr.count("\n") == 1
+    finally:
+        server.start()
+    again = quick(server.url, "--trials", "5")
+    _, stderr = again.communicate(timeout=60)
+    assert again.returncode == 0, stderr
+    assert_sound(trials_in(server.url), planned=5, processes=1)

@@ -1,0 +1,51 @@
+"""Stands in for `imagematch.tuning.worker`: a child that trains nothing, and answers what its settings are worth.
+
+`python -m tests.quick_worker`; a trial of `QUICK_TRIAL_S` seconds (default 0) reports three steps.
+"""
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from typing import Any
+
+STEPS = 3
+
+
+def value_of(settings: dict[str, Any]) -> float:
+    """Best at embedding_dim 32 and learning_rate 0.01; the trial's seed adds a little noise."""
+    seed = str(settings.get("training_seed", 0)).encode()
+    noise = int.from_bytes(hashlib.blake2b(seed, digest_size=2).digest(), "big") / 2**16
+    away = abs(math.log2(settings["embedding_dim"] / 32)) + abs(math.log10(settings["learning_rate"] / 0.01))
+    return 1 / (1 + away) + 0.01 * noise
+
+
+def main() -> None:
+    """Serves the parent until it closes the pipe."""
+
+    def tell(**event: Any) -> None:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
+    for line in sys.stdin:
+        task = json.loads(line)
+        if "settings" not in task:
+            continue
+        value = value_of(task["settings"])
+        for step in range(1, STEPS + 1):
+            time.sleep(float(os.environ.get("QUICK_TRIAL_S", "0")) / STEPS)
+            tell(event="step", step=step, value=value * step / STEPS)
+            answer = json.loads(sys.stdin.readline() or '{"stop": true}')
+            if answer.get("stop"):
+                tell(event="interrupted")
+                break
+        else:
+            figures = {"val_map_at_r": value}
+            noted = {"values": [value], "best_epoch": STEPS, "epochs": STEPS, "figures": figures, "parameters": 1}
+            tell(event="done", **noted, seconds={"total": 0.0})
+
+
+if __name__ == "__main__":
+    main()

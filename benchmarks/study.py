@@ -3,27 +3,35 @@
 Its 15 trials (blocks, dropout, embedding size) with their epoch counts, on made-up 64 px JPEGs and EfficientNetV2-B0
 with random weights at 224 px: `--full` for the original's size, 100,000 images of 200 classes. Cold starts with nothing
 kept; warm finds the features. The original took 172 minutes on a GPU, which ran for every image in every epoch.
+
+The parts of the time: `materials` is all before the first trial (hashing, splitting, and the features), of it `network`
+(from files to features: decoding goes on beside it in threads) and `storage` (writing them); `decoding_alone` is what
+decoding would take by itself, from a sample. Then `training` and `validation` of all trials.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
 from imagematch.extractors.engines.conversion import sample_pictures
-from imagematch.training import gather_materials, train_model
+from imagematch.training import Materials, gather_materials, train_model
 
 ORIGINAL_S = 172 * 60.0
+DECODED = 2_000
 TRIALS: tuple[tuple[tuple[int, ...], float, int, int], ...] = (
     ((256, 256), 0.6, 512, 30),
     ((256,), 0.9, 512, 50),
@@ -67,14 +75,35 @@ def settings_of(base: dict[str, Any], trial: tuple[tuple[int, ...], float, int, 
     )
 
 
-def run_study(base: dict[str, Any], manifest_dir: Path, trials: int, log: RunLog) -> dict[str, float]:
+def extraction_parts(events: Path) -> dict[str, float]:
+    """Seconds of the network and of writing, as the store noted them block by block."""
+    blocks = [event for line in events.open() if (event := json.loads(line))["event"] == "features_block"]
+    return {part: sum(block["seconds"][part] for block in blocks) for part in ("network", "storage")}
+
+
+def decoding_seconds(materials: Materials) -> float:
+    """What decoding all images by itself would take, from a sample, with as many threads as the store uses."""
+    dataset, size = materials.dataset, materials.extractor.image_size
+    sample = np.linspace(0, len(dataset.paths) - 1, min(DECODED, len(dataset.paths))).astype(int).tolist()
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
+        started = time.perf_counter()
+        list(pool.map(lambda row: dataset.picture(row, size), sample))
+        return (time.perf_counter() - started) * len(dataset.paths) / len(sample)
+
+
+def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.Namespace) -> dict[str, float]:
     """Runs the trials; the seconds of each part."""
+    events = folder / f"{name}.jsonl"
+    log = RunLog(events, None if options.json else sys.stdout)
+    log.event(name)
     started = time.perf_counter()
-    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir, log=log)
+    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=folder / "manifests", log=log)
     seconds = {"materials": time.perf_counter() - started, "training": 0.0, "validation": 0.0}
-    seconds["features"] = materials.features.seconds
+    seconds |= {"features": materials.features.seconds, **extraction_parts(events)}
+    if materials.features.computed:
+        seconds["decoding_alone"] = decoding_seconds(materials)
     first_step = 0.0
-    for number, trial in enumerate(TRIALS[:trials]):
+    for number, trial in enumerate(TRIALS[: options.trials]):
         training = train_model(materials, settings_of(base, trial))
         if not first_step:
             spent = training.result.seconds
@@ -87,7 +116,6 @@ def run_study(base: dict[str, Any], manifest_dir: Path, trials: int, log: RunLog
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Makes the images, runs the study cold, then warm."""
-    log = RunLog(stream=None if options.json else sys.stdout)
     data_dir = options.data_dir
     if data_dir is None:
         data_dir = folder / "images"
@@ -100,8 +128,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "weights": options.weights,
         "feature_dir": str(folder / "features"),
     }
-    cold = run_study(base, folder / "manifests", options.trials, log)
-    warm = run_study(base, folder / "manifests", options.trials, log)
+    cold = run_study(base, folder, "cold", options)
+    warm = run_study(base, folder, "warm", options)
     epochs = sum(trial[3] for trial in TRIALS[: options.trials])
     ratios = {"cold_to_warm": cold["total"] / warm["total"]}
     if options.trials == len(TRIALS) and options.data_dir is None and options.images == 100_000:

@@ -91,9 +91,13 @@ class Computation:
             elif first_place[digest] != place:
                 out[place] = out[first_place[digest]]
         done(len(rows) - len(places))
+        computed = time.monotonic()
         block = self._entry.add(b"".join(digests), self._checked(out), instead_of=instead_of)
         self._stored.update(zip(digests, range(block.first, block.first + block.count), strict=True))
-        self._rows_a_second = len(places) / max(time.monotonic() - started, 1e-3)
+        kept = time.monotonic()
+        seconds = {"network": computed - started, "storage": kept - computed}
+        self._log.event("features_block", pictures=len(places), kept=block.count, seconds=seconds)
+        self._rows_a_second = len(places) / max(kept - started, 1e-3)
         return len(places)
 
     def _checked(self, features: np.ndarray) -> np.ndarray:

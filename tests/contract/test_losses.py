@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagematch.losses import LOSSES, PAIR_LOSSES, PROXY_LOSSES, CrossBatchMemory, Loss, loss_class
+from imagematch.losses import LOSSES, OFFLINE_LOSSES, PAIR_LOSSES, PROXY_LOSSES, CrossBatchMemory, Loss, loss_class
 
 N_CLASSES, DIM = 12, 16
 
@@ -48,7 +48,18 @@ BATCHES: dict[str, tuple[np.ndarray, np.ndarray]] = {
     "two of a class": (random(2), np.zeros(2, int)),
     "two of two classes": (random(2), np.arange(2)),
     "not normalised": (100 * random(24), np.arange(24) % 6),
+    "triplets": (random(24), np.array([[i % 2, i % 2, 1 - i % 2] for i in range(8)]).ravel()),
 }
+
+
+def usual_batch(name: str) -> tuple[np.ndarray, np.ndarray]:
+    return BATCHES["triplets" if name in OFFLINE_LOSSES else "random"]
+
+
+def shuffled(name: str, size: int) -> np.ndarray:
+    """Places in another order; triplets stay together."""
+    unit = 3 if name in OFFLINE_LOSSES else 1
+    return np.random.default_rng(0).permutation(np.arange(size).reshape(-1, unit)).ravel()
 
 
 def value_and_gradients(loss: Loss, x: np.ndarray, y: np.ndarray) -> tuple:
@@ -76,17 +87,17 @@ def test_value_and_gradient_are_finite(name: str, batch: str) -> None:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_order_of_images_does_not_matter(name: str) -> None:
-    x, y = BATCHES["random"]
-    order = np.random.default_rng(0).permutation(len(y))
+    x, y = usual_batch(name)
+    order = shuffled(name, len(y))
     value, (gradient, *_) = value_and_gradients(MAKERS[name](), x, y)
     moved, (moved_gradient, *_) = value_and_gradients(MAKERS[name](), x[order], y[order])
     np.testing.assert_allclose(value, moved, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.array(gradient)[order], moved_gradient, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", PAIR_LOSSES)
-def test_the_names_of_classes_do_not_matter_to_pair_losses(name: str) -> None:
-    x, y = BATCHES["random"]
+@pytest.mark.parametrize("name", [*PAIR_LOSSES, *OFFLINE_LOSSES])
+def test_the_names_of_classes_do_not_matter_without_proxies(name: str) -> None:
+    x, y = usual_batch(name)
     renamed = np.array([900, -3, 17, 0, 5, 2**30])[y]
     for one, other in zip(make(name)(x, y), make(name)(x, renamed), strict=True):
         assert float(one) == float(other)
@@ -117,7 +128,7 @@ def test_one_graph_serves_every_batch_size_and_equals_eager_calls(name: str) -> 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_same_batch_gives_the_same_result(name: str) -> None:
-    first, second = (value_and_gradients(MAKERS[name](), *BATCHES["random"]) for _ in range(2))
+    first, second = (value_and_gradients(MAKERS[name](), *usual_batch(name)) for _ in range(2))
     assert [float(part) for part in first[0]] == [float(part) for part in second[0]]
     for one, other in zip(first[1], second[1], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -126,7 +137,7 @@ def test_the_same_batch_gives_the_same_result(name: str) -> None:
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 @pytest.mark.parametrize("name", MAKERS)
 def test_half_precision_is_computed_in_float32(name: str, dtype: tf.DType) -> None:
-    x, y = BATCHES["random"]
+    x, y = usual_batch(name)
     halved = tf.cast(x, dtype)
     value = MAKERS[name]()(halved, y)
     assert value.loss.dtype == tf.float32
@@ -136,20 +147,22 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: tf.DType) -> No
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("name", MAKERS)
 def test_labels_may_be_of_either_width(name: str, dtype: type) -> None:
-    x, y = BATCHES["random"]
+    x, y = usual_batch(name)
     assert float(MAKERS[name]()(x, y.astype(dtype)).loss) == float(MAKERS[name]()(x, y.astype(np.int32)).loss)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_descent_brings_classes_apart(name: str) -> None:
-    loss, (start, y) = MAKERS[name](), BATCHES["random"]
+    loss, (start, y) = MAKERS[name](), usual_batch(name)
     x = tf.Variable(start)
     step = 0.1
     same = y[:, None] == y[None]
+    triplet = np.arange(len(y)) // 3
+    compared = triplet[:, None] == triplet if name in OFFLINE_LOSSES else np.full_like(same, True)
 
     def gap() -> float:
         d = np.linalg.norm(x.numpy()[:, None] - x.numpy()[None], axis=2)
-        return float(d[~same].mean() - d[same].mean())
+        return float(d[~same & compared].mean() - d[same & compared].mean())
 
     before = gap()
     for _ in range(60):

@@ -9,6 +9,7 @@ def test_extractors() -> None:
 
 def test_losses() -> None:
     assert set(config.PAIR_LOSSES) == set(losses.PAIR_LOSSES)
+    assert set(config.OFFLINE_LOSSES) == set(losses.OFFLINE_LOSSES)
     assert set(config.PROXY_LOSSES) == set(losses.PROXY_LOSSES)
 
 

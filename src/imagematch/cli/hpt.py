@@ -50,9 +50,12 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import fold_datasets, open_dataset
+        from imagematch.training import refuse_missing_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
+        most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
+        refuse_missing_classes(study.settings_for({**first, **most}), dataset.labels[dataset.rows("train")])
         points = study.grid_points
         print(f"grid points: {'endless' if points is None else f'{points:,}'}")
         print(f"images: {len(dataset.paths):,}")

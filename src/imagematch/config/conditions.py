@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, losses_with
-from imagematch.config.names import TRIPLET_LOSSES
+from imagematch.config.names import OFFLINE_LOSSES, TRIPLET_LOSSES
 
 Values = Mapping[str, Any]
 
@@ -33,25 +33,38 @@ def _of_loss(field: str) -> Condition:
         loss = values["loss"]
         if field in LOSS_FIELDS[loss]:
             return "margin has no effect with triplet_hinge: softplus"
-        others = ", ".join(LOSS_FIELDS[loss]) or "no field of its own"
-        return f"{field} belongs to {', '.join(losses_with(field))}; {loss} has {others}"
+        own = ", ".join(f"`{name}`" for name in LOSS_FIELDS[loss])
+        return f"{field} belongs to {', '.join(_families(losses_with(field)))}; {loss} has {own}"
 
     if field == "margin":  # softplus takes the margin's place: Hermans et al. 2017, section 2
         return Condition(("loss", "triplet_hinge"), _has_margin, otherwise)
     return Condition(("loss",), lambda values: field in LOSS_FIELDS[values["loss"]], otherwise)
 
 
+def _families(losses: tuple[str, ...]) -> list[str]:
+    """The losses' names in order; the triplet losses as one, if they are all there."""
+    triplets = {*TRIPLET_LOSSES, *OFFLINE_LOSSES}
+    if not triplets <= set(losses):
+        return list(losses)
+    return list(dict.fromkeys("triplet" if loss in triplets else loss for loss in losses))
+
+
 def _has_margin(values: Values) -> bool:
     loss = values["loss"]
-    softplus = loss in TRIPLET_LOSSES and values["triplet_hinge"] == "softplus"
+    softplus = "triplet_hinge" in LOSS_FIELDS[loss] and values["triplet_hinge"] == "softplus"
     return "margin" in LOSS_FIELDS[loss] and not softplus
 
 
 def _balanced_batches(field: str) -> Condition:
+    def otherwise(values: Values) -> str:
+        if values["loss"] in OFFLINE_LOSSES:
+            return f"{field} does not go with {values['loss']}, which draws its own triplets: give batch_size"
+        return f"{field} does not go with batch_size: give batch_classes x batch_images, or batch_size"
+
     return Condition(
-        ("batch_size",),
-        lambda values: values["batch_size"] is None,
-        lambda _: f"{field} does not go with batch_size: give batch_classes x batch_images, or batch_size",
+        ("batch_size", "loss"),
+        lambda values: values["batch_size"] is None and values["loss"] not in OFFLINE_LOSSES,
+        otherwise,
     )
 
 

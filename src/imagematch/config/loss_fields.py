@@ -11,14 +11,14 @@ _TRIPLET = {
     "margin": 0.2,
     "loss_distance": "euclidean",
     "triplet_hinge": "hinge",
-    "cross_batch_memory": 0,
 }
+_ONLINE = {**_TRIPLET, "cross_batch_memory": 0}
 
 LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "triplet_semihard": _TRIPLET,
-        "triplet_hard": _TRIPLET,
-        "triplet_all": _TRIPLET,
+        "triplet_semihard": _ONLINE,
+        "triplet_hard": _ONLINE,
+        "triplet_all": _ONLINE,
         # Hadsell, Chopra and LeCun 2006, eq. 4, leaves m open; 1 is half the diameter of the unit sphere.
         "contrastive": {"margin": 1.0, "cross_batch_memory": 0},
         # Oh Song et al. 2016, eq. 4: alpha = 1 in the authors' code.
@@ -34,6 +34,7 @@ LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "circle": {"scale": 80.0, "relaxation": 0.4, "cross_batch_memory": 0},
         # Frosst, Papernot and Hinton 2019, eq. 1, learns T; 1 is the plain form (Salakhutdinov and Hinton 2007).
         "soft_nearest_neighbour": {"temperature": 1.0, "cross_batch_memory": 0},
+        "triplet_offline": _TRIPLET,
         # Zhai and Wu 2019, section 3.1: sigma = 0.05.
         "normalised_softmax": {"temperature": 0.05},
         # Wang et al. 2018 (CosFace), section 4.1: s = 64, m = 0.35.

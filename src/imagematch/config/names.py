@@ -35,9 +35,11 @@ PAIR_LOSSES = (
     "soft_nearest_neighbour",
 )
 """Losses that compare the images of a batch with each other: they need two images of a class in it."""
+OFFLINE_LOSSES = ("triplet_offline",)
+"""Losses over triplets that are drawn from the whole training set before an epoch."""
 PROXY_LOSSES = ("normalised_softmax", "cosface", "arcface", "proxy_nca", "proxy_anchor")
 """Losses that compare each image with one learnt vector for each training class."""
-LOSSES = (*PAIR_LOSSES, *PROXY_LOSSES)
+LOSSES = (*PAIR_LOSSES, *OFFLINE_LOSSES, *PROXY_LOSSES)
 LOSS_DISTANCES = ("euclidean", "squared_euclidean")
 TRIPLET_HINGES = ("hinge", "softplus")
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from imagematch.config.conditions import is_active
 from imagematch.config.loss_fields import LOSS_FIELDS, RANDOM_BATCH_MARGIN
-from imagematch.config.names import TRIPLET_LOSSES
+from imagematch.config.names import OFFLINE_LOSSES, TRIPLET_LOSSES
 from imagematch.config.problems import told
 from imagematch.config.rules import broken_rules
 from imagematch.config.train_fields import DEFAULTS, TrainFields
@@ -53,6 +53,11 @@ class TrainSettings(TrainFields):
         }
 
     @property
+    def images_per_batch(self) -> int:
+        """Images of a training batch, where there are as many: `batch_size`, or `batch_classes` x `batch_images`."""
+        return self.batch_size or self.batch_classes * self.batch_images
+
+    @property
     def effective_training_seed(self) -> int:
         """The seed of the initial weights and of the batches: `training_seed`, or `seed` where it is not given.
 
@@ -84,9 +89,6 @@ class TrainSettings(TrainFields):
 
     def describe(self) -> list[str]:
         """What would run, in lines for people."""
-        batches = (
-            f"{self.batch_size} images" if self.batch_size else f"{self.batch_classes} classes x {self.batch_images}"
-        )
         blocks = list(self.intermediate_ff_block_units)
         options = ", ".join(f"{field} {value}" for field, value in self.loss_options.items())
         folder = self.resolved_data_dir
@@ -95,9 +97,14 @@ class TrainSettings(TrainFields):
             f"experiment {self.experiment_name}: {self.dataset}{f' in {folder}' if folder else ''}, by {self.split_by}",
             *faces,
             f"{self.feature_extractor} ({self.weights}), blocks {blocks}, embedding_dim {self.embedding_dim}",
-            f"{self.loss}{f' ({options})' if options else ''}, batches of {batches}",
+            f"{self.loss}{f' ({options})' if options else ''}, batches of {self._describe_batch()}",
             f"{self._describe_length()} of {self.optimizer}, the best by {self.objective}",
         ]
+
+    def _describe_batch(self) -> str:
+        if self.loss in OFFLINE_LOSSES:
+            return f"{self.images_per_batch // 3} triplets"
+        return f"{self.batch_size} images" if self.batch_size else f"{self.batch_classes} classes x {self.batch_images}"
 
     def _describe_length(self) -> str:
         return "the BiT-HyperRule's steps" if self.lr_schedule == "bit_hyperrule" else f"at most {self.epochs} epochs"

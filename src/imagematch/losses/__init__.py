@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imagematch.losses.registry import PAIR_LOSSES, PROXY_LOSSES, loss_class, make_loss
+from imagematch.losses.offline_triplets import draw_triplets
+from imagematch.losses.registry import OFFLINE_LOSSES, PAIR_LOSSES, PROXY_LOSSES, loss_class, make_loss
 
 if TYPE_CHECKING:
     from imagematch.losses.base import Loss, LossValue
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOSSES",
+    "OFFLINE_LOSSES",
     "PAIR_LOSSES",
     "PROXY_LOSSES",
     "CrossBatchMemory",
     "Loss",
     "LossValue",
+    "draw_triplets",
     "loss_class",
     "make_loss",
 ]
 
-LOSSES: tuple[str, ...] = (*PAIR_LOSSES, *PROXY_LOSSES)
+LOSSES: tuple[str, ...] = (*PAIR_LOSSES, *OFFLINE_LOSSES, *PROXY_LOSSES)
 """The names of all losses."""
 
 _MODULES = {"Loss": "base", "LossValue": "base", "CrossBatchMemory": "cross_batch_memory"}

@@ -24,6 +24,9 @@ PAIR_LOSSES: Mapping[str, str] = {
 }
 """Name -> class, in the module of the same name: losses that compare the images of a batch with each other."""
 
+OFFLINE_LOSSES: Mapping[str, str] = {"triplet_offline": "TripletOffline"}
+"""Name -> class, in the module of the same name: losses over triplets that the batch is made of."""
+
 PROXY_LOSSES: Mapping[str, str] = {
     "normalised_softmax": "NormalisedSoftmax",
     "cosface": "CosFace",
@@ -67,5 +70,5 @@ def _needed(what: str, value: int | None, by: str) -> int:
 
 def loss_class(name: str) -> type[Loss]:
     """The class of a loss; imports TensorFlow."""
-    classes = {**PAIR_LOSSES, **PROXY_LOSSES}
+    classes = {**PAIR_LOSSES, **OFFLINE_LOSSES, **PROXY_LOSSES}
     return getattr(import_module(f"imagematch.losses.{name}"), classes[name])

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imagematch.training.batches import BatchPlan, ClassBalancedBatches, RandomBatches, plan_batches
+from imagematch.training.batches import (
+    BatchPlan,
+    ClassBalancedBatches,
+    OfflineTriplets,
+    RandomBatches,
+    plan_batches,
+    refuse_missing_classes,
+)
 from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.graph_memory import release_graphs
 from imagematch.training.interruption import StopRequest, stop_on_signals
@@ -24,6 +31,7 @@ __all__ = [
     "FitResult",
     "ImageSource",
     "Materials",
+    "OfflineTriplets",
     "RandomBatches",
     "Source",
     "StopRequest",
@@ -35,6 +43,7 @@ __all__ = [
     "fit",
     "gather_materials",
     "plan_batches",
+    "refuse_missing_classes",
     "release_graphs",
     "sample_rows",
     "settings_in_force",

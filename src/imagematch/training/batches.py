@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
-from imagematch.config import TrainSettings
-from imagematch.errors import DataError
+from imagematch.config import OFFLINE_LOSSES, TrainSettings
+from imagematch.errors import ConfigError, DataError
+from imagematch.losses import draw_triplets
 
 
 class BatchPlan(Protocol):
@@ -94,14 +96,66 @@ class RandomBatches:
         return order[: self.steps * self._batch].reshape(self.steps, self._batch)
 
 
-def plan_batches(settings: TrainSettings, labels: np.ndarray, seed: int) -> BatchPlan:
+def refuse_missing_classes(settings: TrainSettings, labels: np.ndarray) -> None:
+    """Raises ConfigError where `batch_classes` was given and is more than the training images (labels) have.
+
+    The default takes as many as there are.
+    """
+    given, there = settings.batch_classes, len(np.unique(labels))
+    if "batch_classes" in settings.changed and given > there:
+        what = f"a batch of {given} classes cannot be drawn from {there} training classes"
+        raise ConfigError(what, where="batch_classes", do=f"give {there} or less, or leave it out")
+
+
+class OfflineTriplets:
+    """Batches of triplets: anchor, positive, negative, anchor, ... drawn anew for each epoch, by its embeddings.
+
+    An epoch shows about as many images as there are, so it has a third as many triplets.
+
+    Args:
+        labels: (n,) class of every training image.
+        batch_size: images in a batch; rounded down to whole triplets.
+        seed: with the epoch's number, fixes what is drawn.
+        embed: gives the training images' embeddings (n, dim) float32 as they are now; None draws negatives at random.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, batch_size: int, seed: int, embed: Callable[[], np.ndarray] | None = None
+    ) -> None:
+        self._labels = labels
+        self._triplets = max(1, min(batch_size, len(labels)) // 3)
+        self.steps = max(1, round(len(labels) / (3 * self._triplets)))
+        self._seed = seed
+        self._embed = embed
+
+    def epoch(self, number: int) -> np.ndarray:
+        """See BatchPlan; it embeds all training images first."""
+        random = np.random.default_rng((self._seed, number))
+        embeddings = None if self._embed is None else self._embed()
+        drawn = draw_triplets(self._labels, self.steps * self._triplets, random, embeddings)
+        return drawn.reshape(self.steps, -1)
+
+
+def plan_batches(
+    settings: TrainSettings, labels: np.ndarray, seed: int, embed: Callable[[], np.ndarray] | None = None
+) -> BatchPlan:
     """The batch plan that `settings` ask for, over training images with these labels.
+
+    Args:
+        settings: the loss and the batches.
+        labels: (n,) class of every training image.
+        seed: with an epoch's number, fixes what is drawn.
+        embed: gives the images' embeddings as they are now, for a loss whose triplets are drawn by them.
 
     Raises:
         DataError: fewer than two classes or two images to train on.
     """
     if len(labels) < 2 or len(np.unique(labels)) < 2:
         raise DataError("nothing to train on: the training split needs at least two classes", do="add images")
+    if settings.loss in OFFLINE_LOSSES:
+        if np.unique(labels, return_counts=True)[1].max() < 2:
+            raise DataError(f"{settings.loss} needs a class with two images to draw a triplet", do="add images")
+        return OfflineTriplets(labels, settings.images_per_batch, seed, embed)
     if settings.batch_size is not None:
         return RandomBatches(len(labels), settings.batch_size, seed)
     return ClassBalancedBatches(labels, settings.batch_classes, settings.batch_images, seed)

@@ -18,7 +18,7 @@ from imagematch.files import digest_json
 from imagematch.losses import make_loss
 from imagematch.model import build_feature_model, build_head, flip_average
 from imagematch.model.head import Whitening
-from imagematch.training.batches import plan_batches
+from imagematch.training.batches import plan_batches, refuse_missing_classes
 from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.inputs import Inputs
 from imagematch.training.interruption import StopRequest
@@ -91,13 +91,18 @@ def train_model(
 
     Raises:
         DataError: there is nothing to train on; else as `fit`.
+        ConfigError: more classes in a batch than there are.
     """
     dataset, extractor = materials.dataset, materials.extractor
     rows = dataset.rows("train")
+    refuse_missing_classes(settings, dataset.labels[rows])
     seed = settings.effective_training_seed
     words = np.random.SeedSequence(seed).generate_state(4)
     plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
-    plan = plan_batches(settings, dataset.labels[rows], plan_seed)
+    source: Source  # these two are there when an epoch begins, which is when a plan embeds
+    model: keras.Model
+    embed = tf.function(lambda block: model(tf.cast(block, tf.float32), training=False), reduce_retracing=True)
+    plan = plan_batches(settings, dataset.labels[rows], plan_seed, lambda: embed_rows(source, rows, embed))
     settings = settings_in_force(settings, dataset.labels[rows])
     keras.utils.set_random_seed(head_seed)
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
@@ -111,7 +116,6 @@ def train_model(
     )
     inputs = materials.inputs
     network = None if extractor.frozen else _built(extractor, network_seed)
-    source: Source
     if inputs.kept_for_training and inputs.views is not None:
         source = FeatureSource(inputs.views, rows, dataset.labels, plan, view_seed, inputs.mirrored)
     else:

@@ -218,13 +218,18 @@ def test_margin() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"loss": "arcface", "margin": 0.1}, "margin belongs to triplet_semihard.*; arcface has scale, angle"),
+        ({"loss": "arcface", "margin": 0.1}, "margin belongs to triplet, contrastive,.*; arcface has `scale`, `angle`"),
         ({"loss": "triplet_hard", "temperature": 0.1}, "temperature belongs to nt_xent"),
         ({"loss": "cosface", "loss_distance": "euclidean"}, "loss_distance belongs to triplet"),
         ({"loss": "cosface", "cross_batch_memory": 0}, "cross_batch_memory belongs to"),
         ({"triplet_hinge": "softplus", "margin": 0.1}, "margin has no effect with triplet_hinge: softplus"),
         ({"batch_size": 8, "batch_classes": 4}, "batch_classes does not go with batch_size"),
         ({"batch_size": 8, "batch_images": 4}, "batch_images does not go with batch_size"),
+        (
+            {"loss": "triplet_offline", "batch_classes": 4},
+            "batch_classes does not go with triplet_offline",
+        ),
+        ({"loss": "triplet_offline", "cross_batch_memory": 8}, "cross_batch_memory belongs to triplet_semihard"),
         ({"lr_schedule": "bit_hyperrule", "epochs": 50}, "epochs does not go with lr_schedule: bit_hyperrule"),
         ({"lr_schedule": "bit_hyperrule", "early_stopping_patience": 3}, "early_stopping_patience does not go with"),
         ({"training_precision": "float16"}, "training_precision must be one of float32, bfloat16, not 'float16'"),

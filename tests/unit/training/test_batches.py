@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagematch.config import parse_train
-from imagematch.errors import DataError
-from imagematch.training import ClassBalancedBatches, RandomBatches, plan_batches
+from imagematch.errors import ConfigError, DataError
+from imagematch.training import ClassBalancedBatches, RandomBatches, plan_batches, refuse_missing_classes
 
 
 def labels_of(sizes: list[int]) -> np.ndarray:
@@ -76,3 +76,41 @@ def test_the_settings_choose_the_plan() -> None:
     assert isinstance(plan_batches(parse_train({**base, "batch_size": 8}), labels, 0), RandomBatches)
     with pytest.raises(DataError, match="two classes"):
         plan_batches(parse_train(base), np.zeros(5, dtype=int), 0)
+
+
+def test_offline_triplets_show_about_as_many_images_as_there_are_and_follow_the_embeddings() -> None:
+    labels = labels_of([50] * 4)
+    settings = parse_train({"experiment_name": "x", "loss": "triplet_offline", "batch_size": 32})
+    points = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
+    calls = []
+
+    def embed() -> np.ndarray:
+        calls.append(1)
+        return points
+
+    plan = plan_batches(settings, labels, 5, embed)
+    batches = plan.epoch(0)
+    assert batches.shape == (plan.steps, 30)
+    assert batches.size == pytest.approx(200, rel=0.1)
+    triplets = batches.reshape(-1, 3)
+    assert (labels[triplets[:, 0]] == labels[triplets[:, 1]]).all()
+    assert (labels[triplets[:, 0]] != labels[triplets[:, 2]]).all()
+    assert len(calls) == 1
+    near, far = (np.linalg.norm(points[triplets[:, 0]] - points[triplets[:, i]], axis=1) for i in (1, 2))
+    assert np.median(np.abs(far - near)) < 0.1  # semi-hard, not any
+    points *= -np.linspace(1, 5, 200, dtype=np.float32)[:, None]
+    assert (plan.epoch(0) != batches).any()
+
+
+def test_offline_triplets_need_a_class_with_two_images() -> None:
+    settings = parse_train({"experiment_name": "x", "loss": "triplet_offline"})
+    with pytest.raises(DataError, match="needs a class with two images"):
+        plan_batches(settings, np.arange(5), 0)
+
+
+def test_more_classes_in_a_batch_than_there_are_is_refused_where_they_were_asked_for() -> None:
+    labels = labels_of([10] * 4)
+    refuse_missing_classes(parse_train({"experiment_name": "x"}), labels)
+    refuse_missing_classes(parse_train({"experiment_name": "x", "batch_classes": 4}), labels)
+    with pytest.raises(ConfigError, match="batch_classes: a batch of 5 classes cannot be drawn from 4"):
+        refuse_missing_classes(parse_train({"experiment_name": "x", "batch_classes": 5}), labels)

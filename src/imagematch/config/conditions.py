@@ -36,7 +36,7 @@ def _of_loss(field: str) -> Condition:
         own = ", ".join(f"`{name}`" for name in LOSS_FIELDS[loss])
         return f"{field} belongs to {', '.join(_families(losses_with(field)))}; {loss} has {own}"
 
-    if field == "margin":  # softplus takes the margin's place: Hermans et al. 2017, section 2
+    if field == "margin":  # softplus takes the margin's place: Hermans et al. 2017
         return Condition(("loss", "triplet_hinge"), _has_margin, otherwise)
     return Condition(("loss",), lambda values: field in LOSS_FIELDS[values["loss"]], otherwise)
 

@@ -1,4 +1,8 @@
-"""Which fields belong to which loss, with their published defaults."""
+"""Which fields belong to which loss, with their published defaults.
+
+A comment says where a default was seen: in the authors' code, or in pytorch-metric-learning (PML), whose documentation
+gives the papers' settings. Numbers of sections and equations are left out: the papers themselves were not at hand.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 _TRIPLET = {
-    # Tuned margins lie at 0.045 to 0.137 (Musgrave et al. 2020, table 13); FaceNet (Schroff et al. 2015, 3.1) has 0.2.
+    # FaceNet (Schroff et al. 2015); 0.2 is the margin in the usual implementation (davidsandberg/facenet).
     "margin": 0.2,
     "loss_distance": "euclidean",
     "triplet_hinge": "hinge",
@@ -19,31 +23,33 @@ LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "triplet_semihard": _ONLINE,
         "triplet_hard": _ONLINE,
         "triplet_all": _ONLINE,
-        # Hadsell, Chopra and LeCun 2006, eq. 4, leaves m open; 1 is half the diameter of the unit sphere.
+        # Hadsell, Chopra and LeCun 2006; 1, half the diameter of the unit sphere, is PML's default.
         "contrastive": {"margin": 1.0, "cross_batch_memory": 0},
-        # Oh Song et al. 2016, eq. 4: alpha = 1 in the authors' code.
+        # Oh Song et al. 2016; 1 is the default of tf.contrib and of PML.
         "lifted_structure": {"margin": 1.0, "cross_batch_memory": 0},
-        # Sohn 2016, eq. 7, leaves the embeddings' norms free, which on the unit sphere is this scale of the cosine;
-        # no value was published, 16 is chosen here.
+        # Sohn 2016 leaves the embeddings' norms free, which on the unit sphere is this scale of the cosine; no
+        # published value was found, 16 is chosen here.
         "n_pairs": {"scale": 16.0, "cross_batch_memory": 0},
-        # Khosla et al. 2020, section 4: tau = 0.1 (SimCLR, Chen et al. 2020, table 5, finds the same).
+        # Khosla et al. 2020: 0.1 in the commands of the authors' code, and the paper's according to PML.
         "nt_xent": {"temperature": 0.1, "cross_batch_memory": 0},
-        # Wang et al. 2019, section 5.1: alpha = 2, beta = 50; lambda = 1 in print, 0.5 in the authors' code.
+        # Wang et al. 2019: alpha = 2 and lambda = 0.5 in the authors' code, whose beta is 40; beta = 50 is PML's, and
+        # Proxy-Anchor's authors compare with it. The paper has lambda = 1, according to PML.
         "multi_similarity": {"alpha": 2.0, "beta": 50.0, "base": 0.5, "cross_batch_memory": 0},
-        # Sun et al. 2020, section 4.1, fine-grained retrieval: gamma = 80, m = 0.4.
+        # Sun et al. 2020: the paper's for fine-grained retrieval, according to PML.
         "circle": {"scale": 80.0, "relaxation": 0.4, "cross_batch_memory": 0},
-        # Frosst, Papernot and Hinton 2019, eq. 1, learns T; 1 is the plain form (Salakhutdinov and Hinton 2007).
+        # Frosst, Papernot and Hinton 2019; 1 is the default of TensorFlow Similarity.
         "soft_nearest_neighbour": {"temperature": 1.0, "cross_batch_memory": 0},
         "triplet_offline": _TRIPLET,
-        # Zhai and Wu 2019, section 3.1: sigma = 0.05.
+        # Zhai and Wu 2019: 0.05 in the authors' code.
         "normalised_softmax": {"temperature": 0.05},
-        # Wang et al. 2018 (CosFace), section 4.1: s = 64, m = 0.35.
+        # Wang et al. 2018 (CosFace): 64 and 0.35 are the defaults of PML and of catalyst; the paper tries margins of
+        # 0.25 to 0.45, according to PML.
         "cosface": {"scale": 64.0, "margin": 0.35},
-        # Deng et al. 2019 (ArcFace), section 3.1: s = 64, m = 0.5 radians.
+        # Deng et al. 2019 (ArcFace): 64 and 0.5 radians in the authors' code.
         "arcface": {"scale": 64.0, "angle": 0.5},
-        # Teh et al. 2020 (ProxyNCA++), section 4.2: T = 1/9. Movshovitz-Attias et al. 2017 have none (T = 1).
+        # Teh et al. 2020 (ProxyNCA++): 1/9 in the authors' code. Movshovitz-Attias et al. 2017 have none (T = 1).
         "proxy_nca": {"temperature": 1 / 9},
-        # Kim et al. 2020, section 4.1: alpha = 32, delta = 0.1.
+        # Kim et al. 2020: 32 and 0.1 in the authors' code.
         "proxy_anchor": {"scale": 32.0, "margin": 0.1},
     }
 )

@@ -15,14 +15,14 @@ class Circle(PairLoss):
 
     N = sum over n of exp(scale w_n (cos_an - m)), P = sum over p of exp(-scale w_p (cos_ap - 1 + m)), m the
     relaxation. The weights w_p = max(0, 1 + m - cos_ap) and w_n = max(0, cos_an + m) count as constants in the
-    gradient, as in the authors' code. Anchors without a positive or without a negative do not count. Terms are the
+    gradient, as in pytorch-metric-learning. Anchors without a positive or without a negative do not count. Terms are the
     anchors that count; active are those whose positives have less than half of the probability.
 
     Args:
         scale: gamma in the paper, over 0.
         relaxation: m, 0 to 1: positives are wanted above 1 - m, negatives under m.
 
-    Source: Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, 2020, equations 4 to 8.
+    Source: Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, 2020.
     """
 
     def __init__(self, *, scale: float = 80.0, relaxation: float = 0.4) -> None:

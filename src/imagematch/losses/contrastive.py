@@ -21,7 +21,7 @@ class Contrastive(PairLoss):
     Args:
         margin: the distance from which on negatives no longer matter.
 
-    Source: Hadsell, Chopra and LeCun, Dimensionality Reduction by Learning an Invariant Mapping, 2006, equation 4.
+    Source: Hadsell, Chopra and LeCun, Dimensionality Reduction by Learning an Invariant Mapping, 2006.
     """
 
     def __init__(self, *, margin: float = 1.0) -> None:

@@ -19,7 +19,7 @@ class CrossBatchMemory(Loss):
         size: how many embeddings are remembered, at least 1; the oldest leave first.
         embedding_dim: length of an embedding.
 
-    Source: Wang et al., Cross-Batch Memory for Embedding Learning, 2020, algorithm 1 (there one sum over the memory,
+    Source: Wang et al., Cross-Batch Memory for Embedding Learning, 2020 (there one sum over the memory,
     which has the batch in it; here the memory has the batches before).
     """
 

@@ -21,7 +21,7 @@ class LiftedStructure(PairLoss):
     Args:
         margin: how far away negatives are wanted.
 
-    Source: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016, equation 4.
+    Source: Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, 2016.
     """
 
     def __init__(self, *, margin: float = 1.0) -> None:

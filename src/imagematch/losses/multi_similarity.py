@@ -26,7 +26,7 @@ class MultiSimilarity(PairLoss):
         beta: how sharply negatives are weighed, over 0.
         base: the similarity that divides near from far (lambda in the paper).
 
-    Source: Wang et al., Multi-Similarity Loss with General Pair Weighting, 2019, equations 12, 13 and 15; 0.1 is its
+    Source: Wang et al., Multi-Similarity Loss with General Pair Weighting, 2019; 0.1 is its
     epsilon.
     """
 

@@ -20,7 +20,7 @@ class NPairs(PairLoss):
     Args:
         scale: what cosines are multiplied by, over 0.
 
-    Source: Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective, 2016, equation 7.
+    Source: Sohn, Improved Deep Metric Learning with Multi-class N-pair Loss Objective, 2016.
     """
 
     def __init__(self, *, scale: float = 16.0) -> None:

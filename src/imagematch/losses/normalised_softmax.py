@@ -17,7 +17,8 @@ class NormalisedSoftmax(ProxyLoss):
         temperature: over 0.
         seed: fixes the initial proxies.
 
-    Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, 2019, equation 3.
+    Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, 2019, and its
+    authors' code.
     """
 
     def __init__(self, *, n_classes: int, embedding_dim: int, temperature: float = 0.05, seed: int = 0) -> None:

@@ -23,7 +23,7 @@ class ProxyAnchor(ProxyLoss):
         margin: delta in the paper, a cosine.
         seed: fixes the initial proxies.
 
-    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, 2020, equation 4.
+    Source: Kim et al., Proxy Anchor Loss for Deep Metric Learning, 2020.
     """
 
     def __init__(

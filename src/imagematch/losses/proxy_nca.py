@@ -20,7 +20,7 @@ class ProxyNCA(ProxyLoss):
         temperature: T, over 0.
         seed: fixes the initial proxies.
 
-    Source: Teh et al., ProxyNCA++, 2020, equations 6 and 7; after Movshovitz-Attias et al., No Fuss Distance Metric
+    Source: Teh et al., ProxyNCA++, 2020; after Movshovitz-Attias et al., No Fuss Distance Metric
     Learning Using Proxies, 2017.
     """
 

@@ -18,7 +18,7 @@ class SoftNearestNeighbour(PairLoss):
         temperature: T, over 0: low looks at the nearest only.
 
     Source: Frosst, Papernot and Hinton, Analyzing and Improving Representations with the Soft Nearest Neighbor Loss,
-    2019, equation 1.
+    2019.
     """
 
     def __init__(self, *, temperature: float = 1.0) -> None:

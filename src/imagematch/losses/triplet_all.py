@@ -27,7 +27,7 @@ class TripletAll(PairLoss):
         loss_distance: D, "euclidean" or "squared_euclidean".
         triplet_hinge: "hinge", max(0, x), or "softplus", log(1 + exp(x)), which needs no margin.
 
-    Source: Hermans et al., In Defense of the Triplet Loss, 2017, equation 6, with the mean over the non-zero terms.
+    Source: Hermans et al., In Defense of the Triplet Loss, 2017, with the mean over the non-zero terms.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class TripletHard(PairLoss):
         loss_distance: D, "euclidean" or "squared_euclidean".
         triplet_hinge: "hinge", max(0, x), or "softplus", log(1 + exp(x)), which needs no margin.
 
-    Source: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017, equation 5.
+    Source: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class TripletSemiHard(PairLoss):
         loss_distance: D, "euclidean" or "squared_euclidean".
         triplet_hinge: "hinge", max(0, x), or "softplus", log(1 + exp(x)), which needs no margin.
 
-    Source: Schroff et al., FaceNet, 2015, section 3.2; as `TripletSemiHardLoss` of TensorFlow Addons defines it.
+    Source: Schroff et al., FaceNet, 2015; as `TripletSemiHardLoss` of TensorFlow Addons defines it.
     """
 
     def __init__(

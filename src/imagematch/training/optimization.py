@@ -30,7 +30,7 @@ def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
     """Learning rate after `epoch` epochs (fractions count).
 
     `constant`; `cosine`: linear warm-up over the first 5 % of the epochs, then half a cosine to 0 (Loshchilov and
-    Hutter, SGDR, 2017, eq. 5); `ramp_sustain_decay`: linear over 5 epochs from 1 % of the rate to all of it, then x 0.8
+    Hutter, SGDR, 2017); `ramp_sustain_decay`: linear over 5 epochs from 1 % of the rate to all of it, then x 0.8
     each epoch, towards 1 %. What goes by steps, `bit_hyperrule`, is in `learning_rates`.
     """
     peak = settings.learning_rate

@@ -1,5 +1,6 @@
 """Studies and trainings that are stopped: by Ctrl-C, by SIGTERM, by kill -9, in the parent or in the child."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import optuna
 import psutil
 import pytest
@@ -164,6 +166,43 @@ def test_an_interrupted_training_goes_on_and_comes_to_the_same(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     histories = [(tmp_path / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
     assert histories[0] == histories[1]
+
+
+def test_a_training_killed_in_its_second_stage_goes_on_there_and_comes_to_the_same(tmp_path: Path) -> None:
+    config = (
+        "experiment_name: t\ndataset: digits\nmax_classes: 4\nfeature_extractor: small_cnn\nweights: random\n"
+        "image_size: 16\nbatch_classes: 4\nengine: tensorflow\n"
+        "stages: [{trainable: 2, epochs: 2}, {trainable: 4, epochs: 3, learning_rate: 1.0e-4}]\n"
+    )
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.yaml").write_text(config)
+    whole = run_command("train.py", "--config", "train.yaml", cwd=tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml"],
+        cwd=tmp_path / "cut",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "stage 2  epoch   3/5")
+    process.kill()
+    process.communicate()
+    kept = tmp_path / "cut/exp/saved_models/.t.training/checkpoint.npz"
+    with np.load(kept, allow_pickle=False) as archive:
+        epochs = json.loads(archive["about"].tobytes())["history"]
+    assert len(epochs) >= 2, "the first stage is not lost"
+    done = run_command("train.py", "--config", "train.yaml", "--resume", cwd=tmp_path / "cut")
+    assert done.returncode == 0, done.stderr
+    tables = [(tmp_path / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
+    assert tables[0] == tables[1]
+    assert [line.split(",")[:2] for line in tables[0].splitlines()[:4]] == [
+        ["epoch", "stage"],
+        ["1", "1"],
+        ["2", "1"],
+        ["3", "2"],
+    ]
 
 
 def test_a_signal_to_the_whole_group_queues_the_trial_again(tmp_path: Path) -> None:

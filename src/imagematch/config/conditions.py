@@ -68,6 +68,10 @@ def _balanced_batches(field: str) -> Condition:
     )
 
 
+def _trainables(values: Values) -> list[Any]:
+    return [stage.get("trainable", values["trainable"]) for stage in values["stages"]] or [values["trainable"]]
+
+
 def _of_faces(field: str) -> Condition:
     return Condition(
         ("face_crop",),
@@ -94,6 +98,11 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         ),
         "weights": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
         "trainable": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
+        "layer_decay": Condition(
+            ("trainable", "stages"),
+            lambda values: any(part is not False for part in _trainables(values)),
+            lambda _: "layer_decay has no effect where nothing of the extractor is trained: give trainable",
+        ),
         "augmented_views": Condition(
             ("image_augmentation",),
             lambda values: bool(values["image_augmentation"]),

@@ -47,11 +47,13 @@ TUNABLE: Mapping[str, Kind] = MappingProxyType(
         "optimizer": "other",
         "learning_rate": "float",
         "lr_schedule": "other",
+        "layer_decay": "float",
         "weight_decay": "float",
         "gradient_clipping": "float",
         "training_precision": "other",
         "epochs": "int",
         "early_stopping_patience": "int",
+        "stages": "other",
     }
 )
 """The fields that may vary between trials; those of kind int and float also as a range."""

@@ -8,8 +8,10 @@ from typing import Any
 from imagematch.config.conditions import refusal
 from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
 from imagematch.config.problems import Problem
+from imagematch.config.stages import freezing, stage_key
 
 RULE_FIELDS = (
+    "stages",
     "dataset",
     "data_dir",
     "split_by",
@@ -33,6 +35,11 @@ def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[
     for field in values:
         if field in given and values[field] is not None and (what := refusal(field, values)):
             yield Problem(field, what)
+    for number, stage in enumerate(values["stages"], 1):
+        for problem in broken_rules({**values, **stage, "stages": ()}, stage):
+            if problem.key in stage:
+                yield Problem(stage_key(number, problem.key), f"stage {number}: {problem.what}", problem.do)
+    yield from freezing(values["stages"], values)
     dataset, loss = values["dataset"], values["loss"]
     if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
         yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import names
@@ -27,7 +27,8 @@ from imagematch.config.field_types import (
     whole,
 )
 from imagematch.config.metrics import OBJECTIVES
-from imagematch.config.problems import told
+from imagematch.config.problems import Problem, problems_of, told
+from imagematch.config.stages import STAGES_FORM, Stages, checked_stages
 from imagematch.errors import ConfigError
 from imagematch.files import checked_name
 
@@ -57,6 +58,17 @@ def checked_run_name(key: str, value: str) -> str:
         return checked_name(value, where=key)
     except ConfigError as error:
         raise told(f"{key}: {error.what}", error.do) from error
+
+
+def _checked_stages(value: Any) -> Stages:
+    def check(stage: dict[str, Any]) -> tuple[dict[str, Any], Problem | None]:
+        try:
+            fields = TrainFields.model_validate({"experiment_name": "x", **stage})
+        except ValidationError as error:
+            return {}, problems_of(error, TrainFields)[0]
+        return {key: getattr(fields, key) for key in stage}, None
+
+    return checked_stages(value, check)
 
 
 class TrainFields(BaseModel):
@@ -116,11 +128,13 @@ class TrainFields(BaseModel):
     optimizer: str = name("adam", names.OPTIMIZERS)
     learning_rate: float = number(1e-3, 0, 100, above=True)
     lr_schedule: str = name("constant", names.LR_SCHEDULES)
+    layer_decay: float = number(1.0, 0, 1, above=True)
     weight_decay: float = number(0.0, 0, 10)
     gradient_clipping: float | None = number(None, 0, 1_000_000, above=True)
     training_precision: str = name("float32", names.TRAINING_PRECISIONS)
     epochs: int = whole(50, 1, 100_000)
     early_stopping_patience: int = whole(10, 0, 100_000)
+    stages: Annotated[Any, PlainValidator(_checked_stages)] = Field((), description=STAGES_FORM)
     objective: str = name("val_map_at_r", OBJECTIVES)
     validation_max_images: int = whole(5_000, 2, 100_000_000)
     # matching

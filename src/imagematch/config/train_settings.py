@@ -10,7 +10,7 @@ from pydantic import model_validator
 from imagematch.config.conditions import is_active
 from imagematch.config.loss_fields import LOSS_FIELDS, RANDOM_BATCH_MARGIN
 from imagematch.config.names import OFFLINE_LOSSES, TRIPLET_LOSSES
-from imagematch.config.problems import told
+from imagematch.config.problems import shown, told
 from imagematch.config.rules import broken_rules
 from imagematch.config.train_fields import DEFAULTS, TrainFields
 from imagematch.config.yaml_writer import to_yaml
@@ -66,6 +66,13 @@ class TrainSettings(TrainFields):
         return self.seed if self.training_seed is None else self.training_seed
 
     @property
+    def stage_settings(self) -> tuple[TrainSettings, ...]:
+        """The settings of each stage; without stages these settings alone."""
+        if not self.stages:
+            return (self,)
+        return tuple(self.model_copy(update={"stages": (), **stage}) for stage in self.stages)
+
+    @property
     def effective_margin(self) -> float | None:
         """The margin that counts; None where the loss has none."""
         return self.loss_options.get("margin")
@@ -98,13 +105,20 @@ class TrainSettings(TrainFields):
             *faces,
             f"{self.feature_extractor} ({self.weights}), blocks {blocks}, embedding_dim {self.embedding_dim}",
             f"{self.loss}{f' ({options})' if options else ''}, batches of {self._describe_batch()}",
-            f"{self._describe_length()} of {self.optimizer}, the best by {self.objective}",
+            *(
+                stage._describe_training(f"stage {n}: " if self.stages else "")
+                for n, stage in enumerate(self.stage_settings, 1)
+            ),
         ]
 
     def _describe_batch(self) -> str:
         if self.loss in OFFLINE_LOSSES:
             return f"{self.images_per_batch // 3} triplets"
         return f"{self.batch_size} images" if self.batch_size else f"{self.batch_classes} classes x {self.batch_images}"
+
+    def _describe_training(self, prefix: str) -> str:
+        part = "" if self.trainable is False else f", trainable {shown(self.trainable)}"
+        return f"{prefix}{self._describe_length()} of {self.optimizer}{part}, the best by {self.objective}"
 
     def _describe_length(self) -> str:
         return "the BiT-HyperRule's steps" if self.lr_schedule == "bit_hyperrule" else f"at most {self.epochs} epochs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -34,7 +34,7 @@ class Document:
     Attributes:
         values: the mapping.
         where: the file's name, for errors.
-        lines: key -> its line, from 1; a key from elsewhere has none.
+        lines: key -> its line, from 1, `LIST[N].KEY` for a mapping in a list; a key from elsewhere has none.
         overridden: keys that came from the command line.
     """
 
@@ -45,10 +45,12 @@ class Document:
 
     def place(self, key: str) -> tuple[int, str]:
         """Where a key stands: its rank among problems, and "FILE:LINE", "--set KEY" or the file alone."""
-        if key in self.overridden:
-            return MAX_BYTES + 1, f"--set {key}"
-        if key in self.lines:
-            return self.lines[key], f"{self.where}:{self.lines[key]}"
+        top = key.partition("[")[0]
+        if top in self.overridden:
+            return MAX_BYTES + 1, f"--set {top}"
+        line = self.lines.get(key, self.lines.get(top))
+        if line is not None:
+            return line, f"{self.where}:{line}"
         return MAX_BYTES, self.where
 
 
@@ -86,7 +88,17 @@ def parse_yaml(text: str, *, where: str) -> Document:
         raise ConfigError("the file is empty", where=where, do="see configs/ for examples")
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError("not a mapping", where=where, do="write `key: value`, one a line")
-    return Document(value, where, {key.value: key.start_mark.line + 1 for key, _ in root.value})
+    return Document(value, where, dict(_lines(root)))
+
+
+def _lines(root: yaml.MappingNode) -> Iterator[tuple[str, int]]:
+    for key, value in root.value:
+        yield key.value, key.start_mark.line + 1
+        items = value.value if isinstance(value, yaml.SequenceNode) else ()
+        for number, item in enumerate(items, 1):
+            if isinstance(item, yaml.MappingNode):
+                for inner, _ in item.value:
+                    yield f"{key.value}[{number}].{inner.value}", inner.start_mark.line + 1
 
 
 def parse_value(text: str, *, where: str) -> Any:

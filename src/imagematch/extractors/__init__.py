@@ -3,7 +3,7 @@
 Importing this package, making an extractor and running a network that was converted before need no TensorFlow.
 """
 
-from imagematch.extractors.cut import Cut, find_cut
+from imagematch.extractors.cut import Cut, find_cut, network_inside, trained_layers
 from imagematch.extractors.engines import (
     BFLOAT16_COSINE,
     ENGINES,
@@ -31,5 +31,7 @@ __all__ = [
     "choose_engine",
     "find_cut",
     "make_extractor",
+    "network_inside",
     "open_engine",
+    "trained_layers",
 ]

@@ -113,7 +113,7 @@ def find_cut(extractor: Extractor) -> Cut | None:
 
 
 def trained_layers(network: keras.Model, extractor: Extractor) -> list[keras.layers.Layer]:
-    """The layers of the bare network that are trained, from the lowest to the highest.
+    """The layers that are trained, of the bare network, from the lowest to the highest.
 
     The batch norms of a pretrained network are never among them: their statistics are worth more than what a few
     epochs of small batches would make of them.

@@ -182,7 +182,9 @@ def _as_judged(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
 def _untrained(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
     """The settings without what only training needs: augmented views, features at a cut."""
     flip = settings.test_time_flip and not matcher.card.embedding.whole_model
-    return settings.model_copy(update={"trainable": False, "image_augmentation": False, "test_time_flip": flip})
+    return settings.model_copy(
+        update={"stages": (), "trainable": False, "image_augmentation": False, "test_time_flip": flip}
+    )
 
 
 def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
@@ -197,7 +199,7 @@ def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
     def embed(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return np.concatenate([head(features[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)])
 
-    plain, mirrored = materials.features.array, materials.inputs.mirrored
+    plain, mirrored = materials.features.array, materials.inputs[-1].mirrored
     if mirrored is None:
         return lambda rows: embed(plain, rows)
     return lambda rows: flip_average(embed(plain, rows), embed(mirrored, rows))

@@ -132,7 +132,7 @@ def _train(
     log.event("data", _data_line(materials), **materials.dataset.summary())
     writer = _tensorboard(layout.tensorboard_dir(name))
     labels = materials.dataset.labels[materials.dataset.rows("train")]
-    epochs = settings_in_force(settings, labels).epochs
+    epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
         log.event("epoch", epoch_line(record, epochs), **record)
@@ -227,7 +227,8 @@ def _data_line(materials: Materials) -> str:
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     """An epoch in one line for people."""
     shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
-    return "  ".join([f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
+    stage = [f"stage {record['stage']}"] if "stage" in record else []
+    return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
 
 
 def _tensorboard(folder: Path) -> Any:

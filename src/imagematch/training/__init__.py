@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
     from imagematch.training.loop import EpochRecord, FitResult, TrainingFailedError, fit
     from imagematch.training.sources import FeatureSource, ImageSource, Source
+    from imagematch.training.stage import Stage
     from imagematch.training.validation import Validator, embed_rows, figure_names, sample_rows
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "OfflineTriplets",
     "RandomBatches",
     "Source",
+    "Stage",
     "StopRequest",
     "Training",
     "TrainingFailedError",
@@ -65,6 +67,7 @@ _LATE = {
     "FeatureSource": "sources",
     "ImageSource": "sources",
     "Source": "sources",
+    "Stage": "stage",
     "Validator": "validation",
     "embed_rows": "validation",
     "figure_names": "validation",

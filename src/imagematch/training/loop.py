@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from imagematch.config import TrainSettings, direction_of
+from imagematch.config import direction_of
 from imagematch.errors import ConfigError, ModelError
 from imagematch.losses import Loss
 from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from imagematch.training.interruption import StopRequest, interrupted
-from imagematch.training.mixup import mixed_value, mixup_shares
+from imagematch.training.mixup import mixup_shares
 from imagematch.training.optimization import learning_rates, make_optimizer
-from imagematch.training.precision import computing_in
-from imagematch.training.sources import Source
-from imagematch.training.validation import Validator
+from imagematch.training.stage import Stage
+from imagematch.training.steps import compiled_steps
 
 _CHECKPOINT_EVERY_S = 5.0
 _EPOCH_WORTH_FINISHING_S = 2.0
@@ -58,11 +56,8 @@ class FitResult:
 
 
 def fit(
-    model: keras.Model,
+    stages: Sequence[Stage],
     loss: Loss,
-    source: Source,
-    validator: Validator,
-    settings: TrainSettings,
     *,
     on_epoch: OnEpoch = lambda _record: False,
     stop: StopRequest | None = None,
@@ -70,14 +65,13 @@ def fit(
     identity: str = "",
     discard_unfit: bool = False,
 ) -> FitResult:
-    """Trains `model` in place until the epochs are over, `objective` has not improved for the patience, or a stop.
+    """Trains in place, one stage after the other; the best epoch of all is kept, and each stage begins with it.
+
+    A stage ends when its epochs are over, or when the objective has not improved for its patience.
 
     Args:
-        model: inputs of `source` -> (batch, embedding_dim) on the unit sphere.
+        stages: at least one; the last one's model holds every variable that is trained.
         loss: with its own variables, if it has any.
-        source: training chunks and validation blocks.
-        validator: the figures of an epoch.
-        settings: optimiser, schedule, epochs, patience and objective.
         on_epoch: told each epoch's record, those of a checkpoint first; true ends the training.
         stop: looked at between chunks.
         checkpoint: where the state is kept while training; read first if it is there; removed by the caller.
@@ -90,25 +84,23 @@ def fit(
         TrainingFailedError: NaN, or a collapse; says what to change.
         ModelError: the checkpoint is damaged or foreign.
     """
-    run = _Run(model, loss, settings)
-    if checkpoint is not None:
-        kept = read_checkpoint(checkpoint, identity, discard_unfit=discard_unfit)
-        if kept is not None:
-            run.restore(kept)
-    ended_by = run.ended_by()
-    if any(on_epoch(record) for record in run.history):  # a resumed run tells its earlier epochs again
-        ended_by = "callback"
+    kept = None if checkpoint is None else read_checkpoint(checkpoint, identity, discard_unfit=discard_unfit)
+    run = _Run(stages, loss) if kept is None else _Run.restored(stages, loss, kept)
+    told_to_end = any(on_epoch(record) for record in run.history)  # a resumed run tells its earlier epochs again
+    ended_by = "callback" if told_to_end else run.go_on()
     written = time.monotonic()
     while not ended_by:
-        run.train_epoch(source, stop)
-        record = run.judge(validator)
-        ended_by = run.ended_by()
+        run.train_epoch(stop)
+        record = run.judge()
         if on_epoch(record):
             ended_by = "callback"
         asked = stop is not None and stop.at_next_step
-        if checkpoint is not None and (asked or time.monotonic() - written > _CHECKPOINT_EVERY_S):
+        if checkpoint is not None and (
+            asked or run.next_stage_is_due or time.monotonic() - written > _CHECKPOINT_EVERY_S
+        ):
             write_checkpoint(checkpoint, run.snapshot(identity))
             written = time.monotonic()
+        ended_by = ended_by or run.go_on()
         if asked and not ended_by:
             raise interrupted()
     return run.finish(ended_by)
@@ -117,23 +109,39 @@ def fit(
 class _Run:
     """Everything that changes while a model is trained."""
 
-    def __init__(self, model: keras.Model, loss: Loss, settings: TrainSettings) -> None:
-        self._model = model
+    def __init__(self, stages: Sequence[Stage], loss: Loss, number: int = 1) -> None:
+        self._stages = stages
         self._loss = loss
-        self._settings = settings
-        self._sign = 1.0 if direction_of(settings.objective) == "maximize" else -1.0
-        self._optimizer = make_optimizer(settings)
-        self._trained = [*model.trainable_variables, *loss.trainable_variables]
-        self._optimizer.build(self._trained)
+        self._sign = 1.0 if direction_of(stages[0].settings.objective) == "maximize" else -1.0
+        self._kept = [*stages[-1].model.variables, *loss.variables]
         self._history: list[dict[str, Any]] = []
         self._best: list[np.ndarray] = []
         self._seconds = {"training": 0.0, "validation": 0.0}
-        precision = settings.training_precision
-        self._steps = compiled_steps(model, loss, self._optimizer, self._trained, precision=precision)
+        self._pending: dict[str, float] = {}
+        self._begin(number)
+
+    def _begin(self, number: int) -> None:
+        """Begins a stage, counted from 1, with the weights as they are and a new optimiser."""
+        self._number = number
+        self._first = len(self._history)
+        stage = self._stages[number - 1]
+        self._source, self._validator, self._settings = stage.source, stage.validator, stage.settings
+        model, settings = stage.model, stage.settings
+        trained, shares = stage.variables()
+        own = list(self._loss.trainable_variables)
+        self._optimizer = make_optimizer(settings)
+        self._optimizer.build([*trained, *own])
+        self._steps = compiled_steps(
+            model,
+            self._loss,
+            self._optimizer,
+            [*trained, *own],
+            precision=settings.training_precision,
+            rate_shares=[*shares, *([1.0] * len(own))],
+        )
         self._embed = tf.function(
             lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True
         )
-        self._pending: dict[str, float] = {}
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -142,30 +150,46 @@ class _Run:
 
     @property
     def _state(self) -> list[Any]:
-        model = list(self._model.variables)
-        seen = {id(variable) for variable in model}
-        rest = [v for v in [*self._loss.variables, *self._optimizer.variables] if id(v) not in seen]
-        return [*model, *rest]
+        seen = {id(variable) for variable in self._kept}
+        return [*self._kept, *(v for v in self._optimizer.variables if id(v) not in seen)]
 
     def snapshot(self, identity: str) -> Checkpoint:
         """The state as a checkpoint."""
         return Checkpoint(identity, [np.asarray(v) for v in self._state], self._best, self._history)
 
-    def restore(self, kept: Checkpoint) -> None:
-        """Goes on from a checkpoint."""
-        for variable, value in zip(self._state, kept.variables, strict=True):
+    @classmethod
+    def restored(cls, stages: Sequence[Stage], loss: Loss, kept: Checkpoint) -> _Run:
+        """The run of a checkpoint, in the stage of its last epoch."""
+        number = kept.history[-1].get("stage", 1)
+        run = cls(stages, loss, number)
+        for variable, value in zip(run._state, kept.variables, strict=True):
             variable.assign(value)
-        self._best = list(kept.best)
-        self._history = [dict(record) for record in kept.history]
+        run._best = list(kept.best)
+        run._history = [dict(record) for record in kept.history]
+        run._first = sum(record.get("stage", 1) < number for record in run._history)
+        return run
 
-    def train_epoch(self, source: Source, stop: StopRequest | None) -> None:
+    @property
+    def next_stage_is_due(self) -> bool:
+        """Whether the stage is over and another one follows."""
+        return self._number < len(self._stages) and bool(self._stage_over())
+
+    def go_on(self) -> str:
+        """Begins the next stage where one is over; why the training is over by now, empty if it is not."""
+        if self.next_stage_is_due:
+            self._put_best_back()
+            self._begin(self._number + 1)
+        return self._stage_over()
+
+    def train_epoch(self, stop: StopRequest | None) -> None:
         """One pass over the training images."""
         started = time.perf_counter()
-        number = len(self._history)
+        source = self._source
+        number = len(self._history) - self._first
         rates = learning_rates(self._settings, number, source.steps, source.images)
         shares = mixup_shares(self._settings, number, source.steps, source.images)
         totals, done = np.zeros(2), 0
-        for inputs, labels in source.chunks(number):
+        for inputs, labels in source.chunks(len(self._history)):
             part = slice(done, done + len(labels))
             chunk = [inputs, labels, rates[part], *([] if shares is None else [shares[part]])]
             totals += np.asarray(self._steps(*map(tf.convert_to_tensor, chunk)))
@@ -176,19 +200,20 @@ class _Run:
         self._seconds["training"] += time.perf_counter() - started
         if not math.isfinite(self._pending["loss"]):
             raise TrainingFailedError(
-                f"the loss is not a number in epoch {number + 1}",
+                f"the loss is not a number in epoch {len(self._history) + 1}",
                 where=self._settings.experiment_name,
                 do=f"lower learning_rate (now {self._settings.learning_rate:g}), or check the images",
             )
 
-    def judge(self, validator: Validator) -> dict[str, Any]:
+    def judge(self) -> dict[str, Any]:
         """Closes the epoch: its record, and the weights kept if it is the best so far."""
         started = time.perf_counter()
-        figures = validator.figures(self._embed)
+        figures = self._validator.figures(self._embed)
         self._seconds["validation"] += time.perf_counter() - started
         epoch = len(self._history) + 1
         rate = float(np.asarray(self._optimizer.learning_rate))
-        record = {"epoch": epoch, **self._pending, **figures, "learning_rate": rate}
+        stage = {"stage": self._number} if len(self._stages) > 1 else {}
+        record = {"epoch": epoch, **stage, **self._pending, **figures, "learning_rate": rate}
         self._check_spread(record)
         objective = self._settings.objective
         if objective not in record:
@@ -196,7 +221,7 @@ class _Run:
             raise ConfigError(f"objective {objective!r} is not measured each epoch", do=f"choose one of {names}")
         best = self._best_record()
         if best is None or self._sign * record[objective] > self._sign * best[objective]:
-            self._best = [np.asarray(v) for v in self._model.variables]
+            self._best = [np.asarray(v) for v in self._kept]
         self._history.append(record)
         return record
 
@@ -224,14 +249,12 @@ class _Run:
         objective = self._settings.objective
         return max(self._history, key=lambda r: self._sign * r[objective], default=None)
 
-    def ended_by(self) -> str:
-        """Why the training is over by now; empty if it is not."""
-        if len(self._history) >= self._settings.epochs:
+    def _stage_over(self) -> str:
+        if len(self._history) - self._first >= self._settings.epochs:
             return "epochs"
         best = self._best_record()
-        if best is not None and len(self._history) - best["epoch"] >= max(1, self._settings.early_stopping_patience):
-            return "early_stopping"
-        return ""
+        since = 0 if best is None else len(self._history) - max(best["epoch"], self._first)
+        return "early_stopping" if since >= max(1, self._settings.early_stopping_patience) else ""
 
     def finish(self, ended_by: str) -> FitResult:
         """Puts the best weights back."""
@@ -239,37 +262,9 @@ class _Run:
         assert best is not None, "settings allow no training without an epoch"
         if best["spread"] < _COLLAPSED_SPREAD:
             raise self._collapse(best)
-        for variable, value in zip(self._model.variables, self._best, strict=True):
-            variable.assign(value)
+        self._put_best_back()
         return FitResult(self._history, best["epoch"], best[self._settings.objective], ended_by, self._seconds)
 
-
-def compiled_steps(
-    model: keras.Model, loss: Loss, optimizer: Any, variables: list[Any], *, precision: str = "float32"
-) -> Callable[..., Any]:
-    """A graph that trains on a chunk and gives the sums of loss and activity.
-
-    It takes inputs (steps, batch, ...), labels (steps, batch), learning rates (steps,) and, for MixUp, shares (steps,).
-    """
-
-    def embed(inputs: Any) -> Any:
-        with computing_in(precision, model):
-            return model(inputs, training=True)
-
-    @tf.function(reduce_retracing=True)
-    def run_steps(inputs: Any, labels: Any, rates: Any, shares: Any = None) -> Any:
-        totals = tf.zeros(2)
-        for step in tf.range(tf.shape(labels)[0]):
-            optimizer.learning_rate.assign(rates[step])
-            with tf.GradientTape() as tape:
-                batch = tf.cast(inputs[step], tf.float32)
-                if shares is None:
-                    value = loss(embed(batch), labels[step])
-                else:
-                    value = mixed_value(embed, loss, batch, labels[step], shares[step])
-                total = tf.add_n([value.loss, *model.losses])
-            optimizer.apply(tape.gradient(total, variables), variables)
-            totals += tf.stack([tf.cast(value.loss, tf.float32), tf.cast(value.active, tf.float32)])
-        return totals
-
-    return run_steps
+    def _put_best_back(self) -> None:
+        for variable, value in zip(self._kept, self._best, strict=True):
+            variable.assign(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Extractor, Network, make_extractor
+from imagematch.extractors import Cut, Extractor, Network, make_extractor
 from imagematch.features import Features, FeatureStore
 from imagematch.files import digest_bytes
 from imagematch.training.inputs import Inputs, gather_inputs
@@ -32,14 +33,12 @@ _SHARED = (
     "image_size",
     "feature_extractor",
     "weights",
-    "trainable",
-    "image_augmentation",
-    "augmented_views",
     "test_time_flip",
     "engine",
     "feature_precision",
     "feature_dir",
 )
+_SHARED_STAGES = ("trainable", "image_augmentation", "augmented_views")
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,15 @@ class Materials:
 
     Attributes:
         dataset: images, labels, splits.
-        extractor: the network by name, with its weights.
+        extractor: the network by name, with its weights, and what the last stage trains of it.
         features: of every image as it is. With a trainable extractor: those of its initial weights, for the baseline.
-        inputs: what the trained part sees.
+        inputs: what the trained part sees, for each stage.
     """
 
     dataset: Dataset
     extractor: Extractor
     features: Features
-    inputs: Inputs
+    inputs: tuple[Inputs, ...]
     _components: dict[str, PrincipalComponents] = field(default_factory=dict)  # shared by folds
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
@@ -78,7 +77,9 @@ class Materials:
 
 def shared_key(settings: TrainSettings) -> tuple[object, ...]:
     """Trainings with equal keys share their materials."""
-    return tuple(str(getattr(settings, name)) for name in _SHARED)
+    whole = [getattr(settings, name) for name in _SHARED]
+    stages = [getattr(stage, name) for stage in settings.stage_settings for name in _SHARED_STAGES]
+    return tuple(map(str, (*whole, *stages)))
 
 
 def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Materials:
@@ -89,13 +90,15 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
         ModelError: the extractor or its weights cannot be used.
         StudyError: the feature store cannot be written.
     """
-    extractor = make_extractor(settings)
+    extractors = [make_extractor(stage) for stage in settings.stage_settings]
     dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
     store = FeatureStore(Path(settings.feature_dir))
 
-    def features(network: Network, view: int | str) -> Features:
+    @functools.cache
+    def found(digest: str, view: int | str) -> Features:
+        network = networks[digest]
         # What is trained above a cut runs as one float32 model later: its threshold is chosen on the same numbers.
-        precision = settings.feature_precision if network is extractor else "float32"
+        precision = "float32" if isinstance(network, Cut) else settings.feature_precision
         return store.features(
             dataset,
             network,
@@ -106,8 +109,18 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
             log=log,
         )
 
-    plain = features(extractor, 0)
-    return Materials(dataset, extractor, plain, gather_inputs(settings, extractor, plain, features, log))
+    networks: dict[str, Network] = {}
+
+    def features(network: Network, view: int | str) -> Features:
+        networks[network.digest] = network
+        return found(network.digest, view)
+
+    plain = features(extractors[-1], 0)
+    inputs = [
+        gather_inputs(stage, extractor, plain, features, log)
+        for stage, extractor in zip(settings.stage_settings, extractors, strict=True)
+    ]
+    return Materials(dataset, extractors[-1], plain, tuple(inputs))
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import pytest
 
 import imagematch.training.inputs
 from imagematch.config import TrainSettings, parse_train
+from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.features.computation import Computation
-from imagematch.training import Materials, Training, gather_materials, train_model
+from imagematch.training import Materials, StopRequest, Training, gather_materials, train_model
 
 
 def settings_of(folder: Path, **values: Any) -> TrainSettings:
@@ -21,7 +22,7 @@ def settings_of(folder: Path, **values: Any) -> TrainSettings:
         "image_size": 16,
         "weights": str(folder / "small_cnn.weights.h5"),
         "feature_dir": str(folder / "features"),
-        "feature_precision": "float32",
+        "engine": "tensorflow",
         "batch_classes": 4,
         "batch_images": 4,
         "embedding_dim": 8,
@@ -69,7 +70,7 @@ def test_kept_features_at_the_cut_train_the_same_model(folder: Path, monkeypatch
     np.testing.assert_array_equal(kept.embed(rows), again.embed(rows))
     monkeypatch.setattr(imagematch.training.inputs, "_AT_MOST_BYTES", 0)
     materials = gathered(settings, folder)
-    assert materials.inputs.views is None
+    assert materials.inputs[0].views is None
     on_images = train_model(materials, settings)
     np.testing.assert_allclose(on_images.embed(rows), kept.embed(rows), atol=1e-3)
     assert on_images.result.best_value == pytest.approx(kept.result.best_value, abs=0.01)
@@ -91,7 +92,7 @@ def test_the_feature_model_is_the_whole_network(folder: Path) -> None:
 
 def test_kept_views_at_the_cut(folder: Path) -> None:
     settings = settings_of(folder, trainable=2, image_augmentation=True, augmented_views=2)
-    inputs = gathered(settings, folder).inputs
+    inputs = gathered(settings, folder).inputs[0]
     assert inputs.views is not None
     plain, first, second = inputs.views
     assert plain.shape == first.shape == second.shape
@@ -106,3 +107,66 @@ def test_images_augmented_anew_go_through_the_frozen_network_and_are_judged_by_i
     assert training.network is None
     head = training.head(training.materials.features.array[:20], training=False)
     np.testing.assert_allclose(training.embed(np.arange(20)), np.asarray(head), atol=1e-5)
+
+
+STAGES = [{"trainable": False, "epochs": 2}, {"trainable": 2, "epochs": 2, "learning_rate": 3e-4, "layer_decay": 0.5}]
+
+
+def test_stages_train_the_head_first_and_then_the_network(folder: Path) -> None:
+    settings = settings_of(folder, stages=STAGES, image_size=16)
+    training = trained(settings, folder)
+    history = training.result.history
+    assert [(record["epoch"], record["stage"]) for record in history] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    assert history[-1]["learning_rate"] == pytest.approx(3e-4)
+    assert training.result.best_value == max(record["val_map_at_r"] for record in history)
+    alone = trained(settings_of(folder, **STAGES[0]), folder)
+    for one, other in zip(history, alone.result.history, strict=False):
+        assert {**one, "stage": None} == {**other, "stage": None}, "the first stage is that training alone"
+
+
+def test_a_later_stage_never_ends_worse_than_it_began(folder: Path) -> None:
+    stages = [STAGES[0], {"trainable": 2, "epochs": 1, "learning_rate": 100.0}]
+    training = trained(settings_of(folder, stages=stages), folder)
+    alone = trained(settings_of(folder, **STAGES[0]), folder)
+    assert training.result.best_epoch <= 2
+    rows = np.arange(0, 700, 10)
+    np.testing.assert_allclose(training.embed(rows), alone.embed(rows), atol=1e-3)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_training_in_stages_cut_in_two_comes_to_the_same(folder: Path, tmp_path: Path, epoch: int) -> None:
+    """Within a stage, at its end, and within the next."""
+    settings = settings_of(folder, stages=STAGES, dropout=0.2, intermediate_ff_block_units=[16], loss="proxy_nca")
+    materials = gathered(settings, folder)
+    whole = train_model(materials, settings)
+    stop, path = StopRequest(), tmp_path / "checkpoint.npz"
+
+    def ask(record: Any) -> bool:
+        if record["epoch"] == epoch:
+            stop.ask(2)
+        return False
+
+    with pytest.raises(InterruptedRunError):
+        train_model(materials, settings, on_epoch=ask, stop=stop, checkpoint=path)
+    resumed = train_model(materials, settings, checkpoint=path)
+    assert resumed.result.history == whole.result.history
+    rows = np.arange(0, 700, 10)
+    np.testing.assert_array_equal(resumed.embed(rows), whole.embed(rows))
+
+
+def test_layers_and_blocks_that_do_not_grow_are_refused_before_training(folder: Path) -> None:
+    stages = [{"trainable": 4}, {"trainable": {"blocks": 1}}]
+    with pytest.raises(ConfigError, match="stage 2 freezes what stage 1 trains"):
+        trained(settings_of(folder, stages=stages), folder)
+
+
+def test_layer_decay_slows_the_lower_layers(folder: Path) -> None:
+    """By its power of the layers above: one step of Adam moves every weight by about the rate."""
+    settings = settings_of(folder, trainable=4, layer_decay=0.1, epochs=1, batch_classes=4, batch_images=180)
+    training = trained(settings, folder)
+    initial = training.materials.extractor.build()
+    moved = {
+        after.path.split("/")[-2]: float(np.abs(after - before).max())
+        for before, after in zip(initial.trainable_variables, training.network.trainable_variables, strict=True)
+    }
+    assert moved == pytest.approx({"block3_conv": 1e-5, "block4_conv": 1e-4}, rel=0.05)

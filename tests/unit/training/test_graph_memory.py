@@ -10,7 +10,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 from imagematch.config import parse_train
 from imagematch.losses import make_loss
 from imagematch.model import build_head
-from imagematch.training import FeatureSource, Validator, fit, plan_batches, release_graphs
+from imagematch.training import FeatureSource, Stage, Validator, fit, plan_batches, release_graphs
 
 LABELS = np.repeat(np.arange(4), 6)
 FEATURES = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype(np.float32)
@@ -23,7 +23,7 @@ def train() -> None:
     plan = plan_batches(settings, LABELS, 0)
     source = FeatureSource([FEATURES], rows, LABELS, plan, seed=0)
     head = build_head(5, units=(8,), embedding_dim=settings.embedding_dim, seed=0)
-    fit(head, loss, source, Validator(source, rows, LABELS, loss, plan), settings)
+    fit([Stage(settings, head, source, Validator(source, rows, LABELS, loss, plan))], loss)
 
 
 def kept_after_training() -> Counter[str]:

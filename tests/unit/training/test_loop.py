@@ -12,6 +12,7 @@ from imagematch.model import build_head
 from imagematch.training import (
     FeatureSource,
     FitResult,
+    Stage,
     StopRequest,
     TrainingFailedError,
     Validator,
@@ -49,7 +50,7 @@ class Bench:
         self.validator = Validator(self.source, judged, self.labels, self.loss, judged_plan)
 
     def fit(self, **options: object) -> FitResult:
-        return fit(self.head, self.loss, self.source, self.validator, self.settings, **options)
+        return fit([Stage(self.settings, self.head, self.source, self.validator)], self.loss, **options)
 
     def embeddings(self) -> np.ndarray:
         rows = np.arange(len(self.labels))

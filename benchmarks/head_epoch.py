@@ -47,7 +47,7 @@ def our_epoch(source: FeatureSource, loss: Loss, settings: Any) -> Callable[[], 
     optimizer = make_optimizer(settings)
     variables = [*head.trainable_variables, *loss.trainable_variables]
     optimizer.build(variables)
-    steps = compiled_steps(head, loss, optimizer, variables)
+    steps = compiled_steps(head, loss, optimizer, variables, precision=settings.training_precision)
 
     def run() -> float:
         started = time.perf_counter()
@@ -101,6 +101,9 @@ def measure(images: int) -> dict[str, Any]:
     source = FeatureSource([features], np.arange(images), labels, plan, seed=0)
     ways = {
         "ours": our_epoch(source, make_loss(settings), settings),
+        "bfloat16": our_epoch(
+            source, make_loss(settings), settings.model_copy(update={"training_precision": "bfloat16"})
+        ),
         "trivial_loss": our_epoch(source, PlainLoss(trivial), settings),
         "addons_formula": our_epoch(source, PlainLoss(addons_tiles), settings),
     }

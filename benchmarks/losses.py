@@ -5,9 +5,9 @@ an epoch on kept features. The trivial loss is the mean of squares. All losses t
 slows all of them.
 
 Keys: LOSS_BATCH for 256 (64 classes x 4) and 1024 (256 x 4) images; `addons_tiles_256` is the semi-hard loss the way
-TensorFlow Addons computes it, by B^2 x B tiles; `pytorch_metric_learning_256` (where installed) is its semi-hard
-miner and triplet loss in PyTorch, relative to PyTorch's own trivial step. `ratios` are to the trivial step, `seconds`
-are a step's.
+TensorFlow Addons computes it, by B^2 x B tiles; `pml_LOSS_BATCH` (where torch and pytorch-metric-learning are
+installed) is that library's nearest loss in PyTorch. `ratios` are to the trivial step of the same library, and
+`LOSS_BATCH_pml_to_ours` is the one library's step to the other's; `seconds` are a step's.
 """
 
 from __future__ import annotations
@@ -35,6 +35,32 @@ BATCHES = (256, 1024)
 ROUNDS = 9
 IMAGES_PER_TURN = 2048
 
+_PROXIES = {"num_classes": N_CLASSES, "embedding_size": EMBEDDING_DIM}
+PEERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "trivial": ("", {}, "", {}),
+    "triplet_semihard": (
+        "TripletMarginLoss",
+        {"margin": 0.2},
+        "TripletMarginMiner",
+        {"margin": 0.2, "type_of_triplets": "semihard"},
+    ),
+    "triplet_hard": ("TripletMarginLoss", {"margin": 0.2}, "BatchHardMiner", {}),
+    "triplet_all": ("TripletMarginLoss", {"margin": 0.2}, "", {}),
+    "contrastive": ("ContrastiveLoss", {}, "", {}),
+    "lifted_structure": ("LiftedStructureLoss", {}, "", {}),
+    "n_pairs": ("NPairsLoss", {}, "", {}),
+    "nt_xent": ("SupConLoss", {}, "", {}),
+    "multi_similarity": ("MultiSimilarityLoss", {}, "MultiSimilarityMiner", {}),
+    "circle": ("CircleLoss", {}, "", {}),
+    "soft_nearest_neighbour": ("NCALoss", {}, "", {}),
+    "normalised_softmax": ("NormalizedSoftmaxLoss", _PROXIES, "", {}),
+    "cosface": ("CosFaceLoss", _PROXIES, "", {}),
+    "arcface": ("ArcFaceLoss", _PROXIES, "", {}),
+    "proxy_nca": ("ProxyNCALoss", {**_PROXIES, "softmax_scale": 9}, "", {}),
+    "proxy_anchor": ("ProxyAnchorLoss", _PROXIES, "", {}),
+}
+"""Our loss -> the nearest of pytorch-metric-learning with its options, and the miner it takes with its options."""
+
 Turn = Callable[[], float]
 """Runs some training steps and gives the seconds that one took."""
 
@@ -53,6 +79,9 @@ def main() -> None:
         return
     for key, seconds in result["seconds"].items():
         print(f"{key:32} {1000 * seconds:8.2f} ms  {result['ratios'].get(key, 1):6.2f} x")
+    for key, times in result["ratios"].items():
+        if key.endswith("_pml_to_ours"):
+            print(f"{key:47} {times:6.2f} x")
 
 
 def measure(only: list[str] | None = None) -> dict[str, Any]:
@@ -67,22 +96,22 @@ def measure(only: list[str] | None = None) -> dict[str, Any]:
         turns |= {name: tensorflow_turn(registered(name), batch) for name in names}
         if batch == BATCHES[0]:
             turns["addons_tiles"] = tensorflow_turn(addons_tiles, batch)
-        add(take_turns(turns), "trivial", f"_{batch}", seconds, ratios)
-    if all(importlib.util.find_spec(package) for package in ("torch", "pytorch_metric_learning")):
-        turns = {name: torch_turn(name, BATCHES[0]) for name in ("torch_trivial", "pytorch_metric_learning")}
-        add(take_turns(turns), "torch_trivial", f"_{BATCHES[0]}", seconds, ratios)
+        if all(importlib.util.find_spec(package) for package in ("torch", "pytorch_metric_learning")):
+            turns |= {f"pml_{name}": torch_turn(name, batch) for name in ("trivial", *names) if name in PEERS}
+        taken = take_turns(turns)
+        for name, times in taken.items():
+            seconds[f"{name}_{batch}"] = statistics.median(times)
+            floor = "pml_trivial" if name.startswith("pml_") else "trivial"
+            if name != floor:
+                ratios[f"{name}_{batch}"] = ratio(times, taken[floor])
+            if f"pml_{name}" in taken:
+                ratios[f"{name}_{batch}_pml_to_ours"] = ratio(taken[f"pml_{name}"], times)
     return {"name": "losses", "ratios": ratios, "seconds": seconds}
 
 
-def add(
-    taken: dict[str, list[float]], floor: str, suffix: str, seconds: dict[str, float], ratios: dict[str, float]
-) -> None:
-    """Adds the medians over the rounds: of the seconds, and of the ratios to `floor` in the same round."""
-    for name, times in taken.items():
-        seconds[name + suffix] = statistics.median(times)
-        if name != floor:
-            by_round = [own / base for own, base in zip(times, taken[floor], strict=True)]
-            ratios[name + suffix] = statistics.median(by_round)
+def ratio(times: list[float], floor: list[float]) -> float:
+    """The median over the rounds of what a round took to what it took the other."""
+    return statistics.median(own / base for own, base in zip(times, floor, strict=True))
 
 
 def take_turns(turns: dict[str, Turn]) -> dict[str, list[float]]:
@@ -181,7 +210,7 @@ def tensorflow_turn(loss: Callable[[Any, Any], Any], batch: int) -> Turn:
 
 
 def torch_turn(name: str, batch: int) -> Turn:
-    """The same steps in PyTorch, with the mean of squares or pytorch-metric-learning's semi-hard triplets."""
+    """The same steps in PyTorch, with the mean of squares or one of pytorch-metric-learning's losses."""
     import torch
     from pytorch_metric_learning import losses, miners
 
@@ -190,9 +219,11 @@ def torch_turn(name: str, batch: int) -> Turn:
     for n_in, n_out in zip((FEATURE_DIM, *UNITS), UNITS, strict=False):
         layers += [torch.nn.Linear(n_in, n_out, bias=False), torch.nn.BatchNorm1d(n_out), torch.nn.ReLU()]
     head = torch.nn.Sequential(*layers, torch.nn.Linear(UNITS[-1], EMBEDDING_DIM))
-    optimizer = torch.optim.Adam(head.parameters(), 1e-3)
-    miner = miners.TripletMarginMiner(margin=0.2, type_of_triplets="semihard")
-    triplets = losses.TripletMarginLoss(margin=0.2)
+    loss_name, options, miner_name, miner_options = PEERS[name]
+    loss = getattr(losses, loss_name)(**options) if loss_name else None
+    miner = getattr(miners, miner_name)(**miner_options) if miner_name else None
+    learnt = [] if loss is None else list(loss.parameters())
+    optimizer = torch.optim.Adam([*head.parameters(), *learnt], 1e-3)
     features, labels = (torch.from_numpy(array) for array in labelled_features(batch))
     labels = labels.long()
 
@@ -200,10 +231,10 @@ def torch_turn(name: str, batch: int) -> Turn:
         started = time.perf_counter()
         for inputs, targets in zip(features, labels, strict=True):
             embeddings = torch.nn.functional.normalize(head(inputs))
-            if name == "torch_trivial":
+            if loss is None:
                 value = (embeddings**2).mean()
             else:
-                value = triplets(embeddings, targets, miner(embeddings, targets))
+                value = loss(embeddings, targets, *([] if miner is None else [miner(embeddings, targets)]))
             optimizer.zero_grad()
             value.backward()
             optimizer.step()

@@ -15,8 +15,8 @@ class Circle(PairLoss):
 
     N = sum over n of exp(scale w_n (cos_an - m)), P = sum over p of exp(-scale w_p (cos_ap - 1 + m)), m the
     relaxation. The weights w_p = max(0, 1 + m - cos_ap) and w_n = max(0, cos_an + m) count as constants in the
-    gradient, as in pytorch-metric-learning. Anchors without a positive or without a negative do not count. Terms are the
-    anchors that count; active are those whose positives have less than half of the probability.
+    gradient, as in pytorch-metric-learning. Anchors without a positive or without a negative do not count. Terms are
+    the anchors that count; active are those whose positives have less than half of the probability.
 
     Args:
         scale: gamma in the paper, over 0.

@@ -65,3 +65,24 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (folder / "stdout.txt").write_text(done.stdout)
     return folder
+
+
+@pytest.fixture(scope="session")
+def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny KerasHub presets for images of 32 px, with random weights: clip, dinov2, resnet, siglip."""
+    keras_hub = pytest.importorskip("keras_hub", reason="the extra `kerashub` is not installed")
+    models, folder = keras_hub.models, tmp_path_factory.mktemp("presets")
+    tower = {"num_layers": 2, "hidden_dim": 16, "num_heads": 2, "intermediate_dim": 32}
+    vision = {**tower, "patch_size": 8, "image_shape": (32, 32, 3)}
+    text = {**tower, "vocabulary_size": 9, "embedding_dim": 16}
+    backbones = {
+        "clip": models.CLIPBackbone(models.CLIPVisionEncoder(**vision), models.CLIPTextEncoder(**text), 12),
+        "dinov2": models.DINOV2Backbone(**vision, position_embedding_shape=(48, 48, 3)),
+        "resnet": models.ResNetBackbone([64], [7], [64, 128], [1, 1], [1, 2], "basic_block"),
+        "siglip": models.SigLIPBackbone(models.SigLIPVisionEncoder(**vision), models.SigLIPTextEncoder(**text)),
+    }
+    pixels = {"scale": [1 / 58, 1 / 57, 1 / 57], "offset": [-2.1, -2.0, -1.8]}  # about ImageNet's mean and deviation
+    for name, backbone in backbones.items():
+        backbone.save_to_preset(str(folder / name))
+        keras_hub.layers.ImageConverter((32, 32), **pixels).save_to_preset(str(folder / name))
+    return folder

@@ -1,10 +1,12 @@
 """What a configuration may name is exactly what the registries have."""
 
 from imagematch import config, data, extractors, losses
+from imagematch.config import names
 
 
 def test_extractors() -> None:
     assert set(config.EXTRACTORS) == set(extractors.SPECS)
+    assert names.KERASHUB == extractors.PREFIX
 
 
 def test_losses() -> None:

@@ -147,6 +147,8 @@ class TrainFields(BaseModel):
     @classmethod
     def _is_a_known_name(cls, value: str, info: ValidationInfo) -> str:
         field = str(info.field_name)
+        if field == "feature_extractor" and value.startswith(names.KERASHUB) and value != names.KERASHUB:
+            return value
         return checked_choice(field, value, _CHOICES[field])
 
     @field_validator("experiment_name")

@@ -13,7 +13,8 @@ from imagematch.extractors.engines import (
     choose_engine,
     open_engine,
 )
-from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, make_extractor
+from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, find_spec, make_extractor
+from imagematch.extractors.kerashub import PREFIX
 from imagematch.extractors.registry import SPECS, Spec
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ENGINES",
     "NETWORK_VERSION",
     "PRECISIONS",
+    "PREFIX",
     "SPECS",
     "Cut",
     "Engine",
@@ -30,6 +32,7 @@ __all__ = [
     "Spec",
     "choose_engine",
     "find_cut",
+    "find_spec",
     "make_extractor",
     "network_inside",
     "open_engine",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imagematch.errors import ConfigError, ModelError
+from imagematch.extractors.kerashub import PREFIX, preset_spec
 from imagematch.extractors.registry import SPECS, Spec
 from imagematch.extractors.weights import load_weights, weights_digest
 from imagematch.files import digest_json
@@ -50,7 +51,7 @@ class Extractor:
     """A feature extractor; making one is cheap and does not import TensorFlow.
 
     Attributes:
-        spec: its row in the registry.
+        spec: its row in the registry, or that of a preset.
         image_size: side of the square the network sees, in pixels.
         weights: `imagenet`, `random` or a path.
         weights_digest: identifies the weights by content.
@@ -88,7 +89,7 @@ class Extractor:
     @property
     def digest(self) -> str:
         """32 hex digits that change whenever its features would: network, weights, image size, preprocessing."""
-        return digest_json([NETWORK_VERSION, self.name, self.image_size, self.weights_digest])
+        return digest_json([NETWORK_VERSION, self.spec.architecture, self.image_size, self.weights_digest])
 
     def build(self, precision: str = "float32") -> keras.Model:
         """Builds the Keras model: resizing, preprocessing, network and average in one.
@@ -113,6 +114,22 @@ class Extractor:
         return model
 
 
+def find_spec(name: str) -> Spec:
+    """What is known of the extractor of this name: its row in the registry, or what a KerasHub preset says of itself.
+
+    Raises:
+        ConfigError: there is no such extractor.
+        ModelError: the preset cannot be had.
+    """
+    if name.startswith(PREFIX):
+        return preset_spec(name)
+    if name in SPECS:
+        return SPECS[name]
+    near = difflib.get_close_matches(name, SPECS, 1)
+    do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SPECS)} or {PREFIX}PRESET"
+    raise ConfigError(f"there is no extractor {name!r}", where="feature_extractor", do=do)
+
+
 def make_extractor(settings: Any) -> Extractor:
     """The extractor that the settings choose. One without published weights is trained, unless `weights` is a path.
 
@@ -121,14 +138,10 @@ def make_extractor(settings: Any) -> Extractor:
 
     Raises:
         ConfigError: there is no such extractor, or the image size is too small for it.
-        ModelError: `weights` is a path without a file of weights.
+        ModelError: `weights` is a path without a file of weights, or a KerasHub preset cannot be had.
     """
     name = str(settings.feature_extractor)
-    spec = SPECS.get(name)
-    if spec is None:
-        near = difflib.get_close_matches(name, SPECS, 1)
-        do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(SPECS)}"
-        raise ConfigError(f"there is no extractor {name!r}", where="feature_extractor", do=do)
+    spec = find_spec(name)
     image_size = int(settings.image_size or spec.image_size)
     if image_size < spec.min_image_size:
         raise ConfigError(
@@ -139,9 +152,12 @@ def make_extractor(settings: Any) -> Extractor:
     trainable = settings.trainable
     if isinstance(trainable, int) and trainable <= 0:
         trainable = False
+    if spec.preset and not isinstance(trainable, bool):
+        what = f"{name} cannot be trained in part: its layers are hidden inside"
+        raise ConfigError(what, where="trainable", do="give true or false")
     if spec.from_scratch and weights in ("imagenet", "random"):
         trainable = trainable or True
     return Extractor(spec, image_size, weights, weights_digest(spec, weights, seed), seed, trainable)
 
 
-__all__ = ["NETWORK_VERSION", "Extractor", "ModelError", "Network", "make_extractor"]
+__all__ = ["NETWORK_VERSION", "Extractor", "ModelError", "Network", "find_spec", "make_extractor"]

@@ -1,4 +1,4 @@
-"""The Keras layer of our own: pixels the way Caffe's networks were trained on them. Imports Keras."""
+"""The Keras layers of our own, registered so that saved models may hold them. Imports Keras."""
 
 from __future__ import annotations
 
@@ -28,3 +28,42 @@ class CaffePixels(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape does not change."""
         return input_shape
+
+
+@keras.saving.register_keras_serializable(package="imagematch")
+class StandardizedConv2D(keras.layers.Layer):
+    """Convolution whose kernel has mean 0 and variance 1 per output channel: (batch, h, w, in) -> (batch, h', w', out).
+
+    No padding and no bias. The kernel is standardised in float32, whatever the precision.
+
+    Source: Qiao et al. 2019, "Weight Standardization", eq. 5 and 6; epsilon as in BiT's code.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, stride: int = 1, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.filters, self.kernel_size, self.stride = filters, kernel_size, stride
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the kernel: (size, size, in, out)."""
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", autocast=False, name="kernel")
+
+    def call(self, images: Any) -> Any:
+        """(batch, h, w, in) -> (batch, h', w', out)."""
+        mean, variance = keras.ops.moments(self.kernel, axes=(0, 1, 2), keepdims=True)
+        kernel = (self.kernel - mean) * keras.ops.rsqrt(variance + 1e-10)
+        return keras.ops.conv(images, keras.ops.cast(kernel, images.dtype), self.stride, padding="valid")
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` takes."""
+        own = {"filters": self.filters, "kernel_size": self.kernel_size, "stride": self.stride}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="imagematch")
+class ClassToken(keras.layers.Layer):
+    """A transformer's first token, which stands for the whole image: (batch, tokens, dim) -> (batch, dim)."""
+
+    def call(self, tokens: Any) -> Any:
+        """(batch, tokens, dim) -> (batch, dim)."""
+        return tokens[:, 0]

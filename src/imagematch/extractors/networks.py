@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from imagematch.extractors.bit import build_bit
+from imagematch.extractors.kerashub import build_preset, preset_pixels
 from imagematch.extractors.registry import Spec
 
 if TYPE_CHECKING:
     import keras
 
 _SMALL_CNN_FILTERS = (32, 64, 128, 256)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation of ImageNet's red, green and blue in 0 to 1."""
 
 
 @contextlib.contextmanager
@@ -49,15 +55,25 @@ def build_network(spec: Spec, image_size: int, seed: int) -> keras.Model:
     shape = (image_size, image_size, 3)
     with seeded(seed):
         if spec.application:
-            constructor = getattr(keras.applications, spec.application)
-            network = constructor(
-                include_top=False, weights=None, pooling="avg", input_shape=shape, **dict(spec.arguments)
-            )
+            network = build_application(spec, image_size, None)
         elif spec.name == "small_cnn":
             network = _small_cnn(shape)
+        elif spec.name == "bit_m_r50x1":
+            network = build_bit(shape)
+        elif spec.preset:
+            network = build_preset(spec, image_size)
         else:
             network = keras.Sequential([keras.Input(shape), keras.layers.Flatten()], name=spec.name)
     return network
+
+
+def build_application(spec: Spec, image_size: int, weights: str | None) -> keras.Model:
+    """The network of `keras.applications`, with random weights (None) or `imagenet`, which Keras fetches."""
+    import keras
+
+    constructor = getattr(keras.applications, spec.application)
+    shape = (image_size, image_size, 3)
+    return constructor(include_top=False, weights=weights, pooling="avg", input_shape=shape, **dict(spec.arguments))
 
 
 def _small_cnn(shape: tuple[int, int, int]) -> keras.Model:
@@ -90,6 +106,12 @@ def preprocessing(spec: Spec, images: Any) -> Any:
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="symmetric_pixels")(images)
     if spec.preprocessing == "caffe":
         return CaffePixels(dtype="float32", name="caffe_pixels")(images)
+    if spec.preprocessing == "imagenet":
+        scale = [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION]
+        offset = [-mean / deviation for mean, deviation in zip(_IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+        return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="imagenet_pixels")(images)
+    if spec.preprocessing == "preset":
+        return preset_pixels(spec, images)
     return images
 
 
@@ -103,4 +125,4 @@ def whole_network(spec: Spec, network: keras.Model, image_size: int) -> keras.Mo
     x = network(preprocessing(spec, x))
     if x.dtype != "float32":
         x = keras.layers.Activation("linear", dtype="float32", name="float32")(x)
-    return keras.Model(inputs, x, name=f"{spec.name}_extractor")
+    return keras.Model(inputs, x, name=re.sub(r"\W+", "_", spec.name) + "_extractor")

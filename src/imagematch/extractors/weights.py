@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
+from imagematch.extractors.bit import BIT_URL, load_checkpoint
+from imagematch.extractors.kerashub import build_preset, preset_files
+from imagematch.extractors.networks import IMAGENET_DEVIATION, build_application
 from imagematch.extractors.registry import Spec
-from imagematch.files import digest_file, os_reason
+from imagematch.files import digest_file, digest_json, os_reason
 
 if TYPE_CHECKING:
     import keras
@@ -25,22 +29,35 @@ def weights_digest(spec: Spec, weights: str, seed: int) -> str:
     """
     if spec.name == "pixels":
         return "none"
-    if weights == "random" or (weights == "imagenet" and not spec.imagenet_url):
-        from importlib.metadata import version
+    from importlib.metadata import version
 
+    if spec.preset:
+        files = [_file_digest(file, f"feature_extractor: {spec.name}") for file in preset_files(spec)]
+        preset = "preset:" + digest_json(files)
+        if weights == "imagenet":
+            return preset
+        return f"{weights_digest(replace(spec, preset=''), weights, seed)}:{preset}"
+    if weights == "random" or (weights == "imagenet" and spec.from_scratch):
         return f"random:{seed}:keras-{version('keras')}"
     if weights == "imagenet":
-        return f"imagenet:{spec.imagenet_md5 or Path(spec.imagenet_url).name}"
+        if not spec.application:
+            return f"imagenet:{Path(BIT_URL).name}"
+        return f"imagenet:keras-{version('keras')}"  # this Keras names the file, mostly with its hash
     path = Path(weights)
-    if not path.name.endswith(_SUFFIXES):
-        raise ModelError("not a file of weights", where=f"weights: {weights}", do=f"give one of {', '.join(_SUFFIXES)}")
+    suffixes = (*_SUFFIXES, ".npz") if spec.name == "bit_m_r50x1" else _SUFFIXES
+    if not path.name.endswith(suffixes):
+        raise ModelError("not a file of weights", where=f"weights: {weights}", do=f"give one of {', '.join(suffixes)}")
+    return "file:" + _file_digest(path, f"weights: {weights}")
+
+
+def _file_digest(path: Path, where: str) -> str:
     try:
         status = path.stat()
-        return "file:" + _content_digest(path.absolute(), status.st_size, status.st_mtime_ns)
+        return _content_digest(path.absolute(), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise ModelError(
             f"cannot read the weights: {os_reason(error)}",
-            where=f"weights: {weights}",
+            where=where,
             do="give an existing file, `imagenet` or `random`",
         ) from error
 
@@ -56,10 +73,20 @@ def load_weights(spec: Spec, network: keras.Model, weights: str) -> None:
     Raises:
         ModelError: the published weights cannot be fetched, or the file does not fit the network.
     """
-    if spec.name == "pixels" or weights == "random" or (weights == "imagenet" and not spec.imagenet_url):
+    if spec.name == "pixels" or weights == "random" or (weights == "imagenet" and spec.from_scratch):
         return
-    path = _published(spec) if weights == "imagenet" else Path(weights)
     where = f"weights: {weights}"
+    if weights == "imagenet":
+        _load_published(spec, network)
+    elif weights.endswith(".npz"):
+        load_checkpoint(network, Path(weights), where)
+    else:
+        _load_file(spec, network, Path(weights), where)
+    if spec.application.startswith("EfficientNetB"):
+        _divide_by_standard_deviation(network)
+
+
+def _load_file(spec: Spec, network: keras.Model, path: Path, where: str) -> None:
     expected = _counts(variable.shape for variable in network.weights if "float" in str(variable.dtype))
     try:
         found = _file_counts(path)
@@ -71,24 +98,33 @@ def load_weights(spec: Spec, network: keras.Model, weights: str) -> None:
         network.load_weights(path)
     except Exception as error:  # Keras raises many kinds here, with texts of many lines
         raise _misfit(spec, expected, found, where, _line(error)) from error
-    if spec.application == "EfficientNetB0":
-        _divide_by_standard_deviation(network)
 
 
-def _published(spec: Spec) -> Path:
-    """The local copy of the published weights, fetched once into Keras's own cache."""
+def _load_published(spec: Spec, network: keras.Model) -> None:
+    """Fetches the published weights, once, into the cache of Keras or KerasHub, and loads them.
+
+    An application is built a second time for that, at the size it was made for: its file is Keras's to choose.
+    """
     import keras
 
+    if spec.preset:
+        network.set_weights(build_preset(spec, network.input_shape[1], weights=True).get_weights())
+        return
     try:
-        name = spec.imagenet_url.rsplit("/", 1)[1]
-        arguments: dict[str, Any] = {"file_hash": spec.imagenet_md5} if spec.imagenet_md5 else {}
-        return Path(keras.utils.get_file(name, spec.imagenet_url, cache_subdir="models", **arguments))
+        if not spec.application:
+            path = Path(keras.utils.get_file(Path(BIT_URL).name, BIT_URL, cache_subdir="models"))
+        else:
+            published = build_application(spec, spec.image_size, "imagenet")
     except Exception as error:  # get_file raises bare Exception, URLError, OSError
         raise ModelError(
-            f"the ImageNet weights of {spec.name} cannot be fetched ({_line(error)})",
+            f"the published weights of {spec.name} cannot be fetched ({_line(error)})",
             where="weights: imagenet",
-            do=f"download {spec.imagenet_url} elsewhere and give `weights: PATH`, or use `weights: random`",
+            do="download that file elsewhere and give `weights: PATH`, or use `weights: random`",
         ) from error
+    if spec.application:
+        network.set_weights(published.get_weights())
+    else:
+        load_checkpoint(network, path, "weights: imagenet")
 
 
 def _counts(shapes: Any) -> tuple[int, int]:
@@ -155,17 +191,15 @@ def _line(error: Exception) -> str:
 
 
 def _divide_by_standard_deviation(network: Any) -> None:
-    """What `keras.applications` adds as a layer, but only where it fetches EfficientNet-B0's weights itself.
+    """What `keras.applications` adds as a layer, but only where it fetches an EfficientNet's weights itself.
 
-    Those weights were trained with pixels divided by the standard deviation, while their Normalization layer keeps the
-    standard deviation as its variance. Without this the network sees pixels of half the contrast.
+    EfficientNets (of the first version) were trained with pixels divided by the standard deviation, while the
+    Normalization layer in those files keeps the standard deviation as its variance. Without this the network sees
+    pixels of half the contrast.
     """
     import keras
 
     for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization):
-            layer.adapt_variance.assign(layer.adapt_variance * _B0_STANDARD_DEVIATION)
+            layer.adapt_variance.assign(layer.adapt_variance * IMAGENET_DEVIATION)
             layer.finalize_state()
-
-
-_B0_STANDARD_DEVIATION = (0.229, 0.224, 0.225)

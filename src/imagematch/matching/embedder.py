@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from imagematch.errors import ModelError
+from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import SPECS, Engine, Extractor, open_engine
+from imagematch.extractors import Engine, Extractor, find_spec, open_engine
 from imagematch.matching.card import EmbeddingCard
 from imagematch.model import flip_average
 
@@ -133,9 +133,11 @@ class SavedNetwork:
         model = self.model if isinstance(self.model, keras.Model) else self.model()
         if precision == "float32":
             return model
-        if self.name not in SPECS:
-            raise ModelError(f"there is no extractor {self.name!r} to build for {precision}", do="update imagematch")
-        copy = Extractor(SPECS[self.name], self.image_size, "random", self.digest).build(precision)
+        try:
+            spec = find_spec(self.name)
+        except ConfigError as error:
+            raise ModelError(f"{error.what} to build for {precision}", do="update imagematch") from error
+        copy = Extractor(spec, self.image_size, "random", self.digest).build(precision)
         try:
             copy.set_weights(model.get_weights())
         except ValueError as error:

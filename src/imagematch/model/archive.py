@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,25 +22,38 @@ _KERAS = {
     None: {"__keras_tensor__"},
     "keras": {"DTypePolicy", "Sequential"},
     "keras.src.models.functional": {"Functional"},
-    "keras.initializers": {"GlorotUniform", "Ones", "VarianceScaling", "Zeros"},
+    "keras.src.applications.convnext": {"LayerScale"},
+    "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},
+    "keras.src.ops.numpy": {"Add", "Multiply"},
+    "keras.initializers": {"Constant", "GlorotUniform", "HeNormal", "Ones", "VarianceScaling", "Zeros"},
     "keras.layers": {
         *("Activation", "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D", "Dense"),
         *("DepthwiseConv2D", "Dropout", "Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Multiply"),
         *("Normalization", "ReLU", "Rescaling", "Reshape", "Resizing", "UnitNormalization", "ZeroPadding2D"),
+        *("Cropping2D", "GlobalAveragePooling1D", "GroupNormalization", "LayerNormalization", "SeparableConv2D"),
     },
 }
 """Everything our networks consist of, and no more: a network that needs another layer adds it here."""
 
 _OURS = {
     ("imagematch.extractors.layers", "CaffePixels", "imagematch>CaffePixels"),
+    ("imagematch.extractors.layers", "ClassToken", "imagematch>ClassToken"),
+    ("imagematch.extractors.layers", "StandardizedConv2D", "imagematch>StandardizedConv2D"),
     ("imagematch.model.flip_model", "Mirror", "imagematch>Mirror"),
     ("imagematch.model.head", "FFBlock", "imagematch>FFBlock"),
     ("imagematch.model.siamese", "PairScore", "imagematch>PairScore"),
 }
 
+_HUB_MODULE = re.compile(r"keras_hub\.src\.models(\.[a-z0-9_]+)+")
+_HUB_NETWORK = re.compile(r"[A-Za-z0-9]+(Backbone|VisionEncoder)")
+"""KerasHub's networks may be inside, too: they are made of numbers and names alone, and open no files."""
 
-def check_archive(path: Path) -> None:
+
+def check_archive(path: Path) -> bool:
     """Refuses whatever a model of ours does not need. Keras itself would import and call what a file names.
+
+    Returns:
+        Whether it holds a network of KerasHub, which must be imported before Keras can open the file.
 
     Raises:
         ModelError: the file is damaged, or holds foreign or huge members, or anything but known layers.
@@ -52,20 +67,28 @@ def check_archive(path: Path) -> None:
                 raise ModelError("is not a feature model: too large inside", where=str(path))
             config = json.loads(archive.read(CONFIG))
             damaged = archive.testzip()
-            foreign = next((name for name, known in _objects(config) if not known), None)
+            objects = list(_objects(config))
+            foreign = next((node["class_name"] for node in objects if not _is_known(node)), None)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, OSError, RecursionError) as error:
         raise ModelError("is damaged", where=str(path), do="train the model again") from error
     if damaged is not None:
         raise ModelError(f"is damaged ({damaged})", where=str(path), do="train the model again")
     if foreign is not None:
-        raise ModelError(f"holds {foreign}, which is not allowed", where=str(path), do="open only your own models")
+        raise ModelError(
+            f"holds the layer {foreign!r}, which is not allowed", where=str(path), do="open only your own models"
+        )
+    holds_hub = any(_is_of_keras_hub(node) for node in objects)
+    if holds_hub and importlib.util.find_spec("keras_hub") is None:
+        do = "pip install 'imagematch[kerashub]'"
+        raise ModelError("holds a network of keras-hub, which is missing here", where=str(path), do=do)
+    return holds_hub
 
 
-def _objects(node: Any) -> Iterator[tuple[str, bool]]:
-    """Every object that a Keras configuration would make: what it is called, and whether it is a known one."""
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object that a Keras configuration would make."""
     if isinstance(node, dict):
         if "class_name" in node:
-            yield f"the layer {node['class_name']!r}", _is_known(node)
+            yield node
         for value in node.values():
             yield from _objects(value)
     elif isinstance(node, list):
@@ -77,6 +100,12 @@ def _is_known(node: dict[str, Any]) -> bool:
     module, name, registered = (node.get(key) for key in ("module", "class_name", "registered_name"))
     if not all(isinstance(value, str | None) for value in (module, name, registered)):
         return False
-    if (module, name, registered) in _OURS:
+    if (module, name, registered) in _OURS or _is_of_keras_hub(node):
         return True
     return name in _KERAS.get(module, ()) and registered in (None, name)
+
+
+def _is_of_keras_hub(node: dict[str, Any]) -> bool:
+    module, name = str(node.get("module")), str(node.get("class_name"))
+    registered = node.get("registered_name") == f"keras_hub>{name}"
+    return bool(registered and _HUB_MODULE.fullmatch(module) and _HUB_NETWORK.fullmatch(name))

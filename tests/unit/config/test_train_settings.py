@@ -261,6 +261,7 @@ def test_fields_that_do_not_go_together(values: dict[str, Any], says: str) -> No
         {"batch_size": 8},
         {"dropout": 0.5},
         {"feature_extractor": "pixels", "weights": "imagenet"},
+        {"feature_extractor": "kerashub:./preset"},
         {"dataset": "folder", "data_dir": "photos"},
     ],
 )

@@ -52,6 +52,13 @@ def test_digest_follows_what_changes_the_features(tmp_path: Path) -> None:
     assert extractor(weights="imagenet").digest not in (one, base.digest)
 
 
+def test_same_seed_gives_the_same_network() -> None:
+    weights, again, other = (extractor(seed=seed).build().get_weights() for seed in (3, 3, 4))
+    for one, same in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert any((one != another).any() for one, another in zip(weights, other, strict=True))
+
+
 def test_small_cnn_has_no_published_weights() -> None:
     assert extractor("small_cnn", weights="imagenet").digest == extractor("small_cnn", weights="random").digest
 
@@ -108,10 +115,29 @@ def test_published_weights_offline_say_how_to_give_a_path(monkeypatch: pytest.Mo
     def offline(*_arguments: Any, **_named: Any) -> str:
         raise Exception("URL fetch failure on https://...:\nNone -- [Errno -3] Temporary failure in name resolution")
 
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
     monkeypatch.setattr(keras.utils, "get_file", offline)
-    with pytest.raises(ModelError, match="weights: PATH") as caught:
-        extractor(weights="imagenet").build()
-    assert "\n" not in str(caught.value)
+    for name in ("mobilenet_025", "bit_m_r50x1"):
+        with pytest.raises(ModelError, match="weights: PATH") as caught:
+            extractor(name, weights="imagenet").build()
+        assert "URL fetch failure" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_published_weights_are_those_of_the_network_s_own_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = build_network(SPECS["mobilenet_025"], 128, 7)
+    published.save_weights(tmp_path / "a.weights.h5")
+    asked = []
+
+    def fetched(name: str, *_arguments: Any, **_named: Any) -> str:
+        asked.append(name)
+        return str(tmp_path / "a.weights.h5")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", fetched)
+    model = extractor(weights="imagenet", image_size=64).build()
+    assert asked == ["mobilenet_2_5_128_tf_no_top.h5"]
+    for one, other in zip(model.get_weights(), published.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_seed_disturbs_nobody_else_s_random_numbers() -> None:

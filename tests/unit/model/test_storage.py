@@ -53,7 +53,7 @@ def rewritten(path: Path, target: Path, *, config=None, extra=(), without=()) ->
 
 @pytest.mark.parametrize(
     ("extractor", "image_size"),
-    [("pixels", 4), ("small_cnn", 8), ("mobilenet_025", 32), ("efficientnet", 32)],
+    [("pixels", 4), ("small_cnn", 8), ("mobilenet_025", 32), ("efficientnet", 32), ("convnext_tiny", 32)],
 )
 def test_what_is_saved_comes_back(tmp_path, extractor, image_size):
     model = feature_model(extractor, image_size, units=(8,))

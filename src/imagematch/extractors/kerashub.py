@@ -1,0 +1,184 @@
+"""KerasHub's presets as feature extractors: `kerashub:PRESET`, a name known to KerasHub or a folder.
+
+The features are what the preset's network says of a whole image: the projected embedding (CLIP), the pooled output
+(SigLIP), the normed class token (DINOv2, ViT), else the average over the places of the last feature map. The package
+keras-hub is the optional extra `kerashub`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.errors import ModelError
+from imagematch.extractors.registry import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+PREFIX = "kerashub:"
+_CONFIG, _PIXELS, _WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
+_TRANSFORMERS = ("CLIPBackbone", "DINOV2Backbone", "DINOV3Backbone", "SigLIPBackbone", "ViTBackbone")
+"""Those whose feature dimension stands in their configuration; others are built to know it."""
+
+
+def preset_spec(name: str) -> Spec:
+    """What is known of the extractor `kerashub:PRESET`; a named preset is fetched. A folder needs no TensorFlow.
+
+    Raises:
+        ModelError: there is no such preset, it cannot be fetched, it takes no images, or keras-hub is missing.
+    """
+    folder = _folder(name)
+    config = _json(name, folder / _CONFIG)
+    kind, inside = str(config.get("class_name")), config.get("config", {})
+    tower = {**inside, **inside.get("vision_encoder", {}).get("config", {})}
+    if not str(config.get("registered_name")).startswith("keras_hub>"):
+        raise _refused(name, "it is not a KerasHub backbone", "give a preset in KerasHub's own format")
+    if not any(folder.glob("model*.weights.*")):
+        raise _refused(name, f"it has no {_WEIGHTS}")
+    pixels = _json(name, folder / _PIXELS).get("config", {})
+    sides = pixels.get("image_size") or [pixels.get("height")]
+    image_size = sides[0] or next(iter(tower.get("image_shape") or []), None) or 224
+    dim = (inside.get("projection_dim") or tower.get("hidden_dim")) if kind in _TRANSFORMERS else None
+    spec = Spec(name, int(image_size), 1, int(dim or 0), "preset", preset=str(folder))
+    if dim:
+        return spec
+    return Spec(name, int(image_size), 1, _built_dim(folder, int(image_size)), "preset", preset=str(folder))
+
+
+@functools.lru_cache(maxsize=16)
+def _built_dim(folder: Path, image_size: int) -> int:
+    network = build_preset(Spec(folder.name, image_size, 1, 0, "preset", preset=str(folder)), image_size)
+    return int(network.output_shape[-1])
+
+
+def preset_files(spec: Spec) -> list[Path]:
+    """All files that its features follow from."""
+    folder = Path(spec.preset)
+    return [folder / _CONFIG, folder / _PIXELS, *sorted(folder.glob("model*.weights.*"))]
+
+
+def build_preset(spec: Spec, image_size: int, *, weights: bool = False) -> keras.Model:
+    """(batch, image_size, image_size, 3) preprocessed -> (batch, feature_dim); the preset's weights, or random ones.
+
+    Raises:
+        ModelError: keras-hub is missing, or the preset cannot be opened, has no image input, or cannot take this size.
+    """
+    import keras
+
+    hub = _keras_hub(spec.name)
+    own_size = image_size == spec.image_size
+    try:
+        backbone = hub.models.Backbone.from_preset(
+            spec.preset,
+            load_weights=weights,
+            dtype=keras.config.dtype_policy(),
+            **({} if own_size else {"image_shape": (image_size, image_size, 3)}),
+        )
+        inputs = keras.Input((image_size, image_size, 3))
+        outputs = _features(backbone, inputs, image_size, spec.name)
+    except ModelError:
+        raise
+    except Exception as error:  # KerasHub raises many kinds here, with texts of many lines
+        do = "" if own_size else f"leave image_size out: it was made for {spec.image_size} px"
+        raise _refused(spec.name, f"it cannot be built for {image_size} px ({_line(error)})", do) from error
+    return keras.Model(inputs, outputs, name=f"preset_{backbone.name}")
+
+
+def _features(backbone: Any, inputs: Any, image_size: int, name: str) -> Any:
+    """(batch, image_size, image_size, 3) -> (batch, dim): the image tower of a network of images and texts, or all."""
+    tower = getattr(backbone, "vision_encoder", backbone)
+    takes = tower.input
+    if isinstance(takes, dict):
+        if set(takes) != {"images"}:
+            raise _refused(name, f"it takes {' and '.join(sorted(takes))}, not images alone")
+        outputs = tower({"images": inputs})
+    elif len(takes.shape) == 4:
+        outputs = tower(inputs)
+    else:
+        raise _refused(name, "it takes no images")
+    pooled = _pooled(outputs, image_size, getattr(tower, "patch_size", None), name)
+    project = getattr(backbone, "vision_projection", None)
+    return pooled if project is None else project(pooled)
+
+
+def _pooled(outputs: Any, image_size: int, patch_size: Any, name: str) -> Any:
+    import keras
+
+    from imagematch.extractors.layers import ClassToken
+
+    rank = len(getattr(outputs, "shape", ()))
+    if rank == 2:
+        return outputs
+    if rank == 4:
+        return keras.layers.GlobalAveragePooling2D(name="average")(outputs)
+    if rank == 3:
+        places = (image_size // patch_size) ** 2 if isinstance(patch_size, int) else None
+        if outputs.shape[1] == places:
+            return keras.layers.GlobalAveragePooling1D(name="average")(outputs)
+        return ClassToken(name="class_token")(outputs)
+    raise _refused(name, "its output is neither a feature map nor tokens")
+
+
+def preset_pixels(spec: Spec, images: Any) -> Any:
+    """Pixels of 0 to 255 -> as the preset's own image converter scales them."""
+    import keras
+
+    hub = _keras_hub(spec.name)
+    try:
+        converter = hub.layers.ImageConverter.from_preset(spec.preset)
+    except Exception as error:
+        raise _refused(spec.name, f"its {_PIXELS} cannot be used ({_line(error)})") from error
+    scale = 1.0 if converter.scale is None else converter.scale
+    offset = 0.0 if converter.offset is None else converter.offset
+    return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="preset_pixels")(images)
+
+
+def _folder(name: str) -> Path:
+    """Where the preset lies on this machine; one that KerasHub knows by name is fetched into its cache."""
+    preset = name.removeprefix(PREFIX)
+    path = Path(preset).expanduser()
+    if path.is_dir():
+        return path
+    if not preset or preset.startswith((".", "/", "~")):
+        raise _refused(name, "there is no such folder")
+    _keras_hub(name)
+    from keras_hub.src.utils.preset_utils import get_file
+
+    try:
+        get_file(preset, _PIXELS)
+        get_file(preset, _WEIGHTS)
+        return Path(get_file(preset, _CONFIG)).parent
+    except Exception as error:  # no such preset, no network, no rights: each hub raises its own
+        do = "give a folder: kerashub:./FOLDER, fetched elsewhere with Backbone.from_preset and saved"
+        raise _refused(name, f"it cannot be fetched ({_line(error)})", do) from error
+
+
+def _keras_hub(name: str) -> Any:
+    if importlib.util.find_spec("keras_hub") is None:
+        raise _refused(name, "the package keras-hub is missing", "pip install 'imagematch[kerashub]'")
+    import keras_hub
+
+    return keras_hub
+
+
+def _json(name: str, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        do = "save the preset with its image converter" if path.name == _PIXELS else ""
+        raise _refused(name, f"it has no {path.name}", do) from error
+    except (OSError, ValueError) as error:
+        raise _refused(name, f"its {path.name} cannot be read ({_line(error)})") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _refused(name: str, what: str, do: str = "") -> ModelError:
+    return ModelError(what, where=f"feature_extractor: {name}", do=do)
+
+
+def _line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]

@@ -143,29 +143,41 @@ def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_an_interrupted_training_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
-    config = "experiment_name: t\ndataset: digits\nfeature_extractor: small_cnn\nimage_size: 16\nepochs: 4\n"
+def whole_and_cut(folder: Path, config: str, moment: str) -> subprocess.Popen[str]:
+    """Trains in `whole`; begins the same training in `cut` and comes back when that has told `moment`."""
     for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "train.yaml").write_text(config)
-    whole = run_command("train.py", "--config", "train.yaml", cwd=tmp_path / "whole")
+        (folder / name).mkdir()
+        (folder / name / "train.yaml").write_text(config)
+    whole = run_command("train.py", "--config", "train.yaml", cwd=folder / "whole")
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml"],
-        cwd=tmp_path / "cut",
+        cwd=folder / "cut",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(process, "epoch   2/4")
+    wait_for(process, moment)
+    return process
+
+
+def resumed_to_the_same(folder: Path) -> str:
+    """Resumes in `cut`; the epochs, which must be those of `whole`."""
+    done = run_command("train.py", "--config", "train.yaml", "--resume", cwd=folder / "cut")
+    assert done.returncode == 0, done.stderr
+    histories = [(folder / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
+    assert histories[0] == histories[1]
+    return histories[0]
+
+
+def test_an_interrupted_training_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
+    config = "experiment_name: t\ndataset: digits\nfeature_extractor: small_cnn\nimage_size: 16\nepochs: 4\n"
+    process = whole_and_cut(tmp_path, config, "epoch   2/4")
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert "--resume" in stderr
-    done = run_command("train.py", "--config", "train.yaml", "--resume", cwd=tmp_path / "cut")
-    assert done.returncode == 0, done.stderr
-    histories = [(tmp_path / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
-    assert histories[0] == histories[1]
+    resumed_to_the_same(tmp_path)
 
 
 def test_a_training_killed_in_its_second_stage_goes_on_there_and_comes_to_the_same(tmp_path: Path) -> None:
@@ -174,35 +186,16 @@ def test_a_training_killed_in_its_second_stage_goes_on_there_and_comes_to_the_sa
         "image_size: 16\nbatch_classes: 4\nengine: tensorflow\n"
         "stages: [{trainable: 2, epochs: 2}, {trainable: 4, epochs: 3, learning_rate: 1.0e-4}]\n"
     )
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "train.yaml").write_text(config)
-    whole = run_command("train.py", "--config", "train.yaml", cwd=tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml"],
-        cwd=tmp_path / "cut",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(process, "stage 2  epoch   3/5")
+    process = whole_and_cut(tmp_path, config, "stage 2  epoch   3/5")
     process.kill()
     process.communicate()
     kept = tmp_path / "cut/exp/saved_models/.t.training/checkpoint.npz"
     with np.load(kept, allow_pickle=False) as archive:
         epochs = json.loads(archive["about"].tobytes())["history"]
     assert len(epochs) >= 2, "the first stage is not lost"
-    done = run_command("train.py", "--config", "train.yaml", "--resume", cwd=tmp_path / "cut")
-    assert done.returncode == 0, done.stderr
-    tables = [(tmp_path / name / "exp/saved_models/t/history.csv").read_text() for name in ("whole", "cut")]
-    assert tables[0] == tables[1]
-    assert [line.split(",")[:2] for line in tables[0].splitlines()[:4]] == [
-        ["epoch", "stage"],
-        ["1", "1"],
-        ["2", "1"],
-        ["3", "2"],
-    ]
+    lines = resumed_to_the_same(tmp_path).splitlines()
+    told = [line.split(",")[:2] for line in lines]
+    assert told == [["epoch", "stage"], ["1", "1"], ["2", "1"], ["3", "2"], ["4", "2"], ["5", "2"]]
 
 
 def test_a_signal_to_the_whole_group_queues_the_trial_again(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettin
             "task": "baseline",
             "folds": settings.folds,
             "objectives": settings.objectives,
+            "limited": settings.max_parameters is not None,
             "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True),
         }
         answer = search.call(task)

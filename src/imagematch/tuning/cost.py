@@ -31,7 +31,7 @@ def trained_parameters(settings: TrainSettings, network_parameters: Mapping[str,
     Raises:
         ModelError: the extractor's weights cannot be found.
     """
-    extractor = make_extractor(settings)
+    extractor = make_extractor(settings.stage_settings[-1])  # a stage trains what those before it train
     count, width = 0, extractor.feature_dim
     for units in settings.intermediate_ff_block_units:
         count += (width + 4) * units  # a kernel without bias; scale, shift, mean and variance of the batch norm

@@ -118,6 +118,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
     dataset = materials.dataset
     cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
     also = figure_names(task["objectives"])
+    counted = task["limited"] or not materials.extractor.frozen
     measured = []
     for one in cut:
         rows = sample_rows(one.rows("validation"), one.labels, settings.validation_max_images, settings.seed)
@@ -128,7 +129,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
         dataset=dataset.summary(),
         images_through_network=materials.features.computed,
         extraction_s=materials.features.seconds,
-        network_parameters=None if materials.extractor.frozen else materials.extractor.build().count_params(),
+        network_parameters=materials.extractor.build().count_params() if counted else None,
     )
 
 

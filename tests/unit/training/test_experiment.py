@@ -10,6 +10,7 @@ import imagematch.training.inputs
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.features.computation import Computation
+from imagematch.losses import draw_triplets
 from imagematch.training import Materials, StopRequest, Training, gather_materials, train_model
 
 
@@ -170,3 +171,25 @@ def test_layer_decay_slows_the_lower_layers(folder: Path) -> None:
         for before, after in zip(initial.trainable_variables, training.network.trainable_variables, strict=True)
     }
     assert moved == pytest.approx({"block3_conv": 1e-5, "block4_conv": 1e-4}, rel=0.05)
+
+
+def test_offline_triplets_are_drawn_by_the_embeddings_of_each_epoch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def noted(labels: np.ndarray, count: int, random: Any, embeddings: np.ndarray | None = None) -> np.ndarray:
+        if embeddings is not None:
+            assert embeddings.shape == (len(labels), 8)
+            seen.append(embeddings)
+        return draw_triplets(labels, count, random, embeddings)
+
+    monkeypatch.setattr("imagematch.training.batches.draw_triplets", noted)
+    own = {"loss": "triplet_offline", "batch_size": 60}
+    values = settings_of(folder).model_dump(exclude_unset=True, exclude={"batch_classes", "batch_images"})
+    settings = parse_train({**values, **own})
+    first, again = trained(settings, folder), trained(settings, folder)
+    assert len(seen) == 4
+    assert not np.array_equal(seen[0], seen[1])
+    rows = np.arange(0, 700, 10)
+    np.testing.assert_array_equal(first.embed(rows), again.embed(rows))

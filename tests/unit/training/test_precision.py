@@ -22,6 +22,17 @@ def test_products_are_rounded_within_and_not_outside() -> None:
     np.testing.assert_array_equal(head(x, training=False), plain)
 
 
+def test_whitening_and_the_norm_stay_exact() -> None:
+    random = np.random.default_rng(0)
+    x = (1000 + random.standard_normal((64, 4))).astype(np.float32)
+    whitening = (np.diag(1 / x.std(axis=0)).astype(np.float32), -(x.mean(axis=0) / x.std(axis=0)).astype(np.float32))
+    head = build_head(4, embedding_dim=3, whitening=whitening)
+    plain = np.asarray(head(x, training=False))
+    with computing_in("bfloat16", head):
+        rounded = np.asarray(head(x, training=False))
+    np.testing.assert_allclose(rounded, plain, atol=0.02)  # in bfloat16, 1000 +- 1 would be 1000
+
+
 def test_weights_and_their_gradients_stay_float32() -> None:
     head = build_head(64, units=(32,), embedding_dim=16)
     x = tf.random.stateless_normal((8, 64), (0, 1))

@@ -16,8 +16,8 @@ def computing_in(precision: str, model: keras.Model) -> Iterator[None]:
     """Within, calls of `model` compute in "float32" or "bfloat16"; a graph keeps what it was traced in.
 
     The embeddings are float32 either way, and so are the whitening of features, which takes small differences of large
-    numbers, and the norms: batch norms cast up by themselves. Whether it is quicker depends on the processor and on the layers' width:
-    benchmarks/head_epoch.py tells. Outside, the same model embeds in float32, as the matcher will.
+    numbers, and the norms: batch norms cast up by themselves. Whether it is quicker depends on the processor and on the
+    layers' width: benchmarks/head_epoch.py tells. Outside, the same model embeds in float32, as the matcher will.
     """
     if precision == "float32":
         yield

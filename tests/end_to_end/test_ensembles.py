@@ -21,6 +21,13 @@ from imagematch.retrieval.collection import open_collection
 BASE = {"dataset": "digits", "image_size": 8, "embedding_dim": 8, "epochs": 2, "max_classes": 4}
 RECIPES: dict[str, dict[str, Any]] = {
     "flip": {"feature_extractor": "pixels", "test_time_flip": True},
+    "side_by_side": {
+        "feature_extractor": ["pixels", "mobilenet_025"],
+        "weights": ["imagenet", "random"],
+        "image_size": 32,
+        "feature_whitening": 30,
+        "test_time_flip": True,
+    },
     "whitening": {"feature_extractor": "pixels", "feature_whitening": 20, "intermediate_ff_block_units": [16]},
 }
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from imagematch.config.names import CRITERIA
+from imagematch.config.names import CRITERIA, KERASHUB
 from imagematch.config.problems import shown, told
 from imagematch.config.suggestions import did_you_mean
 
@@ -54,6 +54,20 @@ def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
     return value
 
 
+def checked_extractors(value: str | tuple[str, ...], names: Sequence[str]) -> str | tuple[str, ...]:
+    """A name, or several different ones (a list of one is that one), else raises what pydantic shows."""
+    if isinstance(value, str):
+        preset = value.startswith(KERASHUB) and value != KERASHUB
+        return value if preset else checked_choice("feature_extractor", value, names)
+    if not value:
+        raise told("feature_extractor is an empty list", "name at least one extractor")
+    for name in value:
+        checked_extractors(name, names)
+        if value.count(name) > 1:
+            raise told(f"feature_extractor names {name} twice", "leave one of them out")
+    return value if len(value) > 1 else value[0]
+
+
 def _path(value: Any) -> Any:
     if isinstance(value, str) and value.strip() and "\0" not in value:
         return Path(_at_home(value))
@@ -81,6 +95,8 @@ Units = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeVali
 """Numbers of units, one for each block."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_list_as_tuple)]
 """Several names."""
+PathTexts = Annotated[tuple[PathText, ...], BeforeValidator(_list_as_tuple)]
+"""Several texts that may be paths."""
 Shares = Annotated[tuple[float, ...], BeforeValidator(_list_as_tuple)]
 """Parts of a whole."""
 

@@ -15,6 +15,9 @@ RULE_FIELDS = (
     "dataset",
     "data_dir",
     "split_by",
+    "feature_extractor",
+    "weights",
+    "trainable",
     "loss",
     "cross_batch_memory",
     "batch_images",
@@ -43,6 +46,7 @@ def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[
     dataset, loss = values["dataset"], values["loss"]
     if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
         yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")
+    yield from _broken_by_several_extractors(values)
     alone = values["batch_size"] is None and values["batch_images"] == 1 and values["cross_batch_memory"] == 0
     if loss in PAIR_LOSSES and alone:
         what = f"{loss} compares images of one class, and batch_images: 1 has no two of them in a batch"
@@ -50,3 +54,14 @@ def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[
     if values["objective"] == "val_loss" and loss in PROXY_LOSSES and values["split_by"] == "class":
         what = f"val_loss has no meaning with {loss} and split_by: class, since validation classes have no proxies"
         yield Problem("objective", what, "choose another objective, such as val_map_at_r")
+
+
+def _broken_by_several_extractors(values: Mapping[str, Any]) -> Iterator[Problem]:
+    extractors, weights = values["feature_extractor"], values["weights"]
+    count = 1 if isinstance(extractors, str) else len(extractors)
+    if not isinstance(weights, str) and len(weights) != count:
+        what = f"weights is a list of {len(weights)}, and there {'is 1 extractor' if count == 1 else f'are {count}'}"
+        yield Problem("weights", what, "give one for each, in the same order, or one for all")
+    if count > 1 and values["trainable"] is not False:
+        what = "trainable is for one extractor: several stand side by side frozen"
+        yield Problem("trainable", what, "set trainable: false, or name one feature_extractor")

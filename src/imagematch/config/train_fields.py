@@ -12,11 +12,14 @@ from imagematch.config import names
 from imagematch.config.field_types import (
     THRESHOLD_FORMS,
     TRAINABLE_FORMS,
+    Names,
     PathField,
     PathText,
+    PathTexts,
     Shares,
     Units,
     checked_choice,
+    checked_extractors,
     checked_split,
     checked_threshold,
     checked_trainable,
@@ -37,7 +40,6 @@ _CHOICES = {
     "split_by": names.SPLITS_BY,
     "face_crop": names.FACE_CROPS,
     "face_missing": names.FACES_MISSING,
-    "feature_extractor": names.EXTRACTORS,
     "engine": names.ENGINES,
     "feature_precision": names.PRECISIONS,
     "loss": names.LOSSES,
@@ -94,8 +96,12 @@ class TrainFields(BaseModel):
     face_missing: str = name("whole", names.FACES_MISSING)
     image_size: int | None = whole(None, 8, 2_048)
     # model
-    feature_extractor: str = name("efficientnet", names.EXTRACTORS)
-    weights: PathText = Field("imagenet", description="imagenet, random or the path of a weights file")
+    feature_extractor: str | Names = Field(
+        "efficientnet", description=f"one of {', '.join(names.EXTRACTORS)}, or a list of several"
+    )
+    weights: PathText | PathTexts = Field(
+        "imagenet", description="imagenet, random or the path of a weights file; or a list of them, one an extractor"
+    )
     trainable: Annotated[Any, PlainValidator(checked_trainable)] = Field(False, description=TRAINABLE_FORMS)
     image_augmentation: bool = flag(False)
     augmented_views: int = whole(0, 0, 1_000)
@@ -147,9 +153,12 @@ class TrainFields(BaseModel):
     @classmethod
     def _is_a_known_name(cls, value: str, info: ValidationInfo) -> str:
         field = str(info.field_name)
-        if field == "feature_extractor" and value.startswith(names.KERASHUB) and value != names.KERASHUB:
-            return value
         return checked_choice(field, value, _CHOICES[field])
+
+    @field_validator("feature_extractor")
+    @classmethod
+    def _names_extractors(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return checked_extractors(value, names.EXTRACTORS)
 
     @field_validator("experiment_name")
     @classmethod
@@ -163,8 +172,8 @@ class TrainFields(BaseModel):
 
     @field_validator("weights")
     @classmethod
-    def _can_be_weights(cls, value: str) -> str:
-        return checked_weights(value)
+    def _can_be_weights(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return checked_weights(value) if isinstance(value, str) else tuple(map(checked_weights, value))
 
 
 TRAIN_KEYS: tuple[str, ...] = tuple(TrainFields.model_fields)

@@ -103,7 +103,8 @@ class TrainSettings(TrainFields):
         return [
             f"experiment {self.experiment_name}: {self.dataset}{f' in {folder}' if folder else ''}, by {self.split_by}",
             *faces,
-            f"{self.feature_extractor} ({self.weights}), blocks {blocks}, embedding_dim {self.embedding_dim}",
+            f"{_joined(self.feature_extractor)} ({_joined(self.weights)}), blocks {blocks}, "
+            f"embedding_dim {self.embedding_dim}",
             f"{self.loss}{f' ({options})' if options else ''}, batches of {self._describe_batch()}",
             *(
                 stage._describe_training(f"stage {n}: " if self.stages else "")
@@ -129,3 +130,7 @@ class TrainSettings(TrainFields):
         return (
             f"faces cut out ({self.face_crop}) with a margin of {self.face_margin:g}{aligned}; without one: {missing}"
         )
+
+
+def _joined(names: str | tuple[str, ...]) -> str:
+    return names if isinstance(names, str) else " + ".join(names)

@@ -3,6 +3,7 @@
 Importing this package, making an extractor and running a network that was converted before need no TensorFlow.
 """
 
+from imagematch.extractors.concatenation import Concatenation, choose_extractor, member_network, side_by_side
 from imagematch.extractors.cut import Cut, find_cut, network_inside, trained_layers
 from imagematch.extractors.engines import (
     BFLOAT16_COSINE,
@@ -24,6 +25,7 @@ __all__ = [
     "PRECISIONS",
     "PREFIX",
     "SPECS",
+    "Concatenation",
     "Cut",
     "Engine",
     "EngineChoice",
@@ -31,10 +33,13 @@ __all__ = [
     "Network",
     "Spec",
     "choose_engine",
+    "choose_extractor",
     "find_cut",
     "find_spec",
     "make_extractor",
+    "member_network",
     "network_inside",
     "open_engine",
+    "side_by_side",
     "trained_layers",
 ]

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from imagematch.extractors.concatenation import SMALLEST
+
 # Mean of ImageNet's blue, green and red, as the VGG and ResNet authors subtracted it.
 _BGR_MEAN = (103.939, 116.779, 123.68)
 
@@ -67,3 +69,31 @@ class ClassToken(keras.layers.Layer):
     def call(self, tokens: Any) -> Any:
         """(batch, tokens, dim) -> (batch, dim)."""
         return tokens[:, 0]
+
+
+@keras.saving.register_keras_serializable(package="imagematch")
+class FixedLength(keras.layers.Layer):
+    """Vectors scaled to one Euclidean length: (batch, dim) -> the same shape. Vectors of zeros stay so.
+
+    Args:
+        length: over 0.
+    """
+
+    def __init__(self, length: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.length = length
+
+    def call(self, vectors: Any) -> Any:
+        """(batch, dim) -> (batch, dim)."""
+        largest = keras.ops.max(keras.ops.abs(vectors), axis=-1, keepdims=True)
+        vectors = vectors / keras.ops.maximum(largest, SMALLEST)  # so that no square is too small for float32
+        lengths = keras.ops.sqrt(keras.ops.sum(keras.ops.square(vectors), axis=-1, keepdims=True))
+        return vectors * (self.length / keras.ops.maximum(lengths, SMALLEST))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape does not change."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds this layer."""
+        return {**super().get_config(), "length": self.length}

@@ -1,7 +1,17 @@
 """The feature store: features are computed once, at the speed of the hardware, and kept by content for every trial."""
 
+from imagematch.features.side_by_side import FeatureArray
 from imagematch.features.store import Features, FeatureStore
 from imagematch.features.upkeep import EntryReport, clear, list_entries, verify
 from imagematch.features.views import MIRROR
 
-__all__ = ["MIRROR", "EntryReport", "FeatureStore", "Features", "clear", "list_entries", "verify"]
+__all__ = [
+    "MIRROR",
+    "EntryReport",
+    "FeatureArray",
+    "FeatureStore",
+    "Features",
+    "clear",
+    "list_entries",
+    "verify",
+]

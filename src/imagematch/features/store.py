@@ -9,16 +9,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from imagematch.data import AUGMENTATION_VERSION, DECODER_VERSION
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import EngineChoice, Network, choose_engine
+from imagematch.extractors import Concatenation, EngineChoice, Network, choose_engine
 from imagematch.features.computation import Computation
 from imagematch.features.entry import FORMAT, Entry
 from imagematch.features.index import digest_table
+from imagematch.features.side_by_side import FeatureArray, SideBySide
 from imagematch.features.views import MIRROR, Pictures, decoder
 from imagematch.files import BusyError, digest_json, locked
 
@@ -31,13 +31,14 @@ class Features:
 
     Attributes:
         array: (n, feature_dim) float32 or float16, in the data set's order; read-only where it is mapped from disk.
+            Those of a concatenation are read side by side.
         engine: `openvino`, `tensorflow` or `numpy`.
         precision: `float32` or `bfloat16`.
         computed: number of pictures that went through the network now; 0 where all were kept.
         seconds: how long it took to have them.
     """
 
-    array: np.ndarray
+    array: FeatureArray
     engine: str
     precision: str
     computed: int
@@ -79,7 +80,8 @@ class FeatureStore:
 
         Args:
             dataset: the pictures.
-            extractor: the network; only a frozen one has features worth keeping.
+            extractor: the network; only a frozen one has features worth keeping. Of a concatenation each member's are
+                kept, as those of the member alone.
             engine: `auto`, `openvino` or `tensorflow`.
             precision: `auto`, `float32` or `bfloat16`.
             view: 0 is the pictures as they are, MIRROR their mirror images; 1, 2, ... are augmented views, always the
@@ -94,6 +96,17 @@ class FeatureStore:
         """
         started = time.monotonic()
         choice = choose_engine(extractor, engine, precision, self.networks, log)
+        if isinstance(extractor, Concatenation):
+            chosen: dict[str, Any] = {"precision": choice.precision, "view": view, "seed": seed, "log": log}
+            engine = "auto" if choice.name == "numpy" else choice.name
+            kept = [self.features(dataset, member, engine=engine, **chosen) for member in extractor.members]
+            return Features(
+                SideBySide([one.array for one in kept]),
+                choice.name,
+                choice.precision,
+                max(one.computed for one in kept),
+                time.monotonic() - started,
+            )
         entry = self._entry(extractor, choice, view, seed)
         wanted = digest_table(dataset.digests)
         found = entry.find(wanted)

@@ -30,11 +30,21 @@ class FaceCropCard(BaseModel):
     missing: Literal["whole", "skip", "error"]
 
 
+class MemberCard(BaseModel):
+    """One of several extractors side by side."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    extractor: str
+    network_digest: str
+    feature_dim: int = Field(gt=0)
+
+
 class EmbeddingCard(BaseModel):
     """How images become embeddings.
 
     Attributes:
-        extractor: the extractor's name.
+        extractor: the extractor's name; of several side by side, their names joined by a plus.
         network_digest: identifies its weights, image size and preprocessing.
         feature_dim: length of its features.
         image_size: side of the square it sees, pixels.
@@ -43,6 +53,7 @@ class EmbeddingCard(BaseModel):
         precision: what it computed in.
         whole_model: the extractor was trained too, so that the Keras model runs as one.
         dim: length of an embedding.
+        members: the extractors side by side, in the order of their features; empty where there is one.
         test_time_flip: the embedding is the mean of the image's and its mirror image's, L2-normalised.
         face_crop: how faces are cut out; None where the whole image counts.
     """
@@ -58,6 +69,7 @@ class EmbeddingCard(BaseModel):
     precision: str = Field(pattern="^(float32|bfloat16)$")
     whole_model: bool
     dim: int = Field(gt=0)
+    members: tuple[MemberCard, ...] = ()
     test_time_flip: bool = False
     face_crop: FaceCropCard | None = None
 

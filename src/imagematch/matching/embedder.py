@@ -11,8 +11,8 @@ import numpy as np
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Engine, Extractor, find_spec, open_engine
-from imagematch.matching.card import EmbeddingCard
+from imagematch.extractors import Concatenation, Engine, Extractor, Network, find_spec, member_network, open_engine
+from imagematch.matching.card import EmbeddingCard, MemberCard
 from imagematch.model import flip_average
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _make_plain_embedder(
     return HeadOnEngine(engine, head or keras_head(open_model()), distance)
 
 
-def saved_network(card: EmbeddingCard, open_model: Callable[[], keras.Model]) -> SavedNetwork:
+def saved_network(card: EmbeddingCard, open_model: Callable[[], keras.Model]) -> SavedNetwork | Concatenation:
     """The extractor of the feature model that `open_model` gives."""
 
     def extractor() -> keras.Model:
@@ -187,6 +187,17 @@ def saved_network(card: EmbeddingCard, open_model: Callable[[], keras.Model]) ->
 
         return split_feature_model(open_model())[0]
 
+    def member(number: int, one: MemberCard) -> SavedNetwork:
+        return SavedNetwork(
+            one.extractor,
+            card.image_size,
+            one.feature_dim,
+            one.network_digest,
+            lambda: member_network(extractor(), number),
+        )
+
+    if card.members:
+        return Concatenation(tuple(member(number, one) for number, one in enumerate(card.members)))
     return SavedNetwork(card.extractor, card.image_size, card.feature_dim, card.network_digest, extractor)
 
 
@@ -198,7 +209,7 @@ def keras_head(model: keras.Model) -> Head:
     return lambda features: np.asarray(head(np.asarray(features, np.float32), training=False))
 
 
-def _open_engine(card: EmbeddingCard, network: SavedNetwork, network_dir: Path | None, log: RunLog) -> Engine:
+def _open_engine(card: EmbeddingCard, network: Network, network_dir: Path | None, log: RunLog) -> Engine:
     """The card's engine; where this machine has none of it, another one in float32, and the log says so."""
     wanted = "auto" if card.engine == "numpy" else card.engine
     try:

@@ -14,6 +14,7 @@ from imagematch.data import DECODER_VERSION, to_picture
 from imagematch.errors import DataError, ModelError
 from imagematch.evaluation import Probability
 from imagematch.events import SILENT, RunLog
+from imagematch.extractors import Concatenation
 from imagematch.matching.card import MatcherCard
 from imagematch.matching.embedder import (
     Embedder,
@@ -144,7 +145,7 @@ class ImageMatcher:
         return build_flip_model(self.feature_model)
 
     @property
-    def network(self) -> SavedNetwork:
+    def network(self) -> SavedNetwork | Concatenation:
         """The extractor alone, as engines and the feature store want it; opened when it is needed."""
         return saved_network(self.card.embedding, self._open_model)
 

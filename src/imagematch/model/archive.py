@@ -39,6 +39,7 @@ _OURS = {
     ("imagematch.extractors.layers", "CaffePixels", "imagematch>CaffePixels"),
     ("imagematch.extractors.layers", "ClassToken", "imagematch>ClassToken"),
     ("imagematch.extractors.layers", "StandardizedConv2D", "imagematch>StandardizedConv2D"),
+    ("imagematch.extractors.layers", "FixedLength", "imagematch>FixedLength"),
     ("imagematch.model.flip_model", "Mirror", "imagematch>Mirror"),
     ("imagematch.model.head", "FFBlock", "imagematch>FFBlock"),
     ("imagematch.model.siamese", "PairScore", "imagematch>PairScore"),

@@ -15,6 +15,7 @@ from imagematch.data import Dataset, decode
 from imagematch.errors import DataError, ModelError
 from imagematch.evaluation import Probability, Threshold
 from imagematch.events import SILENT, RunLog
+from imagematch.features import FeatureArray
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher
 from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
@@ -196,7 +197,7 @@ def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
 
     head = keras_head(matcher.feature_model)
 
-    def embed(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def embed(features: FeatureArray, rows: np.ndarray) -> np.ndarray:
         return np.concatenate([head(features[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)])
 
     plain, mirrored = materials.features.array, materials.inputs[-1].mirrored

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.config import StudySettings, TrainSettings
+from imagematch.config import Choices, StudySettings, TrainSettings
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, write_text
@@ -109,12 +109,14 @@ def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettin
 
 
 def _extractors(settings: StudySettings) -> dict[str, dict[str, Any]]:
-    """Extractor -> the first point of the search space that uses it."""
+    """Extractor, as the study labels it -> the first point of the search space that uses it."""
     first = {field: dimension.ends[0] for field, dimension in settings.space.items()}
-    if "feature_extractor" not in settings.space:
-        return {settings.settings_for(first).feature_extractor: first}
-    options = settings.space["feature_extractor"].ends
-    return {str(option): {**first, "feature_extractor": option} for option in options}
+    options = settings.space.get("feature_extractor") or Choices((settings.settings_for(first).feature_extractor,))
+    assert isinstance(options, Choices)
+    return {
+        str(label): first | ({"feature_extractor": option} if "feature_extractor" in first else {})
+        for label, option in zip(options.labels, options.options, strict=True)
+    }
 
 
 def _baseline_line(extractor: str, answer: Mapping[str, Any]) -> str:

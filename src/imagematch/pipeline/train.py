@@ -13,9 +13,10 @@ from imagematch.config import TrainSettings
 from imagematch.data import DECODER_VERSION
 from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
+from imagematch.extractors import Concatenation, Extractor
 from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
 from imagematch.matching import save_matcher
-from imagematch.matching.card import EmbeddingCard, FaceCropCard, ThresholdCard
+from imagematch.matching.card import EmbeddingCard, FaceCropCard, MemberCard, ThresholdCard
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_learning_curves, write_model_report
 from imagematch.training import Materials, StopRequest, gather_materials, settings_in_force
@@ -201,8 +202,18 @@ def _embedding_card(training: Training, settings: TrainSettings) -> EmbeddingCar
         precision="float32" if whole else features.precision,
         whole_model=whole,
         dim=int(training.head.output_shape[-1]),
+        members=_member_cards(extractor),
         test_time_flip=settings.test_time_flip,
         face_crop=None if cropper is None else FaceCropCard(**asdict(cropper)),
+    )
+
+
+def _member_cards(extractor: Extractor | Concatenation) -> tuple[MemberCard, ...]:
+    if not isinstance(extractor, Concatenation):
+        return ()
+    return tuple(
+        MemberCard(extractor=one.name, network_digest=one.digest, feature_dim=one.feature_dim)
+        for one in extractor.members
     )
 
 

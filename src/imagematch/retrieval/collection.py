@@ -12,7 +12,7 @@ import numpy as np
 from imagematch.data import Quarantined
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.features import MIRROR, Features, FeatureStore
+from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore
 from imagematch.matching import ImageMatcher
 from imagematch.matching.embedder import WholeModel
 from imagematch.retrieval.images import ImageFolder, list_images
@@ -114,9 +114,11 @@ def embed_images(
             return store.features(images, matcher.network, engine=engine, precision=card.precision, view=view, log=log)
 
         kept = features(0)
-        vectors, computed = kept.array, kept.computed
-        if space == "embedding":
-            arrays = [vectors]
+        computed = kept.computed
+        if space == "features":
+            vectors = np.asarray(kept.array)
+        else:
+            arrays = [kept.array]
             if card.test_time_flip:
                 arrays.append(features(MIRROR).array)
             vectors = _in_blocks(matcher.embed_features, arrays, card.dim)
@@ -125,7 +127,7 @@ def embed_images(
     return vectors, computed
 
 
-def _in_blocks(head: Callable[..., np.ndarray], features: Sequence[np.ndarray], dim: int) -> np.ndarray:
+def _in_blocks(head: Callable[..., np.ndarray], features: Sequence[FeatureArray], dim: int) -> np.ndarray:
     count = len(features[0])
     found = np.empty((count, dim), np.float32)
     for start in range(0, count, _BLOCK):

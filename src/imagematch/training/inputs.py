@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from imagematch.config import TrainSettings
 from imagematch.events import RunLog
-from imagematch.extractors import Cut, Extractor, Network, find_cut
-from imagematch.features import MIRROR, Features
+from imagematch.extractors import Concatenation, Cut, Extractor, Network, find_cut
+from imagematch.features import MIRROR, FeatureArray, Features
 
 _NUMBER_BYTES = 4
 _AT_MOST_BYTES = 16 << 30
@@ -32,15 +30,15 @@ class Inputs:
         kept_for_training: whether training steps take these features; else they serve where nothing is augmented.
     """
 
-    extractor: Extractor
+    extractor: Extractor | Concatenation
     lower: Network | None
-    views: Sequence[np.ndarray] | None
-    mirrored: np.ndarray | None
+    views: Sequence[FeatureArray] | None
+    mirrored: FeatureArray | None
     kept_for_training: bool
 
 
 def gather_inputs(
-    settings: TrainSettings, extractor: Extractor, plain: Features, keep: KeepFeatures, log: RunLog
+    settings: TrainSettings, extractor: Extractor | Concatenation, plain: Features, keep: KeepFeatures, log: RunLog
 ) -> Inputs:
     """Finds the cut, and computes (or finds) the features there where keeping them is worth it.
 

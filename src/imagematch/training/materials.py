@@ -11,7 +11,7 @@ import numpy as np
 from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Cut, Extractor, Network, make_extractor
+from imagematch.extractors import Concatenation, Cut, Extractor, Network, choose_extractor
 from imagematch.features import Features, FeatureStore
 from imagematch.files import digest_bytes
 from imagematch.training.inputs import Inputs, gather_inputs
@@ -53,7 +53,7 @@ class Materials:
     """
 
     dataset: Dataset
-    extractor: Extractor
+    extractor: Extractor | Concatenation
     features: Features
     inputs: tuple[Inputs, ...]
     _components: dict[str, PrincipalComponents] = field(default_factory=dict)  # shared by folds
@@ -90,7 +90,7 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
         ModelError: the extractor or its weights cannot be used.
         StudyError: the feature store cannot be written.
     """
-    extractors = [make_extractor(stage) for stage in settings.stage_settings]
+    extractors = [choose_extractor(stage) for stage in settings.stage_settings]
     dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
     store = FeatureStore(Path(settings.feature_dir))
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError, DataError
-from imagematch.extractors import Cut, network_inside, trained_layers
+from imagematch.extractors import Concatenation, Cut, network_inside, trained_layers
 from imagematch.losses import Loss
 from imagematch.model import build_feature_model
 from imagematch.training.batches import plan_batches, refuse_missing_classes
@@ -141,7 +141,9 @@ def _lower_part(inputs: Inputs, network: keras.Model | None, devices: Sequence[s
 
 
 def _trained_layers(inputs: Inputs, network: keras.Model | None) -> list[keras.layers.Layer]:
-    return [] if network is None else trained_layers(network_inside(network), inputs.extractor)
+    if network is None or isinstance(inputs.extractor, Concatenation):
+        return []
+    return trained_layers(network_inside(network), inputs.extractor)
 
 
 def _trained_variables(

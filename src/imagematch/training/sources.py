@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from imagematch.data import Dataset, stream_batches
+from imagematch.features import FeatureArray
 from imagematch.training.batches import BatchPlan
 
 Chunk = tuple[Any, np.ndarray]
@@ -47,12 +48,12 @@ class FeatureSource:
 
     def __init__(
         self,
-        views: Sequence[np.ndarray],
+        views: Sequence[FeatureArray],
         rows: np.ndarray,
         labels: np.ndarray,
         plan: BatchPlan,
         seed: int,
-        mirrored: np.ndarray | None = None,
+        mirrored: FeatureArray | None = None,
     ) -> None:
         self._views = views
         self._rows = rows
@@ -66,7 +67,7 @@ class FeatureSource:
         """See Source."""
         plan = self._rows[self._plan.epoch(epoch)]
         array = self._views[0]
-        steps = max(1, _CHUNK_BYTES // (plan.shape[1] * array.shape[1] * array.itemsize))
+        steps = max(1, _CHUNK_BYTES // (plan.shape[1] * array.shape[1] * array.dtype.itemsize))
         random = np.random.default_rng((self._seed, epoch))
         for start in range(0, len(plan), steps):
             rows = plan[start : start + steps]
@@ -112,8 +113,8 @@ class ImageSource:
         image_size: int,
         augment_seed: int | None,
         lower: Callable[[Any], Any] | None = None,
-        kept: np.ndarray | None = None,
-        mirrored: np.ndarray | None = None,
+        kept: FeatureArray | None = None,
+        mirrored: FeatureArray | None = None,
     ) -> None:
         self._dataset = dataset
         self._rows = rows
@@ -143,8 +144,8 @@ class ImageSource:
             yield self._lower(images[:, :, ::-1] if mirrored else images)
 
 
-def kept_blocks(array: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+def kept_blocks(array: FeatureArray, rows: np.ndarray) -> Iterator[np.ndarray]:
     """The rows of an array, a bounded number of bytes at a time."""
-    block = max(1, min(_EMBED_ROWS, _CHUNK_BYTES // (array.shape[1] * array.itemsize)))
+    block = max(1, min(_EMBED_ROWS, _CHUNK_BYTES // (array.shape[1] * array.dtype.itemsize)))
     for start in range(0, len(rows), block):
         yield array[rows[start : start + block]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imagematch.errors import ConfigError
+from imagematch.features import FeatureArray
 
 MAX_FEATURE_DIM = 8192
 """Longer features are refused: the matrix of their covariances grows with the square, 0.5 GB here."""
@@ -60,7 +61,7 @@ class PrincipalComponents:
         return kernel.astype(np.float32), (-self.mean @ kernel).astype(np.float32)
 
 
-def principal_components(features: np.ndarray, rows: np.ndarray) -> PrincipalComponents:
+def principal_components(features: FeatureArray, rows: np.ndarray) -> PrincipalComponents:
     """Fits the components to some rows, block by block: the features may be larger than memory.
 
     The shrinkage is that of Ledoit and Wolf: the share that brings the covariance closest to the true one in the

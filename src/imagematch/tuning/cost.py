@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagematch.config import TrainSettings
-from imagematch.extractors import make_extractor, open_engine
+from imagematch.extractors import choose_extractor, open_engine
 
 if TYPE_CHECKING:
     from imagematch.matching.embedder import Embedder
@@ -31,8 +31,10 @@ def trained_parameters(settings: TrainSettings, network_parameters: Mapping[str,
     Raises:
         ModelError: the extractor's weights cannot be found.
     """
-    extractor = make_extractor(settings.stage_settings[-1])  # a stage trains what those before it train
+    extractor = choose_extractor(settings.stage_settings[-1])  # a stage trains what those before it train
     count, width = 0, extractor.feature_dim
+    if settings.feature_whitening is not None:
+        count, width = (width + 1) * settings.feature_whitening, settings.feature_whitening
     for units in settings.intermediate_ff_block_units:
         count += (width + 4) * units  # a kernel without bias; scale, shift, mean and variance of the batch norm
         width = units
@@ -70,6 +72,8 @@ def _embedder(training: Training, settings: TrainSettings) -> Embedder:
         return WholeModel(training.feature_model(), extractor.image_size)
     name = "auto" if features.engine == "numpy" else features.engine
     engine = open_engine(extractor, name, features.precision, Path(settings.feature_dir) / "networks")
-    kernels = tuple(np.asarray(w) for w in training.head.get_weights() if w.ndim == 2)
+    kernels = [np.asarray(w) for w in training.head.get_weights() if w.ndim == 2]
+    if settings.feature_whitening is not None:
+        kernels = [kernels[0] @ kernels[1], *kernels[2:]]
     biases = tuple(np.zeros(kernel.shape[1], np.float32) for kernel in kernels)  # the time does not depend on values
-    return HeadOnEngine(engine, NumpyHead(kernels, biases), golden_distance=0.0)
+    return HeadOnEngine(engine, NumpyHead(tuple(kernels), biases), golden_distance=0.0)

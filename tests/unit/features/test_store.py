@@ -10,7 +10,14 @@ import pytest
 
 from imagematch.errors import DataError, ModelError, StudyError
 from imagematch.events import RunLog
-from imagematch.extractors import Extractor, make_extractor
+from imagematch.extractors import (
+    Concatenation,
+    Extractor,
+    choose_extractor,
+    make_extractor,
+    open_engine,
+    side_by_side,
+)
 from imagematch.extractors.engines.pixels import PixelEngine, enlarge
 from imagematch.features import MIRROR, FeatureStore, clear, list_entries, verify
 from imagematch.files import digest_bytes
@@ -145,6 +152,40 @@ def test_the_mirror_images_are_kept_as_a_view_of_their_own(store: FeatureStore) 
     np.testing.assert_allclose(mirrored.array, expected([p[:, ::-1] for p in dataset.pictures]), rtol=1e-5, atol=1e-6)
     assert store.features(dataset, pixels(), view=MIRROR, seed=9).computed == 0
     np.testing.assert_array_equal(store.features(dataset, pixels()).array, plain.array)
+
+
+def side_by_side_of(*names: str) -> Concatenation:
+    settings = {"weights": "random", "trainable": False, "seed": 0, "image_size": 32}
+    chosen = choose_extractor(SimpleNamespace(feature_extractor=names, **settings))
+    assert isinstance(chosen, Concatenation)
+    return chosen
+
+
+def test_networks_side_by_side_are_kept_one_by_one(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Pictures(some_pictures(12))
+    both = side_by_side_of("pixels", "mobilenet_025")
+    alone = [store.features(dataset, member, engine="tensorflow") for member in both.members]
+    dataset.decoded.clear()
+    monkeypatch.setattr("imagematch.features.extraction.extract", lambda *_: pytest.fail("the network ran"))
+    found = store.features(dataset, both, engine="tensorflow")
+    assert (found.computed, found.engine, found.precision) == (0, "tensorflow", "float32")
+    assert dataset.decoded == []
+    arrays = [np.asarray(one.array) for one in alone]
+    assert found.array.shape == (12, arrays[0].shape[1] + arrays[1].shape[1])
+    assert len(found.array) == 12
+    for rows in (np.array([[3, 1], [11, 1]]), slice(2, 7), np.array([], np.int64)):
+        np.testing.assert_array_equal(found.array[rows], side_by_side([array[rows] for array in arrays]))
+    np.testing.assert_array_equal(np.asarray(found.array), side_by_side(arrays))
+    assert len(list_entries(store.root)) == 2
+
+
+def test_what_is_kept_of_networks_side_by_side_is_what_their_engine_gives(store: FeatureStore) -> None:
+    dataset = Pictures(some_pictures(9))
+    both = side_by_side_of("mobilenet_025", "pixels")
+    found = store.features(dataset, both)
+    engine = open_engine(both, found.engine, found.precision, store.networks)
+    given = engine.run(dataset.pictures)
+    np.testing.assert_allclose(found.array[:], given, atol=2e-3 * np.linalg.norm(given, axis=1).max())
 
 
 def test_a_picture_that_cannot_be_read_any_more_is_named_and_what_was_kept_stays(

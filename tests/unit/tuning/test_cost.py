@@ -1,5 +1,6 @@
 """The parameters foretold are those of the model that is built."""
 
+import numpy as np
 import pytest
 
 from imagematch.config import parse_train
@@ -9,8 +10,11 @@ from imagematch.tuning.cost import trained_parameters
 
 
 @pytest.mark.parametrize("units", [[], [7], [12, 5, 3]])
-@pytest.mark.parametrize(("extractor", "trained"), [("pixels", False), ("small_cnn", True)])
-def test_trained_parameters(units: list[int], extractor: str, trained: bool) -> None:
+@pytest.mark.parametrize(
+    ("extractor", "trained", "whitening"),
+    [("pixels", False, None), ("pixels", False, 9), (["pixels"], False, None), ("small_cnn", True, None)],
+)
+def test_trained_parameters(units: list[int], extractor: str, trained: bool, whitening: int | None) -> None:
     settings = parse_train(
         {
             "experiment_name": "x",
@@ -19,10 +23,13 @@ def test_trained_parameters(units: list[int], extractor: str, trained: bool) -> 
             "image_size": 8,
             "intermediate_ff_block_units": units,
             "embedding_dim": 6,
+            "feature_whitening": whitening,
         }
     )
     made = make_extractor(settings)
-    head = build_head(made.feature_dim, units=units, embedding_dim=6)
+    dim = made.feature_dim
+    layer = None if whitening is None else (np.zeros((dim, whitening)), np.zeros(whitening))
+    head = build_head(dim, units=units, embedding_dim=6, whitening=layer)
     network = made.build().count_params() if trained else 10**9
     expected = head.count_params() + (network if trained else 0)
-    assert trained_parameters(settings, {extractor: network}) == expected
+    assert trained_parameters(settings, {made.name: network}) == expected

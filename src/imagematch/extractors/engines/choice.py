@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
+from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.engines.interface import Engine
 from imagematch.extractors.extractor import Network
 
@@ -45,7 +46,8 @@ def choose_engine(
 
     `auto` is numpy for `pixels`; TensorFlow where it sees a GPU; else OpenVINO; else TensorFlow, and the log says why.
     The precision `auto` is bfloat16 where the processor computes in it natively and the network's features bear it
-    (`BFLOAT16_COSINE`), else float32.
+    (`BFLOAT16_COSINE`), else float32. Networks side by side get one engine and one precision, which all of them bear;
+    only `pixels` among them stays with numpy.
 
     Args:
         network: an `Extractor`, or a saved network that looks like one.
@@ -61,6 +63,8 @@ def choose_engine(
     for value, allowed, key in ((engine, ENGINES, "engine"), (precision, PRECISIONS, "feature_precision")):
         if value not in allowed:
             raise ConfigError(f"{value!r} is not one of {', '.join(allowed)}", where=key)
+    if isinstance(network, Concatenation):
+        return _concatenated(network, engine, precision, cache_dir, log)
     if network.name == "pixels":
         return _pixels(network)
     from imagematch.extractors.engines.tensorflow import gpu_visible
@@ -91,6 +95,23 @@ def open_engine(
 
 class _UnusableError(Exception):
     """Why OpenVINO cannot be used here."""
+
+
+def _concatenated(
+    network: Concatenation, engine: str, precision: str, cache_dir: Path | None, log: RunLog
+) -> EngineChoice:
+    from imagematch.extractors.engines.concatenated import ConcatenatedEngine
+
+    choices = [choose_engine(member, engine, precision, cache_dir, log) for member in network.members]
+    shared = [choice for choice in choices if choice.name != "numpy"] or choices
+    if len({choice.name for choice in shared}) > 1:
+        return _concatenated(network, "tensorflow", precision, cache_dir, log)
+    if len({choice.precision for choice in shared}) > 1:
+        return _concatenated(network, engine, "float32", cache_dir, log)
+    name, resolved = shared[0].name, shared[0].precision
+    return EngineChoice(
+        name, resolved, lambda: ConcatenatedEngine([choice.open() for choice in choices], name, resolved)
+    )
 
 
 def _pixels(network: Network) -> EngineChoice:

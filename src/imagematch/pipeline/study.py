@@ -96,7 +96,7 @@ def _measure_baseline(study: optuna.Study, search: Search, settings: StudySettin
             "limited": settings.max_parameters is not None,
             "settings": settings.settings_for(values).model_dump(mode="json", exclude_unset=True),
         }
-        answer = search.call(task)
+        ((_, answer),) = search.call_all([task])
         if answer["event"] == "failed":
             raise StudyError(f"the baseline cannot be measured: {answer['reason']}", where=settings.study_name)
         kept[extractor] = {**answer["figures"], "extraction_s": answer["extraction_s"]}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,8 @@ def rank_again(
 ) -> FrozenTrial:
     """Runs the first `rerun_top_k` of `ranked` again, `rerun_seeds` times each, and returns the best by mean.
 
+    All workers take part.
+
     The runs are kept in a sibling study, so that a resumed study does none of them twice. The trial's own value does
     not count in the mean: it is what it was chosen by.
     """
@@ -38,8 +40,9 @@ def rank_again(
         winner = ranked[0]
     else:
         sibling = _sibling(study)
-        values = {trial.number: _values(trial, sibling, search, settings, log) for trial in top}
-        means = {number: float(np.mean(runs)) for number, runs in values.items() if runs}
+        _run_missing(top, sibling, search, settings, log)
+        values = _kept(sibling)
+        means = {trial.number: float(np.mean(values[trial.number])) for trial in top if trial.number in values}
         sign = 1.0 if study.directions[0].name == "MAXIMIZE" else -1.0
         winner = max(top, key=lambda trial: sign * means.get(trial.number, -sign * float("inf")))
         if winner.number in means:
@@ -69,34 +72,40 @@ def _sibling(study: optuna.Study) -> optuna.Study:
     )
 
 
-def _values(
-    trial: FrozenTrial, sibling: optuna.Study, search: Search, settings: StudySettings, log: RunLog
-) -> list[float]:
-    """What the trial's configuration comes to with the other seeds; a run that fails is left out."""
-    kept = {
-        t.user_attrs[SEED_NUMBER]: float(t.value)
-        for t in sibling.get_trials(deepcopy=False)
-        if t.user_attrs.get(RERUN_OF) == trial.number and t.value is not None
-    }
-    for number in range(1, settings.rerun_seeds + 1):
-        if number not in kept:
-            value = _run_once(trial, number, sibling, search, settings, log)
-            if value is not None:
-                kept[number] = value
-    return [kept[number] for number in sorted(kept)]
+def _kept(sibling: optuna.Study) -> dict[int, list[float]]:
+    """Trial -> what its configuration came to with the other seeds; runs that failed are not among them."""
+    values: dict[int, dict[int, float]] = {}
+    for run in sibling.get_trials(deepcopy=False):
+        if RERUN_OF in run.user_attrs and run.value is not None:
+            values.setdefault(run.user_attrs[RERUN_OF], {})[run.user_attrs[SEED_NUMBER]] = float(run.value)
+    return {trial: [by_seed[number] for number in sorted(by_seed)] for trial, by_seed in values.items()}
 
 
-def _run_once(
-    trial: FrozenTrial, number: int, sibling: optuna.Study, search: Search, settings: StudySettings, log: RunLog
-) -> float | None:
-    import optuna
+def _run_missing(
+    top: Sequence[FrozenTrial], sibling: optuna.Study, search: Search, settings: StudySettings, log: RunLog
+) -> None:
+    """Trains what is not kept yet, and keeps it; a run that fails is left out."""
+    done = {(t.user_attrs.get(RERUN_OF), t.user_attrs.get(SEED_NUMBER)) for t in sibling.get_trials(deepcopy=False)}
+    seeds = range(1, settings.rerun_seeds + 1)
+    missing = [(trial, number) for trial in top for number in seeds if (trial.number, number) not in done]
+    for which, answer in search.call_all([_task(trial, number, search, settings) for trial, number in missing]):
+        trial, number = missing[which]
+        if answer["event"] == "failed":
+            what = f"trial {trial.number} again, seed {number}: {answer['reason']}"
+            log.event("rerun_failed", what, trial=trial.number)
+        else:
+            _keep(trial, number, answer, sibling, log)
 
+
+def _task(trial: FrozenTrial, number: int, search: Search, settings: StudySettings) -> dict[str, Any]:
     place = trial.user_attrs[records.PLACE]
     train = search.plan.settings_of(settings.values_of(trial.params), place, repetition=number)
-    answer = search.call(search.training_task(train, f"rerun-{place}-{number}"))
-    if answer["event"] == "failed":
-        log.event("rerun_failed", f"trial {trial.number} again, seed {number}: {answer['reason']}", trial=trial.number)
-        return None
+    return search.training_task(train, f"rerun-{place}-{number}")
+
+
+def _keep(trial: FrozenTrial, number: int, answer: Mapping[str, Any], sibling: optuna.Study, log: RunLog) -> None:
+    import optuna
+
     value = float(answer["values"][0])
     attributes = {RERUN_OF: trial.number, SEED_NUMBER: number, records.FIGURES: answer["figures"]}
     sibling.add_trial(
@@ -111,4 +120,3 @@ def _run_once(
         seed_number=number,
         value=value,
     )
-    return value

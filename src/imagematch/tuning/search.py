@@ -10,7 +10,7 @@ import contextlib
 import functools
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from imagematch.files import Layout
 from imagematch.training import StopRequest
 from imagematch.training.interruption import interrupted
 from imagematch.tuning import records
+from imagematch.tuning.calls import call_all
 from imagematch.tuning.child import Child, raise_error
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.plan import Plan, PlannedTrial
@@ -98,37 +99,14 @@ class Search:
             child.close()
         self._selector.close()
 
-    # ---- one task beside the study
+    # ---- tasks beside the study
 
-    def call(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Gives a child one task and waits for its answer, "done" or "failed". Raises the error the child told."""
-        child = self._children[0]
-        child.give(task)
-        while True:
-            for event in self._wait(child):
-                if event["event"] == "say":
-                    self._log.say(event["message"])
-                elif event["event"] == "step":
-                    child.give({"prune": False})
-                elif event["event"] == "error":
-                    raise_error(event)
-                else:
-                    child.tasks_done += 1
-                    if task["task"] == "train":
-                        self._files(task["name"]).remove_state()
-                    return event
-
-    def _wait(self, child: Child) -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = []
-        for key, _ in self._selector.select(timeout=0.5):
-            events, died = key.data.receive()
-            if key.data is child:
-                told += events
-            if died and key.data is child:
-                raise StudyError(died, where=str(self._dir / "worker.log"), do="see that file, and try again")
-        if self._stop.level:
-            raise interrupted()
-        return told
+    def call_all(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Has the children do the tasks, and yields each one's place and answer, as `calls.call_all` does."""
+        for place, answer in call_all(self._children, self._selector, tasks, self._log, self._stop):
+            if tasks[place]["task"] == "train":
+                self._files(tasks[place]["name"]).remove_state()
+            yield place, answer
 
     def training_task(self, settings: TrainSettings, name: str) -> dict[str, Any]:
         """The task of training `settings`, its files named after `name`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -151,6 +152,17 @@ def _sqlite_file(url: str) -> Path | None:
     return path
 
 
+@contextlib.contextmanager
+def _quiet_migration() -> Iterator[None]:
+    """Keeps Alembic from setting up logging of its own, which it does where the root logger has no handler."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
 def upgrade_database(path: Path) -> Path | None:
     """Brings a study's SQLite file to this version of Optuna.
 
@@ -174,5 +186,6 @@ def upgrade_database(path: Path) -> Path | None:
         backup = path.with_name(f"{path.name}.before-{__version__}")
         with replacing(backup) as temporary:
             shutil.copyfile(path, temporary)
-        storage.upgrade()
+        with _quiet_migration():
+            storage.upgrade()
         return backup

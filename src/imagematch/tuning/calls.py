@@ -1,0 +1,53 @@
+"""Tasks beside the study (baseline, repeated runs): handed to whichever child is idle, answered as they come."""
+
+from __future__ import annotations
+
+import selectors
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from imagematch.events import RunLog
+from imagematch.training import StopRequest
+from imagematch.training.interruption import interrupted
+from imagematch.tuning.child import Child, raise_error
+
+Task = dict[str, Any]
+Answer = dict[str, Any]
+"""What a child tells at the end of a task: its `event` is "done" or "failed"."""
+
+
+def call_all(
+    children: Sequence[Child], selector: selectors.BaseSelector, tasks: Sequence[Task], log: RunLog, stop: StopRequest
+) -> Iterator[tuple[int, Answer]]:
+    """Gives the tasks out, one a child at a time, and yields each one's place and answer when it comes.
+
+    A child that dies has failed its task; the next one gets a new process.
+
+    Raises:
+        InterruptedRunError: `stop` asked for it.
+        ImagematchError: the error that a child told.
+    """
+    waiting, busy = deque(range(len(tasks))), dict[Child, int]()
+    while waiting or busy:
+        if stop.level:
+            raise interrupted()
+        for child in children:
+            if waiting and child not in busy:
+                busy[child] = waiting.popleft()
+                child.give(tasks[busy[child]])
+        for key, _ in selector.select(timeout=0.5):
+            child = key.data
+            events, died = child.receive()
+            for event in events:
+                if event["event"] == "say":
+                    log.say(event["message"])
+                elif event["event"] == "step":
+                    child.give({"prune": False})
+                elif event["event"] == "error":
+                    raise_error(event)
+                elif child in busy:
+                    child.tasks_done += 1
+                    yield busy.pop(child), event
+            if died and child in busy:
+                yield busy.pop(child), {"event": "failed", "reason": died}

@@ -32,6 +32,7 @@ TRUSTED_CLASSES = 30
 """Under so many classes an interval over classes is not to be trusted."""
 
 _SPLITS = ("test", "validation", "calibration", "train")
+_BELOW = "below resolution"
 _PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "r_precision")
 _AT_THRESHOLD = ("balanced_accuracy", "accuracy", "precision", "recall", "f1")
 
@@ -113,11 +114,11 @@ def figures_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     split = main_split(metrics)
     model, baseline = metrics.get(split), baseline_block(metrics)
     validation = metrics.get("validation") if split == "test" else None
-    columns = [flat_figures(block) for block in (model, baseline, validation)]
+    columns = [_shown_figures(block) for block in (model, baseline, validation)]
     rows = []
     for name in dict.fromkeys(name for column in columns for name in column):
         values = [column.get(name) for column in columns]
-        if all(value is None for value in values):
+        if all(value in (None, _BELOW) for value in values):
             continue
         rows.append(
             {
@@ -131,6 +132,11 @@ def figures_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _shown_figures(block: Block | None) -> dict[str, float | str | None]:
+    below = {f"tar_at_far_{far}" for far in (block or {}).get("tar_at_far_below_resolution") or []}
+    return {name: _BELOW if name in below else value for name, value in flat_figures(block).items()}
 
 
 def operating_table(block: Block) -> pd.DataFrame:
@@ -147,7 +153,8 @@ def operating_table(block: Block) -> pd.DataFrame:
         }
         for point in (block.get("threshold") or {}).get("operating_points") or []
     ]
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame if any(frame.get("at most (95 %)", ())) else frame.drop(columns="at most (95 %)", errors="ignore")
 
 
 def _upper_text(point: Mapping[str, Any]) -> str:
@@ -168,7 +175,7 @@ def tar_at_far_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "false accept rate": far,
-                "true accept rate": "below resolution" if far in below or tar is None else number(tar),
+                "true accept rate": _BELOW if far in below or tar is None else number(tar),
                 "95 % interval": "" if far in below else _interval_text(interval(model, name)),
                 "baseline": number((baseline.get("tar_at_far") or {}).get(far)),
             }

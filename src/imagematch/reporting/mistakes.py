@@ -78,21 +78,31 @@ def _pair_blocks(view: SplitView, *, genuine: bool) -> Iterator[tuple[np.ndarray
         yield start + places // width, start + places % width, values
 
 
-def pairs_html(view: SplitView, pairs: Sequence[Pair]) -> str:
-    """The pairs as pictures with class, file and distance, in HTML without any script; text is escaped."""
+def pairs_html(view: SplitView, pairs: Sequence[Pair], threshold: float) -> str:
+    """The pairs as pictures with class, file, distance and the decision, in HTML without any script; text is escaped.
+
+    Args:
+        view: the split.
+        pairs: of its images.
+        threshold: under it two images match.
+    """
     if not pairs:
         return "<p><em>There is no such pair.</em></p>"
-    boxes = "".join(_pair_html(view, pair) for pair in pairs)
+    boxes = "".join(_pair_html(view, pair, threshold) for pair in pairs)
     style = "display:flex;flex-wrap:wrap;gap:14px"
     return f'<div class="pairs" style="{style}">{boxes}</div>'
 
 
-def _pair_html(view: SplitView, pair: Pair) -> str:
+def _pair_html(view: SplitView, pair: Pair, threshold: float) -> str:
+    matches = pair.distance < threshold
+    wrong = matches != (view.labels[pair.first] == view.labels[pair.second])
+    decision = ("a match" if matches else "no match") + (", wrong" if wrong else ", right")
     images = "".join(_image_html(view, row) for row in (pair.first, pair.second))
     return (
         '<figure class="pair" style="margin:0;padding:8px;border:1px solid rgba(128,128,128,.35);border-radius:8px">'
         f'<div style="display:flex;gap:8px">{images}</div>'
-        f'<figcaption style="font-size:12px;text-align:center;margin-top:4px">distance {pair.distance:.4f}</figcaption>'
+        '<figcaption style="font-size:12px;text-align:center;margin-top:4px">'
+        f"distance {pair.distance:.4f}: {decision}</figcaption>"
         "</figure>"
     )
 

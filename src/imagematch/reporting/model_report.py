@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _CARDS = ("roc_auc", "map_at_r", "recall_at_1", "eer", "tar_at_far_0.001", "balanced_accuracy")
 _PROJECTED_POINTS = 800
+_METHODS = {"platt": "Platt's sigmoid", "isotonic": "an isotonic fit"}
 _WORDS = {
     "genuine / impostor pair": "two images of the same class / of different classes",
     "FAR, false accept rate": "the share of impostor pairs that match (also FMR, FPR)",
@@ -92,7 +93,7 @@ def write_model_report(
     else:
         _add_pairs(page, main_split(metrics), test, baseline, threshold.distance, probability)
         _add_classes(page, test, threshold.distance)
-        _add_mistakes(page, test)
+        _add_mistakes(page, test, threshold.distance)
         _add_projections(page, test, baseline)
     _add_training(page, history, config)
     page.section("Words")
@@ -145,7 +146,7 @@ def _add_threshold(
     if probability is not None:
         error = probability.calibration_error
         page.text(
-            f"Probabilities: {probability.method}, fitted on the {chosen_on} split for a share of "
+            f"Probabilities: {_METHODS[probability.method]}, fitted on the {chosen_on} split for a share of "
             f"{100 * probability.prior:g} % genuine pairs"
             + (f"; calibration error {error:.4f} there." if error is not None else ".")
         )
@@ -207,12 +208,15 @@ def _add_classes(page: Page, test: SplitView, threshold: float) -> None:
         page.table(table_or_note(lambda frame=frame: frame, "Classes with two images or more"))  # type: ignore[misc]
 
 
-def _add_mistakes(page: Page, test: SplitView) -> None:
-    page.section("Where it is most wrong", "Each image is shown once at most.")
+def _add_mistakes(page: Page, test: SplitView, threshold: float) -> None:
+    page.section(
+        "Where it is most wrong",
+        f"The worst first, with the decision at the threshold of {threshold:.4f}. Each image is shown once at most.",
+    )
     page.heading("Different classes, yet close")
-    page.html(pairs_html(test, worst_false_matches(test)))
+    page.html(pairs_html(test, worst_false_matches(test), threshold))
     page.heading("The same class, yet far apart")
-    page.html(pairs_html(test, worst_false_non_matches(test)))
+    page.html(pairs_html(test, worst_false_non_matches(test), threshold))
 
 
 def _add_projections(page: Page, test: SplitView, baseline: SplitView | None) -> None:

@@ -2,7 +2,8 @@
 (function () {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const config = {
-    responsive: true, displaylogo: false, displayModeBar: "hover",
+    responsive: true, displaylogo: false,
+    displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,  // it would stay over the legend
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
 

@@ -59,7 +59,10 @@ def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, An
     _add_winner(page, study)
     _add_figures(page, study)
     page.section("Trials")
-    page.table(table_or_note(lambda: trials_overview(study), "Trials"), at_most=_MANY_ROWS)
+    page.table(
+        table_or_note(lambda: trials_overview(study).drop(columns="what happened", errors="ignore"), "Trials"),
+        at_most=_MANY_ROWS,
+    )
     page.heading("Pruned, failed and repeated trials, and why")
     page.table(table_or_note(lambda: unfinished_trials(study), "Pruned, failed or repeated trials"), at_most=_MANY_ROWS)
     page.section("Time", feature_store_text(study))

@@ -210,7 +210,11 @@ def time_table(study: optuna.Study) -> pd.DataFrame:
             for name, value in seconds.items():
                 parts.setdefault(str(name), []).append(float(value))
     rows = [
-        {"part": visible(name), "all trials (s)": float(np.sum(values)), "median trial (s)": float(np.median(values))}
+        {
+            "part": visible(name),
+            "all trials (s)": f"{np.sum(values):,.2f}",
+            "median trial (s)": f"{np.median(values):,.2f}",
+        }
         for name, values in sorted(parts.items(), key=lambda item: item[0] == "total")
     ]
     return pd.DataFrame(rows)

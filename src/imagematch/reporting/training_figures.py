@@ -41,7 +41,7 @@ def _panels(history: History, objective: str) -> dict[str, list[str]]:
     panels: dict[str, list[str]] = {
         "Loss": [name for name in ("loss", "val_loss") if name in known],
         "Validation figures": figures,
-        "Active share of the terms, spread of the embeddings": [n for n in ("active", "spread") if n in known],
+        "Active share and spread": [n for n in ("active", "spread") if n in known],
         "Learning rate": [name for name in ("learning_rate",) if name in known],
     }
     return {title: series for title, series in panels.items() if series}
@@ -100,7 +100,7 @@ def learning_curves(history: History, objective: str) -> Figure:
         axes = "" if place == 0 else str(place + 1)
         across, down = figure.layout[f"xaxis{axes}"].domain, figure.layout[f"yaxis{axes}"].domain
         place_in_panel = {"x": across[1], "xanchor": "right", "orientation": "v", "bgcolor": "rgba(128,128,128,0.12)"}
-        middle = len(titled[place][1]) > 2  # figures lie near 1, errors near 0: the middle is free
+        middle = len(titled[place][1]) > 2 or "spread" in titled[place][1]  # the values lie near 1 and near 0
         height = {"y": sum(down) / 2, "yanchor": "middle"} if middle else {"y": down[1], "yanchor": "top"}
         figure.update_layout({f"legend{axes}": {**place_in_panel, **height}})
     figure.update_xaxes(title="epoch")

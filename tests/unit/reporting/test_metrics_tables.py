@@ -20,7 +20,8 @@ def test_every_figure_stands_beside_the_baselines_with_its_interval(view):
     low, high = metrics["test"]["roc_auc_ci95"]
     assert auc["95 % interval"] == f"{low:.4f} to {high:.4f}"
     assert table.loc["equal error rate (EER)", "better"] == "lower"
-    assert "balanced accuracy at the threshold" in table.index
+    low, high = metrics["test"]["ci95"]["balanced_accuracy"]
+    assert table.loc["balanced accuracy at the threshold", "95 % interval"] == f"{low:.4f} to {high:.4f}"
 
 
 def test_the_contract_of_metrics_json_alone_is_enough():
@@ -50,6 +51,10 @@ def test_rates_below_the_resolution_are_said_to_be(view):
     table = tar_at_far_table(make_metrics(view, view, THRESHOLD)).set_index("false accept rate")
     assert table.loc["0.000001", "true accept rate"] == "below resolution"
     assert table.loc["0.1", "true accept rate"] != "below resolution"
+    metrics = {"test": {"tar_at_far": {"0.001": None}, "tar_at_far_below_resolution": ["0.001"]}}
+    metrics["validation"] = {"tar_at_far": {"0.001": 0.9}}
+    row = figures_table(metrics).set_index("figure").loc["TAR at FAR 0.001"]
+    assert (row["test"], row["baseline"], row["validation"]) == ("below resolution", "–", "0.9000")
 
 
 def test_a_gallery_multiplies_the_false_matches(view):
@@ -58,6 +63,11 @@ def test_a_gallery_multiplies_the_false_matches(view):
     assert table["gallery (images)"].iloc[0] == "100"
     expected = 100 * block["threshold"]["far"]
     assert table["expected false matches"].iloc[0] == number(expected, 2)
+    assert "at most (95 %)" not in table, "false matches were seen: the bound says no more"
+    none = make_metrics(view, view, Threshold(1e-4, "eer"))["test"]
+    assert none["threshold"]["confusion"]["fp"] == 0
+    upper = none["threshold"]["operating_points"][0]["upper_false_matches"]
+    assert operating_table(none)["at most (95 %)"].iloc[0] == number(upper, 2)
 
 
 @pytest.mark.parametrize(

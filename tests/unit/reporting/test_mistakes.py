@@ -46,15 +46,24 @@ def test_candidates_beyond_the_limit_do_not_lose_the_worst(monkeypatch):
 def test_one_class_has_no_false_match():
     view = make_view(images=4, classes=1)
     assert worst_false_matches(view) == []
-    assert "no such pair" in pairs_html(view, [])
+    assert "no such pair" in pairs_html(view, [], 1.0)
 
 
 def test_names_in_the_pictures_are_inert():
     view = make_view(images=16, classes=8, names=HOSTILE)
     pairs = worst_false_matches(view, 8)
-    code = pairs_html(view, pairs)
+    code = pairs_html(view, pairs, 1.0)
     assert "<script" not in code
     assert "onerror=alert(2)>" not in code
     assert 'href="javascript' not in code
     assert code.count('<img src="data:image/png;base64,') == 2 * len(pairs) > 12
     assert code.count("<img") == 2 * len(pairs)
+
+
+def test_each_pair_says_what_the_threshold_makes_of_it():
+    view = make_view(images=16, classes=4)
+    close, far = worst_false_matches(view, 1), worst_false_non_matches(view, 1)
+    assert "a match, wrong" in pairs_html(view, close, close[0].distance + 0.01)
+    assert "no match, right" in pairs_html(view, close, close[0].distance)
+    assert "no match, wrong" in pairs_html(view, far, far[0].distance)
+    assert "a match, right" in pairs_html(view, far, far[0].distance + 0.01)

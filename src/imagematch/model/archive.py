@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import zipfile
@@ -54,7 +53,7 @@ def check_archive(path: Path) -> bool:
     """Refuses whatever a model of ours does not need. Keras itself would import and call what a file names.
 
     Returns:
-        Whether it holds a network of KerasHub, which must be imported before Keras can open the file.
+        Whether it holds a network of KerasHub, which Keras must know before it can open the file.
 
     Raises:
         ModelError: the file is damaged, or holds foreign or huge members, or anything but known layers.
@@ -78,11 +77,7 @@ def check_archive(path: Path) -> bool:
         raise ModelError(
             f"holds the layer {foreign!r}, which is not allowed", where=str(path), do="open only your own models"
         )
-    holds_hub = any(_is_of_keras_hub(node) for node in objects)
-    if holds_hub and importlib.util.find_spec("keras_hub") is None:
-        do = "pip install 'imagematch[kerashub]'"
-        raise ModelError("holds a network of keras-hub, which is missing here", where=str(path), do=do)
-    return holds_hub
+    return any(_is_of_keras_hub(node) for node in objects)
 
 
 def _objects(node: Any) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import keras
@@ -35,12 +36,18 @@ def load_feature_model(path: Path) -> keras.Model:
     """
     if not path.is_file():
         raise ModelError("no such model file", where=str(path), do="train the model again, or name another folder")
+    if check_archive(path):
+        _register_keras_hub(path)
     try:
-        if check_archive(path):
-            import keras_hub  # noqa: F401  (registers its networks with Keras)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except ModelError:
-        raise
     except Exception as error:  # Keras raises many kinds for a file that does not fit
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"cannot be opened: {reason}", where=str(path), do="train the model again") from error
+
+
+def _register_keras_hub(path: Path) -> None:
+    """Makes KerasHub's networks known to Keras."""
+    if importlib.util.find_spec("keras_hub") is None:
+        do = "pip install 'imagematch[kerashub]'"
+        raise ModelError("holds a network of keras-hub, which is missing here", where=str(path), do=do)
+    import keras_hub  # noqa: F401

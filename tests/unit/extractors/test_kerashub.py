@@ -146,7 +146,7 @@ def test_a_preset_without_images_is_refused(tmp_path: Path) -> None:
 def test_a_saved_model_with_a_preset_opens_and_without_the_extra_says_so(
     presets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagematch.model import build_feature_model, build_head, load_feature_model, save_feature_model
+    from imagematch.model import build_feature_model, build_head, load_feature_model, read_head, save_feature_model
 
     made = extractor(presets / "siglip")
     model = build_feature_model(made.build(), build_head(made.feature_dim, embedding_dim=4))
@@ -159,3 +159,4 @@ def test_a_saved_model_with_a_preset_opens_and_without_the_extra_says_so(
     with pytest.raises(ModelError, match=r"pip install 'imagematch\[kerashub\]'") as caught:
         load_feature_model(path)
     assert "\n" not in str(caught.value)
+    assert read_head(path) is not None  # what a matcher needs beside the converted network

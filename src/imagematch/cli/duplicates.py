@@ -14,22 +14,32 @@ if TYPE_CHECKING:
 _LISTED = 20
 _WIDE = (
     "over half of the images are in groups: where they are no copies, this threshold tells classes apart; "
-    "train with a stricter one, as threshold: {far: 0.0001}"
+    "give a smaller --threshold"
 )
 
 
 def duplicates(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
-    images_dir: Annotated[Path, typer.Argument(help="The folder that is looked through, to any depth.")],
+    images_dir: Annotated[
+        Path, typer.Argument(help="The folder that is looked through, to any depth, or a .csv of path and label.")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="Where the groups go: .csv, .json, or .html (a page of pictures).")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="The distance under which two images are duplicates, instead of the matcher's own, which tells its "
+            "classes apart: for copies, or for other images than it was trained on, a tenth of that is a start."
+        ),
+    ] = None,
 ) -> None:
-    """Finds images that match each other at the matcher's threshold. Nothing is deleted.
+    """Finds images that match each other. Nothing is deleted.
 
     In a group every image matches every other, so that a chain of small differences does not join what is far apart.
     """
     from imagematch.cli.retrieve import checked_output, store_of
+    from imagematch.errors import ConfigError
     from imagematch.events import console_log
     from imagematch.files import Layout
     from imagematch.matching import ImageMatcher, read_card
@@ -37,21 +47,24 @@ def duplicates(
 
     if output is not None:
         checked_output(output)
+    if threshold is not None and not threshold > 0:
+        raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")
     log = console_log()
     feature_dir = store_of(model)
     cropper = read_card(model).embedding.cropper
     images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
     matcher = ImageMatcher.load(model, network_dir=feature_dir / "networks", log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
-    groups = duplicate_groups(vectors, matcher.threshold)
+    under = matcher.threshold if threshold is None else threshold
+    groups = duplicate_groups(vectors, under)
     inside = sum(len(group.rows) for group in groups)
-    print(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {matcher.threshold:.4f}")
+    print(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {under:.4f}")
     if 2 * inside > len(images):
         log.say(_WIDE)
     if output is None:
         _list(images, groups)
     else:
-        _write(output, images, groups, model, matcher.threshold)
+        _write(output, images, groups, model, under)
         log.say(f"output   {output}")
 
 

@@ -88,7 +88,7 @@ def _divided(embeddings: np.ndarray, chain: np.ndarray, threshold: float) -> Ite
         raise DataError(
             f"{len(chain):,} of {len(embeddings):,} images hang together at the threshold {threshold:.4f}: "
             "it is too wide to tell duplicates",
-            do="train a matcher with a stricter one, as threshold: {far: 0.0001}",
+            do="give a smaller one",
         )
     between = distances(embeddings[chain], embeddings[chain])
     between = np.maximum(between, between.T)

@@ -19,8 +19,8 @@ from imagematch.cli.main import app
 from imagematch.cli.running import run
 
 PAGES = {"faces.md", "flowers.md", "letters.md", "own_images.md"}
-SMALL = ("feature_extractor=pixels", "image_size=8", "epochs=2")
-"""What stands in for the network and the patience of a page."""
+SMALL = ("feature_extractor=pixels", "image_size=8", "epochs=2", "batch_classes=3")
+"""What stands in for the network, the patience and the many classes of a page."""
 
 
 def commands(page: Path) -> list[str]:
@@ -37,8 +37,8 @@ def save(picture: Image.Image | np.ndarray, path: Path) -> None:
 
 
 def people() -> None:
-    for person in range(10):
-        for number in range(4):
+    for person in range(8):
+        for number in range(3):
             page = photo((20 + 5 * number, 10 + 6 * person, 90), width=160, height=180)
             save(page, Path(f"data/faces/person {person}/{number}.jpg"))
 

@@ -25,6 +25,8 @@ from imagematch.matching import ImageMatcher
 from imagematch.retrieval import distances, open_collection, submit
 
 MODEL = Path("exp/saved_models/small")
+FOLDERS = ("--query", "query", "--gallery", "gallery")
+TABLE = ("--query", "table.csv", "--gallery", "table.csv")
 BAD_NAMES = ("=1+1.png", "<script>alert(1).png", "new\nline.png", "ü" * 125 + ".png")
 
 Command = Callable[..., tuple[int, str, str]]
@@ -365,6 +367,35 @@ def test_duplicates_are_grouped_and_nothing_is_deleted(command: Command, place: 
     assert "copy.png" in out or "more groups" in out
     code, _, err = command("duplicates", "--model", str(MODEL), "nowhere")
     assert (code, one_line(err)) == (3, True)
+
+
+def test_duplicates_at_a_threshold_of_ones_own(command: Command, place: Path) -> None:
+    shutil.copy("gallery/digit 3/045.png", "gallery/copy.png")
+    ways = ["duplicates", "--model", str(MODEL), "gallery", "--output", "out.json", "--threshold"]
+    assert command(*ways, "1e-3")[0] == 0
+    found = json.loads(Path("out.json").read_text())
+    assert found["threshold"] == 1e-3
+    assert [{image["path"] for image in group["images"]} for group in found["groups"]] == [
+        {"copy.png", "digit 3/045.png"}
+    ]
+    assert "give a smaller --threshold" in command(*ways, "2.1")[1]
+    for wrong in ("0", "-1", "nan", "inf"):
+        code, _, err = command(*ways, wrong)
+        assert (code, one_line(err)) == (2, True)
+        assert "give a distance over 0" in err
+
+
+def test_a_table_says_which_images_are_queries_and_which_the_gallery(command: Command, place: Path) -> None:
+    lines = ["path,label,query,gallery"]
+    lines += [f"{path.as_posix()},{path.parent.name},yes,no" for path in sorted(Path("query").rglob("*.png"))]
+    lines += [f"{path.as_posix()},{path.parent.name},no,yes" for path in sorted(Path("gallery").rglob("*.png"))]
+    Path("table.csv").write_bytes("\r\n".join(lines).encode())
+    of_folders = command("retrieve", "--model", str(MODEL), *FOLDERS, "--output", "folders.json")
+    of_table = command("retrieve", "--model", str(MODEL), *TABLE, "--output", "table.json")
+    assert of_table[0] == 0
+    assert of_table[1].replace("table.json", "folders.json") == of_folders[1]
+    folders, table = (json.loads(Path(name).read_text()) for name in ("folders.json", "table.json"))
+    assert table == {f"query/{query}": [f"gallery/{path}" for path in found] for query, found in folders.items()}
 
 
 def test_the_command_itself_runs_without_a_word_of_tensorflow(place: Path) -> None:

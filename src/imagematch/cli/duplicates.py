@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,7 +48,7 @@ def duplicates(
 
     if output is not None:
         checked_output(output)
-    if threshold is not None and not threshold > 0:
+    if threshold is not None and not 0 < threshold < math.inf:
         raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")
     log = console_log()
     feature_dir = store_of(model)

@@ -81,5 +81,5 @@ def test_no_image_and_no_match_are_no_group() -> None:
 
 def test_a_threshold_that_joins_everything_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_IN_A_CHAIN", 10)
-    with pytest.raises(DataError, match=r"11 of 11 images hang together.*too wide.*stricter"):
+    with pytest.raises(DataError, match=r"11 of 11 images hang together.*too wide.*a smaller one"):
         duplicate_groups(np.ones((11, 2), np.float32), 0.5)

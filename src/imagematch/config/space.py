@@ -45,6 +45,10 @@ class Choices:
         """The label of an option; lists and tuples are the same. Raises ValueError for what is no option."""
         return self.labels[self._index(value)]
 
+    def at(self, share: float) -> Any:
+        """The option that lies at a share, 0 to under 1, of the way through the list."""
+        return self.options[int(share * len(self.options))]
+
     def canonical(self, value: Any) -> Any:
         """The option that `value` is. Raises ValueError where it is none."""
         return self.options[self._index(value)]
@@ -106,6 +110,14 @@ class FloatRange:
         step = self.step or 0.0
         return tuple(round(self.low + index * step, _DIGITS) for index in range(self.size))
 
+    def at(self, share: float) -> float:
+        """The value that lies at a share, 0 to under 1, of the way from `low` to `high`."""
+        if self.size is not None:
+            return self.values()[int(share * self.size)]
+        if self.log:
+            return min(self.high, math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low))))
+        return self.low + share * (self.high - self.low)
+
     def canonical(self, value: float) -> float:
         """`value` without the rounding errors of a stepped range (0.30000000000000004 is 0.3)."""
         if self.step is None:
@@ -146,6 +158,13 @@ class IntRange:
     def values(self) -> tuple[int, ...]:
         """Every value."""
         return tuple(range(self.low, self.high + 1, self.step))
+
+    def at(self, share: float) -> int:
+        """The value that lies at a share, 0 to under 1, of the way from `low` to `high`."""
+        if not self.log:
+            return self.low + self.step * int(share * self.size)
+        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+        return min(self.high, max(self.low, round(math.exp(low + share * (high - low)))))
 
     def canonical(self, value: float) -> int:
         """`value` as a whole number."""

@@ -101,6 +101,13 @@ class StudySettings(StudyFields):
     def _every(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return DEFAULTS | self.fixed | dict(values)
 
+    def _counts_always(self, field: str) -> bool:
+        """Whether a field is a range that no other searched field can make inactive."""
+        dimension, condition = self.space[field], CONDITIONS.get(field)
+        drivers = condition.depends_on if condition is not None else ()
+        varied = any(driver in self.space and self.space[driver].size != 1 for driver in drivers)
+        return not isinstance(dimension, Choices) and dimension.size != 1 and not varied
+
     @property
     def grid_points(self) -> int | None:
         """The number of distinct trials, inactive fields not counted; None where a range has no step.
@@ -161,6 +168,12 @@ class StudySettings(StudyFields):
             f"objective {' and '.join(f'{name} ({direction_of(name)})' for name in self.objectives)}{folds}{limit}",
             *(f"searched {field}: {dimension}" for field, dimension in self.space.items()),
         ]
+        if self.sampler == "cmaes":
+            moved = [field for field in self.space if self._counts_always(field)]
+            few = "" if len(moved) > 1 else ", too few for CMA-ES, so TPE draws all"
+            lines.append(
+                f"cmaes moves ranges that always count ({', '.join(moved) or 'none'}{few}); TPE draws the rest"
+            )
         fixed = ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items())
         if fixed:
             lines.append(f"fixed {fixed}")

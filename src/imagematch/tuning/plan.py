@@ -17,7 +17,7 @@ from imagematch.tuning import records
 from imagematch.tuning.cost import trained_parameters
 from imagematch.tuning.recovery import beat, fail, queue, requeue
 from imagematch.tuning.samplers import derived_seed, make_sampler
-from imagematch.tuning.space import grid_labels, point_of, suggest
+from imagematch.tuning.space import grid_labels, point_of, quasi_random_labels, suggest
 from imagematch.tuning.storage import quiet_about_experiments
 from imagematch.tuning.study import NETWORK_PARAMETERS
 
@@ -141,7 +141,7 @@ class Plan:
     def _queue_another(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
         """Queues a trial at the next place; None where the grid has no more points."""
         place = records.next_place(trials)
-        params = self._grid_point(place) if self._settings.sampler == "grid" else {}
+        params = self._point_at(place)
         if params is None:
             self._end("all points of the grid are done")
             return None
@@ -168,9 +168,13 @@ class Plan:
             fail(self._study, number, f"trial {holder.number} has its place in the plan")
         return holder is None
 
-    def _grid_point(self, place: int) -> dict[str, Any] | None:
-        points = self._grid
-        return points[place] if place < len(points) else None
+    def _point_at(self, place: int) -> dict[str, Any] | None:
+        """The parameters that the plan itself has for a place, none where a sampler draws them; None past its end."""
+        if self._settings.sampler == "qmc":
+            return quasi_random_labels(self._settings, place)
+        if self._settings.sampler != "grid":
+            return {}
+        return self._grid[place] if place < len(self._grid) else None
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:

@@ -23,24 +23,24 @@ def derived_seed(seed: int, place: int, purpose: int = 0) -> int:
 
 
 def make_sampler(name: str, seed: int, place: int) -> BaseSampler:
-    """The sampler for the trial at `place`. `grid` has none of its own: its points are queued (random stands in).
+    """The sampler for the trial at `place`. `grid` and `qmc` have none: their points are queued (random stands in).
+
+    CMA-ES moves ranges that count in every trial; choices and conditional fields beside them are TPE's.
 
     Raises:
         ConfigError: the sampler needs a package that is not installed.
     """
+    import importlib.util
+
     import optuna
 
     own = derived_seed(seed, place)
-    if name == "tpe":
-        return optuna.samplers.TPESampler(seed=own)
-    if name == "qmc":
-        return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+    tpe = optuna.samplers.TPESampler(seed=own)
     if name == "cmaes":
-        try:
-            return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
-        except ImportError as error:
-            raise ConfigError("sampler cmaes needs the package cmaes", do="pip install cmaes, or choose tpe") from error
-    return optuna.samplers.RandomSampler(seed=own)
+        if importlib.util.find_spec("cmaes") is None:
+            raise ConfigError("sampler: cmaes needs the package cmaes", do="pip install cmaes, or choose tpe")
+        return optuna.samplers.CmaEsSampler(seed=own, independent_sampler=tpe, warn_independent_sampling=False)
+    return tpe if name == "tpe" else optuna.samplers.RandomSampler(seed=own)
 
 
 def make_pruner(name: str, *, folds: int = 1) -> BasePruner:

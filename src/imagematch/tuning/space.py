@@ -62,5 +62,21 @@ def grid_labels(study: StudySettings) -> Iterator[dict[str, Any]]:
             yield {field: _label(study.space[field], value) for field, value in values.items()}
 
 
+def quasi_random_labels(study: StudySettings, place: int) -> dict[str, Any]:
+    """Point `place` of a sequence that fills the space evenly, as Optuna's parameters, inactive fields left out.
+
+    Choices are dealt out as evenly as numbers are. Source: scrambled Sobol sequence, Owen, Scrambling Sobol and
+    Niederreiter-Xing points, Journal of Complexity 14, 1998.
+    """
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(len(study.space), rng=study.seed)
+    if place:
+        sequence.fast_forward(place)
+    (unit,) = sequence.random(1)
+    values = {field: study.space[field].at(float(u)) for field, u in zip(study.space, unit, strict=True)}
+    return {field: _label(study.space[field], value) for field, value in study.active(values).items()}
+
+
 def _label(dimension: Dimension, value: Any) -> Any:
     return dimension.label_of(value) if isinstance(dimension, Choices) else value

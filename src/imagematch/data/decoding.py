@@ -127,7 +127,10 @@ def to_picture(image: Any, max_size: int | None = None, *, box: Box | None = Non
         return _pixels(_upright(image), max_size, box, angle)
     if not isinstance(image, np.ndarray) and hasattr(image, "numpy"):
         image = image.numpy()
-    return _pixels(Image.fromarray(_checked_array(np.asarray(image))), max_size, box, angle)
+    array = None if isinstance(image, list | tuple) else np.asarray(image)
+    if array is None or array.ndim == 0:
+        raise DataError(f"{type(image).__name__} is no image", do="give a path, an array or a PIL image")
+    return _pixels(Image.fromarray(_checked_array(array)), max_size, box, angle)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -230,7 +230,7 @@ class ImageMatcher:
             )
         embeddings = self.embed([*firsts, *seconds])  # together: the engine runs several pictures at a time
         difference = embeddings[: len(firsts)] - embeddings[len(firsts) :]
-        return -np.linalg.norm(difference, axis=1).astype(np.float32)
+        return 0 - np.linalg.norm(difference, axis=1).astype(np.float32)  # no -0 where there is no distance
 
     @overload
     def match(self, first: list[Any], second: list[Any], *, threshold: float | None = None) -> list[Match]: ...
@@ -250,7 +250,7 @@ class ImageMatcher:
         threshold = self.threshold if threshold is None else float(threshold)
         if np.isnan(threshold):
             raise ValueError("the threshold is not a number")
-        matches = [self._judge(float(-score), threshold) for score in self.predict(first, second)]
+        matches = [self._judge(abs(float(score)), threshold) for score in self.predict(first, second)]
         return matches if is_many(first) or is_many(second) else matches[0]
 
     def _judge(self, distance: float, threshold: float) -> Match:

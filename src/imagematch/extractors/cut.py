@@ -27,18 +27,20 @@ class Cut:
 
     Attributes:
         extractor: the whole.
-        layer: the layer whose output is the one tensor that the upper part sees.
+        place: the operation of the bare network, counted from 0, whose output is the one tensor the upper part sees.
+        layer: its name, for people: some are numbered anew whenever a network is built.
         shape: of that tensor, without the batch.
     """
 
     extractor: Extractor
+    place: int
     layer: str
     shape: tuple[int, ...]
 
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.extractor.name} up to {self.layer}"
+        return f"{self.extractor.name} up to operation {self.place}"
 
     @property
     def image_size(self) -> int:
@@ -53,7 +55,7 @@ class Cut:
     @property
     def digest(self) -> str:
         """Changes with the extractor's features, and with the place of the cut."""
-        return digest_json([self.extractor.digest, "cut", self.layer])
+        return digest_json([self.extractor.digest, "cut", self.place, self.shape])
 
     def build(self, precision: str = "float32") -> keras.Model:
         """(batch, h, w, 3) uint8 or float 0..255 -> (batch, feature_dim) float32."""
@@ -66,7 +68,7 @@ class Cut:
         from imagematch.extractors.networks import whole_network
 
         network = network_inside(whole)
-        flat = keras.layers.Flatten(dtype="float32", name="flat")(_output_of(network.get_layer(self.layer)))
+        flat = keras.layers.Flatten(dtype="float32", name="flat")(_output_of(network.operations[self.place]))
         lower = keras.Model(network.inputs, flat, name=f"{network.name}_below")
         return whole_network(self.extractor.spec, lower, self.image_size)
 
@@ -75,16 +77,18 @@ class Cut:
         import keras
 
         network = network_inside(whole)
-        upper = keras.Model(_output_of(network.get_layer(self.layer)), network.outputs[0], name=f"{network.name}_above")
+        seen = _output_of(network.operations[self.place])
+        upper = keras.Model(seen, network.outputs[0], name=f"{network.name}_above")
         inputs = keras.Input((self.feature_dim,), name="cut")
         return keras.Model(inputs, upper(keras.layers.Reshape(self.shape, name="unflat")(inputs)), name="upper")
 
 
 def find_cut(extractor: Extractor) -> Cut | None:
-    """The highest single tensor below all layers that are trained that is at most twice the smallest. Imports Keras.
+    """The single tensor below all layers that are trained which is best kept. Imports Keras.
 
-    The highest leaves the least to compute at every step; inside a block, where tensors are wide, that is not worth it.
-    None where there is none: everything is trained, or the lowest trained layer lies beside others of the first block.
+    It is the highest of at most a quarter as many numbers as the picture the network sees: the highest leaves the least
+    to compute at every step, but inside a block tensors are wide. Where there is none, the highest that is no larger
+    than the picture; else the highest of all. None where everything is trained, or all from the first block on.
     """
     from imagematch.extractors.networks import build_network
 
@@ -98,7 +102,7 @@ def find_cut(extractor: Extractor) -> Cut | None:
         for tensor in _inputs_of(operation):
             last_use[id(tensor)] = place
     found: list[Cut] = []
-    reach = 0
+    reach, begun = 0, False
     for place, operation in enumerate(operations):
         if id(operation) in trained:
             break
@@ -106,10 +110,15 @@ def find_cut(extractor: Extractor) -> Cut | None:
         single = reach <= place and not isinstance(output, (list, tuple))
         outputs = output if isinstance(output, (list, tuple)) else [output]
         reach = max([reach, *(last_use.get(id(tensor), len(operations)) for tensor in outputs)])
-        if place and single and None not in output.shape[1:]:
-            found.append(Cut(extractor, operation.name, tuple(int(side) for side in output.shape[1:])))
-    smallest = min((cut.feature_dim for cut in found), default=0)
-    return next((cut for cut in reversed(found) if cut.feature_dim <= 2 * smallest), None)
+        begun = begun or any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
+        if begun and single and None not in output.shape[1:]:
+            found.append(Cut(extractor, place, operation.name, tuple(int(side) for side in output.shape[1:])))
+    picture = 3 * extractor.image_size**2
+    for limit in (picture / 4, picture, math.inf):
+        small = [cut for cut in found if cut.feature_dim <= limit]
+        if small:
+            return small[-1]
+    return None
 
 
 def trained_layers(network: keras.Model, extractor: Extractor) -> list[keras.layers.Layer]:

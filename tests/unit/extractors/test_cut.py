@@ -26,7 +26,7 @@ def pretrained(name: str, trainable: Any) -> Extractor:
     ("name", "trainable", "layer"),
     [
         ("small_cnn", 2, "block3_pool"),
-        ("small_cnn", 3, "block3_conv"),  # twice as large as below block 3, but its convolution is done
+        ("small_cnn", 3, "block3_conv"),  # none is smaller than the picture
         ("mobilenet_v2", {"blocks": 1}, "block_15_add"),
         ("mobilenet_v2", 6, "block_15_add"),  # not inside block 16, where the tensors are six times larger
         ("mobilenet_v2", 2, "block_16_project_BN"),
@@ -45,7 +45,7 @@ def test_no_cut_where_nothing_or_everything_is_trained(trainable: Any) -> None:
     assert find_cut(extractor("mobilenet_025", trainable)) is None
 
 
-@pytest.mark.parametrize(("name", "trainable"), [("mobilenet_v2", {"blocks": 2}), ("small_cnn", 2)])
+@pytest.mark.parametrize(("name", "trainable"), [("mobilenet_v3_small", {"blocks": 2}), ("small_cnn", 2)])
 def test_both_halves_are_the_whole(name: str, trainable: Any) -> None:
     made = extractor(name, trainable)
     cut = find_cut(made)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from imagematch.reporting.escaping import markup
-from imagematch.reporting.pictures import picture_uri
+from imagematch.reporting.pictures import picture_uri, shown_whole
 from imagematch.reporting.view import SplitView
 
 _BLOCK_VALUES = 1 << 23
 _CANDIDATES = 2000
-_SMALL_SIDE = 48
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ def _pair_html(view: SplitView, pair: Pair, threshold: float) -> str:
 def _image_html(view: SplitView, row: int) -> str:
     name, path = markup(view.class_name(row), 22), markup(view.path(row))
     picture = view.picture(row)
-    manner = "pixelated" if max(picture.shape[:2]) < _SMALL_SIDE else "auto"
-    size = f"width:96px;height:96px;object-fit:contain;image-rendering:{manner};background:rgba(128,128,128,.15)"
+    size = f"width:96px;height:96px;{shown_whole(picture)}"
     return (
         '<div style="width:96px;font-size:11px;line-height:1.25;overflow-wrap:anywhere">'
         f'<img src="{picture_uri(picture)}" alt="{path}" title="{path}" style="{size}">'

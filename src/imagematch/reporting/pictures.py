@@ -11,6 +11,7 @@ import numpy as np
 
 from imagematch.reporting.escaping import markup
 
+_SMALL_SIDE = 48
 _PNG_UP_TO_PIXELS = 64 * 64
 _MAX_SPRITE_SIDE = 8192
 """What browsers and the projector take as one texture."""
@@ -25,6 +26,12 @@ def picture_uri(picture: np.ndarray) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 85}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def shown_whole(picture: np.ndarray) -> str:
+    """CSS that shows a picture whole in a box of any size, the pixels of a small one as squares."""
+    manner = "pixelated" if max(picture.shape[:2]) < _SMALL_SIDE else "auto"
+    return f"object-fit:contain;image-rendering:{manner};background:rgba(128,128,128,.15)"
 
 
 def sprite_side(count: int, wanted: int = 64) -> int:
@@ -56,7 +63,7 @@ def pictures_html(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> st
     """Pictures side by side with a caption under each, in HTML without any script; the captions are escaped."""
     boxes = "".join(
         f'<figure style="margin:0"><img src="{picture_uri(picture)}" alt="{markup(caption)}" '
-        f'style="width:128px;height:128px;object-fit:contain;background:rgba(128,128,128,.15)">'
+        f'style="width:128px;height:128px;{shown_whole(picture)}">'
         f'<figcaption style="text-align:center">{markup(caption)}</figcaption></figure>'
         for picture, caption in zip(pictures, captions, strict=True)
     )

@@ -57,25 +57,21 @@ def upgrade(file: Annotated[Path, typer.Argument(help="A study's SQLite file, wr
 
 @app.command()
 def dashboard(
+    name: Annotated[str | None, typer.Option("--study", help="Which study of exp/, and whose artifacts.")] = None,
     storage: StorageOption = None,
-    name: Annotated[
-        str | None, typer.Option("--study", help="Which study's file in exp/ (not with --storage).")
-    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
 ) -> None:
-    """Starts optuna-dashboard on this machine (optional extra: pip install optuna-dashboard)."""
-    import importlib.util
-    import subprocess
-    import sys
-
+    """Starts optuna-dashboard for this machine alone, each trial with its learning curve and configuration."""
     from imagematch.errors import ConfigError
     from imagematch.files import Layout
+    from imagematch.tuning.artifacts import artifacts_dir
+    from imagematch.tuning.dashboard import serve_dashboard
     from imagematch.tuning.storage import sqlite_url
 
-    if importlib.util.find_spec("optuna_dashboard") is None:
-        raise ConfigError("the dashboard is not installed", do="pip install optuna-dashboard")
+    layout = Layout()
     if storage is None and name is None:
         raise ConfigError("which study?", do="give --study NAME or --storage URL")
-    url = storage or sqlite_url(Layout().study_database(str(name)))
-    program = "from optuna_dashboard._cli import main; main()"
-    subprocess.run([sys.executable, "-c", program, url, "--host", "127.0.0.1", "--port", str(port)], check=False)
+    if storage is None and not layout.study_database(str(name)).is_file():
+        raise ConfigError(f"there is no study {name!r}", where="exp", do="see: imagematch study list")
+    url = storage or sqlite_url(layout.study_database(str(name)))
+    serve_dashboard(url, None if name is None else artifacts_dir(layout.study_dir(name)), port)

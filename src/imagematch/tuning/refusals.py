@@ -23,7 +23,7 @@ def shown_url(url: str) -> str:
         return UNREADABLE
     if "@" in (parts.host or ""):  # of a password with an '@' in it, the rest is taken for the host
         return UNREADABLE
-    hidden = {key: "***" for key in parts.query if "password" in key.lower()}
+    hidden = dict.fromkeys(parts.query, "***")  # a password may stand under a key with a typo
     return parts.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
@@ -36,7 +36,7 @@ def storage_errors(url: str) -> Iterator[None]:
     where = shown_url(url)
     try:
         yield
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise StudyError(
             f"no database can be reached that way ({type(error).__name__})",
             where=where,
@@ -74,7 +74,7 @@ def _secrets(url: str) -> list[str]:
     if not url:
         return []
     parts = make_url(url)
-    found = [str(parts.password or ""), *(str(v) for key, v in parts.query.items() if "password" in key.lower())]
+    found = [str(parts.password or ""), *map(str, parts.query.values())]
     return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
 
 

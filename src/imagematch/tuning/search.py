@@ -21,6 +21,7 @@ from imagematch.files import Layout
 from imagematch.training import StopRequest
 from imagematch.training.interruption import interrupted
 from imagematch.tuning import records
+from imagematch.tuning.artifacts import artifacts_dir, keep_artifacts
 from imagematch.tuning.calls import call_all
 from imagematch.tuning.child import Child, raise_error
 from imagematch.tuning.locks import plan_lock
@@ -215,6 +216,8 @@ class Search:
             for name in records.NOTED:
                 if name in event:
                     running.trial.set_user_attr(name, event[name])
+            history = self._files(_name_of(running.planned)).history
+            keep_artifacts(running.trial, running.planned.settings, history, artifacts_dir(self._dir))
             self._study.tell(running.trial, None if running.pruned else event["values"], state=state)
         self._files(_name_of(running.planned)).remove_state()
         if not running.lost:

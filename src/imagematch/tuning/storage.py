@@ -60,6 +60,7 @@ def _open_file(url: str, file: Path) -> RDBStorage:
     with _creation_lock(file):
         with create_engine(url, poolclass=NullPool, **options).connect() as connection:
             _refuse_another_programs(connection, url)
+            _refuse_damage(connection)
         return RDBStorage(_as_template(url), engine_kwargs=options, **_HEARTBEAT)
 
 
@@ -100,6 +101,16 @@ def _refuse_another_programs(connection: Connection, url: str) -> None:
         raise StudyError(
             "is another program's database", where=shown_url(url), do="choose another storage or study_name"
         )
+
+
+def _refuse_damage(connection: Connection) -> None:
+    """Raises DatabaseError where pages of a SQLite file are damaged; of a study's size that takes milliseconds."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import DatabaseError
+
+    told = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if told != "ok":
+        raise DatabaseError(None, None, ValueError(f"the file is malformed ({told})"))
 
 
 @contextlib.contextmanager

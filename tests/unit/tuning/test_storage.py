@@ -1,0 +1,107 @@
+"""Databases that cannot be used are refused in one line, as they are found, and no password is ever shown."""
+
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+
+from imagematch.errors import StudyError
+from imagematch.tuning import storage as storage_module
+from imagematch.tuning.refusals import shown_url
+from imagematch.tuning.storage import open_storage, sqlite_url, upgrade_database
+
+SECRET = "hunter2hunter2"
+
+
+def refused(url: str, says: str) -> str:
+    """The one line with which a URL is refused."""
+    with pytest.raises(StudyError, match=says) as caught:
+        open_storage(url)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert SECRET not in line
+    return line
+
+
+def study_file(path: Path) -> Path:
+    """A database with one study."""
+    storage = open_storage(sqlite_url(path))
+    optuna.create_study(storage=storage, study_name="kept")
+    storage.engine.dispose()
+    return path
+
+
+def execute(path: Path, statement: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("dear diary, this is no database at all")
+    refused(sqlite_url(tmp_path / "a.db"), "is not a study's database")
+
+
+def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> None:
+    execute(tmp_path / "a.db", "CREATE TABLE studies (subject TEXT)")
+    before = (tmp_path / "a.db").read_bytes()
+    refused(sqlite_url(tmp_path / "a.db"), "another program's")
+    assert (tmp_path / "a.db").read_bytes() == before
+
+
+def test_a_corrupt_database(tmp_path: Path) -> None:
+    path = study_file(tmp_path / "a.db")
+    torn = path.read_bytes()
+    path.write_bytes(torn[:4096] + b"\xff" * 8192 + torn[12288:])
+    assert "restore it from a backup" in refused(sqlite_url(path), "malformed")
+
+
+def test_a_database_that_another_program_keeps_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study_file(tmp_path / "a.db")
+    monkeypatch.setattr(storage_module, "_BUSY_S", 0.2)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    assert "another process is writing" in refused(sqlite_url(path), "locked")
+    holder.close()
+    open_storage(sqlite_url(path)).engine.dispose()
+
+
+def test_a_database_of_another_version_of_optuna(tmp_path: Path) -> None:
+    path = study_file(tmp_path / "a.db")
+    execute(path, "UPDATE alembic_version SET version_num = 'v9.0.0.a'")
+    assert "pip install -U optuna" in refused(sqlite_url(path), "newer version of Optuna")
+    execute(path, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    assert "imagematch study upgrade" in refused(sqlite_url(path), "older version of Optuna")
+
+
+def test_an_upgrade_of_what_needs_none(tmp_path: Path) -> None:
+    assert upgrade_database(study_file(tmp_path / "a.db")) is None
+
+
+def test_braces_in_a_path_are_braces(tmp_path: Path) -> None:
+    (tmp_path / "{a}").mkdir()
+    study_file(tmp_path / "{a}" / "b.db")
+    assert (tmp_path / "{a}" / "b.db").is_file()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"postgresql+psycog://me:{SECRET}@localhost/db", "no database can be reached that way"),
+        (f"postgres://me:{SECRET}@localhost/db", "no database can be reached that way"),
+        (f"postgresql+psycopg://me:a@{SECRET}@localhost/db", "%40"),
+        (f"postgresql+psycopg://me:{SECRET}/db", "no database can be reached that way"),
+        (f"postgresql+psycopg//me:{SECRET}@localhost/db", "no database can be reached that way"),
+        (f"postgresql+psycopg://me:{SECRET}@nowhere.invalid/db", "nowhere.invalid"),
+        (f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db", "refused"),
+        (f"postgresql+psycopg://me@127.0.0.1:1/db?password={SECRET}", "refused"),
+        (f"postgresql+psycopg://me:{{{SECRET}}}@127.0.0.1:1/db", "refused"),
+        (f"postgresql+psycopg://me@127.0.0.1:1/db?pasword={SECRET}", "pasword"),
+    ],
+)
+def test_a_url_with_a_typo_never_shows_its_password(url: str, says: str) -> None:
+    pytest.importorskip("psycopg")
+    refused(url, says)
+    assert SECRET not in shown_url(url)

@@ -56,7 +56,8 @@ def test_training_evaluation_retrieval_and_export_agree(
     found = open_collection(matcher, images, **arguments)
     np.testing.assert_allclose(found.vectors, embeddings, atol=1e-4)
     alone = open_collection(matcher, images, space="features", **arguments)
-    features = np.concatenate([np.asarray(matcher.network.build()(dataset.picture(int(row))[None])) for row in rows])
+    network = matcher.network.build()
+    features = np.concatenate([np.asarray(network(dataset.picture(int(row))[None])) for row in rows])
     np.testing.assert_allclose(alone.vectors, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
     assert export_matcher(folder, "saved_model", "exported").cosine > 0.9999
     assert ImageMatcher.load(folder).match(images / "0.png", images / "0.png").is_match

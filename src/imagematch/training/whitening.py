@@ -19,13 +19,15 @@ _WHERE = "feature_whitening"
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
-    """The principal components of features, the most variance first.
+    """The principal components of features, the most variance first; those without variance are of no use.
 
     Attributes:
         count: rows they were fitted on.
         mean: (feature_dim,) float64.
-        axes: (feature_dim, feature_dim) float32, one orthonormal component a column, its largest coefficient positive.
-        variances: (feature_dim,) float64 along each of them, not shrunk.
+        axes: (feature_dim, components) float32, one orthonormal component a column, its largest coefficient positive;
+            as many as there are features, or rows where these are fewer.
+        variances: (components,) float64 along each of them, not shrunk.
+        mean_variance: of all features.
         shrinkage: share of the mean variance that takes the place of each component's own, 0 to 1.
     """
 
@@ -33,6 +35,7 @@ class PrincipalComponents:
     mean: np.ndarray
     axes: np.ndarray
     variances: np.ndarray
+    mean_variance: float
     shrinkage: float
 
     def whitening(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +59,7 @@ class PrincipalComponents:
             most, what = varying, "the directions in which they vary"
         if dim > most:
             raise ConfigError(f"{dim} is more than the features have: {most} is {what}", where=_WHERE)
-        variances = (1 - self.shrinkage) * self.variances[:dim] + self.shrinkage * self.variances.mean()
+        variances = (1 - self.shrinkage) * self.variances[:dim] + self.shrinkage * self.mean_variance
         kernel = self.axes[:, :dim] / np.sqrt(variances)
         return kernel.astype(np.float32), (-self.mean @ kernel).astype(np.float32)
 
@@ -83,19 +86,28 @@ def principal_components(features: FeatureArray, rows: np.ndarray) -> PrincipalC
         raise ConfigError(what, where=_WHERE, do="give a smaller image_size or another feature_extractor")
     blocks = [rows[start : start + _BLOCK] for start in range(0, count, _BLOCK)]
     mean = np.sum([features[block].sum(axis=0, dtype=np.float64) for block in blocks], axis=0) / count
-    covariance = np.zeros((dim, dim))
-    fourth = 0.0
-    for block in blocks:
-        centred = features[block] - mean
-        covariance += centred.T @ centred
-        fourth += float(np.sum(np.sum(centred**2, axis=1) ** 2))
-    covariance /= count
-    average = np.trace(covariance) / dim
-    squares = float(np.sum(covariance**2))
+    if count < dim:  # the products of rows have the same variances, and are fewer
+        centred = features[rows] - mean
+        products = centred @ centred.T / count
+        fourth = float(np.sum(np.diag(products) ** 2)) * count**2
+    else:
+        products, fourth = np.zeros((dim, dim)), 0.0
+        for block in blocks:
+            centred = features[block] - mean
+            products += centred.T @ centred
+            fourth += float(np.sum(np.sum(centred**2, axis=1) ** 2))
+        products /= count
+    average, squares = np.trace(products) / dim, float(np.sum(products**2))
     spread = squares / dim - average**2
     error = max((fourth / count - squares) / (dim * count), 0.0)
     shrinkage = min(error / spread, 1.0) if spread > 0 else 0.0
-    variances, axes = np.linalg.eigh(covariance)
-    variances, axes = np.maximum(variances[::-1], 0.0) * count / (count - 1), axes[:, ::-1]
-    axes *= np.where(axes[np.abs(axes).argmax(axis=0), np.arange(dim)] < 0, -1.0, 1.0)
-    return PrincipalComponents(count, mean, axes.astype(np.float32), variances, shrinkage)
+    variances, axes = np.linalg.eigh(products)
+    variances, axes = np.maximum(variances[::-1], 0.0), axes[:, ::-1]
+    if count < dim:
+        seen = variances > _NO_VARIANCE * variances[0]
+        axes = centred.T @ (axes * np.where(seen, 1 / np.sqrt(count * np.where(seen, variances, 1.0)), 0.0))
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+    unbiased = count / (count - 1)
+    return PrincipalComponents(
+        count, mean, axes.astype(np.float32), variances * unbiased, float(average) * unbiased, shrinkage
+    )

@@ -20,14 +20,14 @@ def features_of(count: int, dim: int = 12) -> np.ndarray:
 
 
 def unshrunk(found: PrincipalComponents) -> PrincipalComponents:
-    return PrincipalComponents(found.count, found.mean, found.axes, found.variances, 0.0)
+    return PrincipalComponents(found.count, found.mean, found.axes, found.variances, found.mean_variance, 0.0)
 
 
-@pytest.mark.parametrize("dim", [1, 5, 12])
-def test_without_shrinkage_it_is_scikit_learn_s_pca(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("dim", "count"), [(1, 150), (5, 150), (12, 150), (5, 9), (8, 9)])
+def test_without_shrinkage_it_is_scikit_learn_s_pca(dim: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whitening, "_BLOCK", 37)
     features = features_of(200)
-    rows = np.random.default_rng(1).permutation(200)[:150]
+    rows = np.random.default_rng(1).permutation(200)[:count]
     kernel, bias = unshrunk(principal_components(features, rows)).whitening(dim)
     reference = PCA(dim, whiten=True, svd_solver="full").fit(features[rows].astype(np.float64))
     expected = reference.transform(features)
@@ -52,7 +52,7 @@ def test_the_shrinkage_is_ledoit_and_wolf_s(count: int) -> None:
     assert found.shrinkage > 0
     kernel, _ = found.whitening(3)
     plain, _ = unshrunk(found).whitening(3)
-    mean = found.variances.mean()
+    mean = features.var(axis=0, ddof=1).mean()
     for axis in range(3):
         shrunk = (1 - found.shrinkage) * found.variances[axis] + found.shrinkage * mean
         ratio = np.sqrt(found.variances[axis] / shrunk)
@@ -90,8 +90,9 @@ def test_directions_without_variance_are_no_components() -> None:
     assert np.isfinite(found.whitening(10)[0]).all()
     with pytest.raises(ConfigError, match="10 is the directions in which they vary"):
         found.whitening(11)
-    with pytest.raises(ConfigError, match="0 is the directions"):
-        principal_components(np.ones((9, 4), np.float32), np.arange(9)).whitening(1)
+    for count in (9, 3):  # more rows than features, and fewer
+        with pytest.raises(ConfigError, match="0 is the directions"):
+            principal_components(np.ones((count, 4), np.float32), np.arange(count)).whitening(1)
 
 
 def test_the_features_of_an_extractor_that_is_trained_are_not_whitened() -> None:

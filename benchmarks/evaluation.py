@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from imagematch.evaluation import (
-    bootstrap_interval,
+    bootstrap_intervals,
     choose_threshold,
     eer,
     error_bounds,
@@ -77,7 +77,10 @@ def compare(repeats: int) -> dict[str, dict[str, float]]:
     if abs(theirs - auc) > 1e-12:
         raise SystemExit(f"scikit-learn disagrees: {theirs} and {auc}")
     del scores, same
-    _, interval = timed(lambda: bootstrap_interval(embeddings, labels, resamples=200, pairs=pairs), repeats)
+    threshold = choose_threshold(pairs, "balanced_accuracy").distance
+    _, interval = timed(
+        lambda: bootstrap_intervals(embeddings, labels, resamples=200, pairs=pairs, threshold=threshold), repeats
+    )
     _, retrieval = timed(lambda: retrieval_figures(embeddings, labels), repeats)
     _, quick = timed(lambda: quick_figures(embeddings[:5000], labels[:5000]), repeats)
     return {

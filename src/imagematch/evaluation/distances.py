@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -15,6 +17,7 @@ BINS = 1 << 22
 
 _SCALE = np.float32(BINS / 2)
 _CHUNK = 1 << 22
+_FEW = 1 << 20
 
 
 @cache
@@ -100,6 +103,19 @@ class BinnedDistances:
 Distances = SortedDistances | BinnedDistances
 
 
+def sort_in_place(values: np.ndarray, threads: int) -> None:
+    """Sorts (n,) values: many are split at their median first, and both halves sorted at the same time."""
+    if threads < 2 or len(values) <= _FEW:
+        values.sort()
+        return
+    middle = len(values) // 2
+    values.partition(middle)
+    with ThreadPoolExecutor(1) as pool:
+        lower = pool.submit(sort_in_place, values[:middle], threads // 2)
+        sort_in_place(values[middle:], threads - threads // 2)
+        lower.result()
+
+
 class SortedCollector:
     """Takes a known number of half squared distances and sorts them."""
 
@@ -116,7 +132,7 @@ class SortedCollector:
     def finish(self) -> SortedDistances:
         """Sorts what was added and turns it into distances."""
         values = self._values[: self._filled]
-        values.sort()
+        sort_in_place(values, os.cpu_count() or 1)
         values[: np.searchsorted(values, np.float32(COINCIDENT))] = 0
         np.multiply(values, np.float32(2), out=values)
         return SortedDistances(np.sqrt(values, out=values))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from imagematch.errors import DataError
+from imagematch.evaluation import distances as distances_module
 from imagematch.evaluation import listed_pairs, pair_distances
 from imagematch.evaluation.distances import BINS, BinnedCollector, bin_edges
 
@@ -89,3 +90,13 @@ def test_listed_pairs() -> None:
         listed_pairs(np.array([np.nan]), np.array([True]))
     with pytest.raises(ValueError, match="both"):
         listed_pairs(np.zeros(2), np.zeros(3))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("distinct", [1, 5, 10**6])
+def test_many_distances_are_sorted_by_several_threads(monkeypatch, threads: int, distinct: int) -> None:
+    monkeypatch.setattr(distances_module, "_FEW", 10)
+    values = np.random.default_rng(threads).integers(0, distinct, 1001).astype(np.float32)
+    expected = sorted(values.tolist())
+    distances_module.sort_in_place(values, threads)
+    assert values.tolist() == expected

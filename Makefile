@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FRESH ?= --resume
 
-.PHONY: hpt test check lint bench clean help
+.PHONY: hpt test check lint soak bench clean help
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +21,9 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: .venv/dev  ## long studies: a hundred kills, eight workers on PostgreSQL, memory over two hundred trials
+	$(BIN)/python -m pytest -m soak -s tests/fault
 
 bench: .venv/dev ## every benchmark, its table printed
 	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done

@@ -1,18 +1,14 @@
 """Many processes on one study, on PostgreSQL and on SQLite: kills, joins, a server that goes away and comes back."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.trial import FrozenTrial
 from tests.fault.conftest import Start
+from tests.fault.shared_studies import assert_sound, trials_in
 from tests.postgres import PASSWORD, Server
-from tests.quick_study import NAME
 
 from imagematch.tuning import records
-from imagematch.tuning.storage import open_storage
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])
@@ -21,14 +17,6 @@ def url_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/shared.db"
     return str(request.getfixturevalue("server").url)
-
-
-def trials_in(url: str) -> list[FrozenTrial]:
-    storage = open_storage(url)
-    try:
-        return optuna.load_study(study_name=NAME, storage=storage).trials
-    finally:
-        storage.engine.dispose()
 
 
 def wait_for_trials(url: str, count: int) -> None:
@@ -42,18 +30,6 @@ def wait_for_trials(url: str, count: int) -> None:
             pass
         time.sleep(0.2)
     raise AssertionError(f"{count} trials did not come")
-
-
-def assert_sound(trials: Sequence[FrozenTrial], planned: int, processes: int) -> None:
-    """Each planned trial finished exactly once, nothing is left over, and hardly a point was drawn twice at a time."""
-    counted = records.counted(trials)
-    assert len(counted) == planned
-    assert len({t.user_attrs[records.POINT] for t in counted}) == planned
-    assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")]
-    done = [t for t in trials if t.state.name != "FAIL"]
-    assert len({t.user_attrs[records.PLACE] for t in done}) == len(done), "no place twice"
-    at_a_time = [t for t in trials if records.is_repeat(t) and t.state.name == "FAIL"]
-    assert len(at_a_time) <= processes
 
 
 def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""Long studies under duress, with the figures they come to: `make soak`, some fifteen minutes on 2 cores."""
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.conftest import ROOT
+from tests.fault.conftest import Start
+from tests.fault.shared_studies import assert_sound, trials_in
+from tests.postgres import Server
+
+from imagematch.tuning import records
+
+pytestmark = pytest.mark.soak
+
+KILLS, TRIALS = 100, 60
+MEMORY_STUDY = """\
+study_name: memory
+dataset: digits
+feature_extractor: pixels
+image_size: 8
+embedding_dim_grid: [8, 16, 32]
+intermediate_ff_block_units_grid: [[], [16], [32], [64]]
+learning_rate_range: {low: 0.0001, high: 0.01, log: true}
+epochs: 1
+n_trials: 200
+rerun_top_k: 0
+"""
+
+
+def events_of(folder: Path, kind: str) -> int:
+    """How many events of a kind the study in `folder` has noted."""
+    log = folder / "exp/hpt_studies/quick/run.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return sum(json.loads(line)["event"] == kind for line in lines if line.endswith("}"))
+
+
+def test_kill_9_at_random_moments(tmp_path: Path, quick: Start) -> None:
+    url = f"sqlite:///{tmp_path}/kept.db"
+    draw = random.Random(0)
+    finished: dict[int, float | None] = {}
+    for _ in range(KILLS):
+        process = quick(url, "--trials", str(TRIALS), trial_s=1.5)
+        time.sleep(draw.uniform(0.2, 5.0))
+        assert process.poll() is None, "the study was over before the kills were"
+        process.kill()
+        process.communicate()
+        if (tmp_path / "kept.db").exists() and events_of(tmp_path, "trial_started"):
+            trials = trials_in(url)
+            assert {number: trials[number].value for number in finished} == finished, "a finished trial was lost"
+            finished = {t.number: t.value for t in records.counted(trials)}
+    resumed = []
+    for _ in range(5):
+        before, started = events_of(tmp_path, "trial_started"), time.monotonic()
+        process = quick(url, "--trials", str(TRIALS), trial_s=60)
+        while events_of(tmp_path, "trial_started") == before:
+            assert time.monotonic() - started < 60
+            time.sleep(0.02)
+        resumed.append(time.monotonic() - started)
+        process.kill()
+        process.communicate()
+    last = quick(url, "--trials", str(TRIALS))
+    _, stderr = last.communicate(timeout=300)
+    assert last.returncode == 0, stderr
+    trials = trials_in(url)
+    assert {number: trials[number].value for number in finished} == finished
+    assert_sound(trials, planned=TRIALS, processes=1)
+    print(f"\n{KILLS} kills; {len(finished)} of {TRIALS} trials were finished between them, none lost")
+    print(f"resumed after {statistics.median(resumed):.1f} s (median), {max(resumed):.1f} s at most, imports included")
+    assert max(resumed) < 5 + imports_s()
+
+
+def imports_s() -> float:
+    """What starting Python and importing what the study's parent needs takes."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import tests.quick_study, optuna, sqlalchemy"], cwd=ROOT, check=True)
+    return time.monotonic() - started
+
+
+def test_eight_workers_on_postgresql(server: Server, quick: Start) -> None:
+    started = time.monotonic()
+    process = quick(server.url, "--trials", "200", "--workers", "8", "--sampler", "random")
+    _, stderr = process.communicate(timeout=900)
+    assert (process.returncode, stderr) == (0, "")
+    trials = trials_in(server.url)
+    assert_sound(trials, planned=200, processes=8)
+    failed = [t for t in trials if t.state.name == "FAIL" and not records.is_repeat(t)]
+    assert not failed
+    print(f"\n200 trials of 8 workers in {time.monotonic() - started:.0f} s")
+
+
+def used_mb(parent: psutil.Process) -> float:
+    """What a process and its children hold by themselves."""
+    return sum(one.memory_full_info().uss for one in (parent, *parent.children(recursive=True))) / 2**20
+
+
+def test_memory_over_two_hundred_trials(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(MEMORY_STUDY)
+    command = [sys.executable, str(ROOT / "hpt.py"), "--hpt-config-filepath", "study.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    parent = psutil.Process(process.pid)
+    assert process.stdout is not None
+    held = [used_mb(parent) for line in process.stdout if line.startswith("trial ")]
+    assert process.wait() == 0
+    assert len(held) >= 200
+    early, late = statistics.median(held[10:30]), statistics.median(held[-20:])
+    print(f"\nparent and worker: {early:.0f} MB by trial 30, {late:.0f} MB at the end, {max(held):.0f} MB at most")
+    assert late - early < 100

@@ -34,9 +34,12 @@ def storage_errors(url: str) -> Iterator[None]:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     where = shown_url(url)
+    if where == UNREADABLE:  # before anything is tried: the traceback would have the password in it
+        do = "write it as sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME, an '@' in the password as %40"
+        raise StudyError("no database can be reached that way", where=where, do=do)
     try:
         yield
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise StudyError(
             f"no database can be reached that way ({type(error).__name__})",
             where=where,

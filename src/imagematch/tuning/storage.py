@@ -14,7 +14,7 @@ from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import locked, make_dir, replacing, write_error
 from imagematch.training import StopRequest
-from imagematch.tuning.refusals import UNREADABLE, shown_url, storage_errors
+from imagematch.tuning.refusals import shown_url, storage_errors
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -73,8 +73,6 @@ def _open_server(url: str, log: RunLog, stop: StopRequest | None) -> RDBStorage:
     from imagematch.tuning.patience import PatientStorage
 
     parts = make_url(url)
-    if shown_url(url) == UNREADABLE:
-        raise StudyError("an '@' in a password is written %40", where=UNREADABLE, do="write it so")
     endless = parts.get_backend_name() == "postgresql" and "connect_timeout" not in parts.query
     options: dict[str, Any] = {"connect_args": {"connect_timeout": _CONNECT_S} if endless else {}}
     with create_engine(url, poolclass=NullPool, **options).begin() as connection, tables_lock(connection):

@@ -1,6 +1,7 @@
 """Databases that cannot be used are refused in one line, as they are found, and no password is ever shown."""
 
 import sqlite3
+import traceback
 from pathlib import Path
 
 import optuna
@@ -8,7 +9,7 @@ import pytest
 
 from imagematch.errors import StudyError
 from imagematch.tuning import storage as storage_module
-from imagematch.tuning.refusals import shown_url
+from imagematch.tuning.refusals import shown_url, storage_errors
 from imagematch.tuning.storage import open_storage, sqlite_url, upgrade_database
 
 SECRET = "hunter2hunter2"
@@ -21,6 +22,7 @@ def refused(url: str, says: str) -> str:
     line = str(caught.value)
     assert "\n" not in line
     assert SECRET not in line
+    assert SECRET not in "".join(traceback.format_exception(caught.value)), "--debug shows it"
     return line
 
 
@@ -84,6 +86,11 @@ def test_braces_in_a_path_are_braces(tmp_path: Path) -> None:
     (tmp_path / "{a}").mkdir()
     study_file(tmp_path / "{a}" / "b.db")
     assert (tmp_path / "{a}" / "b.db").is_file()
+
+
+def test_a_mistake_of_another_kind_is_not_blamed_on_the_database() -> None:
+    with pytest.raises(ValueError, match="elsewhere"), storage_errors("sqlite:///a.db"):
+        raise ValueError("elsewhere")
 
 
 @pytest.mark.parametrize(

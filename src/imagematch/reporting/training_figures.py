@@ -103,6 +103,9 @@ def learning_curves(history: History, objective: str) -> Figure:
         middle = len(titled[place][1]) > 2 or "spread" in titled[place][1]  # the values lie near 1 and near 0
         height = {"y": sum(down) / 2, "yanchor": "middle"} if middle else {"y": down[1], "yanchor": "top"}
         figure.update_layout({f"legend{axes}": {**place_in_panel, **height}})
+        rates = [rate for name in titled[place][1] if name == "learning_rate" for rate in _points(history, name)[1]]
+        if rates and max(rates) > 0:  # a constant one would get an axis from -1 to 1
+            figure.update_layout({f"yaxis{axes}": {"range": [0, 1.1 * max(rates)]}})
     figure.update_xaxes(title="epoch")
     return figure
 

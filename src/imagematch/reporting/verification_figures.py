@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagematch.errors import DataError
 from imagematch.evaluation import PairDistances, at_threshold, det_curve, distance_histogram, roc_auc, roc_curve
 from imagematch.reporting.escaping import label
 from imagematch.reporting.palette import BASELINE, GENUINE, IMPOSTOR, MARK, MODEL, SERIES, laid_out
@@ -114,7 +115,7 @@ def det_figure(curves: Mapping[str, PairDistances], threshold: float | None = No
         threshold: marked on the first curve.
 
     Raises:
-        DataError: there is no genuine or no impostor pair.
+        DataError: there is no genuine or no impostor pair, or no threshold with errors of both kinds.
 
     Source: Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
     """
@@ -147,7 +148,9 @@ def det_figure(curves: Mapping[str, PairDistances], threshold: float | None = No
                 float(_probit(np.array([frr]))[0]),
                 f"threshold {threshold:.4f}",
             )
-    floor = min(floors, default=1e-3)
+    if not floors:
+        raise DataError("at every threshold one kind of error is 0, so there is nothing to trade off")
+    floor = min(floors)
     ticks = [rate for rate in _DET_TICKS if rate >= floor / 3]
     axis = {
         "tickvals": _probit(np.array(ticks)).tolist(),

@@ -39,3 +39,9 @@ def test_gaps_and_nan_are_left_out():
     traces = {trace.name: trace for trace in learning_curves(history, "val_map_at_r").data}
     assert traces["val_loss"].x == (1, 3, 4, 5)
     assert traces["loss"].x == (1, 2, 4, 5)
+
+
+def test_a_constant_learning_rate_is_not_drawn_at_zero():
+    history = [{"epoch": epoch, "learning_rate": 1e-3} for epoch in (1, 2, 3)]
+    figure = learning_curves(history, "val_map_at_r")
+    assert tuple(figure.layout.yaxis.range) == (0, pytest.approx(1.1e-3))

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from imagematch.errors import DataError
-from imagematch.evaluation import at_threshold, fit_probability, pair_distances
+from imagematch.evaluation import at_threshold, fit_probability, listed_pairs, pair_distances
 from imagematch.reporting import det_figure, histogram_figure, reliability_figure, roc_figure
 
 from .samples import make_view
@@ -61,3 +61,9 @@ def test_no_genuine_pair_is_told():
 def test_the_reliability_stays_between_zero_and_one(pairs):
     line = reliability_figure(fit_probability(pairs), pairs).data[1]
     assert 0 <= min(line.y) <= max(line.y) <= 1
+
+
+def test_a_det_of_separate_kinds_is_told():
+    pairs = listed_pairs(np.array([0.1, 0.2, 1.0, 1.1]), np.array([True, True, False, False]))
+    with pytest.raises(DataError, match="one kind of error is 0"):
+        det_figure({"mine": pairs}, 0.5)

@@ -192,6 +192,9 @@ class Search:
             self._failed(child, event["reason"])
         elif kind == "interrupted":
             self._requeue(self._running.pop(child))
+        elif event["kind"] == StudyError.__name__:  # it cannot write: nor could the next trial
+            self._requeue(self._running.pop(child))
+            raise_error(event)
         elif records.counted(self._study.get_trials(deepcopy=False)):
             self._failed(child, event["what"])
         else:  # nothing has ever worked: what is wrong is not this trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import nbclient
 import nbformat
 import optuna
 import pytest
+from tests.conftest import run_command
 
 from imagematch.config import parse_study
 from imagematch.files import Layout
@@ -72,6 +74,7 @@ def test_the_study_is_visualised(workplace):
     assert "4 complete" in shown
     assert "embedding_dim" in shown
     assert shown.count("application/vnd.plotly") >= 8
+    assert "The features were computed once" in shown
 
 
 def test_a_foreign_study_without_finished_trials_gives_clear_lines(tmp_path):
@@ -79,6 +82,20 @@ def test_a_foreign_study_without_finished_trials_gives_clear_lines(tmp_path):
     shown = executed("hpt_visualizer.ipynb", tmp_path, STUDY_NAME="foreign", DATABASE="other.db")
     assert "No trial is finished yet" in shown
     assert "Contour: needs" in shown
+
+
+@pytest.mark.realdata
+def test_the_original_studys_database_is_visualised_after_an_upgrade(tmp_path):
+    original = Path(os.environ.get("IMAGEMATCH_DATA", "data")) / "seed_hpt_study-0.db"
+    if not original.is_file():
+        pytest.skip(f"{original} is not there: set IMAGEMATCH_DATA to where the data packs are unpacked")
+    copy = tmp_path / "seed.db"
+    copy.write_bytes(original.read_bytes())
+    upgraded = run_command("-m", "imagematch", "study", "upgrade", copy, cwd=tmp_path)
+    assert (upgraded.returncode, upgraded.stderr) == (0, "")
+    shown = executed("hpt_visualizer.ipynb", tmp_path, STUDY_NAME="hpt_study-0", DATABASE="seed.db")
+    assert "12 complete, 3 pruned" in shown
+    assert shown.count("application/vnd.plotly") == 11
 
 
 def test_the_matcher_is_evaluated(workplace):

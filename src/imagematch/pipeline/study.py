@@ -71,7 +71,7 @@ def run_study(
                     _write_trials(study, folder)
                 # of several processes, one runs the best again, and one of each machine trains the winner
                 with long_lock(storage_of(study), name, folder / ".rerun.lock", stop):
-                    winner = _winner(study, search, settings, log)
+                    winner = _winner(study, search, settings, folder, log)
             with long_lock(None, name, folder / ".finish.lock", stop):
                 best_config = folder / "best_config.yaml"
                 write_text(best_config, winner.to_yaml())
@@ -127,13 +127,14 @@ def _baseline_line(extractor: str, answer: Mapping[str, Any]) -> str:
     )
 
 
-def _winner(study: optuna.Study, search: Search, settings: StudySettings, log: RunLog) -> TrainSettings:
+def _winner(study: optuna.Study, search: Search, settings: StudySettings, folder: Path, log: RunLog) -> TrainSettings:
     ranked = records.best_of(study.get_trials(deepcopy=False), study.directions)
     if not ranked:
+        write_study_report(folder / "report.html", study)
         raise StudyError(
             "no trial was completed",
             where=settings.study_name,
-            do="raise n_trials (or max_parameters), or see trials.csv",
+            do=f"raise n_trials (or max_parameters); {folder / 'report.html'} says what became of each trial",
         )
     best = rank_again(ranked, study, search, settings, log)
     values = settings.values_of(best.params)

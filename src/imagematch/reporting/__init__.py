@@ -30,13 +30,14 @@ from imagematch.reporting.notes import Note, figure_or_note, table_or_note
 from imagematch.reporting.pictures import pictures_html
 from imagematch.reporting.projection import principal_components, projection_figure, tsne
 from imagematch.reporting.projector import write_projector, write_tensorboard_projector
-from imagematch.reporting.study_facts import state_counts
+from imagematch.reporting.study_facts import feature_store_text, state_counts
 from imagematch.reporting.study_figures import StudyFigures, Titled
 from imagematch.reporting.study_reading import read_study
 from imagematch.reporting.study_report import study_summary, write_study_report
 from imagematch.reporting.study_tables import (
     baseline_table,
     best_configuration,
+    front_table,
     repeated_runs,
     time_table,
     trials_overview,
@@ -58,8 +59,10 @@ __all__ = [
     "class_table",
     "counts_text",
     "det_figure",
+    "feature_store_text",
     "figure_or_note",
     "figures_table",
+    "front_table",
     "groups_table",
     "histogram_figure",
     "label",

@@ -11,6 +11,7 @@ from imagematch.reporting import (
     StudyFigures,
     baseline_table,
     best_configuration,
+    front_table,
     read_study,
     repeated_runs,
     state_counts,
@@ -21,7 +22,9 @@ from imagematch.reporting import (
     unfinished_trials,
 )
 from imagematch.reporting.study_reading import drawable_copy
+from imagematch.tuning import records
 from imagematch.tuning.rerun import RERUN_OF, SEED_NUMBER
+from imagematch.tuning.study import DEFINITION
 
 
 def test_every_figure_of_a_study_is_drawn(study):
@@ -145,3 +148,19 @@ def test_a_study_is_opened_by_file_and_nothing_is_created(tmp_path):
     with pytest.raises(StudyError, match="there are: some"):
         read_study(tmp_path / "other.db")
     assert not (tmp_path / "other.db").exists()
+
+
+def test_a_front_is_told_in_a_table_and_in_a_line():
+    made = optuna.create_study(directions=["maximize", "minimize"])
+    made.set_user_attr(DEFINITION, {"objective": ["val_map_at_r", "parameters"], "fixed": {}, "space": {}})
+    for values in ([0.5, 2000.0], [0.9, 9000.0], [0.4, 3000.0], [0.7, 2500.0]):
+        made.add_trial(optuna.trial.create_trial(values=values))
+    made.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs={records.OVER_LIMIT: 7}))
+    table = front_table(made)
+    assert table["trial"].tolist() == ["1", "3", "0"]
+    assert table["val_map_at_r"].tolist() == [0.9, 0.7, 0.5]
+    assert table["parameters"].tolist() == [9000.0, 2500.0, 2000.0]
+    line = study_summary(made)
+    assert "4 complete, 1 over max_parameters" in line
+    assert "trial 1: 0.9000 and 9,000; trial 3: 0.7000 and 2,500; trial 0: 0.5000 and 2,000" in line
+    assert unfinished_trials(made)["trial"].tolist() == ["4"]

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from imagematch.reporting.calibration_figures import reliability_figure
 from imagematch.reporting.class_tables import class_table, worst_and_best_classes
+from imagematch.reporting.comparison import (
+    COMPARED,
+    Recipe,
+    comparison_figure,
+    comparison_table,
+    comparison_text,
+    write_comparison,
+)
 from imagematch.reporting.escaping import cell, label, markup, visible
 from imagematch.reporting.metrics_tables import (
     counts_text,
@@ -48,8 +56,10 @@ from imagematch.reporting.verification_figures import det_figure, histogram_figu
 from imagematch.reporting.view import SplitView
 
 __all__ = [
+    "COMPARED",
     "Note",
     "Pair",
+    "Recipe",
     "SplitView",
     "StudyFigures",
     "Titled",
@@ -57,6 +67,9 @@ __all__ = [
     "best_configuration",
     "cell",
     "class_table",
+    "comparison_figure",
+    "comparison_table",
+    "comparison_text",
     "counts_text",
     "det_figure",
     "feature_store_text",
@@ -93,6 +106,7 @@ __all__ = [
     "worst_and_best_classes",
     "worst_false_matches",
     "worst_false_non_matches",
+    "write_comparison",
     "write_groups_page",
     "write_learning_curves",
     "write_model_report",

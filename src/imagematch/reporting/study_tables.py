@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.reporting.escaping import visible
+from imagematch.reporting.seed_intervals import t_interval
 from imagematch.reporting.study_facts import (
     baseline_value,
     maximises,
@@ -183,20 +184,17 @@ def repeated_runs(study: optuna.Study) -> pd.DataFrame:
                 "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                 "optimism of the search": sign * (first - mean),
                 "better than baseline by": None if baseline is None else sign * (mean - baseline),
-                "its 95 % interval": "" if baseline is None else _t_interval([sign * (v - baseline) for v in values]),
+                "its 95 % interval": ""
+                if baseline is None
+                else _interval_text([sign * (v - baseline) for v in values]),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _t_interval(differences: Sequence[float]) -> str:
-    if len(differences) < 2:
-        return ""
-    from scipy.stats import t
-
-    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    half = float(t.ppf(0.975, len(differences) - 1)) * spread / math.sqrt(len(differences))
-    return f"{mean - half:.4f} to {mean + half:.4f}"
+def _interval_text(values: Sequence[float]) -> str:
+    ends = t_interval(values)
+    return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
 
 
 def time_table(study: optuna.Study) -> pd.DataFrame:

@@ -1,0 +1,171 @@
+"""Recipes compared on one test split: their figures with intervals as a table, as text, and as a page with figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagematch.files import write_text
+from imagematch.reporting.escaping import cell, label, visible
+from imagematch.reporting.metrics_tables import interval, title_of
+from imagematch.reporting.notes import figure_or_note
+from imagematch.reporting.page import Page
+from imagematch.reporting.palette import BASELINE, MODEL, laid_out
+from imagematch.reporting.seed_intervals import t_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+COMPARED = ("map_at_r", "recall_at_1", "roc_auc")
+"""The figures that are compared; the first decides the order."""
+HOW_SURE = (
+    "Two 95 % intervals: over the runs, which differ in their seed (of the mean, Student's t: how sure the mean is on "
+    "these images), and over the classes of the first run's test images (bootstrap: how far it would change with other "
+    "classes). Recipes share the test images, so the latter overlap also where one recipe is reliably better."
+)
+_ENDS = ("_runs_low", "_runs_high", "_classes_low", "_classes_high")
+_CAPTION = "Thick: over runs with other seeds; thin: over classes. Dashed: the frozen extractor without a head."
+_ROW_PX = 26
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is compared.
+
+    Attributes:
+        name: of the recipe.
+        runs: of each run the test figures, as `metrics.json` has them; the first with its intervals over classes.
+        facts: more columns of the table.
+    """
+
+    name: str
+    runs: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def comparison_table(recipes: Sequence[Recipe], baseline: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a recipe, the best MAP@R first, then the baseline.
+
+    Columns: `recipe`, `runs`; of each figure its mean over the runs under its name, and the ends of its intervals as
+    `FIGURE_runs_low`, `_runs_high`, `_classes_low`, `_classes_high` (missing where there is none); the facts.
+
+    Args:
+        recipes: what is compared.
+        baseline: the test figures of the frozen extractor alone.
+    """
+    import pandas as pd
+
+    rows = sorted(map(_row, recipes), key=lambda row: -row[COMPARED[0]])
+    return pd.DataFrame([*rows, _row(Recipe("baseline", [baseline]))])
+
+
+def _row(recipe: Recipe) -> dict[str, Any]:
+    row: dict[str, Any] = {"recipe": recipe.name, "runs": len(recipe.runs)}
+    for name in COMPARED:
+        values = [float(run[name]) for run in recipe.runs]
+        row[name] = float(np.mean(values))
+        for kind, ends in (("runs", t_interval(values)), ("classes", interval(recipe.runs[0], name))):
+            row[f"{name}_{kind}_low"], row[f"{name}_{kind}_high"] = ends or (None, None)
+    return {**row, **recipe.facts}
+
+
+def comparison_text(table: pd.DataFrame) -> str:
+    """The table for people: of each figure the mean, ± half its interval over runs, and its interval over classes."""
+    heads = [f"{title_of(name)} ± runs [classes]" for name in COMPARED]
+    facts = _facts(table)
+    lines = [["", *heads, *(fact.replace("_", " ") for fact in facts)]]
+    for row in table.to_dict("records"):
+        lines.append([visible(row["recipe"]), *(_figure_text(row, name) for name in COMPARED)])
+        lines[-1] += [_fact_text(row[fact]) for fact in facts]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    return "".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+
+
+def _facts(table: pd.DataFrame) -> list[str]:
+    figures = {name + end for name in COMPARED for end in ("", *_ENDS)}
+    return [name for name in table.columns if name not in figures and name != "recipe"]
+
+
+def _figure_text(row: Mapping[Any, Any], name: str) -> str:
+    low, high, classes_low, classes_high = (row[name + end] for end in _ENDS)
+    runs = f" ±{(high - low) / 2:.4f}" if _there(low) else " " * 8
+    classes = f" [{classes_low:.4f} {classes_high:.4f}]" if _there(classes_low) else ""
+    return f"{row[name]:.4f}{runs}{classes}"
+
+
+def _fact_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if np.isfinite(value) else "–"
+    return "–" if value is None else visible(value)
+
+
+def _there(value: float | None) -> bool:
+    return value is not None and bool(np.isfinite(value))
+
+
+def comparison_figure(table: pd.DataFrame, name: str) -> Figure:
+    """One figure of all recipes: a dot with both intervals, the best on top; the baseline is a dashed line.
+
+    Args:
+        table: of `comparison_table`.
+        name: one of COMPARED.
+    """
+    import plotly.graph_objects as go
+
+    recipes, baseline = table[table["recipe"] != "baseline"].iloc[::-1], table[table["recipe"] == "baseline"]
+    figure = go.Figure()
+    for kind, colour, width in (("classes", BASELINE, 1.5), ("runs", MODEL, 4)):
+        values = recipes[name].astype(float)
+        low, high = (recipes[f"{name}_{kind}_{end}"].astype(float).fillna(values) for end in ("low", "high"))
+        figure.add_trace(
+            go.Scatter(
+                x=values,
+                y=[label(recipe) for recipe in recipes["recipe"]],
+                mode="markers",
+                name=f"95 % over {kind}",
+                marker={"color": MODEL, "size": 7},
+                error_x={"array": high - values, "arrayminus": values - low, "color": colour, "thickness": width},
+                hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+            )
+        )
+    figure.add_vline(x=float(baseline[name].iloc[0]), line={"color": BASELINE, "dash": "dash"})
+    laid_out(figure, height=140 + _ROW_PX * len(recipes))
+    figure.update_xaxes(title=title_of(name))
+    figure.update_layout(margin={"l": 180})
+    return figure
+
+
+def write_comparison(folder: Path, title: str, table: pd.DataFrame, remarks: Sequence[str] = ()) -> None:
+    """Writes `recipes.csv`, `recipes.txt` and `recipes.html`.
+
+    Args:
+        folder: where to.
+        title: of the page.
+        table: of `comparison_table`.
+        remarks: what a reader must know, one sentence or more each.
+
+    Raises:
+        StudyError: the folder cannot be written.
+    """
+    harmless = table.map(lambda value: cell(value) if isinstance(value, str) else value)
+    write_text(folder / "recipes.csv", harmless.to_csv(index=False))
+    told = [*remarks, HOW_SURE]
+    write_text(folder / "recipes.txt", comparison_text(table) + "\n" + "\n".join(told) + "\n")
+    page = Page(title, "comparison")
+    for remark in told:
+        page.text(remark)
+    page.figures(
+        [
+            (figure_or_note(lambda name=name: comparison_figure(table, name), title_of(name)), _CAPTION)  # type: ignore[misc]
+            for name in COMPARED
+        ]
+    )
+    page.table(harmless)
+    page.write(folder / "recipes.html")

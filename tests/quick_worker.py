@@ -1,12 +1,14 @@
 """Stands in for `imagematch.tuning.worker`: a child that trains nothing, and answers what its settings are worth.
 
-`python -m tests.quick_worker`; a trial of `QUICK_TRIAL_S` seconds (default 0) reports three steps.
+`python -m tests.quick_worker`; a trial of `QUICK_TRIAL_S` seconds (default 0) reports three steps. One whose
+embedding_dim is `QUICK_NAN_DIM` comes to no number; one of `QUICK_DEAD_DIM` is killed, as for too much memory.
 """
 
 import hashlib
 import json
 import math
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -32,6 +34,12 @@ def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
         if "settings" not in task:
+            continue
+        dim = str(task["settings"]["embedding_dim"])
+        if dim == os.environ.get("QUICK_DEAD_DIM"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if dim == os.environ.get("QUICK_NAN_DIM"):
+            tell(event="failed", reason="the loss is not a number in epoch 1")
             continue
         value = value_of(task["settings"])
         for step in range(1, STEPS + 1):

@@ -41,13 +41,26 @@ def events_of(folder: Path, kind: str) -> int:
     return sum(json.loads(line)["event"] == kind for line in lines if line.endswith("}"))
 
 
+def wait_for_a_start(folder: Path, before: int) -> None:
+    """Until another trial has been started than the `before` that were."""
+    end = time.monotonic() + 60
+    while events_of(folder, "trial_started") == before:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_kill_9_at_random_moments(tmp_path: Path, quick: Start) -> None:
     url = f"sqlite:///{tmp_path}/kept.db"
     draw = random.Random(0)
     finished: dict[int, float | None] = {}
     for _ in range(KILLS):
-        process = quick(url, "--trials", str(TRIALS), trial_s=1.5)
-        time.sleep(draw.uniform(0.2, 5.0))
+        before = events_of(tmp_path, "trial_started")
+        process = quick(url, "--trials", str(TRIALS), trial_s=0.5)
+        if draw.random() < 0.5:  # anywhere from the first import on; or once trials run, so that the study gets on
+            time.sleep(draw.uniform(0.1, 4.0))
+        else:
+            wait_for_a_start(tmp_path, before)
+            time.sleep(draw.uniform(0.0, 1.5))
         assert process.poll() is None, "the study was over before the kills were"
         process.kill()
         process.communicate()
@@ -59,9 +72,7 @@ def test_kill_9_at_random_moments(tmp_path: Path, quick: Start) -> None:
     for _ in range(5):
         before, started = events_of(tmp_path, "trial_started"), time.monotonic()
         process = quick(url, "--trials", str(TRIALS), trial_s=60)
-        while events_of(tmp_path, "trial_started") == before:
-            assert time.monotonic() - started < 60
-            time.sleep(0.02)
+        wait_for_a_start(tmp_path, before)
         resumed.append(time.monotonic() - started)
         process.kill()
         process.communicate()

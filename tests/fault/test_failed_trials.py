@@ -1,0 +1,32 @@
+"""Trials that come to nothing fail with a reason and cost nothing else: the study has its trials all the same."""
+
+from pathlib import Path
+
+import pytest
+from tests.fault.conftest import Start
+from tests.fault.shared_studies import assert_sound, trials_in
+
+from imagematch.tuning import records
+
+
+@pytest.mark.parametrize(
+    ("variable", "reason"), [("QUICK_NAN_DIM", "not a number"), ("QUICK_DEAD_DIM", "signal 9): out of memory")]
+)
+def test_a_trial_that_fails_costs_one_trial(
+    variable: str, reason: str, quick: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "16")
+    url = f"sqlite:///{tmp_path}/kept.db"
+    process = quick(url, "--trials", "12", "--workers", "2", "--sampler", "random")
+    stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stderr) == (0, "")
+    trials = trials_in(url)
+    assert_sound(trials, planned=12, processes=2)
+    doomed = [t for t in trials if t.params["embedding_dim"] == 16 and not records.is_repeat(t)]
+    assert doomed, "the seed drew some"
+    assert {t.state.name for t in doomed} == {"FAIL"}
+    for trial in doomed:
+        assert reason in trial.user_attrs[records.REASON]
+    assert stdout.count("failed: ") == len(doomed)
+    places = [t.user_attrs[records.PLACE] for t in trials]
+    assert sorted(places) == list(range(len(trials))), "a failed trial is not tried again, the plan goes on"

@@ -158,6 +158,25 @@ def test_too_many_corrupt_images_stop_it(command: Run, tmp_path: Path) -> None:
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class0/empty")
 
 
+def test_a_study_goes_on_with_the_same_images_only(command: Run, tmp_path: Path) -> None:
+    import shutil
+
+    make_images(tmp_path / "images")
+    study = "study_name: s\ndataset: folder\ndata_dir: images\nfeature_extractor: pixels\nimage_size: 8\n"
+    study += "split: [0.5, 0.25, 0.25]\nepochs: 1\ndropout: 0\nembedding_dim_grid: [2, 4, 8]\nrerun_top_k: 0\n"
+    (tmp_path / "study.yaml").write_text(study)
+    run = ("hpt.py", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials")
+    done = command(*run, "1")
+    assert done.returncode == 0, done.stderr
+    shutil.copy(tmp_path / "images" / "class0" / "00.jpg", tmp_path / "images" / "class0" / "01.jpg")
+    line = refused(command, *run, "2", code=4, says="not the images")
+    assert "--fresh" in line
+    shutil.rmtree(tmp_path / "images")
+    make_images(tmp_path / "images")
+    done = command(*run, "2")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_matcher_that_was_edited_or_is_not_there(command: Run, small_study: Path, tmp_path: Path) -> None:
     import shutil
 

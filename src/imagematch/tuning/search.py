@@ -28,6 +28,7 @@ from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.plan import Plan, PlannedTrial
 from imagematch.tuning.recovery import beat, fail, recover, requeue
 from imagematch.tuning.storage import HEARTBEAT_S
+from imagematch.tuning.study import DATA
 from imagematch.tuning.telling import tell_finished
 from imagematch.tuning.trial import TrialFiles
 
@@ -114,6 +115,7 @@ class Search:
         return {
             "task": "train",
             "settings": settings.model_dump(mode="json", exclude_unset=True),
+            "data": self._study.user_attrs.get(DATA, {}).get("digest"),
             "folds": self._settings.folds,
             "second": self._settings.objectives[1] if len(self._settings.objectives) > 1 else "",
             "folder": str(self._files(name).folder),

@@ -22,7 +22,7 @@ import numpy as np
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.data import fold_datasets
-from imagematch.errors import ImagematchError, InterruptedRunError
+from imagematch.errors import ImagematchError, InterruptedRunError, StudyError
 from imagematch.events import RunLog
 from imagematch.training import Materials, StopRequest, gather_materials, release_graphs, shared_key
 from imagematch.tuning.trial import TrialFiles, run_trial
@@ -77,18 +77,26 @@ class _Bench:
         self._log = log
         self._kept: dict[tuple[object, ...], Materials] = {}
 
-    def materials(self, settings: TrainSettings) -> Materials:
+    def materials(self, settings: TrainSettings, data: str | None = None) -> Materials:
+        """Those of the settings; raises StudyError where the images are not those of the digest `data`."""
         key = shared_key(settings)
         if key not in self._kept:
             self._kept.clear()
-            self._kept[key] = gather_materials(settings, manifest_dir=self._manifest_dir, log=self._log)
+            materials = gather_materials(settings, manifest_dir=self._manifest_dir, log=self._log)
+            if data not in (None, materials.dataset.digest):
+                raise StudyError(
+                    "these are not the images, or not the splits, that the study was begun with",
+                    where=str(materials.dataset.root or materials.dataset.name),
+                    do="give it the same images, choose another study_name, or start again with --fresh",
+                )
+            self._kept[key] = materials
         return self._kept[key]
 
 
 def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
     settings = parse_train(task["settings"])
     started = time.perf_counter()
-    materials = bench.materials(settings)
+    materials = bench.materials(settings, task["data"])
     gathered_s = time.perf_counter() - started
 
     def on_step(number: int, value: float) -> bool:
@@ -126,7 +134,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
     parent.tell(
         "done",
         figures={f"val_{name}": float(np.mean([figures[name] for figures in measured])) for name in measured[0]},
-        dataset=dataset.summary(),
+        dataset={**dataset.summary(), "digest": dataset.digest},
         images_through_network=materials.features.computed,
         extraction_s=materials.features.seconds,
         network_parameters=materials.extractor.build().count_params() if counted else None,

@@ -15,6 +15,7 @@ from imagematch.config import StudySettings, TrainSettings
 from imagematch.events import RunLog
 from imagematch.tuning import records
 from imagematch.tuning.cost import trained_parameters
+from imagematch.tuning.joint_tpe import draw
 from imagematch.tuning.recovery import beat, fail, queue, requeue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, quasi_random_labels, suggest
@@ -141,7 +142,7 @@ class Plan:
     def _queue_another(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
         """Queues a trial at the next place; None where the grid has no more points."""
         place = records.next_place(trials)
-        params = self._point_at(place)
+        params = self._point_at(place, trials)
         if params is None:
             self._end("all points of the grid are done")
             return None
@@ -168,13 +169,15 @@ class Plan:
             fail(self._study, number, f"trial {holder.number} has its place in the plan")
         return holder is None
 
-    def _point_at(self, place: int) -> dict[str, Any] | None:
-        """The parameters that the plan itself has for a place, none where a sampler draws them; None past its end."""
+    def _point_at(self, place: int, trials: list[FrozenTrial]) -> dict[str, Any] | None:
+        """The parameters for a place, none where Optuna's sampler draws them in `ask`; None past the end of a grid."""
+        if self._settings.sampler == "tpe":
+            return draw(self._study, trials, self._settings, place)
         if self._settings.sampler == "qmc":
             return quasi_random_labels(self._settings, place)
-        if self._settings.sampler != "grid":
-            return {}
-        return self._grid[place] if place < len(self._grid) else None
+        if self._settings.sampler == "grid":
+            return self._grid[place] if place < len(self._grid) else None
+        return {}
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:

@@ -23,6 +23,11 @@ def suggest(trial: optuna.Trial, study: StudySettings) -> dict[str, Any]:
     return study.active(values)
 
 
+def suggest_every(trial: optuna.Trial, study: StudySettings) -> dict[str, Any]:
+    """A value for every field, whether it counts or not."""
+    return {field: dim.canonical(_suggest_one(trial, field, dim)) for field, dim in study.space.items()}
+
+
 def _conditions_first(study: StudySettings) -> list[str]:
     """The searched fields, each after those that decide whether it counts."""
     read = {name for condition in CONDITIONS.values() for name in condition.depends_on}
@@ -59,7 +64,7 @@ def grid_labels(study: StudySettings) -> Iterator[dict[str, Any]]:
         point = point_of(study, values)
         if point not in seen:
             seen.add(point)
-            yield {field: _label(study.space[field], value) for field, value in values.items()}
+            yield labels_at(study, values)
 
 
 def quasi_random_labels(study: StudySettings, place: int) -> dict[str, Any]:
@@ -75,7 +80,13 @@ def quasi_random_labels(study: StudySettings, place: int) -> dict[str, Any]:
         sequence.fast_forward(place)
     (unit,) = sequence.random(1)
     values = {field: study.space[field].at(float(u)) for field, u in zip(study.space, unit, strict=True)}
-    return {field: _label(study.space[field], value) for field, value in study.active(values).items()}
+    return labels_at(study, values)
+
+
+def labels_at(study: StudySettings, values: Mapping[str, Any], *, every: bool = False) -> dict[str, Any]:
+    """A point as Optuna's parameters; inactive fields are left out, unless `every` one is wanted."""
+    wanted = values if every else study.active(values)
+    return {field: _label(study.space[field], value) for field, value in wanted.items()}
 
 
 def _label(dimension: Dimension, value: Any) -> Any:

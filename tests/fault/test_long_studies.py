@@ -114,11 +114,12 @@ def used_mb(parent: psutil.Process) -> float:
 def test_memory_over_two_hundred_trials(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(MEMORY_STUDY)
     command = [sys.executable, str(ROOT / "hpt.py"), "--hpt-config-filepath", "study.yaml"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    parent = psutil.Process(process.pid)
-    assert process.stdout is not None
-    held = [used_mb(parent) for line in process.stdout if line.startswith("trial ")]
-    assert process.wait() == 0
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=nowhere, text=True) as process:
+        parent = psutil.Process(process.pid)
+        assert process.stdout is not None
+        held = [used_mb(parent) for line in process.stdout if line.startswith("trial ")]
+    assert process.returncode == 0
     assert len(held) >= 200
     early, late = statistics.median(held[10:30]), statistics.median(held[-20:])
     print(f"\nparent and worker: {early:.0f} MB by trial 30, {late:.0f} MB at the end, {max(held):.0f} MB at most")

@@ -21,7 +21,7 @@ image_size: 8
 embedding_dim_grid: [256, 512]
 intermediate_ff_block_units: [1024, 512]
 dropout: 0.1
-epochs: 2
+epochs: 1
 n_trials: 2
 rerun_top_k: 0
 """

@@ -26,6 +26,7 @@ _FORMAT = 1
 _FLOAT32_TOLERANCE = 1e-3
 _FILES = ("network.xml", "network.bin")
 _SAMPLES = 16
+_SAMPLES_AT_ONCE = 1_000
 
 
 class UnconvertibleError(Exception):
@@ -167,9 +168,16 @@ def _features(core: openvino.Core, model: openvino.Model, pictures: np.ndarray, 
 
 def sample_pictures(count: int, size: int) -> np.ndarray:
     """Made-up photographs, always the same: coarse colour fields with finer detail. (count, size, size, 3) uint8."""
+    pictures = np.empty((count, size, size, 3), np.uint8)
+    for first in range(0, count, _SAMPLES_AT_ONCE):
+        part = pictures[first : first + _SAMPLES_AT_ONCE]
+        part[:] = _made_up(len(part), size, np.random.default_rng(first))
+    return pictures
+
+
+def _made_up(count: int, size: int, random: np.random.Generator) -> np.ndarray:
     from imagematch.extractors.engines.pixels import enlarge
 
-    random = np.random.default_rng(0)
     pictures = np.zeros((count, size, size, 3), np.float32)
     amplitude = 1.0
     for grid in (2, 4, 8, 16, 32):

@@ -36,7 +36,6 @@ from imagematch.evaluation.verification import (
     TarAtFar,
     average_precision,
     eer,
-    error_bounds,
     roc_auc,
     tar_at_far,
 )
@@ -71,7 +70,6 @@ __all__ = [
     "distance_histogram",
     "distances_of_rows",
     "eer",
-    "error_bounds",
     "fit_probability",
     "folded_accuracy",
     "lfw_path",

@@ -78,10 +78,7 @@ class AtThreshold:
 
 
 def at_threshold(pairs: PairDistances, distance: float) -> AtThreshold:
-    """Counts the decisions of all pairs at a threshold (compared as float32).
-
-    Where distances are binned, `fp` (and `tp`) may lack what one bin holds; exact at thresholds chosen on such pairs.
-    """
+    """Counts the decisions of all pairs at a threshold (compared as float32)."""
     tp, fp = int(pairs.genuine.below(distance)), int(pairs.impostor.below(distance))
     return AtThreshold(float(distance), tp, fp, pairs.impostor.count - fp, pairs.genuine.count - tp)
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import ConfigError, ModelError
-from imagematch.evaluation.distances import SortedDistances
 from imagematch.evaluation.pairs import PairDistances
 
 METHODS = ("platt", "isotonic")
@@ -165,9 +164,8 @@ def calibration_error(probability: Probability, pairs: PairDistances, bins: int 
 
 def _gather(pairs: PairDistances) -> _Cells:
     genuine, impostor = pairs.genuine, pairs.impostor
-    few = genuine.count + impostor.count <= _EXACT_PAIRS
-    if few and isinstance(genuine, SortedDistances) and isinstance(impostor, SortedDistances):
-        values = np.unique(np.concatenate([genuine.values, impostor.values]))
+    if genuine.count + impostor.count <= _EXACT_PAIRS:
+        values = np.union1d(genuine.values, impostor.values)
         sides = [(side.upto(values) - side.below(values)).astype(np.float64) for side in (genuine, impostor)]
         return _Cells(values.astype(np.float64), *sides)
     largest = max(float(side.value_at(side.count - 1)) for side in (genuine, impostor))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.distances import SortedDistances, bin_edges
 from imagematch.evaluation.pairs import PairDistances
 
 
@@ -68,7 +67,7 @@ def roc_curve(pairs: PairDistances, points: int = 1000) -> RocCurve:
                 ]
             )
         )
-        thresholds = _next_thresholds(pairs, accepted)
+        thresholds = _next_thresholds(accepted)
     thresholds = np.concatenate([np.zeros(1, dtype=np.float32), thresholds])
     far, tar = impostor.below(thresholds) / impostor.count, genuine.below(thresholds) / genuine.count
     return RocCurve(far, tar, thresholds.astype(np.float64))
@@ -88,25 +87,15 @@ def det_curve(pairs: PairDistances, points: int = 1000) -> DetCurve:
 
 def _every_threshold(pairs: PairDistances, points: int) -> np.ndarray | None:
     """A threshold above each distinct distance; None where there are more than `points`."""
-    sides = (pairs.genuine, pairs.impostor)
-    distinct = []
-    for side in sides:
-        if not isinstance(side, SortedDistances):
-            return None
-        changes = np.flatnonzero(np.diff(side.values)) if side.count <= 100 * points else np.arange(points)
-        if len(changes) >= points:
-            return None
-        distinct.append(side.values[np.append(changes, side.count - 1)])
-    values = np.unique(np.concatenate(distinct))
-    return _next_thresholds(pairs, values) if len(values) < points else None
+    if max(len(pairs.genuine.values), len(pairs.impostor.values)) >= points:
+        return None
+    values = np.union1d(pairs.genuine.values, pairs.impostor.values)
+    return _next_thresholds(values) if len(values) < points else None
 
 
-def _next_thresholds(pairs: PairDistances, accepted: np.ndarray) -> np.ndarray:
-    """The smallest thresholds that accept given distances: the next float32, or the next bin edge."""
-    if pairs.exact:
-        return np.nextafter(accepted, np.float32(np.inf))
-    edges = bin_edges()
-    return np.unique(edges[np.minimum(np.searchsorted(edges, accepted, side="right"), len(edges) - 1)])
+def _next_thresholds(accepted: np.ndarray) -> np.ndarray:
+    """The smallest thresholds that accept given distances: the next float32."""
+    return np.nextafter(accepted, np.float32(np.inf))
 
 
 @dataclass(frozen=True, eq=False)

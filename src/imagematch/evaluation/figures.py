@@ -13,7 +13,7 @@ from imagematch.evaluation.bootstrap import Interval, bootstrap_intervals, rate_
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.retrieval import KS, retrieval_figures
 from imagematch.evaluation.thresholds import Threshold
-from imagematch.evaluation.verification import FARS, average_precision, eer, error_bounds, roc_auc, tar_at_far
+from imagematch.evaluation.verification import FARS, average_precision, eer, roc_auc, tar_at_far
 
 
 def split_figures(
@@ -33,8 +33,8 @@ def split_figures(
     The keys of DESIGN's metrics.json, and: `average_precision`, `recall_at_k`, `mean_average_precision`,
     `tar_at_far_below_resolution` (rates whose value is null because fewer than 30 false accepts are expected),
     `ci95` (by figure), `ci95_classes`, `ci95_trustworthy` (30 classes or more), `shared_classes` (the split shares its
-    classes with training: "image"), `queries`, `queries_excluded`, `exact`, `error_bounds`, and in `threshold` `far`,
-    `tar` and `operating_points`.
+    classes with training: "image"), `queries`, `queries_excluded`, and in `threshold` `far`, `tar` and
+    `operating_points`.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -71,8 +71,6 @@ def split_figures(
         "impostor_pairs": pairs.impostor.count,
         "split_by": split_by,
         "shared_classes": None if split_by is None else split_by == "image",
-        "exact": pairs.exact,
-        "error_bounds": error_bounds(pairs) if both else None,
         "threshold": None if threshold is None else threshold_block(pairs, threshold),
     }
     if both and resamples:

@@ -16,10 +16,10 @@ from imagematch.evaluation.blocks import (
     in_class_order,
     segments,
 )
-from imagematch.evaluation.distances import BinnedCollector, Distances, SortedCollector, SortedDistances
+from imagematch.evaluation.distances import CountingCollector, Distances, SortingCollector
 
-SORTED_LIMIT = 150_000_000
-"""Up to this many genuine, and this many impostor distances are all kept and sorted (600 MB each at most)."""
+_SORTED_AT_MOST = 1 << 23
+"""More distances of a kind than these are counted: that takes 400 MB of memory at most, and less time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +28,11 @@ class PairDistances:
 
     Attributes:
         genuine: distances of pairs of the same class.
-        impostor: distances of pairs of different classes; binned wherever the genuine ones are.
+        impostor: distances of pairs of different classes.
     """
 
     genuine: Distances
     impostor: Distances
-
-    @property
-    def exact(self) -> bool:
-        """Whether every distance is kept; otherwise `error_bounds` says how far a figure may be off."""
-        return self.genuine.exact and self.impostor.exact
 
     def require(self, *, genuine: bool = True, impostor: bool = True) -> None:
         """Raises DataError in one line where the pairs that a figure needs do not exist."""
@@ -47,18 +42,17 @@ class PairDistances:
             raise DataError("no impostor pair: there is only one class", do="use images of two classes or more")
 
 
-def pair_distances(embeddings: np.ndarray, labels: np.ndarray, *, sorted_limit: int = SORTED_LIMIT) -> PairDistances:
+def pair_distances(embeddings: np.ndarray, labels: np.ndarray) -> PairDistances:
     """Computes the Euclidean distance of every pair i < j, blockwise over the upper triangle.
 
     On the unit sphere d = sqrt(2 - 2 cos). Cosines are float32 matrix products, good to about 1e-7, hence distances
     to 1e-7 / d: near-duplicates lose precision, and distances below 0.0014 are given as exactly 0, so that identical
-    images are ties and a collapsed model scores 0.5. More than `sorted_limit` pairs of a kind are counted in a
-    histogram of 2^22 bins instead (see `error_bounds`); no N x N matrix is ever held.
+    images are ties and a collapsed model scores 0.5. No N x N matrix is ever held, and the figures over 5 x 10^9 pairs
+    are as exact as those over ten: 1 - cos has 2^25 values at most in float32, so that many pairs are counted by value.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
         labels: (n,) class of each row, any sortable kind.
-        sorted_limit: most pairs of one kind that are kept one by one.
 
     Returns:
         The distances; a kind of which there is no pair is empty.
@@ -68,7 +62,7 @@ def pair_distances(embeddings: np.ndarray, labels: np.ndarray, *, sorted_limit: 
         DataError: embeddings are NaN, infinite or not L2-normalised.
     """
     order = in_class_order(embeddings, labels)
-    collectors = PairCollector(order, sorted_limit)
+    collectors = PairCollector(order)
     for block in half_square_blocks(order.rows, upper_triangle=True):
         collectors.add(block)
     return collectors.finish()
@@ -86,17 +80,16 @@ def listed_pairs(distances: np.ndarray, same: np.ndarray) -> PairDistances:
         raise ValueError(f"distances and same must be (n,) both, not {distances.shape} and {same.shape}")
     if not (np.isfinite(distances) & (distances >= 0)).all():
         raise DataError("a pair's distance is not a finite number of 0 or more", do="check the embeddings for NaN")
-    return PairDistances(SortedDistances(np.sort(distances[same])), SortedDistances(np.sort(distances[~same])))
+    return PairDistances(Distances.of(distances[same]), Distances.of(distances[~same]))
 
 
 class PairCollector:
     """Collects the pairs of the upper triangle from blocks of half squared distances."""
 
-    def __init__(self, order: ClassOrder, sorted_limit: int = SORTED_LIMIT) -> None:
+    def __init__(self, order: ClassOrder) -> None:
         self._order = order
-        genuine, impostor = order.genuine_pairs, order.impostor_pairs
-        self._genuine = _collector(genuine, genuine > sorted_limit)
-        self._impostor = _collector(impostor, max(genuine, impostor) > sorted_limit)
+        self._genuine = _collector(order.genuine_pairs)
+        self._impostor = _collector(order.impostor_pairs)
 
     def add(self, block: Block) -> None:
         """Takes the pairs whose first row is in the block."""
@@ -109,5 +102,5 @@ class PairCollector:
         return PairDistances(self._genuine.finish(), self._impostor.finish())
 
 
-def _collector(count: int, binned: bool) -> SortedCollector | BinnedCollector:
-    return BinnedCollector() if binned else SortedCollector(count)
+def _collector(count: int) -> SortingCollector | CountingCollector:
+    return SortingCollector(count) if count <= _SORTED_AT_MOST else CountingCollector()

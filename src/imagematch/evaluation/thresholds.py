@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import ConfigError
-from imagematch.evaluation.distances import bin_edges
 from imagematch.evaluation.pairs import PairDistances
 from imagematch.evaluation.verification import allowed_errors, crossing
 
@@ -54,8 +53,7 @@ def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: s
     - {"cost": {"false_match": a, "false_non_match": b, "prior": p}}: minimises a (1 - p) FAR + b p FRR; p, the share of
       genuine pairs in use, is their share in these pairs where it is not given.
 
-    It lies midway between the two neighbouring distances, so no decision hangs on rounding; where distances are
-    binned, on a bin's edge.
+    It lies midway between the two neighbouring distances, so no decision hangs on rounding.
 
     Raises:
         ConfigError: an unknown criterion or a value out of range.
@@ -138,13 +136,9 @@ def _goal(name: str, value: Any, genuine: int, impostors: int) -> Goal:
 
 
 def _candidates(pairs: PairDistances) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Thresholds that can be best: just above a genuine distance (impostors only add errors); or every bin edge."""
-    if pairs.exact:
-        for values, _ in pairs.genuine.steps():
-            yield values, pairs.genuine.upto(values), pairs.impostor.upto(values)
-    else:
-        edges = bin_edges()
-        yield edges, pairs.genuine.below(edges), pairs.impostor.below(edges)
+    """Thresholds that can be best: just above a genuine distance (impostors only add errors)."""
+    for values, _ in pairs.genuine.steps():
+        yield values, pairs.genuine.upto(values), pairs.impostor.upto(values)
 
 
 def _best(pairs: PairDistances, goal: Goal) -> float:
@@ -155,7 +149,7 @@ def _best(pairs: PairDistances, goal: Goal) -> float:
         at = int(reached.argmax())
         if reached[at] > best:
             best, best_value = float(reached[at]), float(values[at])
-    return _just_above(pairs, best_value) if pairs.exact else best_value or 0.0
+    return _just_above(pairs, best_value)
 
 
 def _at_far(pairs: PairDistances, far: float) -> float:
@@ -163,8 +157,6 @@ def _at_far(pairs: PairDistances, far: float) -> float:
     if errors == pairs.impostor.count:
         return _accept_all(pairs)
     first_refused = float(pairs.impostor.value_at(errors))
-    if not pairs.exact:
-        return first_refused
     accepted = [int(side.below(first_refused)) for side in (pairs.genuine, pairs.impostor)]
     smaller = [float(s.value_at(k - 1)) for s, k in zip((pairs.genuine, pairs.impostor), accepted, strict=True) if k]
     return _between(max(smaller, default=None), first_refused)
@@ -173,13 +165,8 @@ def _at_far(pairs: PairDistances, far: float) -> float:
 def _at_frr(pairs: PairDistances, frr: float) -> float:
     errors = allowed_errors(frr, pairs.genuine.count)
     if errors == pairs.genuine.count:
-        return _just_above(pairs, None) if pairs.exact else 0.0
-    last_accepted = float(pairs.genuine.value_at(pairs.genuine.count - 1 - errors))
-    if pairs.exact:
-        return _just_above(pairs, last_accepted)
-    edges = bin_edges()
-    above = int(np.searchsorted(edges, np.float32(last_accepted), side="right"))
-    return float(edges[min(above, len(edges) - 1)])
+        return _just_above(pairs, None)
+    return _just_above(pairs, float(pairs.genuine.value_at(pairs.genuine.count - 1 - errors)))
 
 
 def _at_eer(pairs: PairDistances) -> float:
@@ -189,12 +176,10 @@ def _at_eer(pairs: PairDistances) -> float:
         for genuine, impostors in found.accepted
     ]
     distance = found.distances[0 if gaps[0] <= gaps[1] else 1]
-    return _just_above(pairs, distance) if pairs.exact else float(distance or 0)
+    return _just_above(pairs, distance)
 
 
 def _accept_all(pairs: PairDistances) -> float:
-    if not pairs.exact:
-        return float(np.nextafter(np.float32(_LARGEST), np.float32(3)))
     return _just_above(pairs, max(float(side.value_at(side.count - 1)) for side in (pairs.genuine, pairs.impostor)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.distances import Distances, bin_edges
+from imagematch.evaluation.distances import Distances
 from imagematch.evaluation.pairs import PairDistances
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -19,7 +19,8 @@ _RULE_OF_30 = 30
 def roc_auc(pairs: PairDistances) -> float:
     """Area under the ROC curve: P(genuine < impostor) + P(genuine = impostor) / 2, over all pairs.
 
-    Exact (integer arithmetic) where every distance is kept; ties count half, as in scikit-learn's `roc_auc_score`.
+    Exact, in integers where they fit in 64 bits (beyond 4 x 10^18 couples in long double); ties count half, as in
+    scikit-learn's `roc_auc_score`.
 
     Raises:
         DataError: there is no genuine or no impostor pair.
@@ -27,11 +28,12 @@ def roc_auc(pairs: PairDistances) -> float:
     pairs.require()
     genuine, impostor = pairs.genuine, pairs.impostor
     total = genuine.count * impostor.count
-    mirrored = pairs.exact and impostor.count < genuine.count
+    number = np.int64 if 2 * total < 2**63 else np.longdouble
+    mirrored = impostor.count < genuine.count
     few, many = (impostor, genuine) if mirrored else (genuine, impostor)
     twice_behind = 0
     for values, weights in few.steps():
-        twice_behind += int(((many.below(values) + many.upto(values)) * weights).sum())
+        twice_behind += int(((many.below(values) + many.upto(values)).astype(number) * weights).sum())
     return (twice_behind if mirrored else 2 * total - twice_behind) / (2 * total)
 
 
@@ -41,8 +43,7 @@ class Crossing:
 
     Attributes:
         accepted: (genuine, impostor) accepted before and after, each a tuple of two.
-        distances: the largest accepted distance of both points (a bin edge, not accepted, where binned);
-            None where nothing is accepted.
+        distances: the largest accepted distance of both points; None where nothing is accepted.
     """
 
     accepted: tuple[tuple[int, int], tuple[int, int]]
@@ -61,15 +62,10 @@ def crossing(pairs: PairDistances) -> Crossing:
     def crossed(accepted: tuple[int, int]) -> bool:
         return (genuine.count - accepted[0]) * impostor.count <= accepted[1] * genuine.count
 
-    if pairs.exact:
-        value = min(_first_crossed(pairs, side, crossed) for side in _sides(pairs))
-        before = (int(genuine.below(value)), int(impostor.below(value)))
-        smaller = [float(side.value_at(k - 1)) for side, k in zip(_sides(pairs), before, strict=True) if k]
-        return Crossing((before, _upto(pairs, value)), (max(smaller, default=None), value))
-    edges = bin_edges()
-    at = _first(len(edges) - 1, lambda k: crossed(_below(pairs, edges[k])))
-    after = (genuine.count, impostor.count) if at == len(edges) - 1 else _below(pairs, edges[at])
-    return Crossing((_below(pairs, edges[at - 1]), after), (float(edges[at - 1]), float(edges[at])))
+    value = min(_first_crossed(pairs, side, crossed) for side in _sides(pairs))
+    before = (int(genuine.below(value)), int(impostor.below(value)))
+    smaller = [float(side.value_at(k - 1)) for side, k in zip(_sides(pairs), before, strict=True) if k]
+    return Crossing((before, _upto(pairs, value)), (max(smaller, default=None), value))
 
 
 def eer(pairs: PairDistances) -> float:
@@ -168,41 +164,8 @@ def average_precision(pairs: PairDistances) -> float:
     return total / pairs.genuine.count
 
 
-def error_bounds(pairs: PairDistances) -> dict[str, float]:
-    """How far each figure may be off because distances were counted in bins; all 0 where every distance is kept.
-
-    Within a bin the order of genuine and impostor pairs is unknown, at its edges all counts are exact. So the AUC is
-    off by half the share of (genuine, impostor) couples that meet in a bin at most, `rates` (FAR and TAR at any
-    threshold) by the fullest bin's share, the EER by what the points around it leave open.
-    """
-    if pairs.exact:
-        return dict.fromkeys(("roc_auc", "eer", "average_precision", "rates"), 0.0)
-    pairs.require()
-    genuine, impostor = pairs.genuine, pairs.impostor
-    couples, gap = 0, 0.0
-    for values, weights in genuine.steps():
-        low, high = impostor.below(values), impostor.upto(values)
-        couples += int(((high - low) * weights).sum())
-        first = genuine.below(values) + 1
-        last = genuine.upto(values)
-        gap += float(((last / (last + low) - first / (first + high)) * weights).sum())
-    edges = bin_edges()
-    fullest = max(int(np.diff(side.below(edges)).max()) / side.count for side in _sides(pairs))
-    (far0, frr0), (far1, frr1) = _rates(pairs, crossing(pairs))
-    return {
-        "roc_auc": couples / (2 * genuine.count * impostor.count),
-        "eer": max(0.0, min(far1, frr0) - max(far0, frr1)),
-        "average_precision": gap / genuine.count,
-        "rates": fullest,
-    }
-
-
 def _sides(pairs: PairDistances) -> tuple[Distances, Distances]:
     return pairs.genuine, pairs.impostor
-
-
-def _below(pairs: PairDistances, distance: float) -> tuple[int, int]:
-    return int(pairs.genuine.below(distance)), int(pairs.impostor.below(distance))
 
 
 def _upto(pairs: PairDistances, distance: float) -> tuple[int, int]:

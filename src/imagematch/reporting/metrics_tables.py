@@ -210,9 +210,6 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
         )
     if block and not block.get("genuine_pairs", 1):
         lines.append(f"The {split} split has no genuine pair, so nothing about matches can be measured.")
-    if block.get("exact") is False:
-        bound = (block.get("error_bounds") or {}).get("roc_auc")
-        lines.append(f"Distances were counted in a fine histogram; the ROC AUC is off by {number(bound, 7)} at most.")
     return lines
 
 

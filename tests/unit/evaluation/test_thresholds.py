@@ -11,10 +11,7 @@ from imagematch.evaluation import (
     Threshold,
     at_threshold,
     choose_threshold,
-    eer,
-    error_bounds,
     listed_pairs,
-    pair_distances,
 )
 from imagematch.evaluation.thresholds import Criterion
 
@@ -91,39 +88,6 @@ def test_neighbours_without_room_between_them() -> None:
     assert choose_threshold(coincident, {"far": 0}).distance == 0
     widest = listed_pairs(np.full(2, 2.0), np.arange(2) < 1)
     assert at_threshold(widest, choose_threshold(widest, {"far": 1}).distance).tp == 1
-
-
-@pytest.mark.parametrize(
-    ("criterion", "limit"),
-    [
-        ("accuracy", 40_000),
-        ("balanced_accuracy", 10),
-        ("f1", 40_000),
-        ("eer", 10),
-        ("eer", 40_000),
-        ({"far": 0.01}, 10),
-        ({"far": 0.01}, 40_000),
-        ({"frr": 0.05}, 10),
-        ({"frr": 0.05}, 40_000),
-        (COST, 10),
-    ],
-)
-def test_binned_pairs_give_nearly_the_same(random_sample, criterion: Criterion, limit: int) -> None:
-    rows, labels = random_sample(n=600)
-    exact, binned = pair_distances(rows, labels), pair_distances(rows, labels, sorted_limit=limit)
-    assert not binned.exact
-    reached = at_threshold(exact, choose_threshold(exact, criterion).distance)
-    chosen = choose_threshold(binned, criterion).distance
-    assert at_threshold(binned, chosen) == at_threshold(exact, chosen)
-    near = at_threshold(exact, chosen)
-    bound = error_bounds(binned)["rates"]
-    for name in ("far", "frr", "balanced_accuracy", "accuracy"):
-        assert getattr(near, name) == pytest.approx(getattr(reached, name), abs=3 * bound)
-    if criterion == "eer":
-        assert near.far == pytest.approx(eer(exact), abs=3 * bound)
-    for extreme in ({"far": 1}, {"frr": 1}):
-        at = at_threshold(binned, choose_threshold(binned, extreme).distance)
-        assert (at.fn == 0) if "far" in extreme else (at.tp == 0)
 
 
 def test_json_round_trip() -> None:

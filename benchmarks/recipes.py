@@ -136,22 +136,23 @@ def run_again(
     winner: TrainSettings, number: int, materials: Callable[[], Materials], layout: Layout, stop: StopRequest
 ) -> dict[str, Any]:
     """The winner's test figures with another seed; kept, so that they are found when the program is started again."""
-    from imagematch.training import train_model
+    from imagematch.training import train_model, training_identity
 
     seed = derived_seed(winner.effective_training_seed, number)
     settings = winner.model_copy(update={"training_seed": seed})
     path = make_dir(layout.study_dir(winner.experiment_name) / "runs") / f"seed-{number}.json"
+    found = materials()
+    identity = training_identity(found, settings)
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["config"] == settings.to_yaml():
+        if kept.get("identity") == identity:
             return dict(kept["test"])
-    found = materials()
     training = train_model(
         found, settings, stop=stop, checkpoint=path.with_suffix(".checkpoint.npz"), discard_unfit=True
     )
     rows = found.dataset.rows("test")
     figures = split_figures(training.embed(rows), found.dataset.labels[rows], split_by="class", resamples=0)
-    write_json(path, {"config": settings.to_yaml(), "test": figures})
+    write_json(path, {"identity": identity, "config": settings.to_yaml(), "test": figures})
     path.with_suffix(".checkpoint.npz").unlink(missing_ok=True)
     release_graphs()
     return figures

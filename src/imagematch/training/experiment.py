@@ -20,12 +20,15 @@ from imagematch.model.head import Whitening
 from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.materials import Materials
-from imagematch.training.preparation import build_network, prepare_stages
+from imagematch.training.preparation import build_network, prepare_stages, training_classes
 from imagematch.training.sources import Source
 from imagematch.training.validation import embed_rows
 
 _NEUTRAL = {"experiment_name", "data_dir", "feature_dir", "test_time_flip", "threshold"}
 """Settings that a training can be resumed without: they do not change what is trained."""
+
+_VERSION = 2
+"""Raised whenever the same settings would train something else: state and results of older versions do not fit."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Training:
 def training_identity(materials: Materials, settings: TrainSettings) -> str:
     """Digest of all that decides what a training comes to; a checkpoint of another identity does not fit."""
     own = settings.model_dump(mode="json", exclude=_NEUTRAL)
-    return digest_json([materials.dataset.digest, materials.extractor.digest, own])
+    return digest_json([_VERSION, materials.dataset.digest, materials.extractor.digest, own])
 
 
 def train_model(
@@ -88,9 +91,9 @@ def train_model(
 
     Raises:
         DataError: there is nothing to train on; else as `fit`.
-        ConfigError: more classes in a batch than there are.
+        ConfigError: as `prepare_stages`.
     """
-    dataset, extractor = materials.dataset, materials.extractor
+    extractor = materials.extractor
     seed = settings.effective_training_seed
     words = np.random.SeedSequence(seed).generate_state(4)
     plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
@@ -105,7 +108,8 @@ def train_model(
         whitening=_whitening(materials, settings.feature_whitening),
     )
     network = build_network(materials, network_seed)
-    loss = make_loss(settings, n_classes=len(dataset.class_names), embedding_dim=settings.embedding_dim)
+    n_classes = len(training_classes(materials.dataset))
+    loss = make_loss(settings, n_classes=n_classes, embedding_dim=settings.embedding_dim)
     stages = prepare_stages(materials, settings, loss, network, head, (plan_seed, view_seed))
     result = fit(
         stages,

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imagematch.config import TrainSettings
+from imagematch.config import PROXY_LOSSES, TrainSettings
+from imagematch.data import Dataset
 from imagematch.errors import ConfigError, DataError
 from imagematch.extractors import Concatenation, Cut, network_inside, trained_layers
 from imagematch.losses import Loss
@@ -36,6 +37,20 @@ def build_network(materials: Materials, seed: int) -> keras.Model | None:
     return (replace(materials.extractor, seed=seed) if from_the_ground else materials.extractor).build()
 
 
+def training_classes(dataset: Dataset) -> np.ndarray:
+    """(classes,) labels of the training images, sorted: the classes that a loss can have proxies of."""
+    return np.unique(dataset.labels[dataset.rows("train")])
+
+
+def numbered_labels(dataset: Dataset) -> np.ndarray:
+    """(n,) labels as a loss counts them: the training classes from 0, in order; behind them those it never sees."""
+    classes = training_classes(dataset)
+    order = np.concatenate([classes, np.setdiff1d(dataset.labels, classes)])
+    numbers = np.empty(len(dataset.class_names), np.int32)
+    numbers[order] = np.arange(len(order))
+    return numbers[dataset.labels]
+
+
 def prepare_stages(
     materials: Materials,
     settings: TrainSettings,
@@ -58,16 +73,19 @@ def prepare_stages(
 
     Raises:
         DataError: there is nothing to train on, or to judge by.
-        ConfigError: more classes in a batch than there are; a stage leaves alone what an earlier one trained.
+        ConfigError: more classes in a batch than there are; a stage leaves alone what an earlier one trained; the
+            objective is `val_loss`, which the loss does not have of these classes.
     """
     dataset = materials.dataset
     labels = dataset.labels[dataset.rows("train")]
+    numbered = numbered_labels(dataset)
     judged = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
     if len(np.unique(dataset.labels[judged])) < 2:
         raise DataError(
             f"the {len(judged)} validation images to judge by are of one class", do="raise validation_max_images"
         )
     judged_plan = plan_batches(settings, dataset.labels[judged], settings.seed)
+    judged_loss = _judged_loss(settings, loss, np.setdiff1d(dataset.labels[judged], labels))
     devices = gpus() if devices is None else devices
     stages: list[Stage] = []
     before: list[keras.layers.Layer] = []
@@ -75,8 +93,8 @@ def prepare_stages(
         refuse_missing_classes(own, labels)
         own = settings_in_force(own, labels)
         model = _model(inputs, network, head, devices)
-        source = _source(materials, inputs, own, network, model, seeds, devices)
-        validator = Validator(source, judged, dataset.labels, loss, judged_plan, settings.objective)
+        source = _source(materials, numbered, inputs, own, network, model, seeds, devices)
+        validator = Validator(source, judged, numbered, judged_loss, judged_plan, settings.objective)
         layers = _trained_layers(inputs, network)
         if not set(map(id, before)) <= set(map(id, layers)):
             what = f"stage {len(stages) + 1} freezes what stage {len(stages)} trains"
@@ -87,8 +105,23 @@ def prepare_stages(
     return stages
 
 
+def _judged_loss(settings: TrainSettings, loss: Loss, unseen: np.ndarray) -> Loss | None:
+    """The loss to judge by; None where it has no proxies of some of the classes, those `unseen` in training.
+
+    Raises:
+        ConfigError: it is None, and the objective is `val_loss`.
+    """
+    if settings.loss not in PROXY_LOSSES or len(unseen) == 0:
+        return loss
+    if settings.objective == "val_loss":
+        what = f"val_loss has no meaning with {settings.loss} here: {len(unseen)} validation classes have no proxies"
+        raise ConfigError(what, where="objective", do="choose another objective, such as val_map_at_r")
+    return None
+
+
 def _source(
     materials: Materials,
+    labels: np.ndarray,
     inputs: Inputs,
     settings: TrainSettings,
     network: keras.Model | None,
@@ -100,13 +133,14 @@ def _source(
     rows = dataset.rows("train")
     embed = tf.function(lambda block: model(tf.cast(block, tf.float32), training=False), reduce_retracing=True)
     source: Source  # there when an epoch begins, which is when a plan embeds
-    plan = plan_batches(settings, dataset.labels[rows], seeds[0], lambda: embed_rows(source, rows, embed))
+    plan = plan_batches(settings, labels[rows], seeds[0], lambda: embed_rows(source, rows, embed))
     if inputs.kept_for_training and inputs.views is not None:
-        source = FeatureSource(inputs.views, rows, dataset.labels, plan, seeds[1], inputs.mirrored)
+        source = FeatureSource(inputs.views, rows, labels, plan, seeds[1], inputs.mirrored)
         return source
     source = ImageSource(
         dataset,
         rows,
+        labels,
         plan,
         image_size=materials.extractor.image_size,
         augment_seed=seeds[1] % (1 << 30) if settings.image_augmentation else None,

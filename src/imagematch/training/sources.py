@@ -40,7 +40,7 @@ class FeatureSource:
         views: arrays (n, feature_dim), row i for image i of the data set; the first is the image as it is, the others
             are augmented views. A training step draws one of them for each image.
         rows: (train,) data-set rows to train on, in the order the plan counts them.
-        labels: (n,) labels of the whole data set.
+        labels: (n,) labels of the whole data set, as the loss counts them.
         plan: draws the batches.
         seed: with the epoch's number, fixes which views are drawn.
         mirrored: (n, feature_dim), row i for the mirror image of image i; only for `blocks`.
@@ -96,6 +96,7 @@ class ImageSource:
     Args:
         dataset: the images.
         rows: (train,) data-set rows to train on, in the order the plan counts them.
+        labels: (n,) labels of the whole data set, as the loss counts them.
         plan: draws the batches.
         image_size: side of the square the network sees, pixels.
         augment_seed: fixes the augmentation of training images; None leaves them as they are.
@@ -108,6 +109,7 @@ class ImageSource:
         self,
         dataset: Dataset,
         rows: np.ndarray,
+        labels: np.ndarray,
         plan: BatchPlan,
         *,
         image_size: int,
@@ -118,6 +120,7 @@ class ImageSource:
     ) -> None:
         self._dataset = dataset
         self._rows = rows
+        self._labels = labels
         self._plan = plan
         self.steps, self.images = plan.steps, len(rows)
         self._image_size = image_size
@@ -130,8 +133,8 @@ class ImageSource:
         """See Source; every chunk is one step."""
         plan = self._rows[self._plan.epoch(epoch)]
         seed = None if self._augment_seed is None else self._augment_seed + epoch
-        for images, labels, _rows in stream_batches(self._dataset, plan, self._image_size, augment_seed=seed):
-            yield self._lower(images)[None], np.asarray(labels, dtype=np.int32)[None]
+        for images, _labels, rows in stream_batches(self._dataset, plan, self._image_size, augment_seed=seed):
+            yield self._lower(images)[None], self._labels[np.asarray(rows)].astype(np.int32)[None]
 
     def blocks(self, rows: np.ndarray, *, mirrored: bool = False) -> Iterator[Any]:
         """See Source."""

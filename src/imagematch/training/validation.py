@@ -59,7 +59,7 @@ class Validator:
     Args:
         source: where the inputs come from.
         rows: data-set rows to judge by.
-        labels: (n,) labels of the whole data set.
+        labels: (n,) labels of the whole data set, as the loss counts them.
         loss: the training loss, for `val_loss`; None where it has no meaning (class proxies on unseen classes).
         plan: the batches of `val_loss`, over `rows`.
         objective: a figure that is measured too, where it is none of every epoch's.

@@ -13,6 +13,7 @@ import numpy as np
 
 from imagematch.config import TrainSettings
 from imagematch.data import fold_datasets
+from imagematch.errors import ConfigError
 from imagematch.files import write_json
 from imagematch.training import Materials, StopRequest
 from imagematch.tuning.cost import latency_ms
@@ -176,6 +177,9 @@ def _second_value(name: str, training: Training, best: Mapping[str, Any], settin
         return latency_ms(training, settings)
     if name in best:
         return float(best[name])
+    if name == "val_loss":
+        what = f"val_loss has no meaning with {settings.loss} here: validation classes have no proxies"
+        raise ConfigError(what, where="objective", do="choose another second objective")
     dataset = training.materials.dataset
     rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
     (figure,) = figure_names([name])
@@ -187,11 +191,12 @@ def _mean(done: Sequence[_Trained]) -> float:
 
 
 def _noted(done: Sequence[_Trained]) -> dict[str, Any]:
-    """The values, and each figure, as the mean; epochs and seconds as the sum."""
+    """The values, and each figure that all trainings have, as the mean; epochs and seconds as the sum."""
+    names = [name for name in done[0].figures if all(name in trained.figures for trained in done)]
     return {
         "values": [float(value) for value in np.mean([trained.values for trained in done], axis=0)],
         "epochs": sum(len(trained.history) for trained in done),
-        "figures": {name: float(np.mean([t.figures[name] for t in done])) for name in done[0].figures},
+        "figures": {name: float(np.mean([t.figures[name] for t in done])) for name in names},
         "parameters": done[0].parameters,
         "seconds": {part: sum(t.seconds[part] for t in done) for part in done[0].seconds},
     }

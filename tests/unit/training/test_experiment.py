@@ -11,7 +11,7 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.features.computation import Computation
 from imagematch.losses import draw_triplets
-from imagematch.training import Materials, StopRequest, Training, gather_materials, train_model
+from imagematch.training import Materials, StopRequest, Training, embed_rows, gather_materials, train_model
 
 
 def settings_of(folder: Path, **values: Any) -> TrainSettings:
@@ -193,3 +193,47 @@ def test_offline_triplets_are_drawn_by_the_embeddings_of_each_epoch(
     assert not np.array_equal(seen[0], seen[1])
     rows = np.arange(0, 700, 10)
     np.testing.assert_array_equal(first.embed(rows), again.embed(rows))
+
+
+class Prepared(Exception):
+    """Ends a training where it would begin."""
+
+
+@pytest.mark.parametrize("trainable", [False, True], ids=["kept features", "images"])
+def test_proxies_are_of_the_training_classes_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, trainable: bool
+) -> None:
+    def caught(stages: Any, loss: Any, **_options: Any) -> None:
+        raise Prepared(stages[0].source, loss)
+
+    monkeypatch.setattr("imagematch.training.experiment.fit", caught)
+    settings = settings_of(folder, loss="proxy_nca", split_by="class", max_classes=10, seed=1, trainable=trainable)
+    materials = gathered(settings, folder)
+    dataset = materials.dataset
+    classes = np.unique(dataset.labels[dataset.rows("train")])
+    assert 2 <= len(classes) < len(dataset.class_names)
+    assert classes.max() >= len(classes), "or numbering would change nothing"
+    with pytest.raises(Prepared) as prepared:
+        train_model(materials, settings)
+    source, loss = prepared.value.args
+    assert loss.proxies.shape[0] == len(classes)
+    rows = dataset.rows("train")
+    label_of = {
+        inputs.tobytes(): dataset.labels[row]
+        for row, inputs in zip(rows, embed_rows(source, rows, np.asarray), strict=True)
+    }
+    inputs, labels = next(iter(source.chunks(0)))
+    for one, label in zip(np.asarray(inputs)[0], labels[0], strict=True):
+        assert classes[label] == label_of[one.tobytes()]
+
+
+def test_val_loss_is_left_out_where_validation_classes_have_no_proxies(folder: Path) -> None:
+    by_class = {"split_by": "class", "max_classes": 10, "epochs": 1}
+    proxies = settings_of(folder, loss="proxy_nca", **by_class)
+    materials = gathered(proxies, folder)
+    assert "val_loss" not in train_model(materials, proxies).result.history[0]
+    assert "val_loss" in train_model(materials, settings_of(folder, **by_class)).result.history[0]
+    assert "val_loss" in trained(settings_of(folder, loss="proxy_nca", epochs=1), folder).result.history[0]
+    predefined = settings_of(folder, loss="proxy_nca", objective="val_loss")  # splits the file does not know of
+    with pytest.raises(ConfigError, match="val_loss has no meaning with proxy_nca"):
+        train_model(materials, predefined)

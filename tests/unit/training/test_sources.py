@@ -15,7 +15,7 @@ def test_mirrored_images_are_the_images_with_left_and_right_exchanged(tmp_path: 
     dataset = open_dataset(SETTINGS, manifest_dir=tmp_path)
     rows = dataset.rows("train")
     plan = plan_batches(SETTINGS, dataset.labels[rows], 0)
-    source = ImageSource(dataset, rows, plan, image_size=8, augment_seed=3)
+    source = ImageSource(dataset, rows, dataset.labels, plan, image_size=8, augment_seed=3)
     chosen = np.arange(100, 30, -1)
     plain, mirrored = (embed_rows(source, chosen, np.asarray, mirrored=flag) for flag in (False, True))
     assert plain.shape == (70, 8, 8, 3)

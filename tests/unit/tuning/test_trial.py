@@ -1,12 +1,13 @@
 """A trial in folds: its value is their mean, and one that was cut off goes on with its fold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from imagematch.config import TrainSettings, parse_train
-from imagematch.errors import InterruptedRunError
+from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.training import Materials, StopRequest, gather_materials
 from imagematch.tuning import trial as trials
 from imagematch.tuning.trial import TrialFiles, run_trial
@@ -118,3 +119,34 @@ def test_the_second_objective_stands_beside_the_first(
         assert value == figures["val_eer"]
     else:
         assert 0 < value < (1 if second == "val_average_precision" else 1000)
+
+
+def test_figures_are_of_what_every_fold_measures(
+    materials: Materials, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold whose validation classes lack proxies has no val_loss."""
+    plain_train = trials._train
+
+    def without_loss_in_the_second(*arguments: object) -> object:
+        trained = plain_train(*arguments)  # type: ignore[arg-type]
+        if arguments[2] == TrialFiles(tmp_path, "trial-0").checkpoint(2):
+            trained.figures.pop("val_loss")
+        return trained
+
+    monkeypatch.setattr(trials, "_train", without_loss_in_the_second)
+    figures = run(materials, settings, tmp_path)["figures"]
+    assert isinstance(figures, dict)
+    assert "val_map_at_r" in figures
+    assert "val_loss" not in figures
+
+
+def test_val_loss_is_no_second_objective_where_validation_classes_have_no_proxies(
+    materials: Materials, settings: TrainSettings, tmp_path: Path
+) -> None:
+    proxies = settings.model_copy(update={"loss": "proxy_nca", "epochs": 1})
+    dataset = materials.dataset
+    seen = (dataset.splits == "validation") & (dataset.labels == 0)
+    splits = np.where(dataset.labels == 0, np.where(seen, "validation", ""), dataset.splits)
+    predefined = replace(materials, dataset=replace(dataset, splits=splits))
+    with pytest.raises(ConfigError, match="val_loss has no meaning with proxy_nca"):
+        run(predefined, proxies, tmp_path, folds=1, second="val_loss")

@@ -7,7 +7,6 @@ and shapes of the variables are those of the files at https://storage.googleapis
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,21 +81,37 @@ def load_checkpoint(network: keras.Model, path: Path, where: str) -> None:
     """Loads a published .npz file into a network that `build_bit` made; its classifier is left out.
 
     Raises:
-        ModelError: it cannot be read, or a variable is missing or of another shape: the first one is named.
+        ModelError: it cannot be read, or a variable is missing, of another shape or too many: the first one is named.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             # Some published files number their convolutions: standardized_conv2d_12.
             members = {re.sub(r"/standardized_conv2d_\d+/", "/standardized_conv2d/", name): name for name in file.files}
             values = [_fitting(variable, file, members, where) for variable in network.weights]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            _refuse_more(members, network, where)
+    except ModelError:
+        raise
+    except Exception as error:  # of damaged files zipfile, zlib and numpy raise many kinds
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ModelError(f"not a readable file of weights: {reason}", where=where) from error
     network.set_weights(values)
 
 
+def _refuse_more(members: dict[str, str], network: keras.Model, where: str) -> None:
+    """A deeper network of this width has all of these variables and more: R101x1 would load as if it were R50x1."""
+    own = {_name_of(variable) for variable in network.weights}
+    more = [name for name in members if name.startswith("resnet/block") and name not in own]
+    if more:
+        what = f"they do not fit bit_m_r50x1: it has no {more[0]}"
+        raise ModelError(what, where=where, do="give BiT-M-R50x1.npz, not that of a deeper network")
+
+
+def _name_of(variable: Any) -> str:
+    return str(variable.path).replace(".", "/")
+
+
 def _fitting(variable: Any, file: Any, members: dict[str, str], where: str) -> np.ndarray:
-    name = variable.path.replace(".", "/")
+    name = _name_of(variable)
     if name not in members:
         raise ModelError(f"they do not fit bit_m_r50x1: there is no {name}", where=where, do="give BiT-M-R50x1.npz")
     value = np.asarray(file[members[name]])

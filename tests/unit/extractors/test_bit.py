@@ -17,11 +17,11 @@ from imagematch.extractors.networks import build_network
 Weights = dict[str, np.ndarray]
 
 
-def published_layout() -> dict[str, tuple[int, ...]]:
-    """Names and shapes in BiT-M-R50x1.npz, as `big_transfer` reads them."""
+def published_layout(units_of_block3: int = 6) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in BiT-M-R50x1.npz, as `big_transfer` reads them; with 23 units in block 3, R101x1's."""
     shapes: dict[str, tuple[int, ...]] = {"resnet/root_block/standardized_conv2d/kernel": (7, 7, 3, 64)}
     before = 64
-    for block, (units, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), 1):
+    for block, (units, width) in enumerate(((3, 64), (4, 128), (units_of_block3, 256), (3, 512)), 1):
         for unit in range(1, units + 1):
             name = f"resnet/block{block}/unit{unit:02d}"
             kernels = {"a": (1, 1, before, width), "b": (3, 3, width, width), "c": (1, 1, width, 4 * width)}
@@ -142,10 +142,27 @@ def test_a_file_of_another_size_names_the_first_variable_that_does_not_fit(
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_hold_no_such_weights_are_refused(network: Any, tmp_path: Path) -> None:
+def test_a_deeper_network_of_the_same_width_is_refused(weights: Weights, network: Any, tmp_path: Path) -> None:
+    deeper = {name: np.zeros(shape, np.float32) for name, shape in published_layout(23).items() if name not in weights}
+    assert len(deeper) == 17 * 9
+    path = other_file(tmp_path / "BiT-M-R101x1.npz", weights, replaced=deeper)
+    with pytest.raises(ModelError, match="do not fit bit_m_r50x1: it has no resnet/block3/unit07/a/") as caught:
+        load_checkpoint(network, path, "weights")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_hold_no_such_weights_are_refused(weights: Weights, network: Any, tmp_path: Path) -> None:
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 not an archive")
-    np.savez(tmp_path / "objects.npz", **{"resnet/root_block/standardized_conv2d/kernel": np.array([{}], object)})
-    for name in ("torn.npz", "objects.npz"):
+    with (tmp_path / "one_array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    root = "resnet/root_block/standardized_conv2d/kernel"
+    np.savez_compressed(tmp_path / "whole.npz", **{root: weights[root]})
+    for start in (200, 9_000):
+        damaged = bytearray((tmp_path / "whole.npz").read_bytes())
+        damaged[start : start + 200] = bytes(200)
+        (tmp_path / f"damaged_{start}.npz").write_bytes(damaged)
+    np.savez(tmp_path / "objects.npz", **{root: np.array([{}], object)})
+    for name in ("torn.npz", "objects.npz", "one_array.npz", "damaged_200.npz", "damaged_9000.npz"):
         with pytest.raises(ModelError, match="not a readable file of weights") as caught:
             load_checkpoint(network, tmp_path / name, "weights")
         assert "\n" not in str(caught.value)

@@ -153,7 +153,12 @@ def trained_layers(network: keras.Model, extractor: Extractor) -> list[keras.lay
 
 
 def freeze(whole: keras.Model, extractor: Extractor) -> None:
-    """Marks what may be trained. A frozen BatchNormalization runs in inference mode, also while the rest is trained."""
+    """Marks what may be trained. A frozen BatchNormalization runs in inference mode, also while the rest is trained.
+
+    Those of a pretrained network are frozen wherever they are: the backbone of a KerasHub preset is one layer here.
+    """
+    import keras
+
     if extractor.frozen:
         whole.trainable = False
         return
@@ -162,6 +167,10 @@ def freeze(whole: keras.Model, extractor: Extractor) -> None:
     for layer in network.layers:
         if layer.weights:
             layer.trainable = id(layer) in trained
+    if not extractor.trains_norms:
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
 
 
 def network_inside(whole: keras.Model) -> Any:

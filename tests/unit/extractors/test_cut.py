@@ -8,7 +8,7 @@ import pytest
 
 from imagematch.errors import ConfigError
 from imagematch.extractors import Extractor, find_cut, make_extractor
-from imagematch.extractors.cut import network_inside, trained_layers
+from imagematch.extractors.cut import freeze, network_inside, trained_layers
 
 
 def extractor(name: str, trainable: Any, image_size: int = 32, **changes: Any) -> Extractor:
@@ -87,6 +87,24 @@ def test_a_pretrained_network_s_batch_norms_stay_as_they_are() -> None:
     assert names == ["block_16_expand", "block_16_depthwise", "block_16_project", "Conv_1"]
     from_scratch = [layer.name for layer in trained_layers(network, extractor("mobilenet_v2", {"blocks": 1}))]
     assert "block_16_project_BN" in from_scratch
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_batch_norms_inside_a_nested_network_stay_as_they_are_too(published: bool) -> None:
+    import keras
+
+    backbone = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Flatten()]
+    )
+    inputs = keras.Input((8, 8, 3))
+    bare = keras.Model(inputs, backbone(inputs))
+    whole = keras.Model(inputs, bare(inputs))
+    freeze(whole, (pretrained if published else extractor)("mobilenet_v2", True))
+    norm = backbone.layers[1]
+    assert norm.trainable != published
+    assert len(whole.trainable_variables) == (2 if published else 4)
+    whole(np.ones((2, 8, 8, 3), np.float32), training=True)
+    assert (np.asarray(norm.moving_mean) == 0).all() == published
 
 
 def test_training_nothing_but_batch_norms_is_refused() -> None:

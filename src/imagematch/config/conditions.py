@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, losses_with
-from imagematch.config.names import OFFLINE_LOSSES, TRIPLET_LOSSES
+from imagematch.config.names import KERASHUB, OFFLINE_LOSSES, TRIPLET_LOSSES
 
 Values = Mapping[str, Any]
 
@@ -68,8 +68,23 @@ def _balanced_batches(field: str) -> Condition:
     )
 
 
-def _trainables(values: Values) -> list[Any]:
-    return [stage.get("trainable", values["trainable"]) for stage in values["stages"]] or [values["trainable"]]
+def _in_stages(field: str, values: Values) -> list[Any]:
+    """What a field is in each stage; without stages its one value."""
+    return [stage.get(field, values[field]) for stage in values["stages"]] or [values[field]]
+
+
+def _decays(values: Values) -> bool:
+    return not _is_preset(values) and any(part is not False for part in _in_stages("trainable", values))
+
+
+def _no_decay(values: Values) -> str:
+    if _is_preset(values):
+        return f"layer_decay does not reach into {values['feature_extractor']}, whose layers are hidden inside"
+    return "layer_decay has no effect where nothing of the extractor is trained: give trainable"
+
+
+def _is_preset(values: Values) -> bool:
+    return str(values["feature_extractor"]).startswith(KERASHUB)
 
 
 def _of_faces(field: str) -> Condition:
@@ -82,8 +97,8 @@ def _of_faces(field: str) -> Condition:
 
 def _of_length(field: str) -> Condition:
     return Condition(
-        ("lr_schedule",),
-        lambda values: values["lr_schedule"] != "bit_hyperrule",
+        ("lr_schedule", "stages"),
+        lambda values: any(schedule != "bit_hyperrule" for schedule in _in_stages("lr_schedule", values)),
         lambda _: f"{field} does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
     )
 
@@ -98,19 +113,15 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         ),
         "weights": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
         "trainable": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
-        "layer_decay": Condition(
-            ("trainable", "stages"),
-            lambda values: any(part is not False for part in _trainables(values)),
-            lambda _: "layer_decay has no effect where nothing of the extractor is trained: give trainable",
-        ),
+        "layer_decay": Condition(("feature_extractor", "trainable", "stages"), _decays, _no_decay),
         "augmented_views": Condition(
-            ("image_augmentation",),
-            lambda values: bool(values["image_augmentation"]),
+            ("image_augmentation", "stages"),
+            lambda values: any(_in_stages("image_augmentation", values)),
             lambda _: "augmented_views has no effect without image_augmentation: true",
         ),
         "feature_whitening": Condition(
-            ("trainable",),
-            lambda values: values["trainable"] is False,
+            ("trainable", "stages"),
+            lambda values: all(part is False for part in _in_stages("trainable", values)),
             lambda _: "feature_whitening needs a frozen extractor (trainable: false)",
         ),
         "batch_classes": _balanced_batches("batch_classes"),

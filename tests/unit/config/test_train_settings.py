@@ -215,6 +215,10 @@ def test_margin() -> None:
     assert _train(triplet_hinge="softplus").effective_margin is None
 
 
+UNFREEZING = [{"trainable": False}, {"trainable": 2}]
+NOT_AUGMENTED = [{"image_augmentation": False}]
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -240,6 +244,13 @@ def test_margin() -> None:
         ({"augmented_views": 3}, "augmented_views has no effect without image_augmentation"),
         ({"dataset": "folder"}, "dataset: folder needs data_dir"),
         ({"dataset": "csv"}, "dataset: csv needs data_dir"),
+        ({"image_augmentation": True, "augmented_views": 3, "stages": NOT_AUGMENTED}, "augmented_views has no effect"),
+        ({"feature_whitening": 8, "stages": UNFREEZING}, "feature_whitening needs a frozen extractor"),
+        ({"epochs": 3, "stages": [{"lr_schedule": "bit_hyperrule"}]}, "epochs does not go with lr_schedule"),
+        (
+            {"feature_extractor": "kerashub:./vit", "trainable": True, "layer_decay": 0.8},
+            "layer_decay does not reach into kerashub:./vit, whose layers are hidden inside",
+        ),
         ({"batch_images": 1}, "compares images of one class"),
         ({"loss": "arcface", "split_by": "class", "objective": "val_loss"}, "val_loss has no meaning"),
     ],
@@ -259,6 +270,9 @@ def test_fields_that_do_not_go_together(values: dict[str, Any], says: str) -> No
         {"loss": "arcface", "batch_images": 1},
         {"batch_images": 1, "cross_batch_memory": 1024},
         {"batch_size": 8},
+        {"augmented_views": 3, "stages": [{"image_augmentation": False}, {"image_augmentation": True}]},
+        {"feature_whitening": 8, "trainable": 2, "stages": [{"trainable": False}]},
+        {"lr_schedule": "bit_hyperrule", "epochs": 3, "stages": [{"lr_schedule": "cosine"}, {}]},
         {"dropout": 0.5},
         {"feature_extractor": "pixels", "weights": "imagenet"},
         {"feature_extractor": "kerashub:./preset"},

@@ -47,10 +47,13 @@ def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[
     if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
         yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")
     yield from _broken_by_several_extractors(values)
-    alone = values["batch_size"] is None and values["batch_images"] == 1 and values["cross_batch_memory"] == 0
-    if loss in PAIR_LOSSES and alone:
+    lone = values["batch_size"] is None and values["batch_images"] == 1
+    if loss in PAIR_LOSSES and lone and values["cross_batch_memory"] == 0:
         what = f"{loss} compares images of one class, and batch_images: 1 has no two of them in a batch"
         yield Problem("batch_images", what, "give batch_images: 2 or more")
+    if loss in PAIR_LOSSES and lone and values["objective"] == "val_loss":
+        what = f"val_loss of {loss} needs two images of a class in a batch: it never reads cross_batch_memory"
+        yield Problem("objective", what, "give batch_images: 2 or more, or another objective, such as val_map_at_r")
     if values["objective"] == "val_loss" and loss in PROXY_LOSSES and values["split_by"] == "class":
         what = f"val_loss has no meaning with {loss} and split_by: class, since validation classes have no proxies"
         yield Problem("objective", what, "choose another objective, such as val_map_at_r")

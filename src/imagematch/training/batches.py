@@ -97,14 +97,20 @@ class RandomBatches:
 
 
 def refuse_missing_classes(settings: TrainSettings, labels: np.ndarray) -> None:
-    """Raises ConfigError where `batch_classes` was given and is more than the training images (labels) have.
+    """Raises ConfigError where `batch_classes` was given, for all or a stage, and is more than `labels` have.
 
     The default takes as many as there are.
+
+    Args:
+        settings: of a whole training, as the user gave them.
+        labels: (n,) class of every training image.
     """
-    given, there = settings.batch_classes, len(np.unique(labels))
-    if "batch_classes" in settings.changed and given > there:
-        what = f"a batch of {given} classes cannot be drawn from {there} training classes"
-        raise ConfigError(what, where="batch_classes", do=f"give {there} or less, or leave it out")
+    there = len(np.unique(labels))
+    for stage in settings.stage_settings:
+        given = stage.batch_classes
+        if "batch_classes" in stage.model_fields_set and given > there:
+            what = f"a batch of {given} classes cannot be drawn from {there} training classes"
+            raise ConfigError(what, where="batch_classes", do=f"give {there} or less, or leave it out")
 
 
 class OfflineTriplets:

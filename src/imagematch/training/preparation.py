@@ -85,12 +85,12 @@ def prepare_stages(
             f"the {len(judged)} validation images to judge by are of one class", do="raise validation_max_images"
         )
     judged_plan = plan_batches(settings, dataset.labels[judged], settings.seed)
+    refuse_missing_classes(settings, labels)
     judged_loss = _judged_loss(settings, loss, np.setdiff1d(dataset.labels[judged], labels))
     devices = gpus() if devices is None else devices
     stages: list[Stage] = []
     before: list[keras.layers.Layer] = []
     for own, inputs in zip(settings.stage_settings, materials.inputs, strict=True):
-        refuse_missing_classes(own, labels)
         own = settings_in_force(own, labels)
         model = _model(inputs, network, head, devices)
         source = _source(materials, numbered, inputs, own, network, model, seeds, devices)

@@ -112,5 +112,7 @@ def test_more_classes_in_a_batch_than_there_are_is_refused_where_they_were_asked
     labels = labels_of([10] * 4)
     refuse_missing_classes(parse_train({"experiment_name": "x"}), labels)
     refuse_missing_classes(parse_train({"experiment_name": "x", "batch_classes": 4}), labels)
-    with pytest.raises(ConfigError, match="batch_classes: a batch of 5 classes cannot be drawn from 4"):
-        refuse_missing_classes(parse_train({"experiment_name": "x", "batch_classes": 5}), labels)
+    stages = [{"batch_classes": 4}, {"trainable": 2, "batch_classes": 5}]
+    for given, values in ((5, {"batch_classes": 5}), (64, {"batch_classes": 64}), (5, {"stages": stages})):
+        with pytest.raises(ConfigError, match=f"batch_classes: a batch of {given} classes cannot be drawn from 4"):
+            refuse_missing_classes(parse_train({"experiment_name": "x", **values}), labels)

@@ -2,14 +2,19 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-SCRIPT = """
+THREE_DEVICES = """
 import numpy as np
 import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+assert len(devices) == 3
+"""
 
+BATCH = """
 import keras
 from imagematch.config import parse_train
 from imagematch.losses import make_loss
@@ -18,8 +23,7 @@ from imagematch.training.devices import SharedOut, across, gpus
 from imagematch.training.optimization import make_optimizer
 from imagematch.training.steps import compiled_steps
 
-devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-assert len(devices) == 3 and gpus() == []
+assert gpus() == []
 inputs = np.random.default_rng(0).normal(size=(4, 20, 6, 6, 2)).astype(np.float32)
 labels = np.tile(np.repeat(np.arange(5), 4), (4, 1)).astype(np.int32)
 for name in ("nt_xent", "proxy_anchor"):
@@ -49,6 +53,49 @@ print("the same")
 """
 
 
-def test_losses_over_the_batch_head_norms_and_proxies_are_the_same_on_three_devices() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+TRAINING = """
+import sys
+from pathlib import Path
+
+from imagematch.config import parse_train
+from imagematch.extractors import SPECS
+from imagematch.extractors.networks import build_network
+from imagematch.training import gather_materials, preparation, train_model
+from imagematch.training.devices import SharedOut
+
+folder = Path(sys.argv[1])
+build_network(SPECS["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
+data = {"experiment_name": "x", "dataset": "digits", "max_classes": 4, "validation_max_images": 50}
+model = {"feature_extractor": "small_cnn", "image_size": 16, "weights": str(folder / "small_cnn.weights.h5")}
+batch = {"loss": "nt_xent", "batch_classes": 4, "batch_images": 5, "epochs": 1, "embedding_dim": 8}
+rates = {"optimizer": "sgd", "learning_rate": 0.01, "trainable": 2, "layer_decay": 0.5}
+settings = parse_train({**data, **model, **batch, **rates, "feature_dir": str(folder / "features")})
+materials = gather_materials(settings, manifest_dir=folder / "manifests")
+initial = [np.asarray(variable) for variable in materials.extractor.build().variables]
+trained = []
+for used in (devices[:1], devices):
+    preparation.gpus = lambda: used
+    training = train_model(materials, settings)
+    assert any(isinstance(layer, SharedOut) for layer in training._model.layers) == (len(used) > 1)
+    weights = [np.asarray(variable) for variable in training.network.variables]
+    assert sum(not np.array_equal(one, other) for one, other in zip(weights, initial, strict=True)) == 1
+    head = [np.asarray(variable) for variable in training.head.variables]
+    trained.append([*weights, *head, training.embed(np.arange(0, 700, 10))])
+for one, other in zip(*trained, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+print("the same")
+"""
+
+
+def run(script: str, *arguments: str) -> None:
+    command = [sys.executable, "-c", THREE_DEVICES + script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("the same"), done.stderr[-2000:]
+
+
+def test_losses_over_the_batch_head_norms_and_proxies_are_the_same_on_three_devices() -> None:
+    run(BATCH)
+
+
+def test_a_training_above_the_cut_comes_to_the_same_on_three_devices(tmp_path: Path) -> None:
+    run(TRAINING, str(tmp_path))

@@ -24,7 +24,7 @@ class ArcFace(ProxyLoss):
         angle: margin in radians, 0 to pi / 2.
         seed: fixes the initial proxies.
 
-    Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, 2019.
+    Source: Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, 2019, equation 3.
     """
 
     def __init__(

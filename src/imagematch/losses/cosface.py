@@ -18,7 +18,7 @@ class CosFace(ProxyLoss):
         margin: what the cosine to the image's own class is lowered by.
         seed: fixes the initial proxies.
 
-    Source: Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, 2018.
+    Source: Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, 2018, equation 4.
     """
 
     def __init__(

@@ -19,8 +19,9 @@ class CrossBatchMemory(Loss):
         size: how many embeddings are remembered, at least 1; the oldest leave first.
         embedding_dim: length of an embedding.
 
-    Source: Wang et al., Cross-Batch Memory for Embedding Learning, 2020 (there one sum over the memory,
-    which has the batch in it; here the memory has the batches before).
+    Source: Wang et al., Cross-Batch Memory for Embedding Learning, 2020. There is one sum over the memory, which has
+    the batch in it; here the memory has the batches before. There the memory begins after some iterations without it,
+    when embeddings drift more slowly; here it is used from the first step on, and fills up batch by batch.
     """
 
     def __init__(self, loss: PairLoss, size: int, embedding_dim: int) -> None:

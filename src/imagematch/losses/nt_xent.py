@@ -20,7 +20,7 @@ class NTXent(PairLoss):
     Args:
         temperature: T, over 0.
 
-    Source: Khosla et al., Supervised Contrastive Learning, 2020; Chen et al., SimCLR, 2020.
+    Source: Khosla et al., Supervised Contrastive Learning, 2020, equation 2; Chen et al., SimCLR, 2020, equation 1.
     """
 
     def __init__(self, *, temperature: float = 0.1) -> None:

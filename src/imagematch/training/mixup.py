@@ -29,8 +29,9 @@ def mixup_shares(settings: TrainSettings, epoch: int, steps: int, images: int) -
 def mixed_value(embed: Callable[[Any], Any], loss: Loss, inputs: Any, labels: Any, share: Any) -> LossValue:
     """The loss of a batch blended with itself in reverse order: in a batch by classes, with images of other classes.
 
-    For a loss that is a mean over images this is the loss of the blended labels. What is blended is what the trained
-    model takes: images, or kept features.
+    For a loss that is a mean over images this is the loss of the blended labels. Proxy-Anchor is none: each proxy takes
+    the logarithm of a sum over images, and what is minimised is the blend of its losses with either label. What is
+    blended is what the trained model takes: images, or kept features.
 
     Args:
         embed: inputs -> embeddings (batch, dim).

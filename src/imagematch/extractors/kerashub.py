@@ -1,8 +1,9 @@
 """KerasHub's presets as feature extractors: `kerashub:PRESET`, a name known to KerasHub or a folder.
 
 The features are what the preset's network says of a whole image: the projected embedding (CLIP), the pooled output
-(SigLIP), the normed class token (DINOv2, ViT), else the average over the places of the last feature map. The package
-keras-hub is the optional extra `kerashub`.
+(SigLIP), the normed class token (DINOv2, ViT), else the average over the places of the last feature map. Pictures are
+squashed to the square that the network takes; the centre crop that some presets were trained with is not made. The
+package keras-hub is the optional extra `kerashub`.
 """
 
 from __future__ import annotations

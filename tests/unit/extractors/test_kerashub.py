@@ -130,6 +130,18 @@ def test_another_image_size_where_the_network_bears_it(presets: Path) -> None:
 
 
 @needs_kerashub
+def test_its_batch_norms_stay_as_they_are_when_it_is_trained(presets: Path) -> None:
+    import keras
+
+    network = extractor(presets / "resnet", trainable=True).build()
+    layers = network._flatten_layers()
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert not any(layer.trainable for layer in norms)
+    assert all(layer.trainable for layer in layers if isinstance(layer, keras.layers.Conv2D))
+
+
+@needs_kerashub
 def test_a_preset_without_images_is_refused(tmp_path: Path) -> None:
     import keras_hub
 

@@ -1,7 +1,7 @@
 """Which fields belong to which loss, with their published defaults.
 
 A comment says where a default was seen: in the authors' code, or in pytorch-metric-learning (PML), whose documentation
-gives the papers' settings. Numbers of sections and equations are left out: the papers themselves were not at hand.
+gives the papers' settings. Numbers of sections are left out where the paper itself was not at hand.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "triplet_offline": _TRIPLET,
         # Zhai and Wu 2019: 0.05 in the authors' code.
         "normalised_softmax": {"temperature": 0.05},
-        # Wang et al. 2018 (CosFace): 64 is the paper's (section 4.1), 0.35 the default of PML and of catalyst; the paper
-        # tries margins of 0.25 to 0.45, according to PML.
+        # Wang et al. 2018 (CosFace): 64 is the paper's (section 4.1). 0.35 is the default of PML and of catalyst; the
+        # paper tries margins of 0.25 to 0.45, according to PML.
         "cosface": {"scale": 64.0, "margin": 0.35},
         # Deng et al. 2019 (ArcFace): 64 and 0.5 radians in the authors' code.
         "arcface": {"scale": 64.0, "angle": 0.5},

@@ -252,7 +252,7 @@ NOT_AUGMENTED = [{"image_augmentation": False}]
             "layer_decay does not reach into kerashub:./vit, whose layers are hidden inside",
         ),
         ({"batch_images": 1}, "compares images of one class"),
-        ({"batch_images": 1, "cross_batch_memory": 8, "objective": "val_loss"}, "val_loss of triplet_semihard needs two"),
+        ({"batch_images": 1, "cross_batch_memory": 8, "objective": "val_loss"}, "val_loss of triplet_semihard needs"),
         ({"loss": "arcface", "split_by": "class", "objective": "val_loss"}, "val_loss has no meaning"),
     ],
 )

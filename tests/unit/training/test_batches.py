@@ -113,6 +113,6 @@ def test_more_classes_in_a_batch_than_there_are_is_refused_where_they_were_asked
     refuse_missing_classes(parse_train({"experiment_name": "x"}), labels)
     refuse_missing_classes(parse_train({"experiment_name": "x", "batch_classes": 4}), labels)
     stages = [{"batch_classes": 4}, {"trainable": 2, "batch_classes": 5}]
-    for given, values in ((5, {"batch_classes": 5}), (64, {"batch_classes": 64}), (5, {"stages": stages})):
-        with pytest.raises(ConfigError, match=f"batch_classes: a batch of {given} classes cannot be drawn from 4"):
+    for asked, values in ((5, {"batch_classes": 5}), (64, {"batch_classes": 64}), (5, {"stages": stages})):
+        with pytest.raises(ConfigError, match=f"batch_classes: a batch of {asked} classes cannot be drawn from 4"):
             refuse_missing_classes(parse_train({"experiment_name": "x", **values}), labels)

@@ -195,7 +195,7 @@ def test_offline_triplets_are_drawn_by_the_embeddings_of_each_epoch(
     np.testing.assert_array_equal(first.embed(rows), again.embed(rows))
 
 
-class Prepared(Exception):
+class PreparedError(Exception):
     """Ends a training where it would begin."""
 
 
@@ -204,7 +204,7 @@ def test_proxies_are_of_the_training_classes_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch, trainable: bool
 ) -> None:
     def caught(stages: Any, loss: Any, **_options: Any) -> None:
-        raise Prepared(stages[0].source, loss)
+        raise PreparedError(stages[0].source, loss)
 
     monkeypatch.setattr("imagematch.training.experiment.fit", caught)
     settings = settings_of(folder, loss="proxy_nca", split_by="class", max_classes=10, seed=1, trainable=trainable)
@@ -213,7 +213,7 @@ def test_proxies_are_of_the_training_classes_alone(
     classes = np.unique(dataset.labels[dataset.rows("train")])
     assert 2 <= len(classes) < len(dataset.class_names)
     assert classes.max() >= len(classes), "or numbering would change nothing"
-    with pytest.raises(Prepared) as prepared:
+    with pytest.raises(PreparedError) as prepared:
         train_model(materials, settings)
     source, loss = prepared.value.args
     assert loss.proxies.shape[0] == len(classes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,24 @@ def run_command(*arguments: str | Path, cwd: Path, timeout_s: float = 240) -> su
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+@contextmanager
+def unreadable(folder: Path) -> Iterator[None]:
+    """Nobody may enter a test's folder for a while; root, who may enter any, is somebody else so long."""
+    root = os.geteuid() == 0
+    for above in folder.parents:  # pytest's own folders are closed to others
+        if above.is_relative_to(tempfile.gettempdir()) and above != Path(tempfile.gettempdir()):
+            above.chmod(0o755)
+    folder.chmod(0)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
 
 
 @pytest.fixture(name="command")

@@ -41,12 +41,17 @@ class IndexKind(StrEnum):
 def checked_output(path: Path) -> Path:
     """`path`, if its suffix is a known format. Raises ConfigError otherwise."""
     from imagematch.errors import ConfigError
+    from imagematch.files import os_reason
 
     if path.suffix.lower() not in OUTPUTS:
         raise ConfigError(
             f"{path.name} has no known format", where="--output", do="end its name with .json, .csv or .html"
         )
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # too long a name, or a folder that may not be entered
+        raise ConfigError(f"{path} cannot be written: {os_reason(error)}", where="--output") from error
+    if is_folder:
         raise ConfigError(f"{path} is a folder", where="--output", do="name a file")
     return path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.conftest import unreadable
 
 from imagematch.data import open_source
 from imagematch.data.sources import MISSING, Entry
@@ -42,6 +43,25 @@ def test_missing_and_wrong_folders(name: str, tmp_path: Path) -> None:
     touch(tmp_path, "file.png")
     with pytest.raises(DataError):
         open_source(name, tmp_path / "file.png", "image").listing()
+
+
+@pytest.mark.parametrize("name", ["folder", "csv", "celeba", "omniglot", "flowers", "tiny_imagenet"])
+def test_places_that_cannot_be_looked_up(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="x: cannot be looked up: File name too long; check the path"):
+        open_source(name, tmp_path / ("x" * 300), "image")
+    closed = touch(tmp_path / "closed", "data/a.csv")
+    for place in (closed, closed / "data"):
+        with unreadable(closed), pytest.raises(DataError, match=r"closed.*cannot be .*: Permission denied"):
+            open_source(name, place, "image")
+
+
+def test_a_closed_folder_inside_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "identity_CelebA.txt", "Img/img_align_celeba/1.jpg", "train/n1/images/1.JPEG", "val/images/1.JPEG")
+    (tmp_path / "identity_CelebA.txt").write_text("1.jpg 7\n")
+    for name, closed in (("celeba", "Img"), ("tiny_imagenet", "val")):
+        source = open_source(name, tmp_path, "predefined")
+        with unreadable(tmp_path / closed), pytest.raises(DataError, match=r"Permission denied"):
+            source.listing()
 
 
 class TestFolder:

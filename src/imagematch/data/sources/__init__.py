@@ -10,7 +10,7 @@ from imagematch.data.sources.csv_table import CsvSource
 from imagematch.data.sources.digits import DigitsSource
 from imagematch.data.sources.flowers import FlowersSource
 from imagematch.data.sources.folder import FolderSource
-from imagematch.data.sources.listing import MISSING, Entry, Listing, Source
+from imagematch.data.sources.listing import MISSING, Entry, Listing, Source, file_mode
 from imagematch.data.sources.omniglot import OmniglotSource
 from imagematch.data.sources.tiny_imagenet import TinyImagenetSource
 from imagematch.errors import ConfigError
@@ -50,4 +50,4 @@ def open_source(dataset: str, root: Path | None, split_by: str) -> Source:
     return SOURCES[dataset](root, split_by)
 
 
-__all__ = ["DESCRIPTIONS", "MISSING", "SOURCES", "Entry", "Listing", "Source", "open_source"]
+__all__ = ["DESCRIPTIONS", "MISSING", "SOURCES", "Entry", "Listing", "Source", "file_mode", "open_source"]

@@ -9,8 +9,9 @@ Source: Z. Liu, P. Luo, X. Wang, X. Tang, Deep learning face attributes in the w
 from __future__ import annotations
 
 from pathlib import Path
+import stat
 
-from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing
+from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, file_mode
 from imagematch.data.sources.walking import Found, image_files
 from imagematch.errors import DataError
 from imagematch.files import os_reason
@@ -58,7 +59,7 @@ class CelebaSource(FolderBased):
 
     def _first(self, *folders: str, name: str) -> Path | None:
         places = (self.root / folder / name for folder in folders)
-        return next((place for place in places if place.exists()), None)
+        return next((place for place in places if file_mode(place)), None)
 
 
 def _pairs(table: Path) -> dict[str, str]:

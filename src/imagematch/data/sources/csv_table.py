@@ -6,6 +6,7 @@ import csv
 import difflib
 import itertools
 import math
+import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from imagematch.data.decoding import Box
 from imagematch.data.sources.folder import SPLIT_FOLDERS
-from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, checked_root
+from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, checked_root, file_mode
 from imagematch.errors import DataError
 from imagematch.files import os_reason
 
@@ -42,7 +43,8 @@ class CsvSource(FolderBased):
     """
 
     def __init__(self, root: Path | None) -> None:
-        self._table = root if root is not None and root.is_file() else _only_table(checked_root(root, "csv"))
+        is_table = root is not None and stat.S_ISREG(file_mode(root))
+        self._table = root if root is not None and is_table else _only_table(checked_root(root, "csv"))
         super().__init__(self._table.parent, "csv")
 
     def listing(self) -> Listing:
@@ -77,7 +79,11 @@ class CsvSource(FolderBased):
 
 
 def _only_table(folder: Path) -> Path:
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot be read: {os_reason(error)}", where=str(folder), do="name the table itself") from error
+    tables = [path for path in inside if path.suffix.lower() in TABLE_SUFFIXES and stat.S_ISREG(file_mode(path))]
     if len(tables) != 1:
         found = f"{len(tables)} tables ({', '.join(path.name for path in tables[:3])})" if tables else "no table"
         raise DataError(f"{found} in it", where=str(folder), do="set data_dir to the .csv file itself")

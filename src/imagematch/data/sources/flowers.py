@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagematch.data.sources.folder import FolderSource
+from imagematch.data.sources.listing import checked_root
 
 _ARCHIVE_FOLDER = "flower_photos"
 
@@ -20,5 +21,5 @@ class FlowersSource(FolderSource):
     """
 
     def __init__(self, root: Path | None) -> None:
-        inner = None if root is None else root / _ARCHIVE_FOLDER
-        super().__init__(inner if inner is not None and inner.is_dir() else root, "flowers")
+        inner = checked_root(root, "flowers") / _ARCHIVE_FOLDER
+        super().__init__(inner if inner.is_dir() else root, "flowers")

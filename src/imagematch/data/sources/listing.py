@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from imagematch.data.decoding import Box, read_bytes
 from imagematch.errors import DataError
+from imagematch.files import os_reason
 
 MISSING = -1
 """The size of a file that a table names and that is not there."""
@@ -91,11 +93,33 @@ class FolderBased:
 
 
 def checked_root(root: Path | None, name: str) -> Path:
-    """`root`, or a DataError where it is not there or not a folder."""
+    """`root`, or a DataError where it is not there, not a folder, or may not be entered."""
     if root is None:
         raise DataError(f"dataset: {name} has no folder", do="set data_dir")
-    if not root.exists():
-        raise DataError("no such folder", where=str(root), do="set data_dir to where the images are")
-    if not root.is_dir():
-        raise DataError("is not a folder", where=str(root), do="set data_dir to where the images are")
+    mode = file_mode(root)
+    if not stat.S_ISDIR(mode):
+        what = "is not a folder" if mode else "no such folder"
+        raise DataError(what, where=str(root), do="set data_dir to where the images are")
+    try:
+        (root / "..").stat()  # takes the right to enter it, which all that follows does too
+    except OSError as error:
+        raise DataError(
+            f"cannot be entered: {os_reason(error)}", where=str(root), do="check the folder and its permissions"
+        ) from error
     return root
+
+
+def file_mode(place: Path) -> int:
+    """The mode of what is at `place`, as `stat` has it; 0 where nothing is.
+
+    Raises:
+        DataError: that cannot be said: the name is too long, or a folder above may not be entered.
+    """
+    try:
+        return place.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise DataError(f"cannot be looked up: {os_reason(error)}", where=str(place), do="check the path") from error
+    except ValueError as error:  # a null character
+        raise DataError("is not a path", where=repr(str(place))) from error

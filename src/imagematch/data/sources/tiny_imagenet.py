@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing
+from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, file_mode
 from imagematch.data.sources.walking import image_files
 from imagematch.errors import DataError
 from imagematch.files import os_reason
@@ -49,7 +49,7 @@ class TinyImagenetSource(FolderBased):
 
     def _validation_entries(self, labels: Collection[str]) -> list[Entry]:
         table = self.root / "val" / "val_annotations.txt"
-        found = {file.path: file for file in image_files(table.parent / "images")} if table.exists() else {}
+        found = {file.path: file for file in image_files(table.parent / "images")} if file_mode(table) else {}
         entries = []
         for number, line in enumerate(_lines(table, "split_by: predefined needs the official validation images"), 1):
             name, _, rest = line.partition("\t")

@@ -167,6 +167,12 @@ class TestCeleba:
         ]
         assert entries[2].size == MISSING
 
+    def test_kaggle_s_folder_in_a_folder_of_the_same_name(self, tmp_path: Path) -> None:
+        touch(tmp_path, "img_align_celeba/img_align_celeba/1.jpg")
+        (tmp_path / "identity_CelebA.txt").write_text("1.jpg 7\n")
+        (entry,) = listed("celeba", tmp_path)
+        assert (entry.path, entry.size) == ("img_align_celeba/img_align_celeba/1.jpg", 1)
+
     def test_wrong_table(self, tmp_path: Path) -> None:
         touch(tmp_path, "img_celeba/1.jpg")
         with pytest.raises(DataError, match=r"has no identity_CelebA.txt"):

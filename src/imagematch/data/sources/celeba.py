@@ -1,15 +1,16 @@
 """celeba: CelebA in its official layout.
 
 `identity_CelebA.txt` and, where it is there, `list_eval_partition.txt` stand in the folder or in its `Anno` or
-`Eval` folder; the pictures in `img_align_celeba` or `img_celeba`, there or below `Img`.
+`Eval` folder; the pictures in `img_align_celeba` or `img_celeba`, there or below `Img` (in Kaggle's archive in a folder
+of that name inside it).
 
 Source: Z. Liu, P. Luo, X. Wang, X. Tang, Deep learning face attributes in the wild, ICCV 2015.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 import stat
+from pathlib import Path
 
 from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, file_mode
 from imagematch.data.sources.walking import Found, image_files
@@ -44,6 +45,8 @@ class CelebaSource(FolderBased):
         pictures = next((place for name in _PICTURES if (place := self._first("", "Img", name=name))), None)
         if pictures is None:
             raise DataError(f"has neither {' nor '.join(_PICTURES)}", where=str(self.root), do="unpack the pictures")
+        if stat.S_ISDIR(file_mode(inner := pictures / pictures.name)):
+            pictures = inner
         partition = self._first("", "Eval", "Anno", name=_PARTITION)
         splits = _pairs(partition) if partition else {}
         folder = pictures.relative_to(self.root).as_posix()

@@ -65,6 +65,8 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
     ]
 
 
+    close = listed(tmp_path, "path,label,x,y,w,h\na.png,p,12345.67,0.1,3,0.2\na.png,q,12345.68,0.1,3,0.2\n")
+    assert [entry.path for entry in close] == ["a.png#12345.67,0.1,3,0.2", "a.png#12345.68,0.1,3,0.2"]
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -177,4 +177,5 @@ def _numbered(entry: Entry) -> Entry:
     if entry.box is None:
         return entry
     left, top, right, bottom = entry.box
-    return entry._replace(path=f"{entry.path}#{left:g},{top:g},{right - left:g},{bottom - top:g}")
+    box = ",".join(f"{value:.10g}" for value in (left, top, right - left, bottom - top))
+    return entry._replace(path=f"{entry.path}#{box}")

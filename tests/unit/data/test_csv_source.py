@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas
+import pyarrow
 import pytest
 
 from imagematch.data import open_source
@@ -63,10 +65,10 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
         ("b.png", "b.png", None),
         ("c.png", "c.png", (0, 0, 1, 1)),
     ]
-
-
     close = listed(tmp_path, "path,label,x,y,w,h\na.png,p,12345.67,0.1,3,0.2\na.png,q,12345.68,0.1,3,0.2\n")
     assert [entry.path for entry in close] == ["a.png#12345.67,0.1,3,0.2", "a.png#12345.68,0.1,3,0.2"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -94,26 +96,52 @@ def test_errors_name_the_place(tmp_path: Path, text: str | bytes, told: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pandas
-
-    frame = pandas.DataFrame({"path": ["a.png", "b.png"], "label": [3, 4], "split": ["train", "test"]})
-    monkeypatch.setattr(pandas, "read_parquet", lambda _path: frame)
-    entries = listed(tmp_path, b"PAR1", "table.parquet")
-    assert [(entry.path, entry.label, entry.split) for entry in entries] == [
-        ("a.png", "3", "train"),
-        ("b.png", "4", "test"),
+def test_parquet(tmp_path: Path) -> None:
+    """What is missing in a column of any type is empty, and makes no fraction of a whole number."""
+    frame = pandas.DataFrame(
+        {
+            "Path": ["a.png", "b.png", "c.png"],
+            "label": [3, 4, 4],
+            "split": ["train", "test", "train"],
+            **{name: [1.5, None, 2] for name in "xywh"},
+            "query": pandas.array([True, None, False], "boolean"),
+            "number": pandas.array([1, None, 3], "Int64"),
+        }
+    )
+    frame.to_parquet(tmp_path / "table.parquet")
+    listing = open_source("csv", tmp_path, "image").listing()
+    assert [(entry.path, entry.label, entry.split, entry.box, entry.role) for entry in listing.entries] == [
+        ("a.png", "3", "train", (1.5, 1.5, 3.0, 3.0), "query"),
+        ("b.png", "4", "test", None, ""),
+        ("c.png", "4", "train", (2, 2, 4, 4), ""),
     ]
+    frame["label"] = pandas.array([3, None, 4], "Int64")
+    frame.to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(DataError, match=r"table.parquet, row 2: has no label"):
+        open_source("csv", tmp_path, "image").listing()
 
 
-def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pandas
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"path,label\na,b\n"])
+def test_what_is_no_parquet_is_told(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(DataError, match=r"cannot be read as Parquet: .*; save it as CSV"):
+        listed(tmp_path, content, "table.parquet")
 
-    def refuse(_path: Any) -> None:
-        raise ImportError("no engine")
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ImportError("no engine"), r"Parquet needs pyarrow; pip install 'imagematch\[parquet\]'"),
+        (pyarrow.lib.ArrowNotImplementedError("a codec"), "cannot be read as Parquet: a codec"),
+    ],
+)
+def test_what_reading_parquet_may_raise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise error
 
     monkeypatch.setattr(pandas, "read_parquet", refuse)
-    with pytest.raises(DataError, match="Parquet needs pyarrow; pip install pyarrow"):
+    with pytest.raises(DataError, match=told):
         listed(tmp_path, b"PAR1", "table.parquet")
 
 

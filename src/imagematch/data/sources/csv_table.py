@@ -10,7 +10,6 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from imagematch.data.decoding import Box
 from imagematch.data.sources.folder import SPLIT_FOLDERS
@@ -134,20 +133,18 @@ def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     import pandas
 
     try:
-        frame = pandas.read_parquet(table)
+        # Nullable types: a column of numbers with gaps stays one of whole numbers, so that label 3 is not "3.0".
+        frame = pandas.read_parquet(table, dtype_backend="numpy_nullable")
     except ImportError as error:
         raise DataError(
-            "Parquet needs pyarrow", where=str(table), do="pip install pyarrow, or save it as CSV"
+            "Parquet needs pyarrow", where=str(table), do="pip install 'imagematch[parquet]', or save it as CSV"
         ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read as Parquet: {error}", where=str(table)) from error
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise DataError(f"cannot be read as Parquet: {error}", where=str(table), do="save it as CSV") from error
     yield str(table), [str(name).strip().lower() for name in frame.columns]
+    frame = frame.astype(object).where(frame.notna(), "")
     for number, values in enumerate(frame.itertuples(index=False), 1):
-        yield f"{table}, row {number}", ["" if _is_missing(value) else str(value) for value in values]
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+        yield f"{table}, row {number}", [str(value) for value in values]
 
 
 def _box(where: str, row: Mapping[str, str]) -> Box | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_threads_find_the_same_as_one() -> None:
     alone = [find_face(one) for one in photos]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(find_face, photos)) == alone
+
+
+def test_threads_may_be_the_first_to_ask_for_opencv() -> None:
+    """It imports itself in two steps; between them it lacks its parts."""
+    program = (
+        "import numpy as np\nfrom concurrent.futures import ThreadPoolExecutor\nfrom imagematch.data import find_face\n"
+        "with ThreadPoolExecutor(8) as pool: print(list(pool.map(find_face, [np.zeros((99, 99, 3), np.uint8)] * 8)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{[None] * 8}\n", "")
 
 
 @pytest.mark.parametrize(

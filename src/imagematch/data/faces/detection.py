@@ -42,6 +42,10 @@ _own = threading.local()
 """A cascade must not be used by two threads at once: each has its own."""
 
 
+_importing = threading.Lock()
+"""OpenCV imports itself in two steps, and lacks its parts between them."""
+
+
 class Face(NamedTuple):
     """A face in a picture.
 
@@ -119,7 +123,8 @@ def _angle_of_pair(eyes: Sequence[tuple[float, float]], side: float) -> float:
 def opencv() -> Any:
     """OpenCV, imported. Raises DataError where it is not there, or has no cascades."""
     try:
-        import cv2
+        with _importing:
+            import cv2
     except ImportError as error:
         raise DataError("face_crop: haar needs OpenCV", do=_INSTALL) from error
     if not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5 has none

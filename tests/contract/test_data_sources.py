@@ -17,6 +17,7 @@ from imagematch.data import (
     SOURCES,
     SPLITS,
     Dataset,
+    Face,
     check_data,
     contact_sheet,
     decode,
@@ -218,11 +219,17 @@ def test_a_check_and_a_contact_sheet_of_it(case: Case) -> None:
     assert contact_sheet(checked.surveyed).size == (5 * 274, 8 * 140)
 
 
-def test_faces_may_be_looked_for_in_any_of_them(case: Case) -> None:
-    """Pictures this small show none: each is taken whole, or kept as the box that its table gives."""
-    plain, searched = case.open(), case.open(face_crop="haar")
-    assert searched.digest == plain.digest
+def test_faces_are_cut_out_of_any_of_them(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box that a table gives is kept; every other image becomes the face that is found in it."""
+    plain = case.open()
+    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", lambda _pixels, eyes: Face(2, 1, 4, 4))
+    searched = case.open(face_crop="haar", face_margin=0)
     assert searched.face_cropper is not None
+    assert searched.paths.tolist() == plain.paths.tolist()
+    for row in range(0, len(plain), 29):
+        cut = plain.picture(row) if case.name == "csv" else plain.picture(row)[1:5, 2:6]
+        assert np.array_equal(searched.picture(row), cut)
+    assert (searched.digest == plain.digest) == (case.name == "csv")
 
 
 def test_unicode_and_long_names(case: Case) -> None:

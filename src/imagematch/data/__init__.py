@@ -13,14 +13,14 @@ from imagematch.data.contact_sheet import contact_sheet
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, Box, decode, to_picture
 from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED
-from imagematch.data.faces import Face, FaceCropper, cut_to_face, faces_path, find_face, read_faces
+from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch
 from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.manifest import Fact, read_manifest
 from imagematch.data.opening import NO_FACE, open_dataset
 from imagematch.data.sources import DESCRIPTIONS, SOURCES, Entry, Source, file_mode, open_source
 from imagematch.data.sources.csv_table import TABLE_SUFFIXES
-from imagematch.data.sources.walking import image_files
+from imagematch.data.sources.walking import Found, image_files
 from imagematch.data.splits import SPLITS
 from imagematch.data.streaming import stream_batches
 
@@ -43,19 +43,20 @@ __all__ = [
     "Face",
     "FaceCropper",
     "Fact",
+    "Found",
     "Quarantined",
     "Source",
     "augment",
     "check_data",
     "class_disjoint",
     "contact_sheet",
-    "cut_to_face",
+    "cut_faces",
     "decode",
     "draw_augmentations",
     "faces_path",
     "fetch",
-    "find_face",
     "file_mode",
+    "find_face",
     "fold_datasets",
     "image_files",
     "open_dataset",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.faces import Face, FaceCropper, cut_to_face, faces_path, read_faces
+from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, read_faces
 from imagematch.data.manifest import Fact, read_manifest, refuse_corrupt
 from imagematch.data.sources import Entry, Listing, Source, open_source
 from imagematch.data.splits import LEFT_OUT, Images, split_images
@@ -110,7 +110,7 @@ def assemble(surveyed: Survey, log: RunLog = SILENT) -> Dataset:
 def _cut(
     surveyed: Survey, rows: Sequence[tuple[Entry, Fact]], log: RunLog
 ) -> tuple[list[tuple[Entry, Fact]], list[tuple[Entry, Fact]]]:
-    """The images as they are used, and those left out because they have no face. A box of their own is kept."""
+    """The images as they are used, and those left out because they have no face."""
     cropper, faces = surveyed.cropper, surveyed.faces
     if cropper is None:
         return list(rows), []
@@ -126,14 +126,7 @@ def _cut(
             where=str(surveyed.source.root or ""),
             do="remove them, or give face_missing: whole or skip",
         )
-    used = []
-    for entry, fact in rows:
-        face = faces.get(fact.digest)
-        if face is not None and entry.box is None:
-            used.append(cut_to_face(entry, fact, face, cropper))
-        elif cropper.missing != "skip" or entry.box is not None:
-            used.append((entry, fact))
-    return used, without if cropper.missing == "skip" else []
+    return cut_faces(rows, faces, cropper)
 
 
 def _frequent_classes(entries: Sequence[Entry], settings: TrainSettings, log: RunLog) -> set[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,12 +18,13 @@ from imagematch.data import (
     Box,
     Entry,
     FaceCropper,
-    Fact,
+    Found,
     Quarantined,
     Source,
-    cut_to_face,
+    cut_faces,
     decode,
     faces_path,
+    file_mode,
     image_files,
     open_source,
     read_faces,
@@ -33,6 +36,7 @@ from imagematch.events import SILENT, RunLog
 T = TypeVar("T")
 
 _NAMED = 3
+_ROLES = {"query", "gallery"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,8 @@ class ImageFolder:
         paths: POSIX, relative to `root`; where a table names several boxes of one picture, `#x,y,w,h` follows.
         digests: (n,) str, of the files' content.
         labels: each image's class: what the table says, or the folder it is in (train, val and test folders above it
-            left out); None where an image is in no folder.
+            left out), in Unicode's composed form, since file systems differ in that; None where an image is in no
+            folder.
         quarantined: images that cannot be used.
         boxes: the part of a file that is the image, as a face; None where that is all of it.
         angles: degrees that the box leans clockwise.
@@ -90,7 +95,8 @@ def list_images(
     Args:
         place: a folder, looked through to any depth (hidden files are left out), or a table of `path` and `label`.
         manifest_dir: where manifests are kept, shared with training on the same images.
-        role: "query" or "gallery": of a table that has such columns only the images that it marks so.
+        role: "query" or "gallery": of a table that has such columns only the images that it marks so; of a folder
+            that has nothing but folders query and gallery only what is in that one.
         cropper: cuts faces out, as the matcher's card has it; an image without one is left out unless it says "whole".
             A table's own boxes are kept.
         log: hears of each image that cannot be used, and of files that are no images by their names.
@@ -99,15 +105,19 @@ def list_images(
         DataError: there is no such place, or no usable image in it.
         StudyError: the manifest cannot be written.
     """
-    name, source, entries, labelled = _listed(place, role, log)
+    name, source, entries = _listed(place, role, log)
     facts = read_manifest(name, source, entries, manifest_dir, log)
     known = list(zip(entries, facts, strict=True))
     unusable = [Quarantined(entry.path, fact.reason) for entry, fact in known if fact.reason]
     usable = [(entry, fact) for entry, fact in known if not fact.reason]
     if cropper is not None:
         kept = faces_path(name, source.root, manifest_dir, cropper)
-        usable, without = _faces(kept, source, usable, cropper, log)
-        unusable = sorted([*unusable, *without], key=lambda image: image.path)
+        faces = read_faces(kept, source, [row for row in usable if row[0].box is None], cropper, log)
+        usable, without = cut_faces(usable, faces, cropper)
+        for entry, _ in without:
+            log.event("no_face", f"left out: {entry.path}: {NO_FACE}", path=entry.path)
+        unusable += [Quarantined(entry.path, NO_FACE) for entry, _ in without]
+        unusable.sort(key=lambda image: image.path)
     if not usable:
         first = unusable[0]
         raise DataError(
@@ -117,7 +127,7 @@ def list_images(
         source.root or place,
         tuple(entry.path for entry, _ in usable),
         np.array([fact.digest for _, fact in usable]),
-        tuple(entry.label for entry, _ in usable) if labelled else None,
+        _labels(entry for entry, _ in usable),
         tuple(unusable),
         tuple(entry.box for entry, _ in usable),
         tuple(entry.angle for entry, _ in usable),
@@ -133,50 +143,59 @@ def common_labels(first: ImageFolder, second: ImageFolder) -> tuple[np.ndarray, 
     return tuple(np.array([number[label] for label in one.labels or ()], np.int64) for one in (first, second))  # type: ignore[return-value]
 
 
+def why_nothing_in_common(first: ImageFolder, second: ImageFolder) -> str:
+    """Why `common_labels` gives none, in words."""
+    for images in (first, second):
+        if images.labels is None:
+            outermost = min(images.paths, key=lambda path: path.count("/"))
+            return f"not all images of {images.root} are in class folders, as {outermost}"
+    named = " and ".join(f"{min(images.labels or ())} in {images.root}" for images in (first, second))
+    return f"the two have no class in common (the first are {named})"
+
+
 def _chosen(values: tuple[T, ...] | None, rows: Sequence[int]) -> tuple[T, ...] | None:
     return None if values is None else tuple(values[row] for row in rows)
 
 
-def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[Entry], bool]:
-    """The kind of source, the source, its images, and whether they have labels."""
-    if place.is_file() and place.suffix.lower() in TABLE_SUFFIXES:
+def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[Entry]]:
+    """The kind of source, the source, and its images; the label is "" of one that is in no class folder."""
+    mode = file_mode(place)
+    if stat.S_ISREG(mode) and place.suffix.lower() in TABLE_SUFFIXES:
         source = open_source("csv", place, "image")
         listing = source.listing()
         marked = role and any(entry.role for entry in listing.entries)
         entries = listing.of_role(role) if marked else listing.entries
         if not entries:
             raise DataError(f"marks no image as {role}", where=str(place), do=f"write yes in its column {role}")
-        return "csv", source, entries, True
-    if not place.is_dir():
-        what = "is neither a folder nor a table" if place.exists() else "no such folder"
+        return "csv", source, entries
+    if not stat.S_ISDIR(mode):
+        what = "is neither a folder nor a table" if mode else "no such folder"
         raise DataError(what, where=str(place), do="name a folder of images, or a .csv of path and label")
+    source = open_source("folder", place, "image")
     found = image_files(place)
     _tell_others(place, {file.path for file in found}, log)
     if not found:
         raise DataError("no images in it", where=str(place), do="name a folder of images")
-    source = open_source("folder", place, "image")
-    if all("/" in file.path for file in found):
-        return "folder", source, source.listing().entries, True
-    return "folder", source, [Entry(f.path, "", size=f.size, mtime_ns=f.mtime_ns) for f in found], False
+    if role and {_top(file) for file in found} == _ROLES:
+        own = [file for file in found if _top(file) == role]
+        return "folder", source, [_entry(file, file.path.partition("/")[2].rpartition("/")[0]) for file in own]
+    inside = source.listing().entries if any("/" in file.path for file in found) else ()
+    loose = [_entry(file, "") for file in found if "/" not in file.path]
+    return "folder", source, sorted([*inside, *loose], key=lambda entry: entry.path)
 
 
-def _faces(
-    kept: Path | None, source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, log: RunLog
-) -> tuple[list[tuple[Entry, Fact]], list[Quarantined]]:
-    """The images cut to their faces, and those left out because they have none. A box of their own is kept."""
-    searched = [(entry, fact) for entry, fact in rows if entry.box is None]
-    faces = read_faces(kept, source, searched, cropper, log)
-    used, without = [], []
-    for entry, fact in rows:
-        face = None if entry.box is not None else faces[fact.digest]
-        if face is not None:
-            used.append(cut_to_face(entry, fact, face, cropper))
-        elif entry.box is not None or cropper.missing == "whole":
-            used.append((entry, fact))
-        else:
-            without.append(Quarantined(entry.path, NO_FACE))
-            log.event("no_face", f"left out: {entry.path}: {NO_FACE}", path=entry.path)
-    return used, without
+def _top(file: Found) -> str:
+    """The outermost folder that an image is in, in lower case; of one in no folder its own name."""
+    return file.path.partition("/")[0].lower()
+
+
+def _entry(file: Found, label: str) -> Entry:
+    return Entry(file.path, label, size=file.size, mtime_ns=file.mtime_ns)
+
+
+def _labels(entries: Iterable[Entry]) -> tuple[str, ...] | None:
+    labels = tuple(unicodedata.normalize("NFC", entry.label) for entry in entries)
+    return labels if all(labels) else None
 
 
 def _tell_others(folder: Path, images: set[str], log: RunLog) -> None:

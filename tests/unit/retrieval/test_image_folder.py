@@ -1,14 +1,18 @@
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import unreadable
 
 from imagematch.data import Face, FaceCropper, decode
 from imagematch.data.decoding import cut_digest
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.retrieval import common_labels, list_images, same_content
+from imagematch.retrieval.images import why_nothing_in_common
 
 
 class Told(RunLog):
@@ -45,6 +49,48 @@ def test_an_image_outside_any_folder_means_no_labels(tmp_path: Path) -> None:
     images = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
     assert images.labels is None
     assert common_labels(images, images) is None
+    assert "are in class folders, as a.png" in why_nothing_in_common(images, images)
+
+
+def test_an_unusable_image_outside_any_folder_does_not_matter(tmp_path: Path) -> None:
+    picture(tmp_path / "data" / "train" / "rose" / "b.png")
+    (tmp_path / "data" / "a.png").touch()
+    assert list_images(tmp_path / "data", manifest_dir=tmp_path / "m").labels == ("rose",)
+
+
+def test_labels_are_the_same_class_however_their_accents_are_written(tmp_path: Path) -> None:
+    for number, form in enumerate(("NFC", "NFD")):
+        picture(tmp_path / form / unicodedata.normalize(form, "Röschen") / "a.png", number)
+    first, second = (list_images(tmp_path / form, manifest_dir=tmp_path / "m") for form in ("NFC", "NFD"))
+    assert first.labels == second.labels
+    numbers = common_labels(first, second)
+    assert numbers is not None
+    assert [column.tolist() for column in numbers] == [[0], [0]]
+
+
+def test_no_class_in_common_is_said_with_examples(tmp_path: Path) -> None:
+    picture(tmp_path / "one" / "rose" / "a.png")
+    picture(tmp_path / "two" / "lily" / "a.png")
+    both = [list_images(tmp_path / name, manifest_dir=tmp_path / "m") for name in ("one", "two")]
+    assert common_labels(*both) is None
+    assert re.fullmatch(
+        r"the two have no class in common \(the first are rose in .*one and lily in .*two\)",
+        why_nothing_in_common(*both),
+    )
+
+
+@pytest.mark.parametrize("deep", ["", "cat/"])
+def test_folders_query_and_gallery_are_roles(tmp_path: Path, deep: str) -> None:
+    for number, name in enumerate((f"query/{deep}a.png", "Gallery/cat/b.png", "Gallery/dog/c.png")):
+        picture(tmp_path / "shop" / name, number)
+    queries, gallery = (
+        list_images(tmp_path / "shop", role=role, manifest_dir=tmp_path / "m") for role in ("query", "gallery")
+    )
+    assert (queries.paths, queries.labels) == ((f"query/{deep}a.png",), ("cat",) if deep else None)
+    assert (gallery.paths, gallery.labels) == (("Gallery/cat/b.png", "Gallery/dog/c.png"), ("cat", "dog"))
+    assert len(list_images(tmp_path / "shop", manifest_dir=tmp_path / "m")) == 3
+    picture(tmp_path / "shop" / "other" / "d.png")
+    assert len(list_images(tmp_path / "shop", role="query", manifest_dir=tmp_path / "m")) == 4
 
 
 def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> None:
@@ -92,6 +138,17 @@ def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=f"{name}: {told}"):
             list_images(tmp_path / name, manifest_dir=tmp_path / "m")
+
+
+def test_a_place_that_cannot_be_looked_up_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="x: cannot be looked up: File name too long; check the path"):
+        list_images(tmp_path / ("x" * 300), manifest_dir=tmp_path / "m")
+    picture(tmp_path / "closed" / "data" / "rose" / "a.png")
+    with (
+        unreadable(tmp_path / "closed"),
+        pytest.raises(DataError, match="data: cannot be looked up: Permission denied"),
+    ):
+        list_images(tmp_path / "closed" / "data", manifest_dir=tmp_path / "m")
 
 
 def test_the_same_content_is_the_same_image_whatever_its_name(tmp_path: Path) -> None:

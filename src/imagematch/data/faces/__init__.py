@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from imagematch.data.faces.cropping import FaceCropper
 from imagematch.data.faces.detection import Face, find_face
-from imagematch.data.faces.keeping import cut_to_face, faces_path, read_faces
+from imagematch.data.faces.keeping import cut_faces, cut_to_face, faces_path, read_faces
 
-__all__ = ["Face", "FaceCropper", "cut_to_face", "faces_path", "find_face", "read_faces"]
+__all__ = ["Face", "FaceCropper", "cut_faces", "cut_to_face", "faces_path", "find_face", "read_faces"]

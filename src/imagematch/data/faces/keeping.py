@@ -76,6 +76,28 @@ def read_faces(
     return {digest: faces[digest] for digest in entry_of}
 
 
+def cut_faces(
+    rows: Sequence[tuple[Entry, Fact]], faces: Faces, cropper: FaceCropper
+) -> tuple[list[tuple[Entry, Fact]], list[tuple[Entry, Fact]]]:
+    """The images as they are used, and apart those left out: without a face, unless such are taken whole.
+
+    Args:
+        rows: readable images; one with a box of its own keeps it.
+        faces: of the others.
+        cropper: how they are cut out, and what becomes of an image without one.
+    """
+    used, without = [], []
+    for entry, fact in rows:
+        face = faces.get(fact.digest)
+        if entry.box is None and face is not None:
+            used.append(cut_to_face(entry, fact, face, cropper))
+        elif entry.box is not None or cropper.missing == "whole":
+            used.append((entry, fact))
+        else:
+            without.append((entry, fact))
+    return used, without
+
+
 def cut_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> tuple[Entry, Fact]:
     """An image cut to its face, with what is known of the cut: other pixels, so another digest."""
     box, angle = cropper.region(face, fact.width, fact.height)

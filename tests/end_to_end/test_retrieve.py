@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from imagematch.cli.main import app
 from imagematch.cli.running import run
 from imagematch.matching import ImageMatcher
-from imagematch.retrieval import distances, open_collection, submit
+from imagematch.retrieval import distances, embed_images, open_collection, submit
 
 MODEL = Path("exp/saved_models/small")
 FOLDERS = ("--query", "query", "--gallery", "gallery")
@@ -128,7 +128,9 @@ def test_json_has_for_each_query_the_gallery_by_distance(retrieve: Command, plac
         assert re.search(rf"top-K accuracy( +\S+){{{(1, 5, 10).index(k)}}} +{hit:.4f}", out)
     knn = KNeighborsClassifier(1).fit(b, labels).score(a, truth)
     assert re.search(rf"kNN accuracy +{knn:.4f}", out)
-    assert "MAP@R 0." in out
+    ranks = [[labels[row] == truth[i] for row in np.argsort(every[i])] for i in range(len(queries))]
+    precise = [[np.mean(right[: r + 1]) * right[r] for r in range(sum(right))] for right in ranks]
+    assert f"MAP@R {np.mean([np.mean(one) for one in precise]):.4f}" in out
     assert knn > 0.6  # the ranking means something
 
 
@@ -202,16 +204,98 @@ def test_more_than_the_gallery_has_gives_all_and_says_so(retrieve: Command, plac
     assert {len(ranked) for ranked in json.loads(Path("out.json").read_text()).values()} == {120}
 
 
-def test_an_image_in_both_folders_is_left_out_of_its_own_ranking(retrieve: Command, place: Path) -> None:
+def test_a_copy_of_a_query_is_found_and_the_figures_leave_it_out(retrieve: Command, place: Path) -> None:
     shutil.copy("query/digit 0/000.png", "gallery/digit 0/other name.png")
     for index in ((), ("--index", "flat")):
-        code, out, _ = retrieve("--top-k", "1000", *index)
+        code, out, _ = retrieve("--top-k", "1000", *index, output="out.csv")
         assert code == 0
-        assert "1 images are in both: each is left out of its own ranking" in out
+        assert "1 images of the gallery are copies of a query: ranked, but not counted in the figures" in out
+        found = [row for row in table("out.csv") if row["query"] == "digit 0/000.png"]
+        assert (found[0]["gallery"], float(found[0]["distance"])) == ("digit 0/other name.png", 0.0)
+        assert len(found) == 121
+    Path("gallery/digit 0/other name.png").unlink()
+    shutil.copytree("query", "gallery", dirs_exist_ok=True)
+    _, out, _ = retrieve()
+    first = {query: ranked[0] for query, ranked in json.loads(Path("out.json").read_text()).items()}
+    assert first == {query: query for query in embedded("query")[0]}
+    assert float(re.search(r"Recall@K +(\S+)", out)[1]) < 1  # type: ignore[index]
+
+
+def test_a_query_of_the_gallery_itself_is_left_out_of_its_own_ranking(command: Command, place: Path) -> None:
+    ways = ["retrieve", "--model", str(MODEL), "--gallery", "gallery", "--top-k", "1000", "--output", "out.json"]
+    for query, prefix in (("gallery", ""), ("./gallery/digit 1", "digit 1/")):
+        code, out, _ = command(*ways, "--query", query)
+        assert code == 0
         found = json.loads(Path("out.json").read_text())
-        assert "digit 0/other name.png" not in found["digit 0/000.png"]
-        assert len(found["digit 0/000.png"]) == 120
-        assert "digit 0/other name.png" in found["digit 1/001.png"]
+        assert f"{len(found)} images are in both: each is left out of its own ranking" in out
+        assert all(len(ranked) == 119 and prefix + one not in ranked for one, ranked in found.items())
+
+
+def test_why_there_are_no_figures_is_said(retrieve: Command, place: Path) -> None:
+    shutil.copy("gallery/digit 3/045.png", "gallery/loose.png")
+    _, out, _ = retrieve()
+    assert "no figures: not all images of gallery are in class folders, as loose.png" in out
+    assert "Recall" not in out
+    Path("gallery/loose.png").unlink()
+    Path("one/digit 0").mkdir(parents=True)
+    shutil.copy("query/digit 0/000.png", "one/digit 0")
+    told = "no figures: no query has another image of its class in the gallery"
+    assert told in retrieve("--query", "one", "--gallery", "one")[1]
+    shutil.move("gallery", "shop")
+    Path("gallery").mkdir()
+    for folder in Path("shop").iterdir():
+        shutil.move(folder, Path("gallery", f"a {folder.name}"))
+    assert "no figures: the two have no class in common (the first are digit 0 in query and a digit 0" in retrieve()[1]
+
+
+def test_folders_query_and_gallery_of_one_place_are_roles(command: Command, retrieve: Command, place: Path) -> None:
+    alone = retrieve()[1]
+    Path("shop").mkdir()
+    for name in ("query", "gallery"):
+        shutil.move(name, "shop")
+    ways = ["--query", "shop", "--gallery", "shop", "--output", "shop.json"]
+    code, out, _ = command("retrieve", "--model", str(MODEL), *ways)
+    assert (code, out.replace("shop.json", "out.json")) == (0, alone)
+    expected = json.loads(Path("out.json").read_text())
+    found = json.loads(Path("shop.json").read_text())
+    assert found == {f"query/{query}": [f"gallery/{path}" for path in ranked] for query, ranked in expected.items()}
+
+
+def test_where_the_extractor_was_trained_the_gallery_is_embedded_once(
+    retrieve: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagematch.config import parse_train
+    from imagematch.files import Layout
+    from imagematch.pipeline import run_training
+
+    settings = {
+        "experiment_name": "small",
+        "dataset": "folder",
+        "data_dir": "gallery",
+        "feature_extractor": "small_cnn",
+        "weights": "random",
+        "trainable": True,
+        "image_size": 8,
+        "embedding_dim": 8,
+        "epochs": 1,
+    }
+    run_training(parse_train(settings), Layout(), fresh=True)
+    embedded_now: list[int] = []
+
+    def counted(matcher: Any, images: Any, *rest: Any, **options: Any) -> Any:
+        embedded_now.append(len(images))
+        return embed_images(matcher, images, *rest, **options)
+
+    monkeypatch.setattr("imagematch.retrieval.folder_search.embed_images", counted)
+    assert "index: exact of 120 images, kept in" in retrieve()[1]
+    first = json.loads(Path("out.json").read_text())
+    assert "index exact" in retrieve()[1]
+    assert json.loads(Path("out.json").read_text()) == first
+    shutil.copy("query/digit 0/000.png", "gallery/digit 0/new.png")
+    assert "index: 1 images appended" in retrieve()[1]
+    assert json.loads(Path("out.json").read_text())["digit 0/000.png"][0] == "digit 0/new.png"
+    assert embedded_now == [120, 40, 40, 1, 40]
+    assert "index: exact of 121 images" in retrieve("--space", "features")[1]
 
 
 def test_names_of_any_kind_are_kept_in_json_and_harmless_elsewhere(retrieve: Command, place: Path) -> None:

@@ -100,8 +100,9 @@ def retrieve(
     """Ranks a gallery by its distance to each query.
 
     Where both have classes (class folders, or a table's labels), Recall@K, MAP@R, top-K and kNN accuracy are printed.
-    An image that is in both, byte for byte, is left out of its own ranking. Of a table with columns query and gallery
-    only the images marked so are taken.
+    Where both are the same place an image is left out of its own ranking; the figures leave out copies of it too, byte
+    for byte. Of a table with columns query and gallery only the images marked so are taken, and of a folder with
+    nothing but folders query and gallery only what is in that one.
     """
     from imagematch.events import console_log
     from imagematch.files import Layout
@@ -151,6 +152,10 @@ def _lines(found: Retrieval) -> list[str]:
     if figures is None:
         return lines
     lines.append(f"{'':14}" + "".join(f"{f'K = {k}':>10}" for k in figures.recall_at_k))
+    if found.copies:
+        lines.append(
+            f"{found.copies:,} images of the gallery are copies of a query: ranked, but not counted in the figures"
+        )
     for title, values in (
         ("Recall@K", figures.recall_at_k),
         ("top-K accuracy", figures.top_k_accuracy),

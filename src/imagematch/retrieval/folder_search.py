@@ -15,7 +15,7 @@ from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
 from imagematch.retrieval.collection import embed_images
 from imagematch.retrieval.figures import KS, SearchFigures, relevant_counts, search_figures
-from imagematch.retrieval.images import ImageFolder, common_labels, list_images
+from imagematch.retrieval.images import ImageFolder, common_labels, list_images, why_nothing_in_common
 from imagematch.retrieval.index import choose_index, make_index
 from imagematch.retrieval.metrics import make_metric
 from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
@@ -32,7 +32,8 @@ class Retrieval:
         neighbours: the nearest of each query, at most as many as were asked for.
         metric: what ranked them.
         index: the kind of index.
-        left_out: gallery images that are some query's own: its rank would say nothing.
+        left_out: gallery images that are a query's own file: left out of its ranking.
+        copies: other gallery images that are byte for byte a query: ranked, but not counted in its figures.
         figures: where the folders have classes in common; else None.
     """
 
@@ -42,6 +43,7 @@ class Retrieval:
     metric: str
     index: str
     left_out: int
+    copies: int
     figures: SearchFigures | None
 
     def ranking(self) -> dict[str, list[str]]:
@@ -52,7 +54,7 @@ class Retrieval:
         }
 
     def right(self, query: int, row: int) -> bool | None:
-        """Whether a gallery image has the query's class; None where the folders have no classes in common."""
+        """Whether a gallery image has the query's class; None where there are no figures."""
         if self.figures is None or self.queries.labels is None or self.gallery.labels is None:
             return None
         return self.queries.labels[query] == self.gallery.labels[row]
@@ -102,9 +104,10 @@ def retrieve(
 ) -> Retrieval:
     """Ranks a gallery by its distance to each query.
 
-    A gallery image of the same content as a query, as when one file is in both folders, is the query itself: it is
-    left out of that query's ranking, whatever its name. A FAISS index is kept in the model's folder and appended to
-    when the gallery has grown; an exact one is made anew, from the kept features.
+    Where query and gallery are the same place a query's own file is left out of its ranking. A copy of it elsewhere is
+    ranked; the figures leave that out too, since to find it says nothing. A FAISS index is kept in the model's folder
+    and appended to when the gallery has grown; so is an exact one where the extractor was trained and its features are
+    not kept. Else an exact one is made anew, from the kept features.
 
     Args:
         model_dir: the matcher's folder.
@@ -137,24 +140,31 @@ def retrieve(
     def embed(images: ImageFolder) -> np.ndarray:
         return embed_images(matcher, images, feature_dir, space=search.space, log=log)[0]
 
-    left_out = same_content(queries, gallery)
-    labels = common_labels(queries, gallery)
-    depth = search.top_k
-    if labels is not None:
-        depth = max(depth, *KS, int(relevant_counts(*labels, left_out).max()))
     made = GalleryIndex.create(kind, search.metric, model=model_identity(card), space=search.space, dim=dim)
-    if kind == "exact":
+    if kind == "exact" and not card.embedding.whole_model:
         made.add(_ids(gallery), embed(gallery))
-        found = made.search(embed(queries), depth, left_out)
+        index = made
     else:
         folder = index_dir(model_dir, gallery_dir, f"{search.space}-{search.metric}-{kind}")
         with locked(folder.with_name(f".{folder.name}.lock")):
             index = _up_to_date(made, gallery, folder, embed, log)
-        found = _in_gallery_rows(index, gallery, embed(queries), depth, left_out)
-    figures = None if labels is None else search_figures(found, *labels, left_out=left_out)
-    return Retrieval(
-        queries, gallery, found.first(search.top_k), search.metric, kind, len(np.unique(left_out[:, 1])), figures
-    )
+    copies = same_content(queries, gallery)
+    same = _same_file(queries, gallery, copies)
+    labels = common_labels(queries, gallery)
+    depth = search.top_k
+    if labels is not None:
+        depth = max(depth, *KS, int(relevant_counts(*labels, copies).max()))
+    vectors = embed(queries)
+    found = judged = _in_gallery_rows(index, gallery, vectors, depth, copies[same])
+    if labels is not None and not same.all():
+        judged = _in_gallery_rows(index, gallery, vectors, depth, copies)
+    figures = None if labels is None else search_figures(judged, *labels, left_out=copies)
+    if figures is None:
+        none_relevant = "no query has another image of its class in the gallery"
+        reason = why_nothing_in_common(queries, gallery) if labels is None else none_relevant
+        log.event("no_figures", f"no figures: {reason}")
+    left_out, others = (len(np.unique(copies[which, 1])) for which in (same, ~same))
+    return Retrieval(queries, gallery, found.first(search.top_k), search.metric, kind, left_out, others, figures)
 
 
 def same_content(queries: ImageFolder, gallery: ImageFolder) -> np.ndarray:
@@ -164,6 +174,13 @@ def same_content(queries: ImageFolder, gallery: ImageFolder) -> np.ndarray:
         rows.setdefault(digest, []).append(row)
     pairs = [(query, row) for query, digest in enumerate(queries.digests.tolist()) for row in rows.get(digest, ())]
     return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _same_file(queries: ImageFolder, gallery: ImageFolder, pairs: np.ndarray) -> np.ndarray:
+    """(n,) bool: which pairs (query, gallery row) are one file at one place, not copies."""
+    first, second = queries.root.resolve(), gallery.root.resolve()
+    a, b = queries.files or queries.paths, gallery.files or gallery.paths
+    return np.array([first / a[query] == second / b[row] for query, row in pairs.tolist()], bool)
 
 
 def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
@@ -200,6 +217,8 @@ def _in_gallery_rows(
     index: GalleryIndex, gallery: ImageFolder, queries: np.ndarray, k: int, left_out: np.ndarray
 ) -> Neighbours:
     """Searches an index whose images may stand in another order than the gallery's."""
+    if index.ids == _ids(gallery):
+        return index.search(queries, k, left_out)
     row_of = {path: row for row, path in enumerate(gallery.paths)}
     gallery_rows = np.array([row_of[image.path] for image in index.ids] + [-1], np.int64)
     places = np.empty(len(gallery), np.int64)

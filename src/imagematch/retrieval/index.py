@@ -61,7 +61,6 @@ class ExactIndex:
 
     def add(self, vectors: np.ndarray) -> None:
         """See Index; the first ones are kept as they are, not copied."""
-        make_metric(self.metric).prepared(vectors[:0])
         self._vectors = vectors if not len(self._vectors) else np.concatenate([self._vectors, vectors])
 
     def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:

@@ -372,6 +372,29 @@ def test_a_missing_model_and_a_missing_folder_are_told_in_one_line(command: Comm
     assert (code, one_line(err)) == (3, True)
 
 
+def test_names_too_long_are_told_in_one_line(retrieve: Command, command: Command) -> None:
+    long = "x" * 300
+    for arguments, expected in (
+        (("--gallery", long), 3),
+        (("--query", f"{long}/y"), 3),
+        (("--output", f"{long}.json"), 2),
+    ):
+        code, _, err = retrieve(*arguments)
+        assert (code, one_line(err)) == (expected, True)
+        assert "File name too long" in err
+    code, _, err = command("duplicates", "--model", str(MODEL), long)
+    assert (code, one_line(err)) == (3, True)
+
+
+def test_names_with_line_feeds_are_one_line_each(retrieve: Command, command: Command) -> None:
+    Path("gallery/digit 1/new\nline.png").write_text("no picture")
+    for name in ("a\nb.png", "c\nd.png"):
+        shutil.copy("gallery/digit 1/042.png", Path("gallery/digit 1", name))
+    assert "left out: digit 1/new\\nline.png: is not an image" in retrieve()[1]
+    out = command("duplicates", "--model", str(MODEL), "gallery", "--threshold", "1e-3")[1]
+    assert "   digit 1/a\\nb.png\n" in out
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("no_proxy", "*")
@@ -494,3 +517,4 @@ def test_help_says_what_ranks_alike_and_what_jaccard_needs(command: Command) -> 
     text = " ".join(out.split())
     assert "unit sphere, where euclidean and cosine rank alike" in text
     assert "jaccard (weighted) needs non-negative values: --space features" in text
+    assert "those of efficientnet, the default, go below 0" in text

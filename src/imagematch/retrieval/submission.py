@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import queue
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
@@ -20,19 +23,25 @@ PAUSE_S = 1.0
 
 _ANSWER_BYTES = 4096
 
+T = TypeVar("T")
+
 
 def check_url(url: str) -> str:
-    """`url` if a ranking can be posted to it. Raises ConfigError otherwise."""
+    """`url` as it is sent, in ASCII, if a ranking can be posted to it. Raises ConfigError otherwise."""
     try:
         parts = urllib.parse.urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError:  # UnicodeError is one: a host with an empty or too long part
         usable = False
     if not usable or any(c.isspace() or not c.isprintable() for c in url):
         raise ConfigError("is not a http or https address", where=f"--submit {_shown(url)}")
     if "@" in parts.netloc:
         raise ConfigError("a name or password in an address is not sent", where=f"--submit {_shown(url)}")
-    return url
+    host = f"[{host}]" if ":" in host else host
+    place = host if parts.port is None else f"{host}:{parts.port}"
+    path, query = (urllib.parse.quote(part, safe="%/:@!$&'()*+,;=?~") for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
 
 
 def submit(
@@ -53,7 +62,7 @@ def submit(
     Args:
         url: http or https.
         ranking: query path -> gallery paths, the nearest first.
-        timeout_s: how long the server may be silent, seconds; half as long again for all of its answer.
+        timeout_s: how long the server may be silent, seconds; three times that at most for all of an attempt.
         attempts: how often it is tried.
         pause_s: the first pause, seconds.
         log: hears of failed attempts.
@@ -71,15 +80,17 @@ def submit(
     reason = ""
     for attempt in range(1, attempts + 1):
         try:
-            return _post(request, timeout_s)
-        except urllib.error.HTTPError as error:
-            reason = f"answers {error.code} {error.reason}{_begin(error)}"
-            if error.code < 500 and error.code != 429:
-                raise _not_taken(url, reason, "check the address and what the server expects") from error
-        except (OSError, http.client.HTTPException) as error:
+            status, text = _within(3 * timeout_s, lambda: _post(request, timeout_s))
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a proxy that is no address
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             silent = isinstance(cause, TimeoutError)
             reason = f"no answer within {timeout_s:g} s" if silent else f"cannot be reached: {_text(cause)}"
+        else:
+            if status < 300:
+                return text
+            reason = f"answers {status} {http.client.responses.get(status, '')}".rstrip() + _begin(text)
+            if status < 500 and status != 429:
+                raise _not_taken(url, reason, "check the address and what the server expects")
         if attempt < attempts:
             pause = pause_s * 2 ** (attempt - 1)
             log.say(f"{_shown(url)}: {reason}; again in {pause:g} s ({attempt} of {attempts} attempts)")
@@ -92,22 +103,48 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(request: urllib.request.Request, timeout_s: float) -> str:
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """What `work` gives, in a thread that is left alone after so long: a server may send a byte now and then for ever.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:
+            done.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return cast(T, result)
+
+
+def _post(request: urllib.request.Request, timeout_s: float) -> tuple[int, str]:
+    """The server's status, and the beginning of what it says: what of that comes within one and a half time-outs."""
     deadline = time.monotonic() + 1.5 * timeout_s
-    with urllib.request.build_opener(_NoRedirection).open(request, timeout=timeout_s) as response:
-        answer = b""
+    try:
+        response: Any = urllib.request.build_opener(_NoRedirection).open(request, timeout=timeout_s)
+    except urllib.error.HTTPError as error:
+        response = error
+    answer = b""
+    with response, contextlib.suppress(OSError, http.client.HTTPException):  # the status has said what counts
         while len(answer) < _ANSWER_BYTES and time.monotonic() < deadline and (part := response.read1(_ANSWER_BYTES)):
             answer += part
-    return answer[:_ANSWER_BYTES].decode("utf-8", "replace").strip()
+    return response.status, answer[:_ANSWER_BYTES].decode("utf-8", "replace").strip()
 
 
-def _begin(error: urllib.error.HTTPError) -> str:
+def _begin(text: str) -> str:
     """The beginning of an error's page, which often says what is wrong."""
-    try:
-        text = " ".join(error.read(300).decode("utf-8", "replace").split())
-    except (OSError, http.client.HTTPException):
-        return ""
-    return f": {text}" if text and not text.startswith("<") else ""
+    line = " ".join(text[:300].split())
+    return f": {line}" if line and not line.startswith("<") else ""
 
 
 def _text(cause: object) -> str:

@@ -1,6 +1,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,12 +21,14 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     answers: list[Any]
     bodies: list[bytes]
+    paths: list[str]
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
+        self.server.paths.append(self.path)
         self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
         answer = self.server.answers[min(len(self.server.bodies), len(self.server.answers)) - 1]
         if answer == "break off":
@@ -38,6 +41,12 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
             for _ in range(40):
                 self.wfile.write(b".")
+                threading.Event().wait(0.05)
+            return
+        if answer in ("drip header", "drip error"):
+            self.wfile.write(b"HTTP/1.0 " if answer == "drip header" else b"HTTP/1.0 500 Oops\r\n\r\n")
+            for _ in range(100):
+                self.wfile.write(b"2")
                 threading.Event().wait(0.05)
             return
         status, text = answer
@@ -55,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
     made = Server(("127.0.0.1", 0), Handler)
-    made.answers, made.bodies = [(200, "score 0.75")], []
+    made.answers, made.bodies, made.paths = [(200, "score 0.75")], [], []
     made.handle_error = lambda *_: None  # type: ignore[method-assign, assignment]  # a client that gave up
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -118,6 +127,35 @@ def test_an_answer_that_never_ends_is_cut(server: Server) -> None:
     assert 0 < len(submit(url(server), RANKING, **QUICK)) < 30
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("drip header", r"no answer within 0.2 s \(2 attempts\)"), ("drip error", r"answers 500 .*: 22.* \(2 attempts\)")],
+)
+def test_a_server_that_drips_is_given_up(server: Server, answer: str, told: str) -> None:
+    server.answers = [answer]
+    started = time.monotonic()
+    with pytest.raises(StudyError, match=told):
+        submit(url(server), RANKING, timeout_s=0.2, pause_s=0.01, attempts=2)
+    assert time.monotonic() - started < 3  # it drips for five seconds
+
+
+def test_an_address_is_sent_in_ascii(server: Server) -> None:
+    place = f"http://127.0.0.1:{server.server_port}/für/a%20b"
+    assert submit(place, RANKING, **QUICK) == "score 0.75"
+    assert server.paths == ["/f%C3%BCr/a%20b"]
+    assert check_url("https://bücher.example:8080/x?q=ü&b=[1]#part") == (
+        "https://xn--bcher-kva.example:8080/x?q=%C3%BC&b=%5B1%5D"
+    )
+    assert check_url("http://[::1]:80/a") == "http://[::1]:80/a"
+
+
+def test_a_proxy_that_is_no_address_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http:///")
+    with pytest.raises(StudyError, match=r"cannot be reached: .*\(1 attempts\)"):
+        submit("http://127.0.0.1:9/", RANKING, attempts=1, **QUICK)
+
+
 def test_nobody_listening_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as taken:
@@ -137,6 +175,8 @@ def test_nobody_listening_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -
         "http://[::1",
         "http://a b/",
         "http://a\n/",
+        "http://a..b/",
+        f"http://{'ü' * 70}.example/",
     ],
 )
 def test_what_is_no_http_address_is_refused(wrong: str) -> None:

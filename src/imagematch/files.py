@@ -66,7 +66,7 @@ def checked_name(name: str, *, where: str) -> str:
 
 def os_reason(error: OSError) -> str:
     """Why the operating system refused, in a few words ("No space left on device")."""
-    return error.strerror or (os.strerror(error.errno) if error.errno else type(error).__name__)
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error) or type(error).__name__)
 
 
 def write_error(path: Path, error: OSError) -> StudyError:

@@ -262,6 +262,14 @@ def test_no_network_is_one_line(tmp_path: Path, server: Server, monkeypatch: pyt
         fetch("flowers", tmp_path, downloads=definitions)
 
 
+def test_a_proxy_that_refuses_says_why(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", server.url(""))
+    with pytest.raises(DataError, match=r"no connection to example.org \(Tunnel connection failed: 501 .*\);"):
+        fetch("flowers", tmp_path, downloads=downloads(server, url="https://example.org/set.zip"))
+
+
 def test_a_server_that_says_nothing(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

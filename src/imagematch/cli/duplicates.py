@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from imagematch.retrieval import Group, ImageFolder
 
 _LISTED = 20
@@ -57,15 +59,20 @@ def duplicates(
     matcher = ImageMatcher.load(model, network_dir=feature_dir / "networks", log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
     under = matcher.threshold if threshold is None else threshold
-    groups = duplicate_groups(vectors, under)
+    groups, undivided = duplicate_groups(vectors, under)
     inside = sum(len(group.rows) for group in groups)
     print(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {under:.4f}")
     if 2 * inside > len(images):
         log.say(_WIDE)
+    for chain in undivided:
+        log.say(
+            f"{len(chain):,} images more hang together, match by match, as {images.paths[chain[0]]}: they are not "
+            "divided into groups, since the threshold is too wide for them; give a smaller --threshold"
+        )
     if output is None:
         _list(images, groups)
     else:
-        _write(output, images, groups, model, under)
+        _write(output, images, groups, undivided, model, under)
         log.say(f"output   {output}")
 
 
@@ -80,7 +87,14 @@ def _list(images: ImageFolder, groups: Sequence[Group]) -> None:
         print(f"and {len(groups) - _LISTED:,} more groups: give --output FILE")
 
 
-def _write(output: Path, images: ImageFolder, groups: Sequence[Group], model: Path, threshold: float) -> None:
+def _write(
+    output: Path,
+    images: ImageFolder,
+    groups: Sequence[Group],
+    undivided: Sequence[np.ndarray],
+    model: Path,
+    threshold: float,
+) -> None:
     from imagematch.files import write_json, write_text
     from imagematch.reporting import groups_table, write_groups_page
 
@@ -96,8 +110,11 @@ def _write(output: Path, images: ImageFolder, groups: Sequence[Group], model: Pa
             }
             for group in groups
         ]
-        write_json(output, {"threshold": threshold, "groups": listed})
+        chains = [[images.paths[row] for row in chain.tolist()] for chain in undivided]
+        write_json(output, {"threshold": threshold, "groups": listed, "undivided": chains})
     elif suffix == ".csv":
         write_text(output, groups_table(images, groups).to_csv(index=False, lineterminator="\n"))
     else:
-        write_groups_page(output, images, groups, model=model.resolve().name, threshold=threshold)
+        write_groups_page(
+            output, images, groups, model=model.resolve().name, threshold=threshold, undivided=sum(map(len, undivided))
+        )

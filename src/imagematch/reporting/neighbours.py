@@ -151,7 +151,7 @@ def groups_table(images: ImageFolder, groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def write_groups_page(
-    path: Path, images: ImageFolder, groups: Sequence[Group], *, model: str, threshold: float
+    path: Path, images: ImageFolder, groups: Sequence[Group], *, model: str, threshold: float, undivided: int = 0
 ) -> None:
     """Writes a page with the pictures of every group, of 300 groups and 30 images in each at most; self-contained.
 
@@ -163,6 +163,8 @@ def write_groups_page(
     inside = sum(len(group.rows) for group in groups)
     page.cards(
         [
+    It says how many images hang together but are `undivided`.
+
             Card("images", f"{len(images):,}", _left_out(images)),
             Card("groups", f"{len(groups):,}"),
             Card("images in groups", f"{inside:,}"),
@@ -170,7 +172,12 @@ def write_groups_page(
         ]
     )
     page.text("All images of a group match each other. The tightest group comes first. Nothing was deleted.")
-    if not groups:
+    if undivided:
+        page.warning(
+            f"{undivided:,} images more hang together, match by match, and are not divided into groups: the threshold "
+            "is too wide for them."
+        )
+    elif not groups:
         page.text("No two images match.")
     if len(groups) > _GROUPS:
         page.text(f"The first {_GROUPS:,} of {len(groups):,} groups; a .csv or .json output has all.")

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.errors import DataError
 from imagematch.retrieval.metrics import Euclidean, distances
 
 MOST_IN_A_CHAIN = 8000
-"""Images that may hang together, match by match, before they are divided: beyond it the threshold is no use."""
+"""Images that may hang together, match by match, and still be divided: it takes time and memory by their square."""
 
 _TILE_ROWS = 2048
 
@@ -32,7 +31,7 @@ class Group:
     diameter: float
 
 
-def duplicate_groups(embeddings: np.ndarray, threshold: float) -> list[Group]:
+def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Group], list[np.ndarray]]:
     """Groups of images with every distance inside a group under the threshold, the tightest group first.
 
     Matching is not transitive: a chain of images, each a little off the last, may end far from where it began. Images
@@ -43,13 +42,20 @@ def duplicate_groups(embeddings: np.ndarray, threshold: float) -> list[Group]:
         embeddings: (n, dim) float32.
         threshold: two images match where their Euclidean distance is smaller.
 
-    Raises:
-        DataError: over MOST_IN_A_CHAIN images hang together.
+    Returns:
+        The groups; and what was not divided, since the threshold is too wide there to tell duplicates: sorted rows of
+        each set of over MOST_IN_A_CHAIN images that hang together.
 
     Source: complete linkage, D. Defays, An efficient algorithm for a complete link method, Computer Journal 20, 1977.
     """
-    groups = [group for chain in _chains(embeddings, threshold) for group in _divided(embeddings, chain, threshold)]
-    return sorted(groups, key=lambda group: (group.diameter, int(group.rows[0])))
+    groups: list[Group] = []
+    undivided: list[np.ndarray] = []
+    for chain in _chains(embeddings, threshold):
+        if len(chain) > MOST_IN_A_CHAIN:
+            undivided.append(chain)
+        else:
+            groups += _divided(embeddings, chain, threshold)
+    return sorted(groups, key=lambda group: (group.diameter, int(group.rows[0]))), undivided
 
 
 def _chains(embeddings: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
@@ -84,12 +90,6 @@ def _divided(embeddings: np.ndarray, chain: np.ndarray, threshold: float) -> Ite
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    if len(chain) > MOST_IN_A_CHAIN:
-        raise DataError(
-            f"{len(chain):,} of {len(embeddings):,} images hang together at the threshold {threshold:.4f}: "
-            "it is too wide to tell duplicates",
-            do="give a smaller one",
-        )
     between = distances(embeddings[chain], embeddings[chain])
     between = np.maximum(between, between.T)
     np.fill_diagonal(between, 0)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering
 
-from imagematch.errors import DataError
-from imagematch.retrieval import distances, duplicate_groups
+from imagematch.retrieval import Group, distances, duplicate_groups
 from imagematch.retrieval import duplicates as module
 
 RANDOM = np.random.default_rng(4)
@@ -17,6 +16,12 @@ def clusters(count: int, spread: float) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def groups_of(rows: np.ndarray, threshold: float) -> list[Group]:
+    groups, undivided = duplicate_groups(rows, threshold)
+    assert not undivided
+    return groups
+
+
 @pytest.mark.parametrize("threshold", [0.02, 0.2, 0.5])
 def test_complete_linkage_by_scikit_learn_agrees(threshold: float) -> None:
     rows = clusters(150, 0.1)
@@ -26,12 +31,12 @@ def test_complete_linkage_by_scikit_learn_agrees(threshold: float) -> None:
         for label in range(model.n_clusters_)
         if np.count_nonzero(model.labels_ == label) > 1
     }
-    assert {frozenset(group.rows.tolist()) for group in duplicate_groups(rows, threshold)} == expected
+    assert {frozenset(group.rows.tolist()) for group in groups_of(rows, threshold)} == expected
 
 
 def test_all_of_a_group_match_and_what_it_says_is_so() -> None:
     rows = clusters(200, 0.2)
-    groups = duplicate_groups(rows, 0.4)
+    groups = groups_of(rows, 0.4)
     every = distances(rows, rows)
     assert [g.diameter for g in groups] == sorted(g.diameter for g in groups)
     seen = [row for group in groups for row in group.rows.tolist()]
@@ -47,22 +52,22 @@ def test_all_of_a_group_match_and_what_it_says_is_so() -> None:
 def test_a_chain_does_not_become_one_group() -> None:
     angles = np.arange(20) * 0.1
     rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    groups = duplicate_groups(rows, 0.25)
+    groups = groups_of(rows, 0.25)
     assert len(groups) > 5
     assert max(len(group.rows) for group in groups) <= 3
 
 
 def test_the_threshold_itself_is_no_match() -> None:
     rows = np.array([[0, 0], [0.5, 0], [10, 0], [10.25, 0]], np.float32)
-    assert [group.rows.tolist() for group in duplicate_groups(rows, 0.5)] == [[2, 3]]
-    assert len(duplicate_groups(rows, float(np.nextafter(0.5, 1)))) == 2
+    assert [group.rows.tolist() for group in groups_of(rows, 0.5)] == [[2, 3]]
+    assert len(groups_of(rows, float(np.nextafter(0.5, 1)))) == 2
 
 
 def test_small_blocks_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = clusters(90, 0.1)
-    whole = [group.rows.tolist() for group in duplicate_groups(rows, 0.3)]
+    whole = [group.rows.tolist() for group in groups_of(rows, 0.3)]
     monkeypatch.setattr(module, "_TILE_ROWS", 7)
-    assert [group.rows.tolist() for group in duplicate_groups(rows, 0.3)] == whole
+    assert [group.rows.tolist() for group in groups_of(rows, 0.3)] == whole
 
 
 def test_every_pair_under_the_threshold_is_in_one_chain() -> None:
@@ -75,11 +80,13 @@ def test_every_pair_under_the_threshold_is_in_one_chain() -> None:
 
 
 def test_no_image_and_no_match_are_no_group() -> None:
-    assert duplicate_groups(np.empty((0, 3), np.float32), 0.5) == []
-    assert duplicate_groups(np.eye(3, dtype=np.float32), 0.5) == []
+    assert groups_of(np.empty((0, 3), np.float32), 0.5) == []
+    assert groups_of(np.eye(3, dtype=np.float32), 0.5) == []
 
 
-def test_a_threshold_that_joins_everything_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hangs_together_too_widely_is_told_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.concatenate([np.ones((11, 2)), [[9, 9], [9, 9]]]).astype(np.float32)
     monkeypatch.setattr(module, "MOST_IN_A_CHAIN", 10)
-    with pytest.raises(DataError, match=r"11 of 11 images hang together.*too wide.*a smaller one"):
-        duplicate_groups(np.ones((11, 2), np.float32), 0.5)
+    groups, undivided = duplicate_groups(rows, 0.5)
+    assert [group.rows.tolist() for group in groups] == [[11, 12]]
+    assert [chain.tolist() for chain in undivided] == [list(range(11))]

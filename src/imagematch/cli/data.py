@@ -55,8 +55,11 @@ def check(
 ) -> None:
     """Looks at every image before any training: counts, imbalance, sizes, corrupt files, duplicates, faces."""
     from imagematch.data import check_data
+    from imagematch.errors import ConfigError
     from imagematch.events import SILENT, console_log
 
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise ConfigError("is not the name of a PNG file", where=f"--contact-sheet {sheet}", do="name it FILE.png")
     settings = _settings(config, overrides or [])
     log = SILENT if as_json else console_log()
     checked = check_data(settings, manifest_dir=Layout().manifests, log=log)
@@ -110,10 +113,14 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
             f"{near['under_different_labels']:,} under different labels; {near['test_images_seen_in_training']:,} test "
             f"images have one in training{'' if near['complete'] else ' (not all candidates were compared)'}"
         )
+        if near["not_compared"]:
+            lines.append(
+                f"           {near['not_compared']:,} images too plain, or too many of one look, are not compared"
+            )
         lines += [f"             {first} ~ {second}" for first, second in near["examples"][:_SHOWN]]
         lines.append(f"           {near['caveat']}")
     lines.append(f"summary    {report['summary']}")
-    return [line.replace("\n", "\\n") for line in lines]
+    return lines
 
 
 def _settings(config: Path, overrides: list[str]) -> TrainSettings:
@@ -128,11 +135,8 @@ def _settings(config: Path, overrides: list[str]) -> TrainSettings:
 
 def _write_sheet(checked: DataCheck, path: Path) -> None:
     from imagematch.data import contact_sheet
-    from imagematch.errors import ConfigError
     from imagematch.files import replacing
 
-    if path.suffix.lower() != ".png":
-        raise ConfigError("is not the name of a PNG file", where=f"--contact-sheet {path}", do="name it FILE.png")
     picture = contact_sheet(checked.surveyed)
     with replacing(path) as temporary:
         picture.save(temporary, "PNG")

@@ -97,19 +97,20 @@ def _exact(surveyed: Survey, dataset: Dataset | None) -> dict[str, Any]:
         if not fact.reason:
             copies[fact.digest].append((entry.path, entry.label))
     groups = [group for group in copies.values() if len(group) > 1]
-    groups.sort(key=_one_label)
     mislabelled = [group for group in groups if not _one_label(group)]
     kept = set() if dataset is None else set(dataset.paths.tolist())
     usable = set() if dataset is None else set(dataset.class_names)
     gone = set() if dataset is None else {image.path for image in dataset.quarantined}
-    left_out = [
-        path for group in groups for path, label in group if label in usable and path not in kept and path not in gone
-    ]
+
+    def left_out(group: Sequence[tuple[str, str]]) -> int:
+        return sum(label in usable and path not in kept and path not in gone for path, label in group)
+
+    groups.sort(key=lambda group: (not left_out(group), _one_label(group)))
     return {
         "groups": len(groups),
         "images": sum(map(len, groups)),
         "under_different_labels": len(mislabelled),
-        "across_splits": len(left_out),
+        "across_splits": sum(map(left_out, groups)),
         "examples": [[path for path, _ in group] for group in groups[:_EXAMPLES]],
     }
 

@@ -60,7 +60,16 @@ def test_check(command: Any, config: Path) -> None:
     assert "listed     41 images of 2 classes" in out
     assert "left out: a/bad\\x1b[31m.png: the file is empty" in out
     assert "\x1b" not in out
+    assert "not compared" not in out
     assert out.splitlines()[-1] == "summary    40 images of 2 classes can be used; look at: 1 corrupt images left out"
+
+
+def test_check_says_what_was_not_compared(command: Any, config: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "photos" / "a" / f"plain\n{number}.png")
+    _, out, _ = command("check", str(config))
+    assert "3 images too plain, or too many of one look, are not compared" in out
+    assert not any(line.startswith("0.png") for line in out.splitlines())
 
 
 def test_check_as_json_and_a_contact_sheet(command: Any, config: Path, tmp_path: Path) -> None:
@@ -96,6 +105,7 @@ def test_errors_are_one_line(arguments: tuple[str, ...], code: int, told: str, c
     assert ended == code
     assert told in err
     assert err.count("\n") == 1
+    assert not Path("exp").exists()  # told before the images are looked at
 
 
 def test_what_cannot_be_trained_on_ends_with_3_after_the_report(command: Any, config: Path, tmp_path: Path) -> None:

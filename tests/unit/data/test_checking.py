@@ -67,9 +67,11 @@ def test_what_matters_is_in_the_summary(make_folder: Any, checked: Any) -> None:
 def test_copies_across_splits_are_counted(make_folder: Any, checked: Any, opened: Any) -> None:
     root = make_folder({"train/a": 20, "train/b": 20, "test/a": 6, "test/b": 6})
     shutil.copy(root / "train" / "a" / "1.png", root / "test" / "a" / "seen.png")
+    shutil.copy(root / "test" / "a" / "0.png", root / "test" / "a" / "0 copy.png")  # the first, but in one split
     report = checked(data_dir=root, split_by="predefined").report
     assert report["exact_duplicates"]["across_splits"] == 1
-    assert len(opened(data_dir=root, split_by="predefined")) == report["used"]["images"] == 52
+    assert report["exact_duplicates"]["examples"][0] == ["test/a/seen.png", "train/a/1.png"]
+    assert len(opened(data_dir=root, split_by="predefined")) == report["used"]["images"] == 53
     assert "1 exact copies left out, since they are in another split too" in report["summary"]
 
 

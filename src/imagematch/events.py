@@ -52,9 +52,9 @@ class RunLog:
             self.say(message)
 
     def say(self, message: str) -> None:
-        """Shows a line to people only. Control characters in it are made harmless."""
+        """Shows a line to people only: one, whatever is in it (a file's name may have line feeds and escape codes)."""
         if self._stream is not None:
-            print(printable(message), file=self._stream, flush=True)
+            print(printable(message).replace("\n", "\\n"), file=self._stream, flush=True)
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:

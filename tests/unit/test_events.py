@@ -25,6 +25,8 @@ def test_control_characters_are_harmless() -> None:
     stream = io.StringIO()
     RunLog(stream=stream).say("a\x1b[31mb\rc")
     assert stream.getvalue() == "a\\x1b[31mb\\rc\n"
+    RunLog(stream=stream).say("left out: a\nb.png")
+    assert stream.getvalue().splitlines()[1:] == ["left out: a\\nb.png"]
     assert printable("ä\tb\nc") == "ä\tb\nc"
 
 

@@ -77,12 +77,12 @@ def duplicates(
 
 
 def _list(images: ImageFolder, groups: Sequence[Group]) -> None:
-    from imagematch.events import printable
+    from imagematch.reporting.escaping import visible
 
     for number, group in enumerate(groups[:_LISTED], start=1):
         print(f"{number}: at most {group.diameter:.4f} apart")
         for row in group.rows.tolist():
-            print(f"   {printable(images.paths[row])}")
+            print(f"   {visible(images.paths[row], None)}")
     if len(groups) > _LISTED:
         print(f"and {len(groups) - _LISTED:,} more groups: give --output FILE")
 

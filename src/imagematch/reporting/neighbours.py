@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imagematch.reporting.escaping import cell, markup
+from imagematch.reporting.escaping import cell, label, markup
 from imagematch.reporting.page import Card, Page
 from imagematch.reporting.palette import BASELINE, GENUINE, IMPOSTOR
 from imagematch.reporting.pictures import picture_uri
-from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval
+from imagematch.retrieval import Group, ImageFolder, Retrieval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _SIDE = 112
 _QUERIES = 200
+_OF_A_QUERY = 50
 _GROUPS = 300
 _IN_A_GROUP = 30
 _IN_A_FIGURE = 10
@@ -36,34 +38,33 @@ def thumbnail(images: ImageFolder, row: int, side: int = _SIDE) -> tuple[np.ndar
     return np.asarray(small), size
 
 
-def neighbours_figure(
-    queries: ImageFolder, gallery: ImageFolder, neighbours: Neighbours, query: int, count: int = 5
-) -> Figure:
-    """A query and its nearest neighbours, with their distances; right and wrong are marked where there are labels.
+def neighbours_figure(found: Retrieval, query: int, count: int = 5) -> Figure:
+    """A query and its nearest neighbours, with their distances; right and wrong are marked where there are figures.
 
     Args:
-        queries: the images searched for.
-        gallery: the images searched in.
-        neighbours: what `nearest` or `retrieve` found.
+        found: what `retrieve` found.
         query: row of the query.
         count: how many neighbours are shown, at most ten.
+
+    Raises:
+        DataError: an image has gone meanwhile.
     """
     from plotly.subplots import make_subplots
 
-    pairs = zip(neighbours.rows[query].tolist(), neighbours.distances[query].tolist(), strict=True)
-    shown = [(row, distance) for row, distance in pairs if row >= 0][: min(count, _IN_A_FIGURE)]
-    titles = [f"<b>query</b><br>{markup(_name(queries, query), 24)}"]
+    queries, gallery = found.queries, found.gallery
+    shown = _nearest(found, query)[: min(count, _IN_A_FIGURE)]
+    titles = [f"<b>query</b><br>{label(_name(queries, query), 24)}"]
     colours = [BASELINE]
     for row, distance in shown:
-        right = _right(queries, gallery, query, row)
+        right = found.right(query, row)
         mark = {None: "", True: " ✓", False: " ✗"}[right]
-        titles.append(f"{distance:.3f}{mark}<br>{markup(_name(gallery, row), 24)}")
+        titles.append(f"{distance:.3f}{mark}<br>{label(_name(gallery, row), 24)}")
         colours.append({None: BASELINE, True: GENUINE, False: IMPOSTOR}[right])
     figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles, horizontal_spacing=0.01)
     pictures = [thumbnail(queries, query)[0], *(thumbnail(gallery, row)[0] for row, _ in shown)]
     paths = [queries.paths[query], *(gallery.paths[row] for row, _ in shown)]
     for column, (picture, path, colour) in enumerate(zip(pictures, paths, colours, strict=True), start=1):
-        text = f"{markup(path)}<extra></extra>"
+        text = f"{label(path)}<extra></extra>"
         figure.add_image(source=picture_uri(picture), hovertemplate=text, row=1, col=column)
         axes = {"showticklabels": False, "showgrid": False, "mirror": True, "linewidth": 3, "linecolor": colour}
         figure.update_xaxes(axes, row=1, col=column)
@@ -95,7 +96,7 @@ def neighbours_table(found: Retrieval) -> pd.DataFrame:
 
 
 def write_neighbours_page(path: Path, found: Retrieval, *, model: str) -> None:
-    """Writes a page with the pictures of every query and its neighbours, of 200 queries at most; self-contained.
+    """Writes a page with pictures of queries and their neighbours, 200 and 50 of each at most; self-contained.
 
     Raises:
         StudyError: it cannot be written.
@@ -110,14 +111,21 @@ def write_neighbours_page(path: Path, found: Retrieval, *, model: str) -> None:
         page.text("A tick and a green frame: of the query's class. A cross and an orange frame: of another one.")
     if len(found.queries) > _QUERIES:
         page.text(f"The first {_QUERIES:,} of {len(found.queries):,} queries; a .csv or .json output has all.")
+    if found.neighbours.rows.shape[1] > _OF_A_QUERY:
+        page.text(f"Of each query the first {_OF_A_QUERY:,} are shown; a .csv or .json output has all.")
+    picture = cache(lambda row: _picture(found.gallery, row))  # the same neighbours turn up again and again
     for query in range(min(len(found.queries), _QUERIES)):
-        near = zip(found.neighbours.rows[query].tolist(), found.neighbours.distances[query].tolist(), strict=True)
-        boxes = [_box(found.queries, query, "query", None)]
-        for row, distance in near:
-            if row >= 0:
-                boxes.append(_box(found.gallery, row, f"{distance:.4f}", found.right(query, row)))
+        boxes = [_box(found.queries.paths[query], *_picture(found.queries, query), "query", None)]
+        for row, distance in _nearest(found, query)[:_OF_A_QUERY]:
+            boxes.append(_box(found.gallery.paths[row], *picture(row), f"{distance:.4f}", found.right(query, row)))
         page.html(_row(boxes))
     page.write(path)
+
+
+def _nearest(found: Retrieval, query: int) -> list[tuple[int, float]]:
+    """The gallery rows of a query, with their distances."""
+    pairs = zip(found.neighbours.rows[query].tolist(), found.neighbours.distances[query].tolist(), strict=True)
+    return [(row, distance) for row, distance in pairs if row >= 0]
 
 
 def _search_cards(found: Retrieval) -> list[Card]:
@@ -155,6 +163,8 @@ def write_groups_page(
 ) -> None:
     """Writes a page with the pictures of every group, of 300 groups and 30 images in each at most; self-contained.
 
+    It says how many images hang together but are `undivided`.
+
     Raises:
         StudyError: it cannot be written.
         DataError: an image has gone meanwhile.
@@ -163,8 +173,6 @@ def write_groups_page(
     inside = sum(len(group.rows) for group in groups)
     page.cards(
         [
-    It says how many images hang together but are `undivided`.
-
             Card("images", f"{len(images):,}", _left_out(images)),
             Card("groups", f"{len(groups):,}"),
             Card("images in groups", f"{inside:,}"),
@@ -189,7 +197,7 @@ def write_groups_page(
             :_IN_A_GROUP
         ]:
             copy = " same bytes" if digests.count(digest) > 1 else ""
-            boxes.append(_box(images, row, f"{distance:.4f}{copy}", None))
+            boxes.append(_box(images.paths[row], *_picture(images, row), f"{distance:.4f}{copy}", None))
         if (more := len(group.rows) - len(boxes)) > 0:
             boxes.append(f'<div style="align-self:center">and {more:,} more</div>')
         page.html(_row(boxes))
@@ -205,20 +213,19 @@ def _name(images: ImageFolder, row: int) -> str:
     return images.labels[row] if images.labels is not None else images.paths[row]
 
 
-def _right(queries: ImageFolder, gallery: ImageFolder, query: int, row: int) -> bool | None:
-    if queries.labels is None or gallery.labels is None:
-        return None
-    return queries.labels[query] == gallery.labels[row]
-
-
 def _row(boxes: Sequence[str]) -> str:
     style = "display:flex;flex-wrap:wrap;gap:10px;margin:.6rem 0 1.2rem"
     return f'<div class="neighbours" style="{style}">{"".join(boxes)}</div>'
 
 
-def _box(images: ImageFolder, row: int, text: str, right: bool | None) -> str:
+def _picture(images: ImageFolder, row: int) -> tuple[str, str]:
+    """A small picture of an image as a data URI, and its full size in words."""
     picture, size = thumbnail(images, row)
-    path = markup(images.paths[row])
+    return picture_uri(picture), size
+
+
+def _box(path: str, picture: str, size: str, text: str, right: bool | None) -> str:
+    name = markup(path)
     colour = {None: "rgba(128,128,128,.45)", True: GENUINE, False: IMPOSTOR}[right]
     mark = {None: "", True: " ✓", False: " ✗"}[right]
     kind = {None: "plain", True: "right", False: "wrong"}[right]
@@ -226,6 +233,6 @@ def _box(images: ImageFolder, row: int, text: str, right: bool | None) -> str:
     return (
         f'<figure class="{kind}" style="margin:0;padding:5px;border:3px solid {colour};border-radius:8px;'
         f'width:{_SIDE + 16}px;font-size:11px;line-height:1.3;overflow-wrap:anywhere">'
-        f'<img src="{picture_uri(picture)}" alt="{path}" title="{path} ({size})" style="{image}">'
-        f"<figcaption><strong>{markup(text)}{mark}</strong><br>{markup(images.paths[row], 40)}</figcaption></figure>"
+        f'<img src="{picture}" alt="{name}" title="{name} ({size})" style="{image}">'
+        f"<figcaption><strong>{markup(text)}{mark}</strong><br>{markup(path, 40)}</figcaption></figure>"
     )

@@ -1,0 +1,96 @@
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch.reporting import groups_table, neighbours_figure, write_groups_page, write_neighbours_page
+from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval, SearchFigures
+
+FIGURES = SearchFigures({1: 1.0}, 1.0, 1.0, {1: 1.0}, {1: 1.0}, 1, 0)
+
+BAD_NAME = "<script>alert(1)</script>=.png"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageFolder:
+    names = [f"rose/{number}.png" for number in range(3)] + ["lily/" + BAD_NAME.replace("/", "\\")]
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (200, 100), (number * 60, 0, 0)).save(tmp_path / name)
+    labels = tuple(name.split("/")[0] for name in names)
+    return ImageFolder(tmp_path, tuple(names), np.array(["a", "b", "a", "c"]), labels)
+
+
+def retrieval(images: ImageFolder, rows: list[list[int]], figures: SearchFigures | None = FIGURES) -> Retrieval:
+    distances = np.tile(np.arange(1, len(rows[0]) + 1, dtype=np.float32) / 10, (len(rows), 1))
+    distances[np.array(rows) < 0] = np.inf
+    found = Neighbours(np.array(rows), distances)
+    return Retrieval(images.take(range(len(rows))), images, found, "euclidean", "exact", 0, 0, figures)
+
+
+def test_a_query_is_shown_beside_its_neighbours(images: ImageFolder) -> None:
+    found = retrieval(images, [[2, 3, 1, -1]])
+    figure = neighbours_figure(found, 0, count=2)
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles == ["<b>query</b><br>rose", "0.100 ✓<br>rose", "0.200 ✗<br>lily"]
+    assert len(figure.data) == 3
+    assert all(trace.source.startswith("data:image/") for trace in figure.data)
+    assert "<script" not in figure.to_json()
+    assert len(neighbours_figure(found, 0, count=99).data) == 4
+
+
+def test_without_figures_nothing_is_right_or_wrong(images: ImageFolder) -> None:
+    """As where the folders have no class in common: then every neighbour would be wrong."""
+    figure = neighbours_figure(retrieval(images, [[2, 3]], None), 0)
+    assert [note.text for note in figure.layout.annotations][1:] == ["0.100<br>rose", "0.200<br>lily"]
+
+
+def test_names_in_a_figure_are_as_plotly_wants_them(images: ImageFolder) -> None:
+    """It interprets tags, but shows the entities of quotes as they are."""
+    named = dataclasses.replace(images, labels=("bird's <b>", *images.labels[1:]))
+    figure = neighbours_figure(retrieval(named, [[2]]), 0)
+    assert figure.layout.annotations[0].text == "<b>query</b><br>bird's &lt;b&gt;"
+
+
+def test_a_page_shows_fifty_of_a_query_and_reads_each_picture_once(
+    images: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    picture = ImageFolder.picture
+    monkeypatch.setattr(ImageFolder, "picture", lambda self, row: (read.append(row), picture(self, row))[1])
+    found = retrieval(images, [[0, 1, 2] * 20, [1, 2, 3] * 20])
+    write_neighbours_page(tmp_path / "p.html", found, model="m")
+    page = (tmp_path / "p.html").read_text()
+    assert page.count("<img ") == 2 * 51
+    assert "Of each query the first 50 are shown" in page
+    assert len(read) == 2 + 4
+
+
+def test_the_aspect_ratio_of_pictures_is_kept(images: ImageFolder) -> None:
+    from imagematch.reporting.neighbours import thumbnail
+
+    small, size = thumbnail(images, 0)
+    assert small.shape == (56, 112, 3)
+    assert size == "200 x 100"
+
+
+def test_groups_are_a_table_and_a_page_with_names_made_harmless(images: ImageFolder, tmp_path: Path) -> None:
+    groups = [Group(np.array([0, 2]), np.array([0, 0.01]), 0.01), Group(np.array([3, 1]), np.array([0, 0.3]), 0.3)]
+    table = groups_table(images, groups)
+    assert table["group"].tolist() == [1, 1, 2, 2]
+    assert table["copy"].tolist() == [True, True, False, False]
+    write_groups_page(tmp_path / "p.html", images, groups, model="m<b>", threshold=0.5)
+    page = (tmp_path / "p.html").read_text()
+    assert page.count("<img ") == 4
+    assert "<script" not in page
+    assert "m&lt;b&gt;" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert len(groups_table(images, [])) == 0
+    assert "hang together" not in page
+    write_groups_page(tmp_path / "p.html", images, [], model="m", threshold=0.5, undivided=9000)
+    page = (tmp_path / "p.html").read_text()
+    assert "9,000 images more hang together" in page
+    assert "No two images match" not in page

@@ -31,6 +31,11 @@ def commands(page: Path) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
+def snippets(page: Path) -> list[str]:
+    """The blocks of Python of a page."""
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
 def save(picture: Image.Image | np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path)
@@ -107,5 +112,8 @@ def test_the_commands_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pyte
             run(app, arguments)
         assert not ended.value.code, line
         written += [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--contact-sheet")]
+    monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda _self: None)
+    for snippet in snippets(ROOT / "docs" / name):
+        exec(compile(snippet, name, "exec"), {})
     assert written or name == "letters.md"
     assert all(Path(path).exists() for path in written)

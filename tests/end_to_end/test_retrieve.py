@@ -492,6 +492,19 @@ def test_duplicates_at_a_threshold_of_ones_own(command: Command, place: Path) ->
         assert "give a distance over 0" in err
 
 
+def test_what_hangs_together_too_widely_is_told_and_listed(
+    command: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.retrieval.duplicates.MOST_IN_A_CHAIN", 10)
+    ways = ["duplicates", "--model", str(MODEL), "gallery", "--output", "out.json", "--threshold", "2.1"]
+    code, out, _ = command(*ways)
+    assert code == 0
+    assert "120 images: 0 groups with 0 images under 2.1000" in out
+    assert "120 images more hang together, match by match, as digit 0/048.png" in out
+    found = json.loads(Path("out.json").read_text())
+    assert (found["groups"], found["undivided"]) == ([], [embedded("gallery")[0]])
+
+
 def test_a_table_says_which_images_are_queries_and_which_the_gallery(command: Command, place: Path) -> None:
     lines = ["path,label,query,gallery"]
     lines += [f"{path.as_posix()},{path.parent.name},yes,no" for path in sorted(Path("query").rglob("*.png"))]

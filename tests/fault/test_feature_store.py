@@ -15,8 +15,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from imagematch.errors import StudyError
+from imagematch.config import parse_train
+from imagematch.data import open_dataset
+from imagematch.errors import DataError, StudyError
 from imagematch.extractors import Extractor, make_extractor
 from imagematch.features import FeatureStore, verify
 from imagematch.files import digest_bytes
@@ -180,6 +183,27 @@ def test_a_full_disk_gives_one_line_and_keeps_what_was_there(tmp_path: Path) -> 
     found = FeatureStore(tmp_path).features(Pictures(64), pixels())
     assert found.computed == 64 - 32
     check(found.array)
+
+
+def test_a_picture_that_changes_during_extraction_is_not_kept_under_its_old_content(tmp_path: Path) -> None:
+    root, old = tmp_path / "images", {}
+    for row in range(40):
+        path = root / "ab"[row % 2] / f"{row:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), row, np.uint8)).save(path)
+        old[path] = path.read_bytes()
+    settings = parse_train({"experiment_name": "x", "dataset": "folder", "data_dir": str(root)})
+    dataset = open_dataset(settings, manifest_dir=tmp_path / "manifests")
+    changed = root / str(dataset.paths[20])
+    Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(changed)
+    store = FeatureStore(tmp_path / "features")
+    with pytest.raises(DataError, match=f"{changed.name}: has changed since it was listed; run again"):
+        store.features(dataset, pixels())
+    again = open_dataset(settings, manifest_dir=tmp_path / "manifests")
+    assert store.features(again, pixels()).array[20].min() == 1
+    changed.write_bytes(old[changed])
+    first = open_dataset(settings, manifest_dir=tmp_path / "manifests")
+    assert store.features(first, pixels()).array[20].max() < 1
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment,
 from imagematch.data.checking import DataCheck, check_data
 from imagematch.data.contact_sheet import contact_sheet
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, Box, decode, to_picture
+from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, Box, check_digest, decode, read_bytes, to_picture
 from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED
 from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch
 from imagematch.data.folds import class_disjoint, fold_datasets
-from imagematch.data.manifest import Fact, read_manifest
+from imagematch.data.manifest import Fact, doubt, manifest_path, read_manifest
 from imagematch.data.opening import NO_FACE, open_dataset
 from imagematch.data.sources import DESCRIPTIONS, SOURCES, Entry, Source, file_mode, open_source
 from imagematch.data.sources.csv_table import TABLE_SUFFIXES
@@ -48,10 +48,12 @@ __all__ = [
     "Source",
     "augment",
     "check_data",
+    "check_digest",
     "class_disjoint",
     "contact_sheet",
     "cut_faces",
     "decode",
+    "doubt",
     "draw_augmentations",
     "faces_path",
     "fetch",
@@ -59,8 +61,10 @@ __all__ = [
     "find_face",
     "fold_datasets",
     "image_files",
+    "manifest_path",
     "open_dataset",
     "open_source",
+    "read_bytes",
     "read_faces",
     "read_manifest",
     "stream_batches",

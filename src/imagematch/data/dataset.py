@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.data.decoding import Box, decode, read_bytes
+from imagematch.data.decoding import Box, check_digest, decode, read_bytes
 from imagematch.data.faces import FaceCropper
+from imagematch.data.manifest import doubt
 from imagematch.data.sources import Source
 from imagematch.data.splits import SPLITS
 from imagematch.errors import DataError
@@ -48,6 +49,7 @@ class Dataset:
         boxes: the part of a file that is the image, where that is not all of it.
         angles: degrees that each box leans clockwise, where some do.
         face_cropper: how faces are cut out; None where they are not. What it cut is in boxes and angles.
+        manifest: where what is known of the files is kept; None where that is nowhere.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset:
     boxes: tuple[Box | None, ...] | None = None
     angles: tuple[float, ...] | None = None
     face_cropper: FaceCropper | None = None
+    manifest: Path | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -89,24 +92,31 @@ class Dataset:
 
     def read(self, row: int) -> bytes:
         """The bytes of the file that image `row` is in. Raises DataError naming it where it cannot be read."""
-        file = self.files[row] if self.files is not None else str(self.paths[row])
+        file = self._file(row)
         if self.source is not None:
             return self.source.read(file)
         if self.root is None:
             raise DataError("has neither a file nor a source", where=file)
         return read_bytes(self.root / file)
 
+    def _file(self, row: int) -> str:
+        return self.files[row] if self.files is not None else str(self.paths[row])
+
     def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(height, width, 3) uint8: image `row`, each side longer than `max_size` shrunk to it; see `decode`.
 
         Raises:
-            DataError: the file has gone or has changed since the manifest was made; names it.
+            DataError: the file has gone or has changed since the manifest was made; names it. The next run looks at it
+                again.
         """
+        box = None if self.boxes is None else self.boxes[row]
+        angle = 0.0 if self.angles is None else self.angles[row]
         try:
-            box = None if self.boxes is None else self.boxes[row]
-            angle = 0.0 if self.angles is None else self.angles[row]
-            return decode(self.read(row), max_size, box=box, angle=angle)
+            data = self.read(row)
+            check_digest(data, str(self.digests[row]), box, angle)
+            return decode(data, max_size, box=box, angle=angle)
         except DataError as error:
+            doubt(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
 

@@ -239,6 +239,12 @@ def cut_digest(content: str, box: Box | None, angle: float = 0.0) -> str:
     return digest_bytes(f"{content} {tuple(map(float, box))}{turned}".encode())
 
 
+def check_digest(data: bytes, digest: str, box: Box | None = None, angle: float = 0.0) -> None:
+    """Raises DataError where a file's bytes are no longer those that were listed with this `cut_digest`."""
+    if cut_digest(digest_bytes(data), box, angle) != digest:
+        raise DataError("has changed since it was listed", do="run again")
+
+
 def _leaning(image: Image.Image, box: Box, angle: float) -> Image.Image:
     """What a box that leans by `angle` keeps; black where it is outside the picture."""
     width, height = max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))

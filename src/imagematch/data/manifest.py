@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.sources import MISSING, Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import Advance, RunLog
-from imagematch.files import digest_bytes, locked
+from imagematch.files import digest_bytes, locked, write_text
 
 _VERSION = 1
 _CHUNK = 32
@@ -98,10 +100,51 @@ def manifest_path(name: str, root: Path, manifest_dir: Path) -> Path:
     return manifest_dir / f"{name}-{digest_bytes(os.fsencode(root.resolve()))[:16]}.jsonl"
 
 
+def doubt(kept: Path | None, file: str) -> None:
+    """Has the next run read a file again, whatever its size and time say: it could not be used as it was listed.
+
+    Without it a file that breaks and keeps both would stop every run for good.
+
+    Args:
+        kept: the manifest, or the faces kept beside it; None where nothing is kept.
+        file: what the source reads.
+    """
+    if kept is not None:
+        with contextlib.suppress(OSError), _doubts_path(kept).open("a", encoding="utf-8") as doubts:
+            doubts.write(json.dumps(file) + "\n")
+
+
+def _doubts_path(kept: Path) -> Path:
+    return kept.with_name(kept.name.partition(".")[0] + ".doubts")
+
+
+def _doubted(path: Path) -> set[str]:
+    """The files that were doubted since the manifest at `path` was written."""
+    files = set()
+    with contextlib.suppress(OSError):
+        for line in _doubts_path(path).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # torn by a kill
+                files.add(str(json.loads(line)))
+    return files
+
+
+def _forget_doubts(path: Path, left: set[str]) -> None:
+    if left:
+        write_text(_doubts_path(path), "".join(json.dumps(file) + "\n" for file in sorted(left)))
+    else:
+        _doubts_path(path).unlink(missing_ok=True)
+
+
 def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog) -> list[Fact]:
     kept = _load(path, log)
     known = [kept.get(entry.path) for entry in entries]
-    stale = [row for row, fact in enumerate(known) if fact is None or not fact.holds_for(entries[row])]
+    files = [entry.file or entry.path for entry in entries]
+    doubted = _doubted(path)
+    stale = [
+        row
+        for row, fact in enumerate(known)
+        if fact is None or not fact.holds_for(entries[row]) or files[row] in doubted
+    ]
     if not stale:
         return [fact for fact in known if fact is not None]
     fresh = dict(zip(stale, _inspect_all(source, [entries[row] for row in stale], log), strict=True))
@@ -109,6 +152,8 @@ def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog
     complete = [fact for fact in facts if fact is not None]
     if any(known[row] != complete[row] for row in stale):
         _save(path, source, entries, complete, kept)
+    if doubted:
+        _forget_doubts(path, doubted.difference(files))
     return complete
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, read_faces
-from imagematch.data.manifest import Fact, read_manifest, refuse_corrupt
+from imagematch.data.manifest import Fact, manifest_path, read_manifest, refuse_corrupt
 from imagematch.data.sources import Entry, Listing, Source, open_source
 from imagematch.data.splits import LEFT_OUT, Images, split_images
 from imagematch.errors import DataError
@@ -35,6 +35,7 @@ class Survey:
         rows: the images of the classes that the settings ask for, each with what is known of its file.
         cropper: how faces are cut out; None where they are not.
         faces: digest of a picture's content -> its face, None where there is none; of those that were searched.
+        manifest: where what is known of the files is kept; None where the images are embedded.
     """
 
     settings: TrainSettings
@@ -43,6 +44,7 @@ class Survey:
     rows: tuple[tuple[Entry, Fact], ...]
     cropper: FaceCropper | None = None
     faces: Mapping[str, Face | None] = field(default_factory=dict)
+    manifest: Path | None = None
 
     @property
     def faceless(self) -> list[tuple[Entry, Fact]]:
@@ -82,13 +84,14 @@ def survey(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT)
     listed = [entry for entry in listing.entries if entry.label in classes]
     facts = read_manifest(settings.dataset, source, listed, manifest_dir, log)
     rows = tuple(zip(listed, facts, strict=True))
+    manifest = None if source.root is None else manifest_path(settings.dataset, source.root, manifest_dir)
     cropper = FaceCropper.of(settings)
     if cropper is None:
-        return Survey(settings, source, listing, rows)
+        return Survey(settings, source, listing, rows, manifest=manifest)
     searched = [(entry, fact) for entry, fact in rows if not fact.reason and entry.box is None]
     kept = faces_path(settings.dataset, source.root, manifest_dir, cropper)
     faces = read_faces(kept, source, searched, cropper, log=log)
-    return Survey(settings, source, listing, rows, cropper, faces)
+    return Survey(settings, source, listing, rows, cropper, faces, manifest)
 
 
 def assemble(surveyed: Survey, log: RunLog = SILENT) -> Dataset:
@@ -199,4 +202,5 @@ def _dataset(
         boxes=tuple(entry.box for entry in entries) if any(e.box for e in entries) else None,
         angles=tuple(entry.angle for entry in entries) if any(e.angle for e in entries) else None,
         face_cropper=surveyed.cropper,
+        manifest=surveyed.manifest,
     )

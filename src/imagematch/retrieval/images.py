@@ -21,12 +21,16 @@ from imagematch.data import (
     Found,
     Quarantined,
     Source,
+    check_digest,
     cut_faces,
     decode,
+    doubt,
     faces_path,
     file_mode,
     image_files,
+    manifest_path,
     open_source,
+    read_bytes,
     read_faces,
     read_manifest,
 )
@@ -54,6 +58,7 @@ class ImageFolder:
         boxes: the part of a file that is the image, as a face; None where that is all of it.
         angles: degrees that the box leans clockwise.
         files: of each image, relative to `root`; None where they are the paths.
+        manifest: where what is known of the files is kept; None where that is nowhere.
     """
 
     root: Path
@@ -64,6 +69,7 @@ class ImageFolder:
     boxes: tuple[Box | None, ...] | None = None
     angles: tuple[float, ...] | None = None
     files: tuple[str, ...] | None = None
+    manifest: Path | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -72,7 +78,15 @@ class ImageFolder:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
-        return decode(self.root / (self.files or self.paths)[row], max_size, box=box, angle=angle)
+        file = (self.files or self.paths)[row]
+        try:
+            data = read_bytes(self.root / file)
+            check_digest(data, str(self.digests[row]), box, angle)
+            return decode(data, max_size, box=box, angle=angle)
+        except DataError as error:
+            doubt(self.manifest, file)
+            where = error.where or str(self.root / file)
+            raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
 
     def take(self, rows: Sequence[int]) -> ImageFolder:
         """These images alone."""
@@ -84,6 +98,7 @@ class ImageFolder:
             boxes=_chosen(self.boxes, rows),
             angles=_chosen(self.angles, rows),
             files=_chosen(self.files, rows),
+            manifest=self.manifest,
         )
 
 
@@ -132,6 +147,7 @@ def list_images(
         tuple(entry.box for entry, _ in usable),
         tuple(entry.angle for entry, _ in usable),
         tuple(entry.file or entry.path for entry, _ in usable),
+        None if source.root is None else manifest_path(name, source.root, manifest_dir),
     )
 
 

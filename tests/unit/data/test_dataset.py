@@ -13,7 +13,7 @@ import pytest
 from imagematch.data import SPLITS, Dataset, decode
 from imagematch.errors import DataError
 
-from .conftest import pixels, write_image
+from .conftest import break_unseen, pixels, write_image
 
 Open = Callable[..., Dataset]
 
@@ -125,10 +125,77 @@ def test_a_file_that_goes_or_breaks_after_opening(make_folder: Any, opened: Open
     dataset = opened(data_dir=root)
     (root / "a" / "0.png").unlink()
     (root / "a" / "1.png").write_bytes(b"")
-    for row, reason in ((0, "No such file"), (1, "is empty; run again")):
+    for row, reason in ((0, "No such file"), (1, "has changed since it was listed; run again")):
         with pytest.raises(DataError, match=reason) as caught:
             dataset.picture(row, 8)
         assert str(dataset.paths[row]) in str(caught.value)
+
+
+def test_another_picture_in_the_place_of_one_that_was_listed_is_refused(tmp_path: Path, opened: Open) -> None:
+    lines = ["path,label,x,y,w,h"]
+    for number in range(40):
+        write_image(tmp_path / f"{number:02d}.png", seed=number)
+        lines.append(f"{number:02d}.png,{'ab'[number % 2]},{'1,2,4,5' if number % 4 else ',,,'}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    dataset = opened(dataset="csv", data_dir=tmp_path / "t.csv")
+    for row in (4, 5):
+        dataset.picture(row, 8)
+        write_image(tmp_path / f"{row:02d}.png", seed=99)
+        with pytest.raises(DataError, match=rf"{row:02d}\.png.*: has changed since it was listed; run again"):
+            dataset.picture(row, 8)
+    again = opened(dataset="csv", data_dir=tmp_path / "t.csv")
+    assert np.array_equal(again.picture(4, 8), pixels(99))
+
+
+def test_the_next_run_leaves_out_what_broke_unseen(make_folder: Any, opened: Open) -> None:
+    root = make_folder({"a": 30, "b": 30})
+    dataset = opened(data_dir=root)
+    break_unseen(root / "a" / "1.png")
+    unseen = opened(data_dir=root)
+    row = unseen.paths.tolist().index("a/1.png")
+    assert unseen.digest == dataset.digest
+    with pytest.raises(DataError, match="run again"):
+        unseen.picture(row, 8)
+    for _ in range(2):
+        again = opened(data_dir=root)
+        assert [image.path for image in again.quarantined] == ["a/1.png"]
+        for row in range(len(again)):
+            again.picture(row, 8)
+
+
+def test_every_box_of_a_file_that_broke_unseen_is_left_out(tmp_path: Path, opened: Open) -> None:
+    lines = ["path,label,x,y,w,h"]
+    for number in range(60):
+        write_image(tmp_path / f"{number:02d}.png", seed=number)
+        lines += [f"{number:02d}.png,a,0,0,4,5", f"{number:02d}.png,b,2,2,4,5"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    dataset = opened(dataset="csv", data_dir=tmp_path / "t.csv")
+    break_unseen(tmp_path / "07.png")
+    with pytest.raises(DataError, match=r"07\.png"):
+        dataset.picture(14, 8)
+    assert len(opened(dataset="csv", data_dir=tmp_path / "t.csv").quarantined) == 2
+
+
+def test_too_many_that_broke_unseen_are_refused(make_folder: Any, opened: Open) -> None:
+    root = make_folder({"a": 20, "b": 20})
+    dataset = opened(data_dir=root)
+    for row in range(3):
+        break_unseen(root / str(dataset.paths[row]))
+        with pytest.raises(DataError, match="run again"):
+            dataset.picture(row, 8)
+    with pytest.raises(DataError, match="3 of 40 images cannot be used, over 5%"):
+        opened(data_dir=root)
+
+
+def test_a_doubt_about_a_class_that_is_not_used_now_stays(make_folder: Any, opened: Open) -> None:
+    root = make_folder({"a": 30, "b": 30, "c": 29})
+    dataset = opened(data_dir=root)
+    for path in ("a/0.png", "c/0.png"):
+        break_unseen(root / path)
+        with pytest.raises(DataError, match="run again"):
+            dataset.picture(dataset.paths.tolist().index(path), 8)
+    assert [image.path for image in opened(data_dir=root, max_classes=2).quarantined] == ["a/0.png"]
+    assert [image.path for image in opened(data_dir=root).quarantined] == ["a/0.png", "c/0.png"]
 
 
 def test_boxes_are_cut_and_part_of_the_content(tmp_path: Path, opened: Open) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import NO_FACE, Dataset, FaceCropper, find_face
+from imagematch.data import NO_FACE, Dataset, FaceCropper, find_face, opening
 from imagematch.data.faces import keeping
 from imagematch.errors import DataError
 
+from .conftest import break_unseen
 from .drawings import photo
 
 Open = Callable[..., Dataset]
@@ -116,6 +117,30 @@ def test_an_interrupted_search_keeps_what_it_found(
     monkeypatch.setattr(keeping, "find_face", lambda pixels, eyes: searched.append(1) or find_face(pixels))
     opened(data_dir=faces, face_crop="haar")
     assert len(searched) == 2 * IMAGES - 10
+
+
+def test_a_photo_that_breaks_before_it_is_searched_is_named_and_left_out_by_the_next_run(
+    faces: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*arguments: Any, **named: Any) -> Any:
+        break_unseen(faces / "p0" / "03.png")
+        return keeping.read_faces(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "read_faces", late)
+        with pytest.raises(DataError, match=r"p0/03\.png: has changed since it was listed; run again"):
+            opened(data_dir=faces, face_crop="haar")
+    dataset = opened(data_dir=faces, face_crop="haar")
+    assert [image.path for image in dataset.quarantined] == ["p0/03.png"]
+
+
+def test_a_photo_that_changes_after_its_face_was_cut_is_refused(faces: Path, opened: Open) -> None:
+    dataset = opened(data_dir=faces, face_crop="haar", face_align=True)
+    row = dataset.paths.tolist().index("p0/03.png")
+    dataset.picture(row)
+    Image.fromarray(photo((50, 50, 90))).save(faces / "p0" / "03.png")
+    with pytest.raises(DataError, match=r"p0/03\.png: has changed since it was listed; run again"):
+        dataset.picture(row)
 
 
 def test_pictures_without_a_face(faces: Path, opened: Open, events: Any) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagematch.files import digest_file
 from imagematch.reporting import groups_table, neighbours_figure, write_groups_page, write_neighbours_page
 from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval, SearchFigures
 
@@ -19,9 +20,9 @@ def images(tmp_path: Path) -> ImageFolder:
     names = [f"rose/{number}.png" for number in range(3)] + ["lily/" + BAD_NAME.replace("/", "\\")]
     for number, name in enumerate(names):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (200, 100), (number * 60, 0, 0)).save(tmp_path / name)
+        Image.new("RGB", (200, 100), ((0, 60, 0, 180)[number], 0, 0)).save(tmp_path / name)
     labels = tuple(name.split("/")[0] for name in names)
-    return ImageFolder(tmp_path, tuple(names), np.array(["a", "b", "a", "c"]), labels)
+    return ImageFolder(tmp_path, tuple(names), np.array([digest_file(tmp_path / name) for name in names]), labels)
 
 
 def retrieval(images: ImageFolder, rows: list[list[int]], figures: SearchFigures | None = FIGURES) -> Retrieval:

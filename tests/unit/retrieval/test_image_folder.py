@@ -1,3 +1,4 @@
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_known_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("imagematch.data.manifest.inspect", never)
     again = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
     np.testing.assert_array_equal(again.digests, first.digests)
+
+
+def test_an_image_that_changed_unseen_is_refused_and_looked_at_again_next_time(tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / "data" / f"{number}.png", number)
+    images = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
+    file = tmp_path / "data" / "1.png"
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(DataError, match=r"1\.png: has changed since it was listed; run again"):
+        images.take([1]).picture(0)
+    assert list_images(tmp_path / "data", manifest_dir=tmp_path / "m").paths == ("0.png", "2.png")
 
 
 def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagematch.data.decoding import DECODER_VERSION, cut_digest, decode
+from imagematch.data.decoding import DECODER_VERSION, check_digest, cut_digest, decode
 from imagematch.data.faces.cropping import FaceCropper
 from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
 from imagematch.data.kept_table import load_table, save_table
-from imagematch.data.manifest import Fact, manifest_path
+from imagematch.data.manifest import Fact, doubt, manifest_path
 from imagematch.data.sources import Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import RunLog
@@ -52,20 +52,20 @@ def read_faces(
         log: hears of progress.
 
     Raises:
-        DataError: a picture cannot be read any more, or OpenCV's cascades are not there.
+        DataError: a picture cannot be read any more or has changed since, or OpenCV's cascades are not there.
         StudyError: what was found cannot be kept.
     """
     eyes = cropper.align
     entry_of = {fact.digest: entry for entry, fact in rows}
     if path is None:
-        return dict(_found(source, entry_of, eyes, log))
+        return dict(_found(source, entry_of, eyes, None, log))
     kind = {"version": _VERSION, "decoder": DECODER_VERSION, "detector": DETECTOR_VERSION, "eyes": eyes}
     with locked(path.with_suffix(".lock")):
         faces = load_table(path, kind, _parsed, log) or {}
         missing = {digest: entry for digest, entry in entry_of.items() if digest not in faces}
         saved = time.monotonic()
         try:
-            for digest, face in _found(source, missing, eyes, log):
+            for digest, face in _found(source, missing, eyes, path, log):
                 faces[digest] = face
                 if time.monotonic() - saved > _SAVE_EVERY_S:
                     _save(path, kind, faces)
@@ -106,15 +106,21 @@ def cut_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> t
     return entry._replace(box=box, angle=angle), fact._replace(digest=digest, width=width, height=height, box=box)
 
 
-def _found(source: Source, entry_of: Mapping[str, Entry], eyes: bool, log: RunLog) -> Iterator[tuple[str, Face | None]]:
+def _found(
+    source: Source, entry_of: Mapping[str, Entry], eyes: bool, path: Path | None, log: RunLog
+) -> Iterator[tuple[str, Face | None]]:
     """(digest, face) of pictures, in order, searched in threads a few chunks ahead."""
 
     def search(item: tuple[str, Entry]) -> tuple[str, Face | None]:
         digest, entry = item
+        file = entry.file or entry.path
         try:
-            return digest, find_face(decode(source.read(entry.file or entry.path)), eyes=eyes)
+            data = source.read(file)
+            check_digest(data, digest)
+            return digest, find_face(decode(data), eyes=eyes)
         except DataError as error:
-            raise DataError(error.what, where=error.where or entry.path, do=error.do) from error
+            doubt(path, file)
+            raise DataError(error.what, where=error.where or entry.path, do=error.do or "run again") from error
 
     items = list(entry_of.items())
     if not items:

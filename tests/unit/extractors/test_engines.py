@@ -108,6 +108,81 @@ def test_a_network_that_cannot_be_converted_runs_in_tensorflow(monkeypatch: pyte
         open_engine(extractor(), "openvino")
 
 
+def test_why_a_network_cannot_be_converted_is_kept_until_another_openvino_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    tried: list[int] = []
+
+    def fail(*_arguments: Any, **_named: Any) -> None:
+        tried.append(1)
+        raise RuntimeError("no rule for StrangeOp")
+
+    monkeypatch.setattr(openvino, "convert_model", fail)
+    network = extractor()
+    for _ in range(3):
+        said = io.StringIO()
+        choice = choose_engine(network, cache_dir=tmp_path, log=RunLog(stream=said))
+        assert choice.name == "tensorflow"
+        assert "OpenVINO cannot run small_cnn (no rule for StrangeOp)" in said.getvalue()
+    assert len(tried) == 1
+    monkeypatch.undo()
+    assert choose_engine(network, cache_dir=tmp_path).name == "tensorflow"
+    monkeypatch.setattr(openvino, "__version__", "next")
+    assert choose_engine(network, cache_dir=tmp_path).name == "openvino"
+
+
+def test_what_a_killed_conversion_left_goes_with_the_next(tmp_path: Path) -> None:
+    network = extractor()
+    left = tmp_path / f".{network.digest}.new"
+    left.mkdir()
+    (left / "network.bin").write_bytes(b"half")
+    open_engine(network, cache_dir=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([network.digest, f".{network.digest}.lock"])
+
+
+@pytest.mark.parametrize("error", [ImportError("libtbb.so: no such file"), RuntimeError("no device CPU")])
+def test_an_openvino_that_does_not_start_leaves_the_work_to_tensorflow(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    import openvino
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(openvino, "Core", fail)
+    said = io.StringIO()
+    assert choose_engine(extractor(), log=RunLog(stream=said)).name == "tensorflow"
+    assert f"OpenVINO cannot run small_cnn ({error}): TensorFlow does" in said.getvalue()
+
+
+@pytest.mark.parametrize("name", ["compile_model", "start_async"])
+def test_an_openvino_that_fails_at_work_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    import openvino
+
+    def fail(*_arguments: Any, **_named: Any) -> None:
+        raise RuntimeError("out of\nmemory")
+
+    engine = open_engine(extractor(), "openvino", "float32")
+    monkeypatch.setattr(openvino.Core if name == "compile_model" else openvino.AsyncInferQueue, name, fail)
+    with pytest.raises(ModelError, match=r"^OpenVINO failed: out of memory; use engine: tensorflow$"):
+        engine.run(PICTURES)
+
+
+def test_float32_is_not_rounded_further_by_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    allowed = tf.config.experimental.tensor_float_32_execution_enabled
+    assert allowed()
+    engine = open_engine(extractor(), "tensorflow", "float32")
+    real, seen = engine._function, []  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine, "_function", lambda pictures: seen.append(allowed()) or real(pictures))
+    engine.run(PICTURES)
+    assert seen == [False]
+    assert allowed()
+
+
 def test_a_network_that_openvino_computes_differently_runs_in_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     real = conversion._features
     monkeypatch.setattr(conversion, "_features", lambda *arguments: real(*arguments) * 1.01)

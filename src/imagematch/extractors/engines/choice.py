@@ -130,13 +130,16 @@ def _tensorflow(network: Network, precision: str) -> EngineChoice:
 def _openvino(network: Network, precision: str, cache_dir: Path | None, log: RunLog) -> EngineChoice:
     if importlib.util.find_spec("openvino") is None:
         raise _UnusableError("it is not installed")
-    import openvino
-
     from imagematch.extractors.engines.conversion import UnconvertibleError, converted_network
     from imagematch.extractors.engines.openvino import OpenVinoEngine, native_bfloat16
 
-    core = openvino.Core()
-    bfloat16 = native_bfloat16(core)
+    try:
+        import openvino
+
+        core = openvino.Core()
+        bfloat16 = native_bfloat16(core)
+    except (ImportError, OSError, RuntimeError) as error:  # a system library or its CPU plugin is missing
+        raise _UnusableError(" ".join(str(error).split())[:200]) from error
     if precision == "bfloat16" and not bfloat16:
         raise _UnusableError("this processor has no bfloat16")
     try:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +13,9 @@ import numpy as np
 
 from imagematch.errors import ImagematchError, StudyError
 from imagematch.events import RunLog
+from imagematch.extractors.engines.tensorflow import exact_float32
 from imagematch.extractors.extractor import Network
-from imagematch.files import digest_file, fsync_dir, locked, make_dir
+from imagematch.files import digest_file, locked, replacing_dir, write_json
 
 if TYPE_CHECKING:
     import openvino
@@ -30,7 +28,7 @@ _SAMPLES_AT_ONCE = 1_000
 
 
 class UnconvertibleError(Exception):
-    """OpenVINO cannot run this network, or runs it to another result."""
+    """This OpenVINO cannot run this network, or runs it to another result."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ def converted_network(
         log: told that a network is being converted.
 
     Raises:
-        UnconvertibleError: it cannot be converted, or its features differ from TensorFlow's.
+        UnconvertibleError: it cannot be converted, or its features differ from TensorFlow's. That is kept too, and
+            tried again only with another OpenVINO.
         ModelError: the network cannot be built.
     """
     folder = None if cache_dir is None else cache_dir / network.digest
@@ -72,14 +71,14 @@ def converted_network(
         if kept is not None:
             return kept
         log.say(f"converting {network.name} for OpenVINO (once)")
-        converted = _convert(core, network, bfloat16)
+        try:
+            converted = _convert(core, network, bfloat16)
+        except UnconvertibleError as error:
+            _keep(error, folder, network, log)
+            raise
         if converted.bfloat16_cosine is not None:
             log.say(f"{network.name}: bfloat16 features have cosine {converted.bfloat16_cosine:.5f} with float32's")
-        if folder is not None:
-            try:
-                _keep(converted, folder, network)
-            except (OSError, StudyError, RuntimeError) as error:
-                log.say(f"the converted network cannot be kept in {folder.parent}: {error}")
+        _keep(converted, folder, network, log)
         return converted
 
 
@@ -94,10 +93,20 @@ def _turn(folder: Path | None) -> Iterator[None]:
 
 
 def _read(core: openvino.Core, folder: Path, bfloat16: bool) -> Converted | None:
-    """The kept network, or None where it is missing, damaged, or lacks what this processor needs to know."""
+    """The kept network, or None where it is missing, damaged, or lacks what this processor needs to know.
+
+    Raises:
+        UnconvertibleError: this OpenVINO was found unable to run it.
+    """
+    import openvino
+
     try:
         facts: dict[str, Any] = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        if facts["format"] != _FORMAT or facts["files"] != {name: digest_file(folder / name) for name in _FILES}:
+        if facts["format"] != _FORMAT:
+            return None
+        if "unconvertible" in facts and facts["openvino"] == openvino.__version__:
+            raise UnconvertibleError(str(facts["unconvertible"]))
+        if facts["files"] != {name: digest_file(folder / name) for name in _FILES}:
             return None
         cosine = facts["bfloat16_cosine"]
         if bfloat16 and cosine is None:
@@ -107,31 +116,24 @@ def _read(core: openvino.Core, folder: Path, bfloat16: bool) -> Converted | None
         return None
 
 
-def _keep(converted: Converted, folder: Path, network: Network) -> None:
-    """Writes the files into a new folder, then puts it in the place of `folder`."""
+def _keep(found: Converted | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
+    """Keeps the network, or why there is none, in the place of what a killed process left; no error where it cannot."""
     import openvino
 
-    make_dir(folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    if folder is None:
+        return
+    facts: dict[str, Any] = {"format": _FORMAT, "extractor": network.name, "openvino": openvino.__version__}
     try:
-        openvino.save_model(converted.model, temporary / _FILES[0], compress_to_fp16=False)
-        facts = {
-            "format": _FORMAT,
-            "extractor": network.name,
-            "openvino": openvino.__version__,
-            "bfloat16_cosine": converted.bfloat16_cosine,
-            "files": {name: digest_file(temporary / name) for name in _FILES},
-        }
-        (temporary / "network.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        for name in (*_FILES, "network.json"):
-            with (temporary / name).open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-        fsync_dir(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with replacing_dir(folder) as fresh:
+            if isinstance(found, Converted):
+                openvino.save_model(found.model, fresh / _FILES[0], compress_to_fp16=False)
+                files = {name: digest_file(fresh / name) for name in _FILES}
+                facts |= {"bfloat16_cosine": found.bfloat16_cosine, "files": files}
+            else:
+                facts["unconvertible"] = str(found)
+            write_json(fresh / "network.json", facts)
+    except (StudyError, RuntimeError) as error:
+        log.say(f"{network.name}: what was found of it cannot be kept in {folder.parent}: {error}")
 
 
 def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
@@ -142,7 +144,8 @@ def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted
     signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
     function = tf.function(lambda images: model(images, training=False), input_signature=signature)
     pictures = sample_pictures(_SAMPLES, min(network.image_size, 64))
-    expected = function(pictures).numpy()
+    with exact_float32():
+        expected = function(pictures).numpy()
     try:
         raw = openvino.convert_model(function.get_concrete_function())
         features = next(out for out in raw.outputs if out.partial_shape.rank == 2)

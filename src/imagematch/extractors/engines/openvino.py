@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +41,18 @@ class OpenVinoEngine(Engine):
         self._queues: dict[int, Any] = {}
 
     def start(self, pictures: np.ndarray, out: np.ndarray, rows: np.ndarray | slice) -> None:
-        """Hands the batch to the next free stream; waits only while all are busy."""
-        if len(pictures) == self.batch_size:
-            self._queue(self.batch_size).start_async({0: pictures}, (out, rows))
-            return
-        places = np.arange(len(out))[rows]
-        for place, picture in zip(places, pictures, strict=True):
-            self._queue(1).start_async({0: picture[None]}, (out, slice(place, place + 1)))
+        """Hands the batch to the next free stream; waits only while all are busy.
+
+        Raises:
+            ModelError: OpenVINO failed.
+        """
+        with _told():
+            if len(pictures) == self.batch_size:
+                self._queue(self.batch_size).start_async({0: pictures}, (out, rows))
+                return
+            places = np.arange(len(out))[rows]
+            for place, picture in zip(places, pictures, strict=True):
+                self._queue(1).start_async({0: picture[None]}, (out, slice(place, place + 1)))
 
     def finish(self) -> None:
         """Waits for all streams.
@@ -53,13 +60,9 @@ class OpenVinoEngine(Engine):
         Raises:
             ModelError: OpenVINO failed.
         """
-        try:
+        with _told():
             for queue in self._queues.values():
                 queue.wait_all()
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO failed: {' '.join(str(error).split())[:200]}", do="use engine: tensorflow"
-            ) from error
 
     def _queue(self, batch: int) -> Any:
         if batch not in self._queues:
@@ -72,6 +75,17 @@ class OpenVinoEngine(Engine):
             queue.set_callback(_place)
             self._queues[batch] = queue
         return self._queues[batch]
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Makes OpenVINO's errors ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO failed: {' '.join(str(error).split())[:200]}", do="use engine: tensorflow"
+        ) from error
 
 
 def _place(request: Any, place: tuple[np.ndarray, np.ndarray | slice]) -> None:

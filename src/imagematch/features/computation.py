@@ -84,7 +84,8 @@ class Computation:
             if self._engine is None:
                 self._engine = self._choice.open()
                 started = time.monotonic()
-            extract(self._engine, self._decode, rows[places], out, places, done)
+            largest = 3 * self._network.image_size**2
+            extract(self._engine, self._decode, largest, rows[places], out, places, done)
         for place, digest in enumerate(digests):
             if digest not in first_place:
                 out[place] = self._entry.array(np.array([self._stored[digest]]))[0]

@@ -15,6 +15,7 @@ from imagematch.extractors import Concatenation, Cut, Extractor, Network, choose
 from imagematch.features import Features, FeatureStore
 from imagematch.files import digest_bytes
 from imagematch.training.inputs import Inputs, gather_inputs
+from imagematch.training.sources import kept_blocks
 from imagematch.training.whitening import PrincipalComponents, principal_components
 
 _SHARED = (
@@ -60,7 +61,12 @@ class Materials:
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
         """The extractor's features alone, L2-normalised, of data-set rows: (len(rows), feature_dim) float32."""
-        return unit_rows(self.features.array[rows])
+        unit = np.empty((len(rows), self.features.array.shape[1]), np.float32)
+        done = 0
+        for block in kept_blocks(self.features.array, rows):  # copies of a whole split would count
+            unit[done : done + len(block)] = unit_rows(block)
+            done += len(block)
+        return unit
 
     def whitening(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias that whiten the features to `dim`, fitted on the training images alone, once for all trials.

@@ -76,6 +76,11 @@ def write_error(path: Path, error: OSError) -> StudyError:
     return StudyError(f"cannot write: {os_reason(error)}", where=str(path), do=do)
 
 
+def read_error(path: Path, error: OSError) -> StudyError:
+    """The one-line error for a file or folder that a run wrote and that cannot be read."""
+    return StudyError(f"cannot read: {os_reason(error)}", where=str(path), do="check its permissions and the disk")
+
+
 def make_dir(path: Path) -> Path:
     """Creates a folder and its parents; raises StudyError naming it where that is impossible."""
     try:
@@ -198,7 +203,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
 
     Raises:
         BusyError: `wait` is false and another process holds it.
-        StudyError: the lock file cannot be created.
+        StudyError: the lock file cannot be created, or its disk has no locks.
     """
     import fcntl
 
@@ -213,6 +218,10 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
             fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(str(path)) from error
+        except OSError as error:  # ENOLCK, ENOTSUP: some network disks have none
+            raise StudyError(
+                f"cannot be locked: {os_reason(error)}", where=str(path), do="use a disk that has file locks"
+            ) from error
         yield
     finally:
         os.close(descriptor)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,8 @@ from imagematch.config import parse_train
 from imagematch.data import open_dataset
 from imagematch.errors import DataError, StudyError
 from imagematch.extractors import Extractor, make_extractor
-from imagematch.features import FeatureStore, verify
+from imagematch.features import FeatureStore, clear, list_entries, verify
+from imagematch.features.entry import Entry, read_facts
 from imagematch.files import digest_bytes
 
 IMAGE_SIZE = 8
@@ -89,7 +91,9 @@ def test_a_killed_process_loses_only_what_it_had_not_finished(tmp_path: Path) ->
     found = FeatureStore(tmp_path).features(Pictures(count), pixels())
     assert found.computed == count - killed_with[-1]
     check(found.array)
-    assert isinstance(found.array.base, np.memmap)
+    stored = sum(file.stat().st_size for file in tmp_path.glob("*/rows.bin"))
+    unseen = stored > found.array.nbytes  # a kill between the rows and their record leaves a gap
+    assert isinstance(found.array.base, np.memmap) != unseen
 
 
 def _index(root: Path) -> bytes:
@@ -110,10 +114,10 @@ def kept(tmp_path: Path) -> Path:
     return next(store.root.glob("pixels-*"))
 
 
-def repaired(folder: Path) -> int:
+def repaired(folder: Path, *, mapped: bool = True) -> int:
     found = FeatureStore(folder.parent).features(Pictures(64), pixels())
     check(found.array)
-    assert isinstance(found.array.base, np.memmap)
+    assert isinstance(found.array.base, np.memmap) == mapped
     assert [entry.damaged_images for entry in verify(folder.parent)] == [0]
     assert FeatureStore(folder.parent).features(Pictures(64), pixels()).computed == 0
     return found.computed
@@ -138,14 +142,39 @@ def test_rows_that_are_cut_off_are_computed_again(kept: Path, size: int) -> None
 def test_an_index_that_is_cut_off_loses_only_its_end(kept: Path, size: int) -> None:
     assert (kept / "index.bin").stat().st_size == 4 * 280
     os.truncate(kept / "index.bin", size)
-    assert repaired(kept) == 16 * (4 - size // 280)
+    assert repaired(kept, mapped=size < 280) == 16 * (4 - size // 280)  # what is computed again has rows of its own
 
 
 def test_a_flipped_bit_in_the_index_is_noticed(kept: Path) -> None:
     data = bytearray((kept / "index.bin").read_bytes())
     data[280 + 100] ^= 1
     (kept / "index.bin").write_bytes(bytes(data))
-    assert repaired(kept) == 48
+    assert repaired(kept, mapped=False) == 48
+
+
+def dropped(kept: Path) -> None:
+    entry = Entry(kept, read_facts(kept) or {})
+    entry.drop(entry.blocks()[-1:])
+
+
+@pytest.mark.parametrize("lose", [lambda kept: os.truncate(kept / "index.bin", 3 * 280), dropped])
+def test_rows_that_another_process_has_mapped_stay_its_pictures(kept: Path, lose: Callable[[Path], None]) -> None:
+    mapped = FeatureStore(kept.parent).features(Pictures(64), pixels()).array
+    lose(kept)
+    dataset = Pictures(80)
+    others = SimpleNamespace(digests=dataset.digests[64:], picture=lambda row, size: dataset.picture(row + 64, size))
+    assert FeatureStore(kept.parent).features(others, pixels()).computed == 16
+    check(mapped)
+    assert repaired(kept, mapped=False) == 16
+    check(mapped)
+
+
+def test_a_write_that_fails_leaves_no_gap(kept: Path) -> None:
+    size = (kept / "rows.bin").stat().st_size
+    with limited_files(size + 5_000), pytest.raises(StudyError, match="free some space"):
+        FeatureStore(kept.parent).features(Pictures(80), pixels())
+    assert (kept / "rows.bin").stat().st_size == size
+    assert isinstance(FeatureStore(kept.parent).features(Pictures(80), pixels()).array.base, np.memmap)
 
 
 def test_a_damaged_block_that_also_holds_other_pictures_is_forgotten(kept: Path) -> None:
@@ -160,6 +189,59 @@ def test_a_damaged_block_that_also_holds_other_pictures_is_forgotten(kept: Path)
     check(whole.array)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"extractor"', '"extractnr"'),
+        lambda text: text.replace('"dtype"', '"dtyqe"'),
+        lambda text: text.replace("float32", "flxat32"),
+        lambda text: text.replace('"image_size": 8', '"image_size": 9'),
+        lambda text: text.replace('"created": "', '"created": 7, "x": "'),
+        lambda text: text[:50],
+        lambda text: "[]",
+    ],
+)
+def test_a_damaged_description_is_noticed_and_written_again(kept: Path, damage: Callable[[str], str]) -> None:
+    before = verify(kept.parent)
+    text = (kept / "entry.json").read_text()
+    (kept / "entry.json").write_text(damage(text))
+    assert damage(text) != text
+    (listed,) = list_entries(kept.parent)
+    assert (listed.name, listed.images) == (kept.name, 64)
+    assert [entry.damaged_images for entry in verify(kept.parent)] == [64]
+    assert FeatureStore(kept.parent).features(Pictures(64), pixels()).computed == 0
+    assert [(entry.extractor, entry.images, entry.damaged_images) for entry in verify(kept.parent)] == [
+        (entry.extractor, entry.images, entry.damaged_images) for entry in before
+    ]
+
+
+def test_an_entry_whose_description_is_damaged_is_cleared_too(kept: Path) -> None:
+    (kept / "entry.json").write_text("{")
+    assert clear(kept.parent) > 0
+    assert not kept.exists()
+
+
+def test_features_that_are_cleared_while_they_are_read_are_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Entry.array
+
+    def late(entry: Entry, rows: np.ndarray) -> np.ndarray:
+        clear(kept.parent)
+        return real(entry, rows)
+
+    monkeypatch.setattr(Entry, "array", late)
+    with pytest.raises(StudyError, match=r"rows\.bin: the features were removed while they were read; run again"):
+        FeatureStore(kept.parent).features(Pictures(64), pixels())
+
+
+def test_a_store_on_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StudyError, match=r"\.lock: cannot be locked: No locks available"):
+        FeatureStore(tmp_path).features(Pictures(4), pixels())
+
+
 def test_lost_files_are_made_again(kept: Path) -> None:
     (kept / "rows.bin").unlink()
     assert repaired(kept) == 64
@@ -168,16 +250,22 @@ def test_lost_files_are_made_again(kept: Path) -> None:
     assert repaired(kept) == 64
 
 
-def test_a_full_disk_gives_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:
+@contextmanager
+def limited_files(size: int) -> Iterator[None]:
+    """Files cannot grow beyond so many bytes: a full disk."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        with pytest.raises(StudyError, match=r"rows\.bin") as caught:
-            FeatureStore(tmp_path).features(Pictures(64), pixels())
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_gives_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:
+    with limited_files(30_000), pytest.raises(StudyError, match=r"rows\.bin") as caught:
+        FeatureStore(tmp_path).features(Pictures(64), pixels())
     assert "\n" not in str(caught.value)
     assert "free some space" in str(caught.value)
     found = FeatureStore(tmp_path).features(Pictures(64), pixels())
@@ -219,11 +307,30 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_read_only_store_serves_what_it_has(kept: Path) -> None:
-    root = kept.parent
+def open_the_way_to(root: Path) -> None:
+    """The folders above are pytest's, for root alone."""
     for path in root.parents:
         if path.is_relative_to(Path(tempfile.gettempdir())) and path != Path(tempfile.gettempdir()):
             path.chmod(0o755)
+
+
+@pytest.mark.parametrize("place", ["index.bin", "", ".."])
+def test_what_may_not_be_read_is_told_in_one_line(kept: Path, place: str) -> None:
+    path = (kept / place).resolve()
+    open_the_way_to(kept.parent)
+    path.chmod(0)
+    try:
+        for ask in (list_entries, verify, lambda root: FeatureStore(root).features(Pictures(64), pixels())):
+            with unprivileged(), pytest.raises(StudyError, match=r"cannot (read|write): Permission denied") as caught:
+                ask(kept.parent)
+            assert "\n" not in str(caught.value)
+    finally:
+        path.chmod(0o755)
+
+
+def test_a_read_only_store_serves_what_it_has(kept: Path) -> None:
+    root = kept.parent
+    open_the_way_to(root)
     for path in root.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     root.chmod(0o555)

@@ -1,5 +1,6 @@
 """Atomic writes, locks and digests."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -130,6 +131,17 @@ def test_shared_locks_stand_together_but_not_beside_an_exclusive_one(tmp_path: P
     path = tmp_path / "lock"
     with locked(path, shared=True), locked(path, shared=True, wait=False), pytest.raises(BusyError):
         locked(path, wait=False).__enter__()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for wait in (True, False):
+        with pytest.raises(StudyError, match=r"lock: cannot be locked: .*; use a disk that has file locks"):
+            locked(tmp_path / "lock", wait=wait).__enter__()
 
 
 def test_digests(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +20,15 @@ _STORE = Path("exp/features")
 @app.command("list")
 def list_(feature_dir: StoreOption = _STORE) -> None:
     """Lists what is kept, with sizes."""
-    from imagematch.features import list_entries
+    from imagematch.features import list_entries, networks_bytes
 
     reports = list_entries(feature_dir)
     for report in reports:
         print(_line(report))
-    total = sum(report.bytes for report in reports)
+    networks = networks_bytes(feature_dir)
+    if networks:
+        print(f"networks  converted for OpenVINO  {networks / 1e6:,.1f} MB")
+    total = sum(report.bytes for report in reports) + networks
     print(f"{len(reports)} entries, {total / 1e6:,.1f} MB in {feature_dir}")
 
 
@@ -54,9 +58,12 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Throws features away; whatever needs them computes them again."""
+    from imagematch.errors import ConfigError
     from imagematch.features import clear as clear_store
 
     if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("nobody is there to be asked", where="features clear", do="give --yes")
         typer.confirm(f"Remove {name or 'everything'} from {feature_dir}?", abort=True)
     print(f"{clear_store(feature_dir, name) / 1e6:,.1f} MB removed")
 

@@ -2,7 +2,7 @@
 
 from imagematch.features.side_by_side import FeatureArray
 from imagematch.features.store import Features, FeatureStore
-from imagematch.features.upkeep import EntryReport, clear, list_entries, verify
+from imagematch.features.upkeep import EntryReport, clear, list_entries, networks_bytes, verify
 from imagematch.features.views import MIRROR
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Features",
     "clear",
     "list_entries",
+    "networks_bytes",
     "verify",
 ]

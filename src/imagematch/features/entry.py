@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from imagematch.errors import StudyError
 from imagematch.features.index import (
     DIGEST_BYTES,
     Block,
@@ -24,10 +25,12 @@ from imagematch.features.index import (
     write_at,
     write_blocks,
 )
-from imagematch.files import make_dir, write_error, write_json
+from imagematch.files import digest_json, make_dir, write_error, write_json
 
 FORMAT = 1
+_NOT_KEY = ("extractor", "created")
 _IN_MEMORY_BYTES = 1 << 28
+_MOST_IN_MEMORY_BYTES = 1 << 30
 _COPY_ROWS = 8192
 
 
@@ -55,7 +58,7 @@ class Entry:
     A row never becomes another picture's, so that arrays mapped by other processes stay valid.
 
     Args:
-        folder: where it is, or will be once something is added.
+        folder: where it is, or will be once something is added; `entry_name` names it.
         facts: what it is: extractor, sizes, precision and so on; needs `feature_dim` and `dtype`.
     """
 
@@ -71,12 +74,11 @@ class Entry:
     def prepare(self) -> None:
         """Makes the folder, so that blocks can be added. Raises StudyError where it cannot be written."""
         make_dir(self.folder)
-        description = self.folder / "entry.json"
         if read_facts(self.folder) is None:
-            write_json(description, dict(self.facts))
+            write_json(self.folder / "entry.json", dict(self.facts))
 
     def blocks(self) -> list[Block]:
-        """All blocks, by their first row."""
+        """All blocks, by their first row. Raises StudyError where the index cannot be read."""
         return sorted(read_blocks(self._index)[0], key=lambda block: block.first)
 
     def find(self, wanted: bytes) -> Found:
@@ -121,24 +123,31 @@ class Entry:
         Args:
             digests: table of the pictures' content digests.
             features: (n, feature_dim), already of the entry's type.
-            instead_of: a damaged block of the same pictures, whose place they take; else they are added at the end.
+            instead_of: a damaged block of the same pictures, whose place they take; else they are added at the end,
+                behind rows too that no block knows any more: another process may still have those mapped.
 
         Raises:
             StudyError: a full disk or another refusal to write; what was there before is untouched.
         """
         blocks = self.blocks()
-        end = max((block.first + block.count for block in blocks), default=0)
         data = np.ascontiguousarray(features, self.dtype).data.cast("B")
-        block = Block(end if instead_of is None else instead_of.first, len(features), zlib.crc32(data), digests)
         try:
             descriptor = os.open(self._rows, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                write_at(descriptor, data, block.first * self.row_bytes)
-                os.fsync(descriptor)
+                size = os.fstat(descriptor).st_size
+                end = max(-(-size // self.row_bytes), *(block.first + block.count for block in blocks), 0)
+                first = end if instead_of is None else instead_of.first
+                try:
+                    write_at(descriptor, data, first * self.row_bytes)
+                    os.fsync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, size)  # nobody has seen these rows: they leave no gap
+                    raise
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise write_error(self._rows, error) from error
+        block = Block(first, len(features), zlib.crc32(data), digests)
         if instead_of is None:
             append_block(self._index, block)
         else:
@@ -153,39 +162,65 @@ class Entry:
     def array(self, rows: np.ndarray) -> np.ndarray:
         """The features of these rows, in this order: mapped from the file where they follow each other, else copied.
 
-        A copy of more than 256 MB is made on disk, in a file without a name that ends with the array.
+        A copy of more than 256 MB is made on disk, in a file without a name that ends with the array; where that cannot
+        be had, up to 1 GB is copied in memory.
 
         Returns:
             (n, feature_dim) of the entry's type, read-only where it is mapped.
+
+        Raises:
+            StudyError: the rows have gone meanwhile, or there is no room for the copy.
         """
         count = len(rows)
         if count == 0 or self.feature_dim == 0:
             return np.zeros((count, self.feature_dim), self.dtype)
         if (np.diff(rows) == 1).all():
-            offset = int(rows[0]) * self.row_bytes
-            return np.asarray(np.memmap(self._rows, self.dtype, "r", offset, (count, self.feature_dim)))
-        stored = np.asarray(np.memmap(self._rows, self.dtype, "r", shape=(int(rows.max()) + 1, self.feature_dim)))
+            return self._mapped(int(rows[0]), count)
+        stored = self._mapped(0, int(rows.max()) + 1)
         copy = self._room(count)
         for first in range(0, count, _COPY_ROWS):
             np.take(stored, rows[first : first + _COPY_ROWS], axis=0, out=copy[first : first + _COPY_ROWS])
         return copy
 
+    def _mapped(self, first: int, count: int) -> np.ndarray:
+        try:
+            shape = (count, self.feature_dim)
+            return np.asarray(np.memmap(self._rows, self.dtype, "r", first * self.row_bytes, shape))
+        except (OSError, ValueError) as error:  # cleared since they were found
+            raise StudyError(
+                "the features were removed while they were read", where=str(self._rows), do="run again"
+            ) from error
+
     def _room(self, count: int) -> np.ndarray:
-        shape = (count, self.feature_dim)
-        if count * self.row_bytes > _IN_MEMORY_BYTES:
-            with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=self.folder) as file:
-                os.posix_fallocate(file.fileno(), 0, count * self.row_bytes)
-                return np.asarray(np.memmap(file, self.dtype, "r+", shape=shape))
+        shape, size = (count, self.feature_dim), count * self.row_bytes
+        if size > _IN_MEMORY_BYTES:
+            try:
+                with tempfile.TemporaryFile(dir=self.folder) as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                    return np.asarray(np.memmap(file, self.dtype, "r+", shape=shape))
+            except OSError as error:
+                if size > _MOST_IN_MEMORY_BYTES:
+                    raise write_error(self.folder, error) from error
         return np.empty(shape, self.dtype)
 
 
+def entry_name(facts: Mapping[str, Any]) -> str:
+    """The name of an entry's folder: the network's, and a digest of all facts that make other features.
+
+    So a folder's name says whether its `entry.json` is what was written.
+    """
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", str(facts["extractor"]))[:40]
+    return f"{name}-{digest_json({key: value for key, value in facts.items() if key not in _NOT_KEY})[:16]}"
+
+
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """What an entry's folder says it is; None where it does not, or in a form this version does not know."""
+    """What an entry's folder says it is; None where it does not, is damaged, or in a form unknown to this version."""
     try:
         facts = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        whole = facts["format"] == FORMAT and isinstance(facts["created"], str) and entry_name(facts) == folder.name
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return facts if isinstance(facts, dict) and facts.get("format") == FORMAT else None
+    return facts if whole else None
 
 
 def _holds(rows: np.ndarray, block: Block) -> bool:

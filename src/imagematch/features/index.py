@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagematch.files import digest_bytes, replacing, write_error
+from imagematch.files import digest_bytes, read_error, replacing, write_error
 
 DIGEST_BYTES = 16
 _MAGIC = b"IMF1"
@@ -50,11 +50,17 @@ class Block:
 
 
 def read_blocks(path: Path) -> tuple[list[Block], int]:
-    """The whole records of an index, and the length in bytes of those; ([], 0) without a file."""
+    """The whole records of an index, and the length in bytes of those; ([], 0) without a file.
+
+    Raises:
+        StudyError: there is one that cannot be read.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return [], 0
+    except OSError as error:
+        raise read_error(path, error) from error
     blocks, offset = [], 0
     while offset + _HEADER.size <= len(data):
         magic, first, count, checksum, _own = _HEADER.unpack_from(data, offset)

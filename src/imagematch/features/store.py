@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from imagematch.data import AUGMENTATION_VERSION, DECODER_VERSION
-from imagematch.errors import StudyError
+from imagematch.errors import ModelError, StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation, EngineChoice, Network, choose_engine
+from imagematch.extractors import Concatenation, Engine, EngineChoice, Network, choose_engine
 from imagematch.features.computation import Computation
-from imagematch.features.entry import FORMAT, Entry
+from imagematch.features.entry import FORMAT, Entry, entry_name, read_facts
 from imagematch.features.index import digest_table
 from imagematch.features.side_by_side import FeatureArray, SideBySide
 from imagematch.features.views import MIRROR, Pictures, decoder
-from imagematch.files import BusyError, digest_json, locked
+from imagematch.files import BusyError, locked
 
 _DTYPES = {"float32": "float32", "bfloat16": "float16"}
 
@@ -83,7 +82,8 @@ class FeatureStore:
             extractor: the network; only a frozen one has features worth keeping. Of a concatenation each member's are
                 kept, as those of the member alone.
             engine: `auto`, `openvino` or `tensorflow`.
-            precision: `auto`, `float32` or `bfloat16`.
+            precision: `auto`, `float32` or `bfloat16`. With an engine given too, what is kept is found even where that
+                engine cannot run.
             view: 0 is the pictures as they are, MIRROR their mirror images; 1, 2, ... are augmented views, always the
                 same for a seed.
             seed: of the augmentation; without effect on the other views.
@@ -92,10 +92,10 @@ class FeatureStore:
         Raises:
             DataError: a picture that must be computed cannot be read.
             ModelError: the network or the engine cannot be used, or gives numbers that cannot be kept.
-            StudyError: the store cannot be written; everything kept before is intact.
+            StudyError: the store cannot be read or written; everything kept before is intact.
         """
         started = time.monotonic()
-        choice = choose_engine(extractor, engine, precision, self.networks, log)
+        choice = self._choice(extractor, engine, precision, log)
         if isinstance(extractor, Concatenation):
             chosen: dict[str, Any] = {"precision": choice.precision, "view": view, "seed": seed, "log": log}
             engine = "auto" if choice.name == "numpy" else choice.name
@@ -111,7 +111,7 @@ class FeatureStore:
         wanted = digest_table(dataset.digests)
         found = entry.find(wanted)
         computed = 0
-        if not found.complete:
+        if not found.complete or read_facts(entry.folder) is None:
             with self._turn(entry, log):
                 entry.prepare()
                 found = entry.find(wanted)
@@ -128,6 +128,20 @@ class FeatureStore:
                         )
         array = entry.array(found.rows)
         return Features(array, choice.name, choice.precision, computed, time.monotonic() - started)
+
+    def _choice(self, network: Network, engine: str, precision: str, log: RunLog) -> EngineChoice:
+        """The engine that is chosen; where the one given cannot run here, one that refuses only when it must."""
+        try:
+            return choose_engine(network, engine, precision, self.networks, log)
+        except ModelError as error:
+            if "auto" in (engine, precision):
+                raise
+            refusal = error
+
+        def refuse() -> Engine:
+            raise refusal
+
+        return EngineChoice(engine, precision, refuse)
 
     def _entry(self, network: Network, choice: EngineChoice, view: int | str, seed: int) -> Entry:
         """The entry that these features belong to.
@@ -148,9 +162,8 @@ class FeatureStore:
         }
         if view not in (0, MIRROR):
             key |= {"augmentation": AUGMENTATION_VERSION, "augmentation_seed": seed}
-        name = re.sub(r"[^A-Za-z0-9_]+", "_", network.name)[:40]
         facts = {"extractor": network.name, **key, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        return Entry(self.root / f"{name}-{digest_json(key)[:16]}", facts)
+        return Entry(self.root / entry_name(facts), facts)
 
     @contextmanager
     def _turn(self, entry: Entry, log: RunLog) -> Iterator[None]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagematch.errors import StudyError
 from imagematch.features.entry import Entry, read_facts
-from imagematch.features.store import lock_path
-from imagematch.files import BusyError, locked, write_error
+from imagematch.features.store import FeatureStore, lock_path
+from imagematch.files import BusyError, locked, read_error, write_error
+
+_UNKNOWN = {"extractor": "?", "image_size": 0, "precision": "?", "created": "", "feature_dim": 1, "dtype": "uint8"}
+"""Stands for a damaged description: what it was of cannot be checked, so all of it counts as damaged."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,29 @@ class EntryReport:
 
 
 def list_entries(root: Path) -> list[EntryReport]:
-    """What the store holds, by name; empty where there is no store. Converted networks are not listed."""
+    """What the store holds, by name; empty where there is no store. Converted networks are not listed.
+
+    Raises:
+        StudyError: the store cannot be read.
+    """
     return [_report(entry) for entry in _entries(root)]
 
 
 def verify(root: Path) -> list[EntryReport]:
     """Reads every byte of the store and compares it with its checksum.
 
-    Damaged features are never used: whoever needs them notices the same, and computes them again.
+    Damaged features are never used: whoever needs them notices the same, and computes them again. A damaged description
+    (`entry.json`) counts as damage to all of them; whoever needs them writes it again.
+
+    Raises:
+        StudyError: the store cannot be read.
     """
     return [_report(entry, check=True) for entry in _entries(root)]
+
+
+def networks_bytes(root: Path) -> int:
+    """Size on disk of the converted networks."""
+    return _size(FeatureStore(root).networks)
 
 
 def clear(root: Path, name: str | None = None) -> int:
@@ -75,17 +93,25 @@ def clear(root: Path, name: str | None = None) -> int:
             raise StudyError(
                 "another process is computing features", where=str(entry.folder), do="wait for it"
             ) from error
-    if name is None and (root / "networks").is_dir():
-        freed += _remove(root / "networks")
+    networks = FeatureStore(root).networks
+    if name is None and networks.is_dir():
+        freed += _remove(networks)
     return freed
 
 
 def _entries(root: Path) -> list[Entry]:
     entries = []
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        facts = read_facts(folder)
-        if facts is not None:
-            entries.append(Entry(folder, facts))
+    try:
+        for folder in sorted(root.iterdir()):
+            facts = read_facts(folder)
+            if facts is None and (folder / "index.bin").exists():
+                facts = _UNKNOWN
+            if facts is not None:
+                entries.append(Entry(folder, facts))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise read_error(root, error) from error
     return entries
 
 
@@ -105,7 +131,12 @@ def _report(entry: Entry, *, check: bool = False) -> EntryReport:
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = 0
+    for here, _folders, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # removed or replaced meanwhile by another process
+                size += (Path(here) / name).lstat().st_size
+    return size
 
 
 def _remove(folder: Path) -> int:

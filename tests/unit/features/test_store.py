@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import importlib.util
 import io
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -234,6 +237,41 @@ def test_a_large_copy_lies_on_disk(store: FeatureStore, monkeypatch: pytest.Monk
     assert isinstance(array.base, np.memmap)
     assert sorted(store.root.rglob("*")) == before
     np.testing.assert_allclose(array, expected(pictures[::-1]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_copy_that_the_disk_refuses_is_made_in_memory_up_to_a_limit(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    pictures = some_pictures(30)
+    store.features(Pictures(pictures), pixels())
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("imagematch.features.entry._IN_MEMORY_BYTES", 1000)
+    array = store.features(Pictures(pictures[::-1]), pixels()).array
+    np.testing.assert_allclose(array, expected(pictures[::-1]), rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr("imagematch.features.entry._MOST_IN_MEMORY_BYTES", 1000)
+    with pytest.raises(StudyError, match="cannot write: No space left on device; free some space"):
+        store.features(Pictures(pictures[::-1]), pixels())
+
+
+def test_what_is_kept_is_found_where_its_engine_cannot_run(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = make_extractor(
+        SimpleNamespace(feature_extractor="small_cnn", weights="random", image_size=16, trainable=False, seed=0)
+    )
+    dataset = Pictures(some_pictures(6))
+    kept = store.features(dataset, network, engine="openvino", precision="float32")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else real(name))
+    found = store.features(dataset, network, engine="openvino", precision="float32")
+    assert (found.computed, found.engine, found.precision) == (0, "openvino", "float32")
+    np.testing.assert_array_equal(found.array, kept.array)
+    for precision in ("float32", "auto"):
+        with pytest.raises(ModelError, match="OpenVINO cannot run small_cnn: it is not installed"):
+            store.features(Pictures(some_pictures(7)), network, engine="openvino", precision=precision)
 
 
 def test_progress_is_told(store: FeatureStore) -> None:

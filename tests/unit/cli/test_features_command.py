@@ -1,0 +1,75 @@
+"""`imagematch features`: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from imagematch.cli.main import app
+from imagematch.cli.running import run
+from imagematch.extractors import make_extractor
+from imagematch.features import FeatureStore
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+    """The store of the test's folder: three pictures, and a converted network of 1.5 MB."""
+    monkeypatch.chdir(tmp_path)
+    settings = SimpleNamespace(feature_extractor="pixels", weights="random", image_size=8, trainable=False, seed=0)
+    pictures = np.zeros((3, 8, 8, 3), np.uint8)
+    dataset = SimpleNamespace(digests=np.array(list("abc")), picture=lambda row, _size: pictures[row])
+    store = FeatureStore(Path("exp/features"))
+    store.features(dataset, make_extractor(settings))
+    (store.networks / "digest").mkdir(parents=True)
+    (store.networks / "digest" / "network.bin").write_bytes(bytes(1_500_000))
+    return store
+
+
+@pytest.fixture
+def command(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command without a terminal; returns exit code, output and errors."""
+    monkeypatch.setattr("imagematch.cli.running._mute_native_libraries", lambda: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            run(app, ["features", *arguments])
+        printed = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, printed.out, printed.err
+
+    return run_it
+
+
+def test_list_counts_the_converted_networks(command: Command) -> None:
+    code, out, _ = command("list")
+    assert code == 0
+    entry, networks, total = out.splitlines()
+    assert "pixels 8 px float32  3 images" in entry
+    assert networks == "networks  converted for OpenVINO  1.5 MB"
+    assert total == "1 entries, 1.5 MB in exp/features"
+
+
+def test_verify_tells_of_damage(command: Command, store: FeatureStore) -> None:
+    assert command("verify")[:1] == (0,)
+    (rows,) = store.root.glob("*/rows.bin")
+    rows.write_bytes(bytes(rows.stat().st_size)[:-1] + b"x")
+    code, out, err = command("verify")
+    assert (code, "3 damaged" in out) == (4, True)
+    assert "3 images have damaged features; they will be computed again" in err
+
+
+def test_clear_without_a_terminal_wants_to_be_told(command: Command, store: FeatureStore) -> None:
+    code, _, err = command("clear")
+    assert (code, err) == (2, "error: features clear: nobody is there to be asked; give --yes\n")
+    assert list(store.root.glob("*/rows.bin"))
+    assert command("clear", "--yes")[0] == 0
+    assert not list(store.root.glob("*/rows.bin"))
+    assert not store.networks.exists()

@@ -21,15 +21,17 @@ def sample_rows(rows: np.ndarray, labels: np.ndarray, at_most: int, seed: int) -
     """At most `at_most` of `rows`, stratified by label, the same for the same seed; sorted.
 
     Every class keeps its share (rounded), and no class that has two images is left with fewer than two as long as
-    that fits: an image without a genuine partner would tell nothing.
+    that fits: an image without a genuine partner would tell nothing. Where it does not, the seed chooses the classes.
     """
     if len(rows) <= at_most:
         return rows
     random = np.random.default_rng(seed)
     shuffled = random.permutation(rows)
-    order = np.argsort(labels[shuffled], kind="stable")
+    classes, number = np.unique(labels[shuffled], return_inverse=True)
+    place = random.permutation(len(classes))[number]
+    order = np.argsort(place, kind="stable")
     by_class = shuffled[order]
-    _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    _, starts, counts = np.unique(place[order], return_index=True, return_counts=True)
     rank = np.arange(len(by_class)) - np.repeat(starts, counts)
     pairs_first = np.maximum(rank - 1, 0) / np.repeat(counts, counts)
     kept = np.argsort(pairs_first, kind="stable")[:at_most]

@@ -20,6 +20,19 @@ def test_a_sample_is_stratified_fixed_and_sorted() -> None:
     np.testing.assert_array_equal(kept, sample_rows(rows, labels, 110, seed=1))
 
 
+def test_of_too_many_classes_the_seed_chooses() -> None:
+    labels = np.repeat(np.arange(200), 5)
+    chosen = []
+    for seed in (1, 2):
+        kept = sample_rows(np.arange(1000), labels, 60, seed)
+        classes, counts = np.unique(labels[kept], return_counts=True)
+        assert counts.tolist() == [2] * 30
+        assert abs(classes.mean() - 99.5) < 40  # of the first 30 it would be 14.5
+        np.testing.assert_array_equal(kept, sample_rows(np.arange(1000), labels, 60, seed))
+        chosen.append(set(classes.tolist()))
+    assert chosen[0] != chosen[1]
+
+
 def test_a_small_split_is_taken_whole() -> None:
     rows = np.array([1, 4, 5])
     np.testing.assert_array_equal(sample_rows(rows, np.zeros(9), 5, seed=0), rows)

@@ -77,12 +77,37 @@ def test_the_trials_table_agrees_with_the_database(small_study: Path) -> None:
     assert [row["state"] for row in rows] == [t.state.name for t in study.trials]
 
 
+def pictures_run(folder: Path) -> int:
+    """How many pictures went through a network, by all that was logged in a folder."""
+    logs = (folder / EXP).rglob("run.jsonl")
+    events = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    return sum(event["pictures"] for event in events if event["event"] == "features_block")
+
+
+def kept_rows(folder: Path) -> list[tuple[int, int]]:
+    """Size of every entry's rows, and when they were last written."""
+    return [(file.stat().st_size, file.stat().st_mtime_ns) for file in (folder / EXP / "features").glob("*/rows.bin")]
+
+
 def test_the_network_runs_once_per_image(small_study: Path) -> None:
     """Baseline, trials, repeated runs, the winner's training and evaluation: the features are computed once."""
-    entries = [p for p in (small_study / EXP / "features").iterdir() if p.name.startswith("pixels")]
-    assert len(entries) == 1
-    listed = run_command("-m", "imagematch", "features", "list", cwd=small_study)
-    assert "1 entries" in listed.stdout
+    assert pictures_run(small_study) == 1797
+    assert [size for size, _ in kept_rows(small_study)] == [1797 * 8 * 8 * 3 * 4]
+
+
+def test_a_second_study_and_a_later_evaluation_run_the_network_zero_times(small_study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(small_study, folder)
+    text = SMALL_STUDY.replace("study_name: small", "study_name: second").replace("n_trials: 3", "n_trials: 1")
+    (folder / "study.yaml").write_text(text.replace("rerun_top_k: 2", "rerun_top_k: 0"))
+    before = kept_rows(folder)
+    second = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=folder)
+    assert second.returncode == 0, second.stderr
+    evaluated = run_command("-m", "imagematch", "evaluate", "--model", "exp/saved_models/second", cwd=folder)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert (folder / EXP / "hpt_studies" / "second" / "run.jsonl").is_file()
+    assert pictures_run(folder) == 1797
+    assert kept_rows(folder) == before
 
 
 def test_a_finished_study_resumes_to_its_summary(small_study: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imagematch.events import RunLog
@@ -40,9 +40,9 @@ def call_all(
             child = key.data
             events, died = child.receive()
             for event in events:
-                if event["event"] == "say":
-                    log.say(event["message"])
-                elif event["event"] == "step":
+                if passed_on(event, log):
+                    continue
+                if event["event"] == "step":
                     child.give({"prune": False})
                 elif event["event"] == "error":
                     raise_error(event)
@@ -51,3 +51,14 @@ def call_all(
                     yield busy.pop(child), event
             if died and child in busy:
                 yield busy.pop(child), {"event": "failed", "reason": died}
+
+
+def passed_on(event: Mapping[str, Any], log: RunLog) -> bool:
+    """Tells `log` what a child told its own; false where the event is something else."""
+    if event["event"] == "log":
+        log.event(event["kind"], event["message"], **event["fields"])
+    elif event["event"] == "say":
+        log.say(event["message"])
+    else:
+        return False
+    return True

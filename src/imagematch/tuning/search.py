@@ -22,7 +22,7 @@ from imagematch.training import StopRequest
 from imagematch.training.interruption import interrupted
 from imagematch.tuning import records
 from imagematch.tuning.artifacts import artifacts_dir, keep_artifacts
-from imagematch.tuning.calls import call_all
+from imagematch.tuning.calls import call_all, passed_on
 from imagematch.tuning.child import Child, raise_error
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.plan import Plan, PlannedTrial
@@ -184,9 +184,9 @@ class Search:
 
     def _take(self, child: Child, event: dict[str, Any]) -> None:
         kind = event["event"]
-        if kind == "say":
-            self._log.say(event["message"])
-        elif kind == "step":
+        if passed_on(event, self._log):
+            return
+        if kind == "step":
             self._step(child, event)
         elif kind == "done":
             self._done(child, event)

@@ -52,8 +52,20 @@ class _Parent:
 
     def tell(self, event: str, **fields: Any) -> None:
         with self._sending:
-            self._outputs.write(json.dumps({"event": event, **fields}) + "\n")
+            self._outputs.write(json.dumps({"event": event, **fields}, default=str) + "\n")
             self._outputs.flush()
+
+
+class _ParentLog(RunLog):
+    """A log whose events the parent records, and whose lines it shows."""
+
+    def __init__(self, parent: _Parent) -> None:
+        super().__init__(stream=_Lines(parent))
+        self._parent = parent
+
+    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
+        """See RunLog."""
+        self._parent.tell("log", kind=kind, message=message, fields=fields)
 
 
 class _Lines(io.StringIO):
@@ -147,7 +159,7 @@ _TASKS = {"train": _train, "baseline": _measure_baseline}
 def _serve(parent: _Parent, manifest_dir: Path) -> None:
     from imagematch.training import TrainingFailedError
 
-    bench = _Bench(manifest_dir, RunLog(stream=_Lines(parent)))
+    bench = _Bench(manifest_dir, _ParentLog(parent))
     while True:
         task = parent.receive()
         try:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import selectors
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from imagematch.errors import DataError, InterruptedRunError
-from imagematch.events import SILENT
+from imagematch.events import SILENT, RunLog
 from imagematch.training import StopRequest
 from imagematch.tuning.calls import call_all
+from imagematch.tuning.worker import _Parent, _ParentLog
 
 
 class FakeChild:
@@ -37,13 +42,16 @@ class FakeChild:
         os.read(self._read, 1)
         if self._task.get("dies"):
             return [{"event": "step"}], "killed"
-        return [{"event": "step"}, {"event": "done", "number": self._task["number"], **self._task.get("tells", {})}], ""
+        events = [{"event": "step"}, *self._task.get("logs", [])]
+        return [*events, {"event": "done", "number": self._task["number"], **self._task.get("tells", {})}], ""
 
 
-def called(tasks: list[dict[str, Any]], children: int = 2, stop: StopRequest | None = None) -> Any:
+def called(
+    tasks: list[dict[str, Any]], children: int = 2, stop: StopRequest | None = None, log: RunLog = SILENT
+) -> Any:
     selector = selectors.DefaultSelector()
     made = [FakeChild(selector) for _ in range(children)]
-    answers = dict(call_all(made, selector, tasks, SILENT, stop or StopRequest()))  # type: ignore[arg-type]
+    answers = dict(call_all(made, selector, tasks, log, stop or StopRequest()))  # type: ignore[arg-type]
     return answers, made
 
 
@@ -64,6 +72,26 @@ def test_an_error_that_a_child_tells_is_raised_here() -> None:
     told = {"event": "error", "kind": "DataError", "what": "gone", "where": "x", "do": "y"}
     with pytest.raises(DataError, match="gone"):
         called([{"number": 0, "tells": told}])
+
+
+def test_what_a_child_logs_is_recorded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the child's own log makes of an event, and what the parent's makes of that."""
+    monkeypatch.setattr(_Parent, "_listen", lambda *_: None)
+    pipe, said = io.StringIO(), io.StringIO()
+    child_log = _ParentLog(_Parent(io.StringIO(), pipe))
+    child_log.event("features_block", pictures=np.int64(16), seconds={"network": 1.5})
+    child_log.event("engine_fallback", "TensorFlow does, more slowly", kept=2)
+    child_log.say("converting")
+    logs = [json.loads(line) for line in pipe.getvalue().splitlines()]
+    called([{"number": 0, "logs": logs}], log=RunLog(tmp_path / "run.jsonl", said))
+    first, second = map(json.loads, (tmp_path / "run.jsonl").read_text().splitlines())
+    assert (first["event"], int(first["pictures"]), first["seconds"]) == ("features_block", 16, {"network": 1.5})
+    assert (second["event"], second["message"], second["kept"]) == (
+        "engine_fallback",
+        "TensorFlow does, more slowly",
+        2,
+    )
+    assert said.getvalue() == "TensorFlow does, more slowly\nconverting\n"
 
 
 def test_a_stop_ends_it() -> None:

@@ -16,6 +16,7 @@ from imagematch.events import RunLog
 from imagematch.tuning import records
 from imagematch.tuning.cost import trained_parameters
 from imagematch.tuning.joint_tpe import draw
+from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import beat, fail, queue, requeue
 from imagematch.tuning.samplers import derived_seed, make_sampler
 from imagematch.tuning.space import grid_labels, point_of, quasi_random_labels, suggest
@@ -100,7 +101,7 @@ class Plan:
             trial = self._study.ask()
         if not self._has_it_alone(trial.number, queued.number, place):
             return None
-        for name, value in ((records.OWNER, records.this_process()), (records.PLACE, place)):
+        for name, value in ((records.OWNER, this_process()), (records.PLACE, place)):
             if queued.user_attrs.get(name) != value:
                 trial.set_user_attr(name, value)
         values = suggest(trial, self._settings)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,7 @@ OVER_LIMIT = "over_limit"
 RETRY_OF = "retry_of"
 """Number of the trial that was cut off and is done again."""
 OWNER = "owner"
-"""Who runs the trial: host, process and when that process started."""
+"""Who runs the trial, as `processes.this_process` names it."""
 REASON = "reason"
 """Why a trial failed or was cut off, in words."""
 BEST_EPOCH = "best_epoch"
@@ -40,28 +38,6 @@ PARAMETERS = "parameters"
 SECONDS = "seconds"
 NOTED = (BEST_EPOCH, EPOCHS, FIGURES, FOLD_VALUES, FOLD_SPREAD, PARAMETERS, SECONDS)
 """What a child tells of a finished trial, and the study keeps."""
-
-
-def this_process() -> dict[str, Any]:
-    """Names this process for good: host, pid, and the start that tells it from a later one with the same pid."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
-
-
-def is_dead_here(owner: dict[str, Any]) -> bool:
-    """True if the owner was a process of this host that no longer runs."""
-    if owner.get("host") != socket.gethostname():
-        return False
-    started = _process_start(int(owner["pid"]))
-    return started is None or started != owner.get("started")
-
-
-def _process_start(pid: int) -> float | None:
-    import psutil
-
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return None
 
 
 def is_repeat(trial: FrozenTrial) -> bool:

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from imagematch.tuning.records import OWNER, PLACE, POINT, REASON, RETRY_OF, is_dead_here, this_process
+from imagematch.tuning.processes import is_dead, is_here, this_process
+from imagematch.tuning.records import OWNER, PLACE, POINT, REASON, RETRY_OF
 
 if TYPE_CHECKING:
     import optuna
@@ -58,17 +59,18 @@ def recover(study: optuna.Study, ours: Collection[int] = ()) -> list[int]:
 def _abandoned(study: optuna.Study, ours: Collection[int]) -> Callable[[FrozenTrial], bool]:
     """Whether nobody works on a RUNNING trial.
 
-    A process of this host works on it as long as it runs, however old its heartbeat (the machine may have slept); this
-    one, if the trial is among `ours`. Of other hosts, and of trials without an owner, the heartbeat tells (GRACE_S).
+    A process of this machine works on it as long as it runs, however old its heartbeat (the machine may have slept);
+    this one on `ours`, whoever their owner is noted to be, and on no others. Of other machines, and of trials without
+    an owner, the heartbeat tells (GRACE_S).
     """
     stale, me = _without_heartbeat(study), this_process()
 
     def abandoned(trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get(OWNER)
-        if owner == me:
-            return trial.number not in ours
-        if owner is not None and owner.get("host") == me["host"]:
-            return is_dead_here(owner)
+        if trial.number in ours:
+            return False
+        if owner is not None and is_here(owner):
+            return owner == me or is_dead(owner)
         return trial._trial_id in stale
 
     return abandoned

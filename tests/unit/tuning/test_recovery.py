@@ -1,9 +1,13 @@
 """Trials of dead processes are failed and queued again, once, at their place."""
 
+import os
+import socket
+
 import optuna
 from optuna.trial import TrialState
 
 from imagematch.tuning import records
+from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import alive, queue, recover
 from imagematch.tuning.samplers import derived_seed
 
@@ -19,7 +23,7 @@ def running_trial(study: optuna.Study, *, owner: dict[str, object], drawn: bool 
 
 
 def dead() -> dict[str, object]:
-    return {**records.this_process(), "started": 1.0}
+    return {**this_process(), "started": 1.0}
 
 
 def test_a_dead_trial_is_failed_and_queued_at_its_place() -> None:
@@ -46,7 +50,7 @@ def test_a_recovery_can_be_repeated() -> None:
 
 def test_a_living_process_and_another_host_are_left_alone() -> None:
     study = optuna.create_study()
-    running_trial(study, owner=records.this_process())
+    running_trial(study, owner=this_process())
     running_trial(study, owner={**dead(), "host": "elsewhere"})
     assert recover(study, ours=[0]) == []
     assert alive(study) == [1]
@@ -55,8 +59,17 @@ def test_a_living_process_and_another_host_are_left_alone() -> None:
 
 def test_what_this_process_runs_without_knowing_is_queued_again() -> None:
     study = optuna.create_study()
-    running_trial(study, owner=records.this_process())
+    running_trial(study, owner=this_process())
     assert recover(study, ours=[]) == [0]
+
+
+def test_what_this_process_runs_is_never_taken_for_abandoned() -> None:
+    """Whatever the clock, the host's name or a heartbeat say meanwhile."""
+    study = optuna.create_study()
+    for owner in (dead(), {"host": socket.gethostname(), "pid": os.getpid(), "started": 1.0}):
+        running_trial(study, owner=owner)
+    assert recover(study, ours=[0, 1]) == []
+    assert recover(study) == [0, 1]
 
 
 def test_a_trial_cut_off_before_its_parameters_keeps_its_place_only() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _REPEATS_ALLOWED = 20
 _OVER_LIMIT_ALLOWED = 100
+_LARGEST_GRID = 100_000
 
 Lock = Callable[[], AbstractContextManager[None]]
 """Gives what is held while a trial is planned."""
@@ -53,8 +54,9 @@ class Plan:
     """Asks the sampler for trials, each seeded by its place in the plan.
 
     A point of the search space that was finished before is not trained again: the repeat copies its value and does not
-    count. Nor does a model over `max_parameters`, which is not trained. The plan ends early when a finite space is
-    done, or when the sampler gives nothing but such points.
+    count. Nor does a model over `max_parameters`, which is not trained. Once the sampler has given nothing but repeats
+    for a while, the points of a finite space that it left out follow, in the order of `sampler: grid`. The plan ends
+    early when such a space is done, when an endless one gives nothing new, or nothing under the limit.
     """
 
     def __init__(
@@ -64,8 +66,6 @@ class Plan:
         self._lock = lock
         self._settings = settings
         self._log = log
-        self._repeats_in_a_row = 0
-        self._over_in_a_row = 0
         self._exhausted = False
 
     def next_trial(self) -> PlannedTrial | None:
@@ -111,11 +111,9 @@ class Plan:
         if earlier is not None:
             self._copy(trial, earlier)
             return None
-        self._repeats_in_a_row = 0
         settings = self.settings_of(values, place)
         if self._over_limit(trial, settings):
             return None
-        self._over_in_a_row = 0
         return PlannedTrial(trial, place, settings)
 
     def _over_limit(self, trial: optuna.Trial, settings: TrainSettings) -> bool:
@@ -134,18 +132,22 @@ class Plan:
         trial.set_user_attr(records.REASON, f"not trained: {parameters:,} parameters are over max_parameters")
         self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         self._log.event("over_limit", trial=trial.number, parameters=parameters)
-        self._over_in_a_row += 1
-        self._end_if_done()
-        if self._over_in_a_row >= _OVER_LIMIT_ALLOWED:
-            self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
         return True
 
     def _queue_another(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
-        """Queues a trial at the next place; None where the grid has no more points."""
+        """Queues a trial at the next place; None where there is nothing more to try."""
+        if self._is_done(trials):
+            self._end(f"all {self._points} points of the grid are done")
+            return None
+        if _over_in_a_row(trials) >= _OVER_LIMIT_ALLOWED:
+            limit = self._settings.max_parameters
+            self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
+            return None
         place = records.next_place(trials)
-        params = self._point_at(place, trials)
+        repeats_only = _most_repeats_in_a_row(trials) >= _REPEATS_ALLOWED
+        params = self._left_out(trials) if repeats_only else self._point_at(place, trials)
         if params is None:
-            self._end("all points of the grid are done")
+            self._end("all points of the grid were tried" if self._is_listed else "the sampler gives nothing new")
             return None
         queue(self._study, place, params)
         return _first_queued(self._study.get_trials(deepcopy=False))
@@ -180,11 +182,33 @@ class Plan:
             return self._grid[place] if place < len(self._grid) else None
         return {}
 
+    def _left_out(self, trials: list[FrozenTrial]) -> dict[str, Any] | None:
+        """The first point of the grid that no trial has tried; None where there is none, or too many to list."""
+        if not self._is_listed:
+            return None
+        tried = {t.user_attrs.get(records.POINT) for t in trials}
+        return next(
+            (params for params, point in zip(self._grid, self._digests, strict=True) if point not in tried), None
+        )
+
+    @cached_property
+    def _points(self) -> int | None:
+        return self._settings.grid_points
+
+    @property
+    def _is_listed(self) -> bool:
+        """Whether the space is listed point by point."""
+        return self._points is not None and (self._points <= _LARGEST_GRID or self._settings.sampler == "grid")
+
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:
         """Every point, in the order of the plan."""
         points = list(grid_labels(self._settings))
         return [points[i] for i in np.random.default_rng(self._settings.seed).permutation(len(points))]
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        return [point_of(self._settings, self._settings.values_of(params)) for params in self._grid]
 
     def _earlier_at(self, point: str, number: int) -> FrozenTrial | None:
         """Another trial of the same point that is finished or running, whoever runs it."""
@@ -205,18 +229,11 @@ class Plan:
         else:
             self._study.tell(trial, earlier.values)
         self._log.event("repeat", trial=trial.number, duplicate_of=earlier.number)
-        self._repeats_in_a_row += 1
-        self._end_if_done()
-        if self._repeats_in_a_row >= _REPEATS_ALLOWED:
-            self._end(f"the sampler gave {_REPEATS_ALLOWED} repeats in a row")
 
-    def _end_if_done(self) -> None:
-        """Ends the plan where every point of a finite space is finished, or known to be over the limit."""
-        points = self._settings.grid_points
-        trials = self._study.get_trials(deepcopy=False)
+    def _is_done(self, trials: list[FrozenTrial]) -> bool:
+        """Whether every point of a finite space is finished, or known to be over the limit."""
         known = [*records.counted(trials), *(t for t in trials if records.OVER_LIMIT in t.user_attrs)]
-        if points is not None and len({t.user_attrs.get(records.POINT) for t in known}) >= points:
-            self._end(f"all {points} points of the grid are done")
+        return self._points is not None and len({t.user_attrs.get(records.POINT) for t in known}) >= self._points
 
     def _end(self, reason: str) -> None:
         if self._exhausted:
@@ -228,3 +245,30 @@ class Plan:
 def _first_queued(trials: list[FrozenTrial]) -> FrozenTrial | None:
     """The trial that `ask` will take from the queue."""
     return next((t for t in trials if t.state.name == "WAITING"), None)
+
+
+def _most_repeats_in_a_row(trials: list[FrozenTrial]) -> int:
+    """At how many places in a row, anywhere in the plan, the sampler gave a point that had been tried before."""
+    at = {
+        t.user_attrs.get(records.PLACE, -1): t.user_attrs[records.POINT]
+        for t in trials
+        if records.POINT in t.user_attrs
+    }
+    tried: set[str] = set()
+    most = now = 0
+    for place in sorted(at):
+        now = now + 1 if at[place] in tried else 0
+        most = max(most, now)
+        tried.add(at[place])
+    return most
+
+
+def _over_in_a_row(trials: list[FrozenTrial]) -> int:
+    """How many models over the limit came after the last one that was trained; repeats between them are none."""
+    over = 0
+    for trial in reversed(trials):
+        if records.OVER_LIMIT in trial.user_attrs:
+            over += 1
+        elif trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") and not records.is_repeat(trial):
+            break
+    return over

@@ -51,12 +51,48 @@ def test_a_repeat_has_the_value_of_the_earlier_trial() -> None:
         assert (repeat.params, repeat.value, repeat.state) == (earlier.params, earlier.value, earlier.state)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "grid", "random"])
-def test_a_space_that_is_done_ends_the_study(sampler: str) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "grid", "random", "qmc", "cmaes"])
+def test_every_point_of_a_finite_space_is_tried_and_ends_the_study(sampler: str) -> None:
     study = optuna.create_study(direction="maximize")
-    run(settings_of(sampler=sampler, n_trials=100), study)
-    counted = records.counted(study.trials)
-    assert len(counted) == 8 if sampler == "grid" else 6 <= len(counted) <= 8
+    settings = settings_of(sampler=sampler, n_trials=100)
+    run(settings, study)
+    assert len(records.counted(study.trials)) == settings.grid_points == 8
+    trials = len(study.trials)
+    run(settings, study)
+    assert len(study.trials) == trials, "a finished study draws nothing more"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_grid_in_parts_is_the_grid_in_one(sampler: str) -> None:
+    settings = settings_of(sampler=sampler, learning_rate_grid=[k / 1000 for k in range(1, 9)], n_trials=32)
+    whole, parts = (optuna.create_study(direction="maximize") for _ in range(2))
+    run(settings, whole)
+    while len(records.counted(parts.trials)) < 32:
+        run(settings, parts, at_most=1)
+    assert finished(parts) == finished(whole)
+    assert len(records.counted(whole.trials)) == 32
+
+
+def test_points_that_fail_do_not_keep_the_study_from_its_end() -> None:
+    study = optuna.create_study(direction="maximize")
+    plan = Plan(study, settings_of(sampler="random", n_trials=100), SILENT)
+    while (planned := plan.next_trial()) is not None:
+        if planned.trial.params["embedding_dim"] == 4:
+            fail(study, planned.trial.number, "not a number")
+        else:
+            study.tell(planned.trial, value_of(planned.trial))
+    assert len(records.counted(study.trials)) == 6
+
+
+def test_an_endless_space_that_gives_nothing_new_ends_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagematch.tuning.plan._LARGEST_GRID", 0)
+    study = optuna.create_study(direction="maximize")
+    settings = settings_of(sampler="random", embedding_dim_grid=[2, 4], n_trials=100)
+    run(settings, study)
+    trials = len(study.trials)
+    assert trials <= 60
+    run(settings, study)
+    assert len(study.trials) == trials, "nor does a resumed one draw any more"
 
 
 @pytest.mark.parametrize("cuts", [(2,), (1, 2, 3)])

@@ -15,17 +15,38 @@ if TYPE_CHECKING:
 
 
 def queue(
-    study: optuna.Study, place: int, params: Mapping[str, Any], attributes: Mapping[str, Any] | None = None
+    study: optuna.Study,
+    place: int,
+    params: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
+    samplers_own: Mapping[str, Any] | None = None,
 ) -> None:
-    """Puts a trial in the queue at its place in the plan; with its owner from the start, so that no death loses it."""
-    study.enqueue_trial(dict(params), user_attrs={PLACE: place, OWNER: this_process(), **(attributes or {})})
+    """Puts a trial in the queue at its place in the plan; with its owner from the start, so that no death loses it.
+
+    Args:
+        study: the trial's.
+        place: in the plan.
+        params: those that are settled; the sampler draws the rest.
+        attributes: what is noted on it besides.
+        samplers_own: what the sampler has noted on the trial that is done again.
+    """
+    import optuna
+
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.WAITING,
+            system_attrs={**(samplers_own or {}), "fixed_params": dict(params)},
+            user_attrs={PLACE: place, OWNER: this_process(), **(attributes or {})},
+        )
+    )
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Puts a cut-off trial back in the queue: same parameters, same place, so the same seeds."""
     attributes = trial.user_attrs
-    if POINT in attributes:
-        queue(study, attributes[PLACE], trial.params, {POINT: attributes[POINT], RETRY_OF: trial.number})
+    if POINT in attributes:  # CMA-ES learns only from trials of a generation, and it has not drawn this one again
+        own = {key: value for key, value in trial.system_attrs.items() if key.startswith("cma:")}
+        queue(study, attributes[PLACE], trial.params, {POINT: attributes[POINT], RETRY_OF: trial.number}, own)
     else:  # it died before all of its parameters were drawn; its place draws the same ones again
         fixed = trial.system_attrs.get("fixed_params", {})
         queue(study, attributes[PLACE], fixed, {RETRY_OF: trial.number})

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagematch.config import StudySettings
 from imagematch.errors import ConfigError
 
 if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 STARTUP_TRIALS = 5
 WARMUP_EPOCHS = 5
@@ -39,30 +45,60 @@ def make_sampler(name: str, seed: int, place: int) -> BaseSampler:
     if name == "cmaes":
         if importlib.util.find_spec("cmaes") is None:
             raise ConfigError("sampler: cmaes needs the package cmaes", do="pip install cmaes, or choose tpe")
-        return optuna.samplers.CmaEsSampler(seed=own, independent_sampler=tpe, warn_independent_sampling=False)
+        return _cmaes(own, place, tpe)
     return tpe if name == "tpe" else optuna.samplers.RandomSampler(seed=own)
 
 
-def make_pruner(name: str, *, folds: int = 1) -> BasePruner:
+def _cmaes(seed: int, place: int, independent: BaseSampler) -> BaseSampler:
+    """CMA-ES that draws by the place: Optuna's adds the trial's number to the seed, and a retry has another number."""
+    import optuna
+
+    class PlacedCmaEsSampler(optuna.samplers.CmaEsSampler):
+        def sample_relative(
+            self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        ) -> dict[str, Any]:
+            placed = copy.copy(trial)
+            placed.number = place
+            return super().sample_relative(study, placed, search_space)
+
+    return PlacedCmaEsSampler(seed=seed, independent_sampler=independent, warn_independent_sampling=False)
+
+
+def make_pruner(name: str, *, longest: int, folds: int = 1) -> BasePruner:
     """The pruner; the first trials, and the first epochs (or the first fold) of each, are let go on.
 
     Args:
         name: `median`, `asha`, `hyperband` or `none`.
+        longest: the most epochs that a trial may have.
         folds: where it is over 1, the steps of a trial are its folds.
     """
     import optuna
+
+    from imagematch.tuning.halving import Halving
 
     if name == "median":
         if folds > 1:
             return _fold_median()
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
-    first, factor = (1, 2) if folds > 1 else (WARMUP_EPOCHS, None)
+    first = WARMUP_FOLDS + 1 if folds > 1 else WARMUP_EPOCHS
     if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=factor or 4)
+        return Halving(first, factor=2 if folds > 1 else 4)
     if name == "hyperband":
-        last = folds if folds > 1 else "auto"
-        return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=last, reduction_factor=factor or 3)
+        return Halving(first, factor=2 if folds > 1 else 3, longest=folds if folds > 1 else longest)
     return optuna.pruners.NopPruner()
+
+
+def longest_training(settings: StudySettings) -> int:
+    """The most epochs that the fields of a trial of this study ask for, all stages together."""
+    first = {field: dimension.ends[0] for field, dimension in settings.space.items()}
+    varied = [field for field in ("epochs", "stages") if field in settings.space]
+    return max(
+        sum(
+            stage.epochs
+            for stage in settings.settings_for({**first, **dict(zip(varied, ends, strict=True))}).stage_settings
+        )
+        for ends in itertools.product(*(settings.space[field].ends for field in varied))
+    )
 
 
 def _fold_median() -> BasePruner:

@@ -14,7 +14,7 @@ from imagematch.training import StopRequest
 from imagematch.tuning.locks import lock_at_once, long_lock, storage_of
 from imagematch.tuning.recovery import alive
 from imagematch.tuning.refusals import storage_errors
-from imagematch.tuning.samplers import make_pruner
+from imagematch.tuning.samplers import longest_training, make_pruner
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def open_study(
         study_name=settings.study_name,
         storage=storage,
         directions=[direction_of(name) for name in settings.objectives],
-        pruner=make_pruner(settings.effective_pruner, folds=settings.folds),
+        pruner=make_pruner(settings.effective_pruner, longest=longest_training(settings), folds=settings.folds),
         load_if_exists=True,
     )
     kept = study.user_attrs.get(DEFINITION)

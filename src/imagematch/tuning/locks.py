@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imagematch.tuning.patience import PatientStorage
 
 _LOOK_EVERY_S = 0.5
+_LOOK_FOR_PLAN_EVERY_S = 0.02
 _LONGEST_PLANNING_MS = 60_000
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -46,7 +47,7 @@ def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[No
     """
     storage = _server(storage_of(study))
     if storage is None:
-        with locked(file):
+        with _file_lock(file, stop):
             yield
         return
     key = _key(study.study_name, "plan")
@@ -55,6 +56,21 @@ def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[No
         yield
     finally:
         _end(connection)
+
+
+@contextlib.contextmanager
+def _file_lock(file: Path, stop: StopRequest) -> Iterator[None]:
+    """A plan's lock among the processes of one machine; one that hangs in it, stopped by Ctrl-Z, must not hang all."""
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(file, wait=False))
+                break
+            except BusyError:
+                if stop.at_next_step:
+                    raise interrupted() from None
+                time.sleep(_LOOK_FOR_PLAN_EVERY_S)
+        yield
 
 
 @contextlib.contextmanager
@@ -97,12 +113,11 @@ def lock_at_once(storage: RDBStorage | None, study_name: str, file: Path, *, sha
         with locked(file, wait=False, shared=shared):
             yield
         return
-    connection = server.engine.connect()
+    shared_or_not = "_shared" if shared else ""
+    statement = f"SELECT pg_try_advisory_lock{shared_or_not}({_key(study_name, file.name)})"
+    connection, taken = server.persist(lambda: _session_with(server, statement))
     try:
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        _keep_alive(connection)
-        taken = f"pg_try_advisory_lock{'_shared' if shared else ''}"
-        if not connection.exec_driver_sql(f"SELECT {taken}({_key(study_name, file.name)})").scalar():
+        if not taken:
             raise BusyError(file.name)
         yield
     finally:
@@ -148,6 +163,18 @@ def _transaction_with(storage: PatientStorage, key: int, stop: StopRequest) -> C
                     raise interrupted() from None
     except BaseException:
         _end(connection)
+        raise
+
+
+def _session_with(storage: PatientStorage, statement: str) -> tuple[Connection, bool]:
+    """A connection of its own, and whether it could take the lock that `statement` asks for."""
+    connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        _keep_alive(connection)
+        return connection, bool(connection.exec_driver_sql(statement).scalar())
+    except BaseException:
+        connection.invalidate()  # it may have the lock all the same
+        connection.close()
         raise
 
 

@@ -22,18 +22,24 @@ def call_all(
 ) -> Iterator[tuple[int, Answer]]:
     """Gives the tasks out, one a child at a time, and yields each one's place and answer when it comes.
 
-    A child that dies has failed its task; the next one gets a new process.
+    A child that dies has failed its task; the next one gets a new process. Trainings that run when somebody first asks
+    for an end are finished.
 
     Raises:
         InterruptedRunError: `stop` asked for it.
         ImagematchError: the error that a child told.
     """
     waiting, busy = deque(range(len(tasks))), dict[Child, int]()
-    while waiting or busy:
-        if stop.level:
-            raise interrupted()
+    told_to_stop = False
+    while busy or (waiting and not stop.level):
+        trains = any(tasks[place].get("task") == "train" for place in busy.values())
+        if stop.at_next_step or (stop.level and not trains):
+            break
+        if stop.level and not told_to_stop:
+            told_to_stop = True
+            log.say("finishing what is trained; Ctrl-C again stops it")
         for child in children:
-            if waiting and child not in busy:
+            if waiting and child not in busy and not stop.level:
                 busy[child] = waiting.popleft()
                 child.give(tasks[busy[child]])
         for key, _ in selector.select(timeout=0.5):
@@ -51,6 +57,8 @@ def call_all(
                     yield busy.pop(child), event
             if died and child in busy:
                 yield busy.pop(child), {"event": "failed", "reason": died}
+    if stop.level:
+        raise interrupted()
 
 
 def passed_on(event: Mapping[str, Any], log: RunLog) -> bool:

@@ -24,6 +24,7 @@ from imagematch.tuning import records
 from imagematch.tuning.artifacts import artifacts_dir, keep_artifacts
 from imagematch.tuning.calls import call_all, passed_on
 from imagematch.tuning.child import Child, raise_error
+from imagematch.tuning.failures import Failures
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.plan import Plan, PlannedTrial
 from imagematch.tuning.recovery import beat, fail, recover, requeue
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import optuna
 
 _RENEW_AFTER_TASKS = 25
-_FAILURES = 5
 _LOOK_EVERY_S = 1.0
 _STOP_WITHIN_S = 8.0
 
@@ -89,8 +89,7 @@ class Search:
         log_path = self._dir / "worker.log"
         self._children = [Child(layout.manifests, log_path, threads, self._selector) for _ in range(workers)]
         self._running: dict[Child, _Running] = {}
-        self._failures = 0
-        self._gave_up = False
+        self._failures = Failures(settings, see=self._dir / "worker.log")
         self._beat = 0.0
 
     def __enter__(self) -> Search:
@@ -100,6 +99,9 @@ class Search:
         for child in self._children:
             child.close()
         self._selector.close()
+        with contextlib.suppress(Exception):  # an error is on its way up; should this fail too, a resume does it
+            while self._running:
+                self._requeue(self._running.popitem()[1])
 
     # ---- tasks beside the study
 
@@ -161,7 +163,7 @@ class Search:
         for child in self._children:
             if child in self._running or self._stop.level:
                 continue
-            planned = None if self._gave_up else self.plan.next_trial()
+            planned = None if self._failures.too_many else self.plan.next_trial()
             if planned is None:
                 return
             if child.tasks_done >= _RENEW_AFTER_TASKS:
@@ -197,9 +199,9 @@ class Search:
         elif event["kind"] == StudyError.__name__:  # it cannot write: nor could the next trial
             self._requeue(self._running.pop(child))
             raise_error(event)
-        elif records.counted(self._study.get_trials(deepcopy=False)):
+        elif self._failures.is_of_one_trial(event, any_worked=self._any_worked()):
             self._failed(child, event["what"])
-        else:  # nothing has ever worked: what is wrong is not this trial
+        else:
             fail(self._study, self._running.pop(child).trial.number, event["what"])
             raise_error(event)
 
@@ -235,9 +237,11 @@ class Search:
 
         try:
             yield
-        except optuna.exceptions.UpdateFinishedTrialError:
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            number = running.trial.number
+            if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
             if not running.lost:
-                number = running.trial.number
                 self._log.event("lost", f"trial {number} was taken for dead: it is done again elsewhere", trial=number)
             running.lost = True
 
@@ -250,16 +254,14 @@ class Search:
         fail(self._study, number, reason)
         self._files(_name_of(planned)).remove_state()
         self._log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason)
-        self._failures += 1
-        if self._failures >= _FAILURES and not records.counted(self._study.get_trials(deepcopy=False)):
-            raise StudyError(
-                f"no trial has worked, and {self._failures} have failed, the last because {reason}",
-                where=self._settings.study_name,
-                do=f"see {self._dir / 'worker.log'}, change the configuration, and start again with --fresh",
+        self._failures.add(reason, any_worked=self._any_worked())
+        if self._failures.too_many:
+            self._log.event(
+                "gave_up", f"{self._failures.count} trials have failed: the search ends with those that have not"
             )
-        if self._failures >= max(_FAILURES, self._settings.n_trials):
-            self._gave_up = True
-            self._log.event("gave_up", f"{self._failures} trials have failed: the search ends with those that have not")
+
+    def _any_worked(self) -> bool:
+        return bool(records.counted(self._study.get_trials(deepcopy=False)))
 
     def _look_after_trials(self) -> None:
         """Now and then: shows that ours are alive, and queues again what dead processes left."""

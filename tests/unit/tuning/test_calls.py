@@ -101,5 +101,29 @@ def test_a_stop_ends_it() -> None:
         called([{"number": 0}], stop=stop)
 
 
+def stopped_at_the_first_answer(tasks: int, children: int) -> list[int]:
+    """The places that were answered although somebody asked for an end at the first answer."""
+    stop, selector, answered = StopRequest(), selectors.DefaultSelector(), []
+    made = [FakeChild(selector) for _ in range(children)]
+
+    def call() -> None:
+        given = [{"number": n, "task": "train"} for n in range(tasks)]
+        for place, _ in call_all(made, selector, given, SILENT, stop):  # type: ignore[arg-type]
+            answered.append(place)
+            stop.ask(1)
+
+    with pytest.raises(InterruptedRunError):
+        call()
+    return sorted(answered)
+
+
+def test_a_first_ctrl_c_lets_what_is_trained_finish_and_begins_nothing_more() -> None:
+    assert stopped_at_the_first_answer(tasks=4, children=2) == [0, 1]
+
+
+def test_a_ctrl_c_in_the_last_task_is_not_forgotten() -> None:
+    assert stopped_at_the_first_answer(tasks=1, children=1) == [0]
+
+
 def test_nothing_to_do() -> None:
     assert called([])[0] == {}

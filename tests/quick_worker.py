@@ -1,7 +1,8 @@
 """Stands in for `imagematch.tuning.worker`: a child that trains nothing, and answers what its settings are worth.
 
 `python -m tests.quick_worker`; a trial of `QUICK_TRIAL_S` seconds (default 0) reports three steps. One whose
-embedding_dim is `QUICK_NAN_DIM` comes to no number; one of `QUICK_DEAD_DIM` is killed, as for too much memory.
+embedding_dim is `QUICK_NAN_DIM` comes to no number; one of `QUICK_DEAD_DIM` is killed, as for too much memory; one of
+`QUICK_GONE_DIM` finds its images gone. There are as many steps as epochs.
 """
 
 import hashlib
@@ -12,8 +13,6 @@ import signal
 import sys
 import time
 from typing import Any
-
-STEPS = 3
 
 
 def value_of(settings: dict[str, Any]) -> float:
@@ -41,17 +40,20 @@ def main() -> None:
         if dim == os.environ.get("QUICK_NAN_DIM"):
             tell(event="failed", reason="the loss is not a number in epoch 1")
             continue
-        value = value_of(task["settings"])
-        for step in range(1, STEPS + 1):
-            time.sleep(float(os.environ.get("QUICK_TRIAL_S", "0")) / STEPS)
-            tell(event="step", step=step, value=value * step / STEPS)
+        if dim == os.environ.get("QUICK_GONE_DIM"):
+            tell(event="error", kind="DataError", what="the images are gone", where="here", do="bring them back")
+            continue
+        value, steps = value_of(task["settings"]), int(task["settings"]["epochs"])
+        for step in range(1, steps + 1):
+            time.sleep(float(os.environ.get("QUICK_TRIAL_S", "0")) / steps)
+            tell(event="step", step=step, value=value * step / steps)
             answer = json.loads(sys.stdin.readline() or '{"stop": true}')
             if answer.get("stop"):
                 tell(event="interrupted")
                 break
         else:
             figures = {"val_map_at_r": value}
-            noted = {"values": [value], "best_epoch": STEPS, "epochs": STEPS, "figures": figures, "parameters": 1}
+            noted = {"values": [value], "best_epoch": steps, "epochs": step, "figures": figures, "parameters": 1}
             tell(event="done", **noted, seconds={"total": 0.0})
 
 

@@ -30,3 +30,27 @@ def test_a_trial_that_fails_costs_one_trial(
     assert stdout.count("failed: ") == len(doomed)
     places = [t.user_attrs[records.PLACE] for t in trials]
     assert sorted(places) == list(range(len(trials))), "a failed trial is not tried again, the plan goes on"
+
+
+def test_images_that_are_gone_end_the_search_after_three_trials_and_leave_none_running(
+    quick: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/kept.db"
+    first = quick(url, "--trials", "2", "--sampler", "random")
+    assert first.wait(timeout=60) == 0
+    monkeypatch.setenv("QUICK_GONE_DIM", "16")
+    process = quick(url, "--trials", "60", "--workers", "2", "--sampler", "random", trial_s=0.6)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert stderr == "error: here: the images are gone; bring them back\n"
+    trials = trials_in(url)
+    gone = [t for t in trials if "gone" in t.user_attrs.get(records.REASON, "")]
+    assert len(gone) == 3
+    assert not [t for t in trials if t.state.name == "RUNNING"]
+    cut = [t for t in trials if "queued again" in t.user_attrs.get(records.REASON, "")]
+    waiting = [t for t in trials if t.state.name == "WAITING"]
+    assert len(waiting) == len(cut) <= 1, "what the other worker was at is queued again"
+    monkeypatch.delenv("QUICK_GONE_DIM")
+    again = quick(url, "--trials", "60", "--workers", "2", "--sampler", "random")
+    assert again.wait(timeout=60) == 0
+    assert_sound(trials_in(url), planned=60, processes=2)

@@ -86,17 +86,6 @@ def state_counts(study: optuna.Study) -> dict[str, int]:
     return counts
 
 
-def baseline_value(study: optuna.Study, trial: FrozenTrial) -> float | None:
-    """The objective of the frozen extractor alone that the trial builds on; None where it was not measured."""
-    kept = study.user_attrs.get(BASELINE)
-    if not isinstance(kept, Mapping) or not kept:
-        return None
-    extractor = trial.params.get("feature_extractor")
-    figures = kept.get(extractor) if extractor is not None else (next(iter(kept.values())) if len(kept) == 1 else None)
-    value = figures.get(objective_name(study)) if isinstance(figures, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) else None
-
-
 def feature_store_text(study: optuna.Study) -> str:
     """What keeping the features saved, in a sentence; empty where it was not measured."""
     kept = study.user_attrs.get(BASELINE)

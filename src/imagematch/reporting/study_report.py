@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from imagematch.reporting.model_report import add_summary
 from imagematch.reporting.notes import Note, table_or_note
 from imagematch.reporting.page import Card, Page
 from imagematch.reporting.study_facts import (
-    baseline_value,
     data_text,
     feature_store_text,
     maximises,
@@ -30,6 +30,7 @@ from imagematch.reporting.study_tables import (
     trials_overview,
     unfinished_trials,
 )
+from imagematch.tuning.baseline import baseline_value
 from imagematch.tuning.records import values_text
 from imagematch.tuning.study import DEFINITION
 
@@ -107,22 +108,26 @@ def _add_search_summary(page: Page, study: optuna.Study) -> None:
     ]
     runs = table_or_note(lambda: repeated_runs(study), "Repeated runs")
     if not isinstance(runs, Note):
-        row = runs.iloc[0]
-        spread = "" if row["spread"] is None else f"spread {number(row['spread'])}"
-        cards.append(
-            Card("the best mean over other seeds", number(float(row["mean"])), (f"trial {row['trial']}", spread))
-        )
-        cards.append(
-            Card(
-                "optimism of the search",
-                number(float(row["optimism of the search"])),
-                ("best single value less its mean",),
-            )
-        )
-    baseline = baseline_value(study, winner)
+        by_trial = {row["trial"]: row for _, row in runs.iterrows()}
+        cards += _mean_cards(by_trial.get(str(winner.number)), by_trial.get(str(ranked[0].number)))
+    baseline = baseline_value(study.user_attrs, winner.params)
     if baseline is not None:
         cards.append(Card("baseline", number(baseline), ("the frozen extractor alone", "same images")))
     page.cards(cards)
+
+
+def _mean_cards(winner: Mapping[Any, Any] | None, best: Mapping[Any, Any] | None) -> list[Card]:
+    """What the winner came to by mean, and how much too good the best single trial looked; rows of `repeated_runs`."""
+    cards = []
+    if winner is not None:
+        one_seed = winner["spread"] is None or math.isnan(winner["spread"])
+        told = (f"trial {winner['trial']}", "" if one_seed else f"spread {number(winner['spread'])}")
+        cards.append(Card("the winner's mean over other seeds", number(float(winner["mean"])), told))
+    if best is not None:
+        optimism = number(float(best["optimism of the search"]))
+        told = (f"trial {best['trial']}: best single value less its mean", f"mean {number(float(best['mean']))}")
+        cards.append(Card("optimism of the search", optimism, told))
+    return cards
 
 
 def _value(trial: Any) -> float:

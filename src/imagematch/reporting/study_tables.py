@@ -12,7 +12,6 @@ import numpy as np
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.seed_intervals import t_interval
 from imagematch.reporting.study_facts import (
-    baseline_value,
     maximises,
     objective_name,
     ranked_trials,
@@ -22,7 +21,8 @@ from imagematch.reporting.study_facts import (
 )
 from imagematch.reporting.study_reading import sibling_trials
 from imagematch.tuning import records
-from imagematch.tuning.rerun import RERUN_OF, SEED_NUMBER
+from imagematch.tuning.baseline import baseline_value
+from imagematch.tuning.rerun import COMPARED, kept_runs
 from imagematch.tuning.study import BASELINE, DEFINITION
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
 
     states = {"COMPLETE": 0, "PRUNED": 1, "RUNNING": 2, "FAIL": 3, "WAITING": 4}
     sign = -1.0 if maximises(study) else 1.0
-    trials = study.get_trials(deepcopy=False)
+    of_study, trials = study.user_attrs, study.get_trials(deepcopy=False)
 
     def rank(trial: FrozenTrial) -> tuple[int, bool, float, int]:
         value = trial.values[0] if trial.state.name == "COMPLETE" and trial.values else 0.0
@@ -51,6 +51,7 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
         complete = trial.values if trial.state.name == "COMPLETE" else None
         row: dict[str, Any] = {"trial": str(trial.number), "state": trial.state.name.lower()}
         row |= {name: None if complete is None else float(complete[place]) for place, name in enumerate(names)}
+        row |= {"baseline": baseline_value(of_study, trial.params)}
         row |= {visible(name): _shown_value(trial.params.get(name)) for name in parameters}
         row |= {
             "spread over folds": _shown_value(attributes.get(records.FOLD_SPREAD)),
@@ -139,34 +140,38 @@ def front_table(study: optuna.Study) -> pd.DataFrame:
 
 
 def baseline_table(study: optuna.Study) -> pd.DataFrame:
-    """The validation figures of each frozen extractor alone."""
+    """The validation figures of each frozen extractor alone, at each of its image sizes and weights."""
     import pandas as pd
 
     kept = study.user_attrs.get(BASELINE)
     if not isinstance(kept, Mapping):
         return pd.DataFrame()
     rows = [
-        {"extractor": visible(name), **{visible(key): value for key, value in figures.items() if key != "extraction_s"}}
+        {
+            "extractor": visible(name),
+            **{visible(key): value for key, value in figures.items() if _is_figure(key, value)},
+        }
         for name, figures in kept.items()
         if isinstance(figures, Mapping)
     ]
     return pd.DataFrame(rows)
 
 
+def _is_figure(name: str, value: Any) -> bool:
+    return isinstance(value, (int, float)) and name != "extraction_s"
+
+
 def repeated_runs(study: optuna.Study) -> pd.DataFrame:
-    """The best trials run again with other seeds, the best mean first.
+    """The best trials run again with other seeds, those that the winner was chosen from, the best mean first.
 
     Columns: trial, in the search, seeds, mean, spread (standard deviation), optimism (how much better the search made
     it look), above baseline (mean of the runs' differences to the frozen extractor alone) and its 95 % interval (t).
     """
     import pandas as pd
 
-    runs: dict[int, list[float]] = {}
-    for trial in sorted(sibling_trials(study), key=lambda t: int(t.user_attrs.get(SEED_NUMBER, 0))):
-        if RERUN_OF in trial.user_attrs:
-            runs.setdefault(int(trial.user_attrs[RERUN_OF]), []).append(float(trial.value or 0.0))
+    runs = kept_runs(sibling_trials(study), study.user_attrs.get(COMPARED))
     sign = 1.0 if maximises(study) else -1.0
-    trials = study.get_trials(deepcopy=False)
+    of_study, trials = study.user_attrs, study.get_trials(deepcopy=False)
     rows = []
     for number, values in sorted(runs.items(), key=lambda item: -sign * float(np.mean(item[1]))):
         found = trials[number].values if number < len(trials) else None
@@ -174,7 +179,7 @@ def repeated_runs(study: optuna.Study) -> pd.DataFrame:
             continue
         first = float(found[0])
         mean = float(np.mean(values))
-        baseline = baseline_value(study, trials[number])
+        baseline = baseline_value(of_study, trials[number].params)
         rows.append(
             {
                 "trial": str(number),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import optuna
-    import pandas as pd
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
@@ -83,29 +81,3 @@ def best_of(trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection])
 def values_text(values: Sequence[float]) -> str:
     """The objectives of a trial for people."""
     return " and ".join(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4f}" for value in values)
-
-
-def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """One row a trial: number, state, value, what it is a repeat or retry of, its parameters and its figures."""
-    import pandas as pd
-
-    trials = study.get_trials(deepcopy=False)
-    of_folds = (FOLD_VALUES, FOLD_SPREAD) if any(FOLD_VALUES in t.user_attrs for t in trials) else ()
-    one = len(study.directions) == 1
-    rows = []
-    for trial in trials:
-        attributes = trial.user_attrs
-        rows.append(
-            {
-                "number": trial.number,
-                "state": trial.state.name,
-                "value": None if trial.values is None else trial.values[0],
-                **({} if one else {"second_value": None if trial.values is None else trial.values[1]}),
-                **{name: attributes.get(name) for name in (PLACE, DUPLICATE_OF, RETRY_OF, REASON)},
-                **trial.params,
-                **{name: attributes.get(name) for name in (BEST_EPOCH, EPOCHS, PARAMETERS, *of_folds)},
-                "seconds": attributes.get(SECONDS, {}).get("total"),
-                **attributes.get(FIGURES, {}),
-            }
-        )
-    return pd.DataFrame(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ SEED_NUMBER = "seed_number"
 """Trial attribute in the sibling study: which of the other seeds, from 1."""
 WINNER = "winner"
 """Study attribute: number of the winning trial."""
+COMPARED = "compared"
+"""Study attribute: the numbers of the trials that the winner was chosen from, and with how many seeds."""
 
 
 def rank_again(
@@ -37,12 +39,13 @@ def rank_again(
     """
     top = list(ranked[: settings.rerun_top_k])
     if len(top) < 2 or not settings.rerun_seeds:
-        winner = ranked[0]
+        winner, compared = ranked[0], None
     else:
         sibling = _sibling(study)
         _run_missing(top, sibling, search, settings, log)
-        values = _kept(sibling)
-        means = {trial.number: float(np.mean(values[trial.number])) for trial in top if trial.number in values}
+        compared = {"trials": [trial.number for trial in top], "seeds": settings.rerun_seeds}
+        values = kept_runs(sibling.get_trials(deepcopy=False), compared)
+        means = {number: float(np.mean(runs)) for number, runs in values.items()}
         sign = 1.0 if study.directions[0].name == "MAXIMIZE" else -1.0
         winner = max(top, key=lambda trial: sign * means.get(trial.number, -sign * float("inf")))
         if winner.number in means:
@@ -57,6 +60,7 @@ def rank_again(
                 mean=means[winner.number],
                 spread=spread,
             )
+    study.set_user_attr(COMPARED, compared)
     study.set_user_attr(WINNER, winner.number)
     return winner
 
@@ -72,13 +76,20 @@ def _sibling(study: optuna.Study) -> optuna.Study:
     )
 
 
-def _kept(sibling: optuna.Study) -> dict[int, list[float]]:
-    """Trial -> what its configuration came to with the other seeds; runs that failed are not among them."""
+def kept_runs(runs: Iterable[FrozenTrial], compared: Mapping[str, Any] | None = None) -> dict[int, list[float]]:
+    """Trial -> what its configuration came to with the other seeds, in their order; runs that failed are left out.
+
+    Args:
+        runs: of the sibling study; of two with the same seed, which two processes may have trained, the later counts.
+        compared: the study's attribute COMPARED: only its trials and seeds are looked at. None looks at all.
+    """
     values: dict[int, dict[int, float]] = {}
-    for run in sibling.get_trials(deepcopy=False):
-        if RERUN_OF in run.user_attrs and run.value is not None:
-            values.setdefault(run.user_attrs[RERUN_OF], {})[run.user_attrs[SEED_NUMBER]] = float(run.value)
-    return {trial: [by_seed[number] for number in sorted(by_seed)] for trial, by_seed in values.items()}
+    for run in runs:
+        trial, seed = run.user_attrs.get(RERUN_OF), run.user_attrs.get(SEED_NUMBER, 0)
+        wanted = compared is None or (trial in compared["trials"] and seed <= compared["seeds"])
+        if trial is not None and run.value is not None and wanted:
+            values.setdefault(trial, {})[seed] = float(run.value)
+    return {trial: [by_seed[seed] for seed in sorted(by_seed)] for trial, by_seed in values.items()}
 
 
 def _run_missing(

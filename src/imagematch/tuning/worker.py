@@ -134,7 +134,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
     from imagematch.training import figure_names, sample_rows
 
     settings = parse_train(task["settings"])
-    materials = bench.materials(settings)
+    materials = bench.materials(settings, task["data"])
     dataset = materials.dataset
     cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
     also = figure_names(task["objectives"])
@@ -149,6 +149,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
         dataset={**dataset.summary(), "digest": dataset.digest},
         images_through_network=materials.features.computed,
         extraction_s=materials.features.seconds,
+        network_digest=materials.extractor.digest,
         network_parameters=materials.extractor.build().count_params() if counted else None,
     )
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import html
 import json
+import re
 
 import optuna
 import pytest
@@ -20,11 +22,13 @@ from imagematch.reporting import (
     time_table,
     trials_overview,
     unfinished_trials,
+    write_study_report,
 )
 from imagematch.reporting.study_reading import drawable_copy
 from imagematch.tuning import records
-from imagematch.tuning.rerun import RERUN_OF, SEED_NUMBER
+from imagematch.tuning.rerun import COMPARED, RERUN_OF, SEED_NUMBER, WINNER
 from imagematch.tuning.study import DEFINITION
+from imagematch.tuning.trials_table import trials_table
 
 
 def test_every_figure_of_a_study_is_drawn(study):
@@ -131,6 +135,60 @@ def test_repeated_runs_show_spread_optimism_and_the_difference_to_the_baseline(s
     assert row["optimism of the search"] == pytest.approx(best.value - 0.7)
     assert row["better than baseline by"] == pytest.approx(0.3)
     assert row["its 95 % interval"] == "0.0516 to 0.5484", "0.3 +- 4.303 x 0.1 / sqrt(3)"
+
+
+def runs_again(study, runs, compared=None):
+    """Notes repeated runs: trial -> values; `compared` as the search would."""
+    sibling = optuna.create_study(study_name="made-rerun", storage=study._storage, direction="maximize")
+    for number, values in runs.items():
+        for seed, value in enumerate(values, start=1):
+            attributes = {RERUN_OF: number, SEED_NUMBER: seed}
+            sibling.add_trial(optuna.trial.create_trial(value=value, user_attrs=attributes))
+    study.set_user_attr(COMPARED, compared)
+
+
+def cards_of(study, path):
+    """Title -> value and the lines below, of the report's first cards."""
+    write_study_report(path / "report.html", study)
+    code = (path / "report.html").read_text(encoding="utf-8")
+    cards: dict[str, list[str]] = {}
+    for part, text in re.findall(r'<div class="card-(title|value|below)">(.*?)</div>', code):
+        if part == "title":
+            title = html.unescape(text)
+            cards[title] = []
+        elif text:
+            cards[title].append(html.unescape(text))
+    return cards
+
+
+def test_the_optimism_is_the_best_single_trials_whoever_wins(study, tmp_path):
+    ranked = records.best_of(study.trials, study.directions)
+    first, second, third = (trial.number for trial in ranked[:3])
+    runs_again(study, {first: (0.60, 0.62), second: (0.70, 0.72), third: (0.5, 0.5), 9: (0.99, 0.99)})
+    study.set_user_attr(COMPARED, {"trials": [first, second, third], "seeds": 2})
+    study.set_user_attr(WINNER, second)
+    table = repeated_runs(study)
+    assert list(table["trial"]) == [str(second), str(first), str(third)], "9 is among the best no more"
+    cards = cards_of(study, tmp_path)
+    assert cards["the winner's mean over other seeds"][:2] == ["0.7100", f"trial {second}"]
+    optimism = cards["optimism of the search"]
+    assert optimism[0] == f"{ranked[0].value - 0.61:.4f}"
+    assert optimism[1].startswith(f"trial {first}: best single value less its mean")
+    assert "mean 0.6100" in optimism[2]
+
+
+def test_a_best_trial_without_runs_has_no_optimism(study, tmp_path):
+    second = records.best_of(study.trials, study.directions)[1].number
+    runs_again(study, {second: (0.70,)})
+    study.set_user_attr(WINNER, second)
+    cards = cards_of(study, tmp_path)
+    assert "optimism of the search" not in cards
+    assert cards["the winner's mean over other seeds"] == ["0.7000", f"trial {second}"]
+
+
+def test_the_baseline_stands_beside_every_trial(study):
+    assert set(trials_overview(study)["baseline"]) == {0.4}
+    assert set(trials_table(study)["baseline"]) == {0.4}
 
 
 def test_times_and_baseline(study):

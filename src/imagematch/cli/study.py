@@ -14,7 +14,7 @@ StorageOption = Annotated[str | None, typer.Option(help="Database URL instead of
 
 @app.command("list")
 def list_(storage: StorageOption = None) -> None:
-    """Lists the studies, with their trials and the best value."""
+    """Lists the studies, with their trials and the best value; the repeated runs of each are left out."""
     from imagematch.files import Layout
     from imagematch.tuning.overview import overviews
 
@@ -35,15 +35,20 @@ def show(
     import json
 
     from imagematch.files import Layout
-    from imagematch.reporting import read_study, study_summary
-    from imagematch.tuning.records import trials_table
+    from imagematch.reporting import read_study, study_lines
+    from imagematch.tuning.refusals import storage_errors
+    from imagematch.tuning.storage import sqlite_url
+    from imagematch.tuning.trials_table import trials_table
 
-    study = read_study(storage or Layout().study_database(name), name)
-    if as_json:
-        table = trials_table(study)
-        print(json.dumps({"study": name, "trials": json.loads(table.to_json(orient="records"))}))
-        return
-    print(study_summary(study))
+    database = Layout().study_database(name)
+    study = read_study(storage or database, name)
+    with storage_errors(storage or sqlite_url(database)):
+        if as_json:
+            table = trials_table(study)
+            lines = [json.dumps({"study": name, "trials": json.loads(table.to_json(orient="records"))})]
+        else:
+            lines = study_lines(study)
+    print("\n".join(lines))
 
 
 @app.command()
@@ -70,7 +75,11 @@ def dashboard(
 
     layout = Layout()
     if storage is None and name is None:
-        raise ConfigError("which study?", do="give --study NAME or --storage URL")
+        there = sorted(path.stem for path in layout.study_database("x").parent.glob("*.db"))
+        if len(there) != 1:
+            what = f"which study? There are: {', '.join(there)}" if there else "there is no study yet"
+            raise ConfigError(what, where="exp", do="give --study NAME or --storage URL")
+        name = there[0]
     if storage is None and not layout.study_database(str(name)).is_file():
         raise ConfigError(f"there is no study {name!r}", where="exp", do="see: imagematch study list")
     url = storage or sqlite_url(layout.study_database(str(name)))

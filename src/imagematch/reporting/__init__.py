@@ -51,6 +51,7 @@ from imagematch.reporting.study_tables import (
     trials_overview,
     unfinished_trials,
 )
+from imagematch.reporting.study_text import study_lines
 from imagematch.reporting.training_figures import learning_curve_svg, learning_curves, write_learning_curves
 from imagematch.reporting.verification_figures import det_figure, histogram_figure, roc_figure
 from imagematch.reporting.view import SplitView
@@ -94,6 +95,7 @@ __all__ = [
     "repeated_runs",
     "roc_figure",
     "state_counts",
+    "study_lines",
     "study_summary",
     "table_or_note",
     "tar_at_far_table",

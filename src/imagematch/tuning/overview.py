@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from imagematch.errors import StudyError
 from imagematch.files import Layout
 from imagematch.tuning import records
 from imagematch.tuning.refusals import storage_errors
 from imagematch.tuning.storage import open_storage, sqlite_url
+from imagematch.tuning.study import rerun_name
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -19,40 +25,55 @@ class Overview:
         finished: COMPLETE and PRUNED trials, repeats excluded.
         trials: all trials.
         best: the best value of the (first) objective; None where no trial is complete.
+        problem: why its database cannot be read; then nothing else is known.
     """
 
     name: str
-    finished: int
-    trials: int
-    best: float | None
+    finished: int = 0
+    trials: int = 0
+    best: float | None = None
+    problem: str = ""
 
     @property
     def line(self) -> str:
         """For people."""
+        if self.problem:
+            return f"{self.name}  cannot be read: {self.problem}"
         best = "none complete" if self.best is None else f"best {self.best:.4f}"
         return f"{self.name}  {self.finished} finished of {self.trials} trials  {best}"
 
 
 def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
-    """Every study in `exp/`, or in a database.
+    """Every study in `exp/`, the files that cannot be read among them; or every one in a database.
+
+    Siblings that hold the repeated runs of a study are left out.
 
     Raises:
-        StudyError: a database cannot be opened.
+        StudyError: the database of `storage` cannot be opened.
     """
+    if storage is not None:
+        return _in_database(storage)
+    found = []
+    for path in sorted(layout.study_database("x").parent.glob("*.db")):
+        try:
+            found += _in_database(sqlite_url(path))
+        except StudyError as error:
+            found.append(Overview(path.stem, problem=str(error)))
+    return found
+
+
+def _in_database(url: str) -> list[Overview]:
     import optuna
 
-    if storage is not None:
-        urls = [storage]
-    else:
-        urls = [sqlite_url(path) for path in sorted(layout.study_database("x").parent.glob("*.db"))]
-    found = []
-    for url in urls:
-        opened = open_storage(url)
-        with storage_errors(url):
-            for name in sorted(optuna.get_all_study_names(opened)):
-                study = optuna.load_study(study_name=name, storage=opened)
-                trials = study.get_trials(deepcopy=False)
-                best = records.best_of(trials, study.directions)
-                value = best[0].values[0] if best else None
-                found.append(Overview(name, len(records.counted(trials)), len(trials), value))
-    return found
+    storage = open_storage(url)
+    with storage_errors(url):
+        names = sorted(optuna.get_all_study_names(storage))
+        siblings = {rerun_name(name) for name in names}
+        return [_overview(optuna.load_study(study_name=n, storage=storage)) for n in names if n not in siblings]
+
+
+def _overview(study: optuna.Study) -> Overview:
+    trials = study.get_trials(deepcopy=False)
+    best = records.best_of(trials, study.directions)
+    value = best[0].values[0] if best else None
+    return Overview(study.study_name, len(records.counted(trials)), len(trials), value)

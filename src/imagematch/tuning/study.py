@@ -87,11 +87,17 @@ def open_study(
 
 
 def delete_study(settings: StudySettings, layout: Layout) -> None:
-    """Removes the study (and its sibling of repeated runs) from the storage; other studies there stay."""
-    storage = open_storage(storage_url(settings, layout))
-    for name in (settings.study_name, rerun_name(settings.study_name)):
-        with contextlib.suppress(KeyError):
-            storage.delete_study(storage.get_study_id_from_name(name))
+    """Removes the study (and its sibling of repeated runs) from the storage; other studies there stay.
+
+    Raises:
+        StudyError: the storage refuses.
+    """
+    url = storage_url(settings, layout)
+    storage = open_storage(url)
+    with storage_errors(url):
+        for name in (settings.study_name, rerun_name(settings.study_name)):
+            with contextlib.suppress(KeyError):
+                storage.delete_study(storage.get_study_id_from_name(name))
 
 
 def rerun_name(study_name: str) -> str:

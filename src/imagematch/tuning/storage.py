@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,7 +147,7 @@ def _sqlite_file(url: str) -> Path | None:
     if parts.get_backend_name() != "sqlite":
         return None
     if not parts.database or parts.database == ":memory:":
-        raise StudyError("a study cannot be kept in memory", where=url, do="write sqlite:///FILE")
+        raise StudyError("a study cannot be kept in memory", where=shown_url(url), do="write sqlite:///FILE")
     path = Path(parts.database)
     make_dir(path.parent)
     try:
@@ -173,13 +174,13 @@ def _quiet_migration() -> Iterator[None]:
 
 
 def upgrade_database(path: Path) -> Path | None:
-    """Brings a study's SQLite file to this version of Optuna.
+    """Brings a study's SQLite file to this version of Optuna. Nothing is written to a file that is none.
 
     Returns:
         The backup of the old file, beside it; None where nothing had to be done.
 
     Raises:
-        StudyError: it is no study's database, or cannot be written.
+        StudyError: it is no study's database, or of a newer Optuna, or cannot be written.
     """
     from optuna.storages import RDBStorage
     from optuna.version import __version__
@@ -188,13 +189,42 @@ def upgrade_database(path: Path) -> Path | None:
         raise StudyError("no such file", where=str(path), do="name a study's .db file")
     url = sqlite_url(path)
     with storage_errors(url):
-        _sqlite_file(url)
-        storage = RDBStorage(url, skip_compatibility_check=True)
+        _refuse_what_is_no_study(path, url)
+        storage = RDBStorage(_as_template(url), skip_compatibility_check=True, skip_table_creation=True)
         if storage.get_current_version() == storage.get_head_version():
             return None
-        backup = path.with_name(f"{path.name}.before-{__version__}")
-        with replacing(backup) as temporary:
-            shutil.copyfile(path, temporary)
+        if storage.get_current_version() not in storage.get_all_versions():
+            raise StudyError(
+                "was written by a newer version of Optuna", where=str(path), do="install it: pip install -U optuna"
+            )
+        backup = _free_name(path.with_name(f"{path.name}.before-{__version__}"))
+        with replacing(backup) as temporary, _sqlite(path) as old, _sqlite(temporary) as new:
+            old.backup(new)  # what is still in a journal beside the file is in the copy
         with _quiet_migration():
             storage.upgrade()
         return backup
+
+
+def _refuse_what_is_no_study(path: Path, url: str) -> None:
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.pool import NullPool
+
+    _sqlite_file(url)
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        _refuse_another_programs(connection, url)
+        _refuse_damage(connection)
+        missing = {"version_info", "studies", "trials"} - set(inspect(connection).get_table_names())
+    if missing:
+        raise StudyError("holds no study", where=str(path), do="name a study's .db file")
+
+
+def _free_name(path: Path) -> Path:
+    """`path`, or with a number where that is taken: a backup is never overwritten."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(other for other in numbered if not other.exists())
+
+
+@contextlib.contextmanager
+def _sqlite(path: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        yield connection

@@ -82,6 +82,47 @@ def test_an_upgrade_of_what_needs_none(tmp_path: Path) -> None:
     assert upgrade_database(study_file(tmp_path / "a.db")) is None
 
 
+def refused_untouched(path: Path, says: str) -> None:
+    """An upgrade of `path` is refused, and neither the file nor its folder changes."""
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(StudyError, match=says) as caught:
+        upgrade_database(path)
+    assert "\n" not in str(caught.value)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_an_upgrade_leaves_what_is_no_study_as_it_is(tmp_path: Path) -> None:
+    execute(tmp_path / "a.db", "CREATE TABLE people (name TEXT)")
+    refused_untouched(tmp_path / "a.db", "another program's")
+    execute(tmp_path / "b.db", "CREATE TABLE version_info (version INTEGER)")
+    refused_untouched(tmp_path / "b.db", "holds no study")
+    (tmp_path / "c.db").touch()
+    refused_untouched(tmp_path / "c.db", "holds no study")
+    (tmp_path / "d.db").write_text("dear diary")
+    refused_untouched(tmp_path / "d.db", "is not a study's database")
+
+
+def test_an_upgrade_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = study_file(tmp_path / "a.db")
+    execute(path, "UPDATE alembic_version SET version_num = 'v9.0.0.a'")
+    refused_untouched(path, "newer version of Optuna")
+
+
+def test_a_backup_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study_file(tmp_path / "a.db")
+    execute(path, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    kept = tmp_path / f"a.db.before-{optuna.__version__}"
+    kept.write_text("an earlier backup")
+    monkeypatch.setattr(optuna.storages.RDBStorage, "upgrade", lambda _self: None)
+    backup = upgrade_database(path)
+    assert backup == tmp_path / f"{kept.name}-2"
+    assert kept.read_text() == "an earlier backup"
+    connection = sqlite3.connect(backup)
+    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("v3.0.0.d",)]
+    assert connection.execute("SELECT study_name FROM studies").fetchall() == [("kept",)]
+    connection.close()
+
+
 def test_braces_in_a_path_are_braces(tmp_path: Path) -> None:
     (tmp_path / "{a}").mkdir()
     study_file(tmp_path / "{a}" / "b.db")

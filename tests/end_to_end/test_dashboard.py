@@ -31,7 +31,7 @@ def fetch(url: str) -> tuple[str, bytes]:
 @pytest.fixture(name="address")
 def address_fixture(small_study: Path) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "imagematch", "study", "dashboard", "--study", "small", "--port", str(port)]
+    command = [sys.executable, "-m", "imagematch", "study", "dashboard", "--port", str(port)]  # the only study there is
     with subprocess.Popen(command, cwd=small_study, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         address = f"http://127.0.0.1:{port}"
         for _ in range(600):

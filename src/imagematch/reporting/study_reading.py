@@ -31,7 +31,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
     """
     import optuna
 
-    url = database if isinstance(database, str) and "://" in database else sqlite_url(Path(database))
+    url = database if isinstance(database, str) and _is_meant_as_url(database) else sqlite_url(Path(database))
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
         path = Path(url.removeprefix("sqlite:///"))
         others = sorted(file.stem for file in path.parent.glob("*.db")) if path.parent.is_dir() else []
@@ -46,6 +46,11 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
         if chosen not in names:
             raise StudyError(f"holds no study {chosen!r}; it holds: {', '.join(names) or 'none'}", where=shown_url(url))
         return optuna.load_study(study_name=chosen, storage=storage)
+
+
+def _is_meant_as_url(text: str) -> bool:
+    """Whether a text is a URL, or one with a typo: what may hold a password is never taken for a path and shown."""
+    return "://" in text or (bool({"@", ":"} & set(text)) and not Path(text).is_file())
 
 
 def storage_names(storage: optuna.storages.BaseStorage) -> list[str]:

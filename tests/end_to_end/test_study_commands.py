@@ -1,0 +1,64 @@
+"""`imagematch study list | show | dashboard` as a user runs them, also where files are damaged and URLs misspelt."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.conftest import Run
+
+SECRET = "hunter2hunter2"
+STUDY = ("-m", "imagematch", "study")
+
+
+@pytest.fixture(name="studies")
+def studies_fixture(small_study: Path, tmp_path: Path) -> Path:
+    """The folder of the databases, the small study's among them."""
+    folder = tmp_path / "exp" / "hpt_studies"
+    folder.mkdir(parents=True)
+    shutil.copy(small_study / "exp" / "hpt_studies" / "small.db", folder)
+    return folder
+
+
+def test_the_list_goes_on_past_what_cannot_be_read(command: Run, studies: Path) -> None:
+    (studies / "broken.db").write_bytes(b"no database at all")
+    done = command(*STUDY, "list")
+    assert done.returncode == 0, done.stderr
+    broken, small = done.stdout.splitlines()
+    assert broken.startswith("broken  cannot be read: ")
+    assert small.startswith("small  3 finished of ")
+    assert "small-rerun" not in done.stdout, "the repeated runs are no study of their own"
+
+
+def test_a_study_is_shown_with_baseline_best_trials_and_reasons(command: Run, studies: Path) -> None:
+    assert studies.is_dir()
+    done = command(*STUDY, "show", "small")
+    assert done.returncode == 0, done.stderr
+    summary, baseline, *trials = done.stdout.splitlines()
+    assert summary.startswith("Trials: ")
+    assert baseline.startswith("baseline pixels: val_map_at_r 0.")
+    assert "embedding_dim" in trials[0]
+    assert done.stdout.count("(the winner)") == 1
+    table = json.loads(command(*STUDY, "show", "small", "--json").stdout)["trials"]
+    assert {row["baseline"] for row in table} == {table[0]["baseline"]}
+    assert f"{table[0]['baseline']:.4f}" in baseline
+
+
+@pytest.mark.parametrize(
+    "url", [f"postgresql+psycopg//me:{SECRET}@host/db", f"postgresql:me:{SECRET}@host/db", f"me:{SECRET}@host"]
+)
+def test_a_misspelt_url_is_not_taken_for_a_path_and_shown(command: Run, url: str) -> None:
+    for arguments in (("show", "x", "--storage", url), ("list", "--storage", url)):
+        done = command(*STUDY, *arguments)
+        assert done.returncode == 4
+        assert done.stderr.count("\n") == 1
+        assert SECRET not in done.stderr + done.stdout
+        assert "%40" in done.stderr
+
+
+def test_a_bare_dashboard_says_which_studies_there_are(command: Run, studies: Path) -> None:
+    shutil.copy(studies / "small.db", studies / "other.db")
+    done = command(*STUDY, "dashboard")
+    assert done.returncode == 2
+    assert "There are: other, small" in done.stderr
+    assert "--study NAME" in done.stderr

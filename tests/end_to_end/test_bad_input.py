@@ -177,6 +177,38 @@ def test_a_study_goes_on_with_the_same_images_only(command: Run, tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
+def test_a_fresh_study_on_other_images_trains_its_winner_again(command: Run, tmp_path: Path) -> None:
+    """The configuration is the same to the letter; the images are not. Each image size has a baseline of its own."""
+    import csv
+    import json
+    import shutil
+
+    import optuna
+
+    make_images(tmp_path / "images")
+    study = "study_name: s\ndataset: folder\ndata_dir: images\nfeature_extractor: pixels\nsplit: [0.5, 0.25, 0.25]\n"
+    study += "image_size_grid: [8, 12]\nepochs: 1\ndropout: 0\nembedding_dim: 4\nn_trials: 2\nrerun_top_k: 0\n"
+    (tmp_path / "study.yaml").write_text(study)
+    run = ("hpt.py", "--hpt-config-filepath", "study.yaml")
+    done = command(*run)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "exp/hpt_studies/s/trials.csv").open() as file:
+        assert all(0 < float(row["baseline"]) <= 1 for row in csv.DictReader(file))
+    storage = f"sqlite:///{tmp_path}/exp/hpt_studies/s.db"
+    kept = optuna.load_study(study_name="s", storage=storage).user_attrs["baseline"]
+    assert set(kept) == {"pixels, image_size 8", "pixels, image_size 12"}
+    card = tmp_path / "exp/saved_models/s/matcher.json"
+    before = json.loads(card.read_text())["provenance"]["dataset_digest"]
+    again = command(*run, "--resume")
+    assert "training the winner" not in again.stdout
+    config = (card.parent / "config.yaml").read_text()
+    shutil.copy(tmp_path / "images" / "class0" / "00.jpg", tmp_path / "images" / "class0" / "01.jpg")
+    done = command(*run, "--fresh")
+    assert done.returncode == 0, done.stderr
+    assert (card.parent / "config.yaml").read_text() == config
+    assert json.loads(card.read_text())["provenance"]["dataset_digest"] != before
+
+
 def test_a_matcher_that_was_edited_or_is_not_there(command: Run, small_study: Path, tmp_path: Path) -> None:
     import shutil
 

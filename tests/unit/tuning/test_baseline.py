@@ -1,0 +1,88 @@
+"""Which baseline stands beside which trial: that of its network, its weights and its image size, or none."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from imagematch.config import parse_study
+from imagematch.events import SILENT
+from imagematch.files import BusyError, locked
+from imagematch.training import StopRequest
+from imagematch.tuning.baseline import baseline_of, baseline_value, measure_baselines
+from imagematch.tuning.study import BASELINE, DATA, DEFINITION
+
+
+class FakeSearch:
+    """Measures an extractor as its image size."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.tasks: list[dict[str, Any]] = []
+
+    def call_all(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        with pytest.raises(BusyError), locked(self._folder / ".baseline.lock", wait=False):
+            pass
+        (task,) = tasks
+        self.tasks.append(task)
+        size = task["settings"]["image_size"] / 100
+        yield (
+            0,
+            {
+                "event": "done",
+                "figures": {"val_map_at_r": size, "val_roc_auc": 0.9},
+                "dataset": {"digest": "of the images"},
+                "extraction_s": 1.0,
+                "network_digest": f"network {size}",
+                "network_parameters": None,
+            },
+        )
+
+
+def test_each_network_is_measured_once_at_its_first_point_and_where_trials_are_complete(tmp_path: Path) -> None:
+    settings = parse_study(
+        {
+            "study_name": "s",
+            "dataset": "digits",
+            "feature_extractor_grid": ["pixels", "small_cnn"],
+            "weights": "random",
+            "image_size_grid": [8, 16, 32],
+            "dropout": 0,
+        }
+    )
+    study, search = optuna.create_study(study_name="s", direction="maximize"), FakeSearch(tmp_path)
+    study.set_user_attr(DEFINITION, settings.space_json())
+
+    def measure() -> list[tuple[str, int]]:
+        search.tasks.clear()
+        measure_baselines(study, search, settings, tmp_path, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
+        return [(task["settings"]["feature_extractor"], task["settings"]["image_size"]) for task in search.tasks]
+
+    assert measure() == [("pixels", 8), ("small_cnn", 8)]
+    assert [task["data"] for task in search.tasks] == [None, "of the images"], "from the first on they are known"
+    grid = {name: optuna.distributions.CategoricalDistribution(d.labels) for name, d in settings.space.items()}
+    for extractor, size in (("pixels", 32), ("pixels", 32), ("pixels", 8)):
+        params = {"feature_extractor": extractor, "image_size": size}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=grid, value=0.5))
+    assert measure() == [("pixels", 32)]
+    assert measure() == []
+    beside = [baseline_value(study.user_attrs, trial.params) for trial in study.trials]
+    assert beside == [0.32, 0.32, 0.08]
+    assert baseline_value(study.user_attrs, {"feature_extractor": "pixels", "image_size": 16}) is None
+    assert study.user_attrs[DATA] == {"digest": "of the images"}
+
+
+def test_what_older_versions_kept_by_extractor_alone_is_understood() -> None:
+    kept = {"pixels": {"val_map_at_r": 0.4}, "small_cnn": {"val_map_at_r": 0.6}}
+    attributes = {DEFINITION: {"objective": "val_map_at_r"}, BASELINE: kept}
+    assert baseline_value(attributes, {"feature_extractor": "small_cnn"}) == 0.6
+    assert baseline_value({**attributes, BASELINE: {"pixels": kept["pixels"]}}, {"dropout": 0.1}) == 0.4
+    assert baseline_of(attributes, {"feature_extractor": "small_cnn", "image_size": 32}) is None, "at which size?"
+
+
+@pytest.mark.parametrize("kept", [None, "text", {}, {"pixels": None}, {"pixels": {}}])
+def test_of_other_programs_studies_nothing_is_known(kept: Any) -> None:
+    assert baseline_value({BASELINE: kept, DEFINITION: {"objective": ["val_map_at_r"]}}, {}) is None
+    assert baseline_value({BASELINE: kept}, {}) is None

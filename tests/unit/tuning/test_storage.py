@@ -6,13 +6,19 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from imagematch.config import parse_study
 from imagematch.errors import StudyError
+from imagematch.files import Layout
+from imagematch.pipeline import run_study
+from imagematch.tuning import delete_study
 from imagematch.tuning import storage as storage_module
 from imagematch.tuning.refusals import shown_url, storage_errors
 from imagematch.tuning.storage import open_storage, sqlite_url, upgrade_database
 
 SECRET = "hunter2hunter2"
+SETTINGS = parse_study({"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0})
 
 
 def refused(url: str, says: str) -> str:
@@ -127,6 +133,24 @@ def test_braces_in_a_path_are_braces(tmp_path: Path) -> None:
     (tmp_path / "{a}").mkdir()
     study_file(tmp_path / "{a}" / "b.db")
     assert (tmp_path / "{a}" / "b.db").is_file()
+
+
+def out_of_connections(*_: object) -> None:
+    raise OperationalError(None, None, ValueError("FATAL: sorry, too many clients already"))
+
+
+def test_a_study_that_the_database_does_not_let_be_marked_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.pipeline.study.owned", out_of_connections)
+    with pytest.raises(StudyError, match="too many clients"):
+        run_study(SETTINGS, Layout(tmp_path))
+
+
+def test_a_study_that_cannot_be_deleted_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna.storages.RDBStorage, "get_study_id_from_name", out_of_connections)
+    with pytest.raises(StudyError, match="too many clients"):
+        delete_study(SETTINGS, Layout(tmp_path))
 
 
 def test_a_mistake_of_another_kind_is_not_blamed_on_the_database() -> None:

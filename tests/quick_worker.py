@@ -51,10 +51,11 @@ def main() -> None:
             if answer.get("stop"):
                 tell(event="interrupted")
                 break
-        else:
-            figures = {"val_map_at_r": value}
-            noted = {"values": [value], "best_epoch": steps, "epochs": step, "figures": figures, "parameters": 1}
-            tell(event="done", **noted, seconds={"total": 0.0})
+            if answer["prune"] or step == steps:
+                figures = {"val_map_at_r": value}
+                noted = {"values": [value], "best_epoch": step, "epochs": step, "figures": figures, "parameters": 1}
+                tell(event="done", **noted, seconds={"total": 0.0})
+                break
 
 
 if __name__ == "__main__":

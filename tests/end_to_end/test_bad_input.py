@@ -199,8 +199,6 @@ def test_a_fresh_study_on_other_images_trains_its_winner_again(command: Run, tmp
     assert set(kept) == {"pixels, image_size 8", "pixels, image_size 12"}
     card = tmp_path / "exp/saved_models/s/matcher.json"
     before = json.loads(card.read_text())["provenance"]["dataset_digest"]
-    again = command(*run, "--resume")
-    assert "training the winner" not in again.stdout
     config = (card.parent / "config.yaml").read_text()
     shutil.copy(tmp_path / "images" / "class0" / "00.jpg", tmp_path / "images" / "class0" / "01.jpg")
     done = command(*run, "--fresh")

@@ -10,12 +10,17 @@ from imagematch.tuning import records
 from imagematch.tuning.storage import open_storage
 
 
-def trials_in(url: str) -> list[FrozenTrial]:
+def trials_in(url: str, name: str = NAME) -> list[FrozenTrial]:
     storage = open_storage(url)
     try:
-        return optuna.load_study(study_name=NAME, storage=storage).trials
+        return optuna.load_study(study_name=name, storage=storage).trials
     finally:
         storage.engine.dispose()
+
+
+def processes_of(trials: Sequence[FrozenTrial]) -> int:
+    """How many processes have finished a trial."""
+    return len({t.user_attrs[records.OWNER]["pid"] for t in records.counted(trials)})
 
 
 def assert_sound(trials: Sequence[FrozenTrial], planned: int, processes: int) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from tests.conftest import ROOT
 from tests.fault.conftest import Start
-from tests.fault.shared_studies import assert_sound, trials_in
+from tests.fault.shared_studies import assert_sound, processes_of, trials_in
 from tests.postgres import Server
 
 from imagematch.tuning import records
@@ -104,6 +104,23 @@ def test_eight_workers_on_postgresql(server: Server, quick: Start) -> None:
     failed = [t for t in trials if t.state.name == "FAIL" and not records.is_repeat(t)]
     assert not failed
     print(f"\n200 trials of 8 workers in {time.monotonic() - started:.0f} s")
+
+
+def test_eight_processes_on_postgresql_one_killed(server: Server, quick: Start) -> None:
+    options = ("--trials", "200", "--sampler", "random")
+    doomed, *processes = (quick(server.url, *options, trial_s=0.2) for _ in range(8))
+    time.sleep(20)
+    doomed.kill()
+    doomed.communicate()
+    outputs = [process.communicate(timeout=900) for process in processes]
+    assert [(process.returncode, stderr) for process, (_, stderr) in zip(processes, outputs, strict=True)] == [
+        (0, "")
+    ] * 7
+    trials = trials_in(server.url)
+    assert_sound(trials, planned=200, processes=8)
+    assert processes_of(trials) > 4
+    repeats = [t for t in trials if records.is_repeat(t) and t.state.name == "FAIL"]
+    print(f"\n200 trials of eight processes, one killed: {len(repeats)} points drawn twice at a time")
 
 
 def used_mb(parent: psutil.Process) -> float:

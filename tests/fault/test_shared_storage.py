@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.fault.conftest import Start
-from tests.fault.shared_studies import assert_sound, trials_in
+from tests.fault.shared_studies import assert_sound, processes_of, trials_in
 from tests.postgres import PASSWORD, Server
 
 from imagematch.tuning import records
@@ -45,6 +45,7 @@ def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path
     trials = trials_in(url)
     assert {number: trials[number].value for number in told} == told
     assert_sound(trials, planned=12, processes=3)
+    assert processes_of(trials) > 1
     retried = [t for t in trials if records.RETRY_OF in t.user_attrs]
     for retry in retried:
         cut = trials[retry.user_attrs[records.RETRY_OF]]
@@ -52,11 +53,19 @@ def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path
         assert cut.params.items() <= retry.params.items()
 
 
-def test_eight_processes_share_a_study(server: Server, quick: Start) -> None:
-    processes = [quick(server.url, "--trials", "16", "--sampler", "random") for _ in range(8)]
+def test_eight_processes_one_killed_share_a_study(server: Server, quick: Start) -> None:
+    options = ("--trials", "32", "--sampler", "random")
+    doomed, *processes = (quick(server.url, *options, trial_s=0.5) for _ in range(8))
+    wait_for_trials(server.url, 6)
+    told = {t.number: t.value for t in records.counted(trials_in(server.url))}
+    doomed.kill()
+    doomed.communicate()
     outputs = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 8, outputs
-    assert_sound(trials_in(server.url), planned=16, processes=8)
+    assert [process.returncode for process in processes] == [0] * 7, outputs
+    trials = trials_in(server.url)
+    assert {number: trials[number].value for number in told} == told
+    assert_sound(trials, planned=32, processes=8)
+    assert processes_of(trials) > 1
 
 
 def test_a_server_that_goes_away_and_comes_back_costs_nothing(server: Server, quick: Start, tmp_path: Path) -> None:

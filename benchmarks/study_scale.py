@@ -2,8 +2,9 @@
 
 Each worker is a process with a connection of its own that does over and over what `hpt.py` does for a trial, without
 training: plans it under the study's lock, reports three steps, notes its figures, tells its value. PostgreSQL is a
-private server in a temporary folder (or the one of `--storage`); without one only SQLite is measured. `docs/scaling.md`
-reads the table.
+private server in a temporary folder (or the one of `--storage`); without one only SQLite is measured. First, `whole` is
+what a trial costs beside its training: a search by TPE with one real child process, from its first trial to its last,
+artifacts, heartbeats and `run.jsonl` included. `docs/scaling.md` reads the table.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,17 @@ def trials_a_second(url: str, folder: Path, workers: int, trials: int) -> float:
     return trials / seconds
 
 
+def overhead_s(url: str, folder: Path, trials: int) -> float:
+    """Seconds a trial of a whole search costs whose child trains nothing."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    command = [sys.executable, "-m", "tests.quick_study", url, "--trials", str(trials)]
+    subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+    lines = (folder / "exp/hpt_studies/quick/run.jsonl").read_text(encoding="utf-8").splitlines()
+    ends = [event["time"] for event in map(json.loads, lines) if event["event"] in ("trial_started", "trial_finished")]
+    first, last = (datetime.fromisoformat(end) for end in (ends[0], ends[-1]))
+    return (last - first).total_seconds() / trials
+
+
 def forget_study(url: str) -> None:
     """Removes the study of an earlier measurement."""
     from tests.quick_study import settings_of
@@ -92,6 +106,7 @@ def forget_study(url: str) -> None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Every storage with every number of workers."""
     rates: dict[str, float] = {}
+    whole: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         storages = {"sqlite": f"sqlite:///{folder}/study.db"}
@@ -103,17 +118,27 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             except NoServerError as error:
                 print(error, file=sys.stderr)
         for name, url in storages.items():
+            forget_study(url)
+            own = folder / name
+            own.mkdir()
+            whole[f"{name}_whole_per_trial"] = overhead_s(url, own, options.trials)
+            if not options.json:
+                print(f"{name:12} whole search  {whole[f'{name}_whole_per_trial']:8.3f} s a trial", flush=True)
             for workers in options.workers:
                 forget_study(url)
                 rates[f"{name}_{workers}"] = trials_a_second(url, folder, workers, options.trials)
                 if not options.json:
-                    print(f"{name:12} {workers:3} workers  {rates[f'{name}_{workers}']:8.1f} trials/s", flush=True)
+                    rate = rates[f"{name}_{workers}"]
+                    print(
+                        f"{name:12} {workers:3} workers  {rate:8.1f} trials/s {workers / rate:8.3f} s a trial",
+                        flush=True,
+                    )
     first = f"_{options.workers[0]}"
     alone = {name.removesuffix(first): rate for name, rate in rates.items() if name.endswith(first)}
     return {
         "name": "study_scale",
         "ratios": {f"{key}_to_alone": rate / alone[key.rpartition("_")[0]] for key, rate in rates.items()},
-        "seconds": {f"{key}_per_trial": 1 / rate for key, rate in rates.items()},
+        "seconds": {**whole, **{f"{key}_per_trial": 1 / rate for key, rate in rates.items()}},
         "trials_per_second": rates,
     }
 

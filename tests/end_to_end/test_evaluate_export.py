@@ -171,7 +171,7 @@ def test_pairs_of_one_kind_have_no_auc_and_no_folds(copied: Path, faces: Path, t
 def test_an_export_gives_the_matchers_embeddings(inside: Path, tmp_path: Path, kind: str, name: str) -> None:
     output = tmp_path / "new" / name
     done = export_matcher(MODEL, kind, output)
-    assert done.cosine > 0.9999
+    assert done.distance < 1e-3
     pictures = np.random.default_rng(0).uniform(0, 255, (3, 5, 8, 3)).astype(np.float32)
     expected = ImageMatcher.load(MODEL).embed(np.rint(pictures))
     np.testing.assert_allclose(EXPORTERS[kind].run(output, np.rint(pictures)), expected, atol=1e-4)
@@ -207,6 +207,22 @@ def test_an_export_that_gives_other_embeddings_is_not_kept(
             export_matcher(MODEL, kind, output)
     assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
     assert (tmp_path / "model.tflite").read_bytes() == b"old"
+
+
+def test_an_export_that_does_not_normalise_is_not_kept(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ImageMatcher.load(MODEL).embedding_model
+
+    def thrice(_: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate([3 * np.asarray(model(picture[None], training=False)) for picture in pictures])
+
+    exporter = EXPORTERS["litert"]
+    monkeypatch.setattr(exporter, "write", lambda _, path: path.write_bytes(b"new"), raising=False)
+    monkeypatch.setattr(exporter, "run", thrice)
+    with pytest.raises(ModelError, match="other embeddings"):
+        export_matcher(MODEL, "litert", tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_converter_that_fails_is_one_line(inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

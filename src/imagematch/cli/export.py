@@ -42,6 +42,6 @@ def export(
     from imagematch.pipeline.export import export_matcher
 
     done = export_matcher(model, kind, output, log=log)
-    print(f"{kind}  {done.path} (cosine with the matcher's own embeddings {done.cosine:.6f})")
+    print(f"{kind}  {done.path} (embeddings at most {done.distance:.1g} from the matcher's own)")
     for note in done.notes:
         print(f"note: {note}")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 MARK = "export.json"
 """In every exported folder: says what it is, and that a later export may replace it."""
 
-_SAME_COSINE = 0.9999
+_SAME_DISTANCE = 0.014
+"""At most so far are an embedding and itself, computed by another program: a cosine of 0.9999, and the same length."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Exported:
 
     Attributes:
         path: the file or folder.
-        cosine: the least cosine similarity of its embeddings of the golden pictures with the matcher's network.
+        distance: the largest one between its embeddings of the golden pictures and the matcher's own.
         notes: what its user must know, in lines.
     """
 
     path: Path
-    cosine: float
+    distance: float
     notes: tuple[str, ...]
 
 
@@ -71,17 +72,17 @@ def export_matcher(model_dir: Path | str, kind: str, output: Path | str, *, log:
     log.say(f"exporting {matcher.card.name} to {kind}")
     if exporter.suffix:
         with replacing(path) as temporary:
-            cosine = _written(exporter, kind, model, temporary, pictures, expected)
+            distance = _written(exporter, kind, model, temporary, pictures, expected)
     else:
         with replacing_dir(path.resolve()) as temporary:
-            cosine = _written(exporter, kind, model, temporary, pictures, expected)
+            distance = _written(exporter, kind, model, temporary, pictures, expected)
             files = {
                 file.relative_to(temporary).as_posix(): digest_file(file)
                 for file in sorted(temporary.rglob("*"))
                 if file.is_file()
             }
             write_json(temporary / MARK, {"format": kind, "matcher": matcher.card.name, "files": files})
-    return Exported(path, cosine, _notes(matcher))
+    return Exported(path, distance, _notes(matcher))
 
 
 def export_projector(
@@ -144,7 +145,7 @@ def _check_packages(exporter: Exporter, kind: str) -> None:
 def _written(
     exporter: Exporter, kind: str, model: keras.Model, path: Path, pictures: Sequence[np.ndarray], expected: np.ndarray
 ) -> float:
-    """Writes, runs and compares: the least cosine similarity."""
+    """Writes, runs and compares: the largest distance to what is expected."""
     try:
         with _quiet():
             exporter.write(model, path)
@@ -154,13 +155,14 @@ def _written(
     except Exception as error:  # converters raise many kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"the network cannot be exported: {reason}", where=f"--format {kind}") from error
-    cosine = float(np.sum(found * expected, axis=1).min()) if found.shape == expected.shape else float("nan")
-    if not cosine >= _SAME_COSINE:
+    same_shape = found.shape == expected.shape
+    distance = float(np.linalg.norm(found - expected, axis=1).max()) if same_shape else float("nan")
+    if not distance <= _SAME_DISTANCE:
         raise ModelError(
-            f"what was written gives other embeddings than the matcher (cosine {cosine:.5f}); nothing was kept",
+            f"what was written gives other embeddings than the matcher ({distance:.4f} from its own); nothing was kept",
             where=f"--format {kind}",
         )
-    return cosine
+    return distance
 
 
 def _notes(matcher: ImageMatcher) -> tuple[str, ...]:

@@ -170,9 +170,9 @@ def replacing_dir(path: Path) -> Iterator[Path]:
 
 def recovered_dir(path: Path) -> Path:
     """`path`, put back first where a kill came between the two renames of `replacing_dir`."""
-    old = path.with_name(f".{path.name}.old")
-    if old.is_dir() and not path.exists():
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or none (".")
+        old = path.with_name(f".{path.name}.old")
+        if old.is_dir() and not path.exists():
             old.rename(path)
     return path
 

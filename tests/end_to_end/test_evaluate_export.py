@@ -17,6 +17,7 @@ from imagematch import ImageMatcher
 from imagematch.config import load_train
 from imagematch.data import open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
+from imagematch.matching.card import sealed
 from imagematch.pipeline import export as export_room
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.exporters import EXPORTERS
@@ -264,6 +265,15 @@ def test_the_projector_gets_every_test_image(inside: Path) -> None:
         assert sprite.size[0] >= sprite.size[1] > 0
     assert (logs / "projector_config.pbtxt").is_file()
     assert list(logs.glob("events.out.tfevents.*")), "the training's curves stay"
+
+
+def test_a_matcher_whose_name_leads_elsewhere_is_refused(inside: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copytree(MODEL, tmp_path / "changed"))
+    card = json.loads((changed / "matcher.json").read_text())
+    (changed / "matcher.json").write_text(json.dumps(sealed({**card, "name": "../../elsewhere"})))
+    with pytest.raises(ModelError, match="cannot name a folder"):
+        export_projector(changed)
+    assert not Path("elsewhere").exists()
 
 
 def test_evaluate_and_export_are_in_the_help(command: Run) -> None:

@@ -104,6 +104,11 @@ def test_a_kill_between_the_two_renames_is_repaired(tmp_path: Path) -> None:
     assert (recovered_dir(folder) / "a").read_text() == "first"
 
 
+@pytest.mark.parametrize("name", [".", "/", "x" * 300])
+def test_a_name_that_no_folder_has_is_given_back(name: str) -> None:
+    assert recovered_dir(Path(name)) == Path(name)
+
+
 def _hold(path: Path, ready: str) -> None:
     with locked(path):
         Path(ready).touch()

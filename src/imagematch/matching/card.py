@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imagematch.data import FaceCropper, to_picture
-from imagematch.errors import ModelError
-from imagematch.files import digest_json
+from imagematch.errors import ConfigError, ModelError
+from imagematch.files import checked_name, digest_json, os_reason, recovered_dir
 
 FORMAT = 1
 """Raised whenever an older version could not use the folder any more."""
@@ -129,6 +129,14 @@ class MatcherCard(BaseModel):
     golden: list[list[float]]
     digest: str
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_one(cls, name: str) -> str:
+        try:
+            return checked_name(name, where=FILE)  # folders are named by it
+        except ConfigError as error:
+            raise ValueError(error.what) from error
+
     @model_validator(mode="after")
     def _golden_fits(self) -> Self:
         if not self.golden or any(len(row) != self.embedding.dim for row in self.golden):
@@ -137,27 +145,30 @@ class MatcherCard(BaseModel):
 
 
 def read_card(folder: Path) -> MatcherCard:
-    """Reads and checks `matcher.json`.
+    """Reads and checks `matcher.json`; a folder that a kill left under another name is put back first.
 
     Raises:
         ModelError: the folder or the file is missing, damaged, edited, or of a newer version.
     """
-    path = folder / FILE
-    if not folder.is_dir():
-        raise ModelError("no such model folder", where=str(folder), do="train one: python train.py --config FILE")
+    path = recovered_dir(folder) / FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         _check_format(values, path)
         card, digest = MatcherCard.model_validate(values), sealed(values)["digest"]
-    except FileNotFoundError as error:
-        raise ModelError(f"{FILE} is missing", where=str(folder), do="train the model again") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if folder.is_dir():
+            raise ModelError(f"{FILE} is missing", where=str(folder), do="train the model again") from error
+        do = "train one: python train.py --config FILE"
+        raise ModelError("no such model folder", where=str(folder), do=do) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ModelError(
             f"is damaged ({f'{key}: ' if key else ''}{first['msg']})", where=str(path), do="train the model again"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="check the path") from error
+    except (ValueError, RecursionError) as error:
         raise ModelError("is damaged", where=str(path), do="train the model again") from error
     if card.digest != digest:
         raise ModelError(

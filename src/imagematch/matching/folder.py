@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
-from imagematch.files import digest_file, os_reason, recovered_dir, replacing_dir
+from imagematch.files import digest_file, os_reason, replacing_dir
 from imagematch.matching.card import FILE, FORMAT, EmbeddingCard, MatcherCard, ThresholdCard, read_card, sealed
 from imagematch.matching.embedder import golden_pictures, make_embedder
 
@@ -82,7 +82,6 @@ def open_folder(folder: Path) -> MatcherCard:
     Raises:
         ModelError: something is missing, was edited, or comes from a newer version.
     """
-    folder = recovered_dir(folder)
     card = read_card(folder)
     for file in sorted({MODEL_FILE, CONFIG_FILE} | set(card.files)):
         check_file(card, folder, file)
@@ -92,10 +91,13 @@ def open_folder(folder: Path) -> MatcherCard:
 def check_file(card: MatcherCard, folder: Path, file: str) -> Path:
     """The path of a file of the matcher. Raises ModelError where it is missing or no longer what it was."""
     path = folder / file
-    if Path(file).name != file or not path.is_file():
-        raise ModelError(f"{file} is missing", where=str(folder), do="train the model again")
+    missing = ModelError(f"{file} is missing", where=str(folder), do="train the model again")
+    if Path(file).name != file:
+        raise missing
     try:
         digest = digest_file(path)
+    except FileNotFoundError as error:
+        raise missing from error
     except OSError as error:
         raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
     if digest != card.files.get(file):

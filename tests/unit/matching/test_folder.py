@@ -42,6 +42,21 @@ def test_no_folder_and_an_empty_one(tmp_path):
     refused(tmp_path, "matcher.json is missing")
 
 
+def test_a_folder_that_cannot_be_is_told(tmp_path, monkeypatch):
+    refused(tmp_path / ("x" * 300), "cannot be read")
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file", "no such model folder")
+    (tmp_path / "matcher.json").mkdir()
+    refused(tmp_path, "cannot be read")
+    monkeypatch.chdir(tmp_path)
+    refused(Path(), "cannot be read")
+
+
+def test_the_current_directory_may_be_the_folder(pixel_folder, monkeypatch):
+    monkeypatch.chdir(pixel_folder)
+    assert ImageMatcher.load(".").card == read_card(pixel_folder)
+
+
 @pytest.mark.parametrize("file", ["matcher.json", "feature_model.keras", "config.yaml"])
 def test_a_missing_file_is_named(pixel_folder, tmp_path, file):
     folder = shutil.copytree(pixel_folder, tmp_path / "copy")
@@ -77,9 +92,10 @@ def test_an_edited_file_is_named(pixel_folder, tmp_path, file):
         (lambda card: card["probability"].pop("values"), "probability"),
         (lambda card: card["files"].pop("feature_model.keras"), "changed since"),
         (lambda card: card["files"].update({"../../secret": "0"}), "missing"),
+        (lambda card: card["files"].update({"x" * 300: "0"}), "cannot be read"),
         (lambda card: card["files"].update({"config.yaml": "0" * 32}), "config.yaml: was changed"),
     ],
-    ids=range(19),
+    ids=range(20),
 )
 def test_an_edited_card_is_told(edit, change, says):
     refused(edit(change), says)
@@ -128,10 +144,14 @@ def test_a_card_that_is_none(pixel_folder, tmp_path, text):
     "name", ["<script>alert(1)</script>", "[/bold]", "a\nb\x1b[31m", "=1+1", "../../x", "ü" * 127, "\ud800"]
 )
 def test_hostile_names_are_inert(edit, images, name):
-    folder = edit(lambda card: card.update(name=name, provenance={"dataset": name}))
-    matcher = ImageMatcher.load(folder)
-    assert matcher.card.name == name
+    matcher = ImageMatcher.load(edit(lambda card: card.update(provenance={"dataset": name})))
+    assert matcher.card.provenance["dataset"] == name
     assert matcher.match(images[0], images[0]).is_match
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", "", "a\nb", "x" * 101, "\ud800"])
+def test_a_name_that_cannot_name_a_folder_is_refused(edit, name):
+    refused(edit(lambda card: card.update(name=name)), r"damaged \(name: .*cannot name a folder")
 
 
 def test_another_decoder_is_told(edit, told):
@@ -150,6 +170,8 @@ def test_a_model_replaced_after_loading_is_not_taken_for_the_one_that_was_loaded
 
 def test_a_folder_is_found_again_after_a_kill_between_two_renames(pixel_folder, tmp_path):
     shutil.copytree(pixel_folder, tmp_path / ".small.old")
+    assert read_card(tmp_path / "small") == read_card(pixel_folder)
+    (tmp_path / "small").rename(tmp_path / ".small.old")
     assert ImageMatcher.load(tmp_path / "small").card == read_card(pixel_folder)
 
 

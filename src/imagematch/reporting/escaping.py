@@ -7,7 +7,7 @@ import html
 from imagematch.events import printable
 
 _ELLIPSIS = "…"
-_FORMULA_STARTS = ("=", "+", "-", "@")
+_FORMULA_STARTS = ("=", "+", "-", "@", '"')  # a quote: it hides a formula, or joins rows, where the file quotes nothing
 
 
 def visible(text: object, at_most: int | None = 100) -> str:
@@ -30,6 +30,6 @@ def label(text: object, at_most: int | None = 100) -> str:
 
 
 def cell(text: object) -> str:
-    """`text` as one field of a CSV or TSV file: one line, and never a formula when a spreadsheet opens it."""
+    """`text` as one field of a CSV or TSV file: one line, and never a formula or a quoted field to a spreadsheet."""
     line = visible(text, None)
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line

@@ -16,6 +16,7 @@ HOSTILE = (
     '"><a href="javascript:alert(3)">x</a>',
     "%{x} $a$ [/red]",
     "\udcff not UTF-8",
+    '"=HYPERLINK(1)',
 )
 
 

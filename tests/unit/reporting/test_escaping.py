@@ -27,15 +27,17 @@ def test_markup_holds_no_tag_and_no_quote(text):
     assert not set("<>\"'") & set(markup(text))
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "  =1", "\t=1", "\n=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "  =1", "\t=1", "\n=1", "\r=1", '"=1+1"', ' "'])
 def test_a_cell_is_never_a_formula(text):
-    assert cell(text).lstrip()[0] not in "=+-@"
+    assert cell(text).lstrip()[0] not in '=+-@"'
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_cell_survives_tsv(text):
-    rows = list(csv.reader(io.StringIO(f"{cell(text)}\tnext\n"), delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert [len(row) for row in rows] == [2]
+    lines = f"{cell(text)}\tnext\n{cell(text)}\tnext\n"
+    for quoting in (csv.QUOTE_NONE, csv.QUOTE_MINIMAL):
+        rows = list(csv.reader(io.StringIO(lines), delimiter="\t", quoting=quoting))
+        assert [len(row) for row in rows] == [2, 2]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -50,7 +50,7 @@ def test_one_class_has_no_false_match():
 
 
 def test_names_in_the_pictures_are_inert():
-    view = make_view(images=16, classes=8, names=HOSTILE)
+    view = make_view(images=18, classes=9, names=HOSTILE)
     pairs = worst_false_matches(view, 8)
     code = pairs_html(view, pairs, 1.0)
     assert "<script" not in code

@@ -30,12 +30,13 @@ def test_the_projectors_files_fit_together(tmp_path, view):
 
 
 def test_hostile_names_stay_in_their_field(tmp_path):
-    view = make_view(images=16, classes=8, names=HOSTILE)
+    view = make_view(images=18, classes=9, names=HOSTILE)
     write_projector(tmp_path, view.embeddings, view.labels, view.class_names, paths=view.paths)
     lines = (tmp_path / "meta.tsv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 17
+    assert len(lines) == 19
     assert all(line.count("\t") == 1 for line in lines)
     assert lines[4].startswith("'=1+1\t'=1+1/")
+    assert not any(field.startswith('"') for line in lines for field in line.split("\t"))
 
 
 def test_without_pictures_there_is_no_sprite(tmp_path, view):

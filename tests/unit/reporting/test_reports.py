@@ -89,7 +89,7 @@ def test_a_models_report_holds_what_matters_and_needs_no_network(tmp_path):
 
 
 def test_hostile_names_do_nothing_anywhere(tmp_path):
-    view = make_view(images=24, classes=8, names=HOSTILE)
+    view = make_view(images=27, classes=9, names=HOSTILE)
     code = write(tmp_path / "report.html", view, name="</title><script>alert(6)</script>")
     page = check_self_contained(code, scripts=2)
     assert "<script>alert(1)</script>" in page.shown, "the table of classes shows the name as text"

@@ -13,7 +13,13 @@ from imagematch.evaluation.at_threshold import (
     class_rates,
     operating_points,
 )
-from imagematch.evaluation.bootstrap import Interval, bootstrap_interval, bootstrap_intervals, retrieval_intervals
+from imagematch.evaluation.bootstrap import (
+    TRUSTED_CLASSES,
+    Interval,
+    bootstrap_interval,
+    bootstrap_intervals,
+    retrieval_intervals,
+)
 from imagematch.evaluation.calibration import Probability, Reliability, calibration_error, fit_probability, reliability
 from imagematch.evaluation.curves import DetCurve, DistanceHistogram, RocCurve, det_curve, distance_histogram, roc_curve
 from imagematch.evaluation.figures import split_figures, threshold_block
@@ -42,6 +48,7 @@ from imagematch.evaluation.verification import (
 
 __all__ = [
     "SELECTABLE",
+    "TRUSTED_CLASSES",
     "AtThreshold",
     "ClassRates",
     "DetCurve",

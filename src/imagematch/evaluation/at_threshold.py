@@ -143,8 +143,8 @@ class OperatingPoint:
         gallery_images: size of the gallery.
         expected_false_matches: gallery_images x FAR.
         any_false_match: probability of at least one, were the comparisons independent.
-        upper_false_matches: the expectation's 95 % bound where no false match was seen at all (rule of three), else
-            the same as expected.
+        upper_false_matches: the expectation's 95 % bound where no false match was seen at all (rule of three, were the
+            pairs independent), else the same as expected.
         below_resolution: the FAR rests on fewer than 30 false matches, so it is no more than an order of magnitude.
     """
 

@@ -84,16 +84,17 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Intervals of `roc_auc`, `eer`, `average_precision` and `tar_at_far_X`, from resamples of the classes.
 
-    With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall` and `f1` at it; a resample in which
-    one is undefined does not count for it, and where none counts it is left out.
+    With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`, `tar` and `far` at it; a
+    resample in which one is undefined does not count for it, and where none counts it is left out.
 
     With multiplicities w a genuine pair of class a counts w_a times, an impostor pair of classes a and b w_a w_b
     times: copies of a class are neither genuine nor impostor to each other. All resamples share one pass over the
     pairs: for each class its distances to the others are counted in bins (256 to 2048, at quantiles of the genuine
     and impostor distances) and weighted by one matrix product, so the time is little more than that of one AUC.
     Inside a bin couples count half: the AUC of a resample, and so an end of the interval, is off by `error_bound` at
-    most. EER and TAR are read off straight lines between bin edges; for the average precision a bin is one step. The
-    threshold is an edge, rounded to 2^-19 of the half squared distance.
+    most. The EER is read off straight lines between bin edges; TAR at FAR is the TAR at the last edge whose FAR is no
+    higher, as in `tar_at_far`; for the average precision a bin is one step. The threshold is an edge, rounded to 2^-19
+    of the half squared distance.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -128,9 +129,8 @@ def bootstrap_intervals(
         "average_precision": _average_precisions(tar, *accepted),
     }
     for rate in fars:
-        values[f"tar_at_far_{rate_name(rate)}"] = np.array(
-            [np.interp(rate, *_staircase(f, t)) for f, t in zip(far, tar, strict=True)]
-        )
+        last = np.count_nonzero(far <= rate, axis=1) - 1
+        values[f"tar_at_far_{rate_name(rate)}"] = tar[np.arange(len(tar)), last]
     if threshold is not None:
         at = int(np.searchsorted(edges, _grid_step(threshold))) + 1
         values |= _rates_at(*(counts[:, at] for counts in accepted), *(counts[:, -1] for counts in accepted))
@@ -254,14 +254,10 @@ def _rates_at(tp: np.ndarray, fp: np.ndarray, genuine: np.ndarray, impostor: np.
         "balanced_accuracy": (tar + 1 - far) / 2,
         "precision": np.divide(tp, tp + fp, out=np.full(len(tp), np.nan), where=tp + fp > 0),
         "recall": tar,
+        "tar": tar,
+        "far": far,
         "f1": 2 * tp / (tp + fp + genuine),
     }
-
-
-def _staircase(far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The points of one ROC with rising FAR only: of equal FAR the highest TAR."""
-    last = np.append(np.diff(far) > 0, True)
-    return far[last], tar[last]
 
 
 def _equal_error_rates(far: np.ndarray, tar: np.ndarray) -> np.ndarray:

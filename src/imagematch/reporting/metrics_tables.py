@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.config import direction_of
 from imagematch.errors import ConfigError
+from imagematch.evaluation import TRUSTED_CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +29,9 @@ TITLES = {
     "f1": "F1 at the threshold",
 }
 
-TRUSTED_CLASSES = 30
-"""Under so many classes an interval over classes is not to be trusted."""
-
 _SPLITS = ("test", "validation", "calibration", "train")
 _BELOW = "below resolution"
+_UPPER = "at most (95 %, if pairs were independent)"
 _PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "r_precision")
 _AT_THRESHOLD = ("balanced_accuracy", "accuracy", "precision", "recall", "f1")
 
@@ -140,21 +139,32 @@ def _shown_figures(block: Block | None) -> dict[str, float | str | None]:
 
 
 def operating_table(block: Block) -> pd.DataFrame:
-    """What a query meets in galleries that do not hold its like: expected false matches at the threshold."""
+    """What a query meets in galleries that do not hold its like: expected false matches at the threshold.
+
+    The interval is the false accept rate's, over classes. Where no false match was seen it would be empty; then a bound
+    stands that would hold if all pairs were independent.
+    """
     import pandas as pd
 
+    threshold = block.get("threshold") or {}
+    ends = interval(block, "far") if (threshold.get("confusion") or {}).get("fp") else None
     rows = [
         {
             "gallery (images)": f"{int(point['gallery_images']):,}",
             "expected false matches": number(float(point["expected_false_matches"]), 2),
+            "95 % interval": _scaled_text(ends, int(point["gallery_images"])),
             "chance of at least one": f"{100 * float(point['any_false_match']):.1f} %",
-            "at most (95 %)": _upper_text(point),
+            _UPPER: _upper_text(point),
             "rests on": "fewer than 30 false matches" if point.get("below_resolution") else "enough pairs",
         }
-        for point in (block.get("threshold") or {}).get("operating_points") or []
+        for point in threshold.get("operating_points") or []
     ]
     frame = pd.DataFrame(rows)
-    return frame if any(frame.get("at most (95 %)", ())) else frame.drop(columns="at most (95 %)", errors="ignore")
+    return frame.drop(columns=[name for name in ("95 % interval", _UPPER) if not any(frame.get(name, [True]))])
+
+
+def _scaled_text(ends: tuple[float, float] | None, size: int) -> str:
+    return "" if ends is None else f"{number(size * ends[0], 2)} to {number(size * ends[1], 2)}"
 
 
 def _upper_text(point: Mapping[str, Any]) -> str:

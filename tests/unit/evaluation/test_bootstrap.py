@@ -65,11 +65,24 @@ def test_intervals_against_explicit_copies(random_sample, small_blocks) -> None:
     assert not found["roc_auc"].trustworthy
 
 
+def test_the_rate_of_tied_distances_is_the_figures_own(tied_sample) -> None:
+    rows, labels = tied_sample(n=90, classes=8)
+    found = bootstrap_intervals(rows, labels, resamples=20, seed=1, fars=(0.3,))["tar_at_far_0.3"]
+    sample = []
+    for weights in class_weights(len(set(labels)), 20, 1):
+        distances, same = naive_resample(rows, labels, weights)
+        pairs = listed_pairs(distances, same)
+        sample.append(float((pairs.genuine.values < tar_at_far(pairs, [0.3])[0].distance).mean()))
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(sample, [2.5, 97.5])), abs=1e-12)
+
+
 AT_THRESHOLD = {
     "accuracy": accuracy_score,
     "balanced_accuracy": balanced_accuracy_score,
     "precision": partial(precision_score, zero_division=np.nan),
     "recall": recall_score,
+    "tar": recall_score,
+    "far": lambda same, match: match[~same].mean(),
     "f1": f1_score,
 }
 

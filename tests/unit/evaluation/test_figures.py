@@ -73,7 +73,7 @@ def test_a_whole_block(random_sample) -> None:
     assert "tar_at_far_0.0001" not in found["ci95"]
     for name in ("eer", "average_precision", "map_at_r", "r_precision", "recall_at_1"):
         assert found["ci95"][name][0] < found[name] < found["ci95"][name][1]
-    for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1"):
+    for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "far"):
         assert found["ci95"][name][0] < found["threshold"][name] < found["ci95"][name][1]
     block, at = found["threshold"], at_threshold(pairs, threshold.distance)
     assert set(block) >= DESIGNED_THRESHOLD

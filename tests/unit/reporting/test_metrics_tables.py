@@ -9,6 +9,7 @@ from imagematch.reporting.metrics_tables import number
 from .samples import make_metrics, make_view
 
 THRESHOLD = Threshold(0.9, "balanced_accuracy")
+UPPER = "at most (95 %, if pairs were independent)"
 
 
 def test_every_figure_stands_beside_the_baselines_with_its_interval(view):
@@ -63,11 +64,15 @@ def test_a_gallery_multiplies_the_false_matches(view):
     assert table["gallery (images)"].iloc[0] == "100"
     expected = 100 * block["threshold"]["far"]
     assert table["expected false matches"].iloc[0] == number(expected, 2)
-    assert "at most (95 %)" not in table, "false matches were seen: the bound says no more"
+    low, high = block["ci95"]["far"]
+    assert 0 <= low < block["threshold"]["far"] < high
+    assert table["95 % interval"].iloc[1] == f"{number(1000 * low, 2)} to {number(1000 * high, 2)}"
+    assert UPPER not in table, "false matches were seen: the bound says no more"
     none = make_metrics(view, view, Threshold(1e-4, "eer"))["test"]
     assert none["threshold"]["confusion"]["fp"] == 0
     upper = none["threshold"]["operating_points"][0]["upper_false_matches"]
-    assert operating_table(none)["at most (95 %)"].iloc[0] == number(upper, 2)
+    assert operating_table(none)[UPPER].iloc[0] == number(upper, 2)
+    assert "95 % interval" not in operating_table(none), "resamples of no false match have none either"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from imagematch.evaluation.blocks import (
 )
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.ranking import QueryFigures
-from imagematch.evaluation.verification import FARS
+from imagematch.evaluation.verification import FARS, distance_at_far
 
 TRUSTED_CLASSES = 30
 """With fewer classes an interval over classes is not to be trusted."""
@@ -92,9 +92,9 @@ def bootstrap_intervals(
     pairs: for each class its distances to the others are counted in bins (256 to 2048, at quantiles of the genuine
     and impostor distances) and weighted by one matrix product, so the time is little more than that of one AUC.
     Inside a bin couples count half: the AUC of a resample, and so an end of the interval, is off by `error_bound` at
-    most. The EER is read off straight lines between bin edges; TAR at FAR is the TAR at the last edge whose FAR is no
-    higher, as in `tar_at_far`; for the average precision a bin is one step. The threshold is an edge, rounded to 2^-19
-    of the half squared distance.
+    most. EER and TAR are read off straight lines between bin edges (the TAR at the last edge that keeps to the FAR,
+    where that comes closer to the figure itself: among ties); for the average precision a bin is one step. The
+    threshold is an edge, rounded to 2^-19 of the half squared distance.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -114,11 +114,12 @@ def bootstrap_intervals(
     order = in_class_order(embeddings, labels)
     pairs = pair_distances(embeddings, labels) if pairs is None else pairs
     pairs.require()
-    weights = class_weights(len(order.names), resamples, seed)
+    drawn = class_weights(len(order.names), resamples, seed)
+    weights = np.vstack([drawn, np.ones_like(drawn[:1])])  # the last row is the figures' own
     edges = _bin_edges(pairs, _bins_for(len(order.names)), threshold)
     genuine, impostor = _weighted_counts(order, weights, np.searchsorted(edges, np.arange(_GRID + 1), side="right"))
     usable = (genuine.sum(axis=1) > 0) & (impostor.sum(axis=1) > 0)
-    if not usable.any():
+    if not usable[:-1].any():
         raise DataError("no resample of the classes has genuine and impostor pairs", do="use more classes")
     accepted = [_accepted(counts[usable]) for counts in (genuine, impostor)]
     tar, far = (counts / counts[:, -1:] for counts in accepted)
@@ -129,22 +130,24 @@ def bootstrap_intervals(
         "average_precision": _average_precisions(tar, *accepted),
     }
     for rate in fars:
-        last = np.count_nonzero(far <= rate, axis=1) - 1
-        values[f"tar_at_far_{rate_name(rate)}"] = tar[np.arange(len(tar)), last]
+        figure = int(pairs.genuine.below(distance_at_far(pairs, rate))) / pairs.genuine.count
+        stepped, straight = _tar_at_far(rate, far, tar)
+        tied = abs(stepped[-1] - figure) <= abs(straight[-1] - figure)
+        values[f"tar_at_far_{rate_name(rate)}"] = stepped if tied else straight
     if threshold is not None:
         at = int(np.searchsorted(edges, _grid_step(threshold))) + 1
         values |= _rates_at(*(counts[:, at] for counts in accepted), *(counts[:, -1] for counts in accepted))
     return {
-        name: _interval(sample[defined], confidence, len(order.names), bound if name == "roc_auc" else 0.0)
+        name: interval_of(sample[:-1][defined], confidence, len(order.names), bound if name == "roc_auc" else 0.0)
         for name, sample in values.items()
-        if (defined := np.isfinite(sample)).any()
+        if (defined := np.isfinite(sample[:-1])).any()
     }
 
 
 def retrieval_intervals(
     per_query: QueryFigures, *, resamples: int = 200, seed: int = 0, confidence: float = 0.95
 ) -> dict[str, Interval]:
-    """Intervals of `map_at_r`, `r_precision` and `recall_at_K` from resamples of the queries' classes.
+    """Intervals of `map_at_r`, `r_precision`, `recall_at_K` and, of a whole ranking, the mAP, by resampling classes.
 
     An approximation: each query's figure is taken as it is, the gallery is not resampled with the queries.
 
@@ -158,13 +161,15 @@ def retrieval_intervals(
     names, classes = np.unique(per_query.classes, return_inverse=True)
     weights = class_weights(len(names), resamples, seed)
     drawn = weights @ np.bincount(classes)
-    per_name: Mapping[str, np.ndarray] = {
+    per_name: dict[str, np.ndarray] = {
         "map_at_r": per_query.map_at_r,
         "r_precision": per_query.r_precision,
         **{f"recall_at_{k}": hit.astype(np.float64) for k, hit in per_query.recall_at_k.items()},
     }
+    if per_query.average_precision is not None:
+        per_name["mean_average_precision"] = per_query.average_precision
     return {
-        name: _interval(weights @ np.bincount(classes, weights=values) / drawn, confidence, len(names), 0.0)
+        name: interval_of(weights @ np.bincount(classes, weights=values) / drawn, confidence, len(names))
         for name, values in per_name.items()
     }
 
@@ -179,7 +184,8 @@ def rate_name(rate: float) -> str:
     return np.format_float_positional(rate, trim="-")
 
 
-def _interval(sample: np.ndarray, confidence: float, classes: int, bound: float) -> Interval:
+def interval_of(sample: np.ndarray, confidence: float, classes: int, bound: float = 0.0) -> Interval:
+    """The interval of a figure from its values in resamples of so many classes."""
     tail = (1 - confidence) / 2 * 100
     low, high = np.percentile(sample, [tail, 100 - tail])
     return Interval(float(low), float(high), confidence, len(sample), classes, classes >= TRUSTED_CLASSES, bound)
@@ -258,6 +264,15 @@ def _rates_at(tp: np.ndarray, fp: np.ndarray, genuine: np.ndarray, impostor: np.
         "far": far,
         "f1": 2 * tp / (tp + fp + genuine),
     }
+
+
+def _tar_at_far(rate: float, far: np.ndarray, tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The TAR at a FAR, (rows,): at the last edge that keeps to it, and on the straight line from there to the next."""
+    row, last = np.arange(len(far)), np.count_nonzero(far <= rate, axis=1) - 1
+    after = np.minimum(last + 1, far.shape[1] - 1)
+    stepped, rise = tar[row, last], far[row, after] - far[row, last]
+    share = np.divide(rate - far[row, last], rise, out=np.zeros(len(far)), where=rise > 0)
+    return stepped, stepped + share * (tar[row, after] - stepped)
 
 
 def _equal_error_rates(far: np.ndarray, tar: np.ndarray) -> np.ndarray:

@@ -11,12 +11,16 @@ import pytest
 from PIL import Image
 from tests.unit.data.drawings import photo
 
+from imagematch.cli.summary import figure_lines
 from imagematch.config import parse_train
-from imagematch.errors import DataError, ModelError
+from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.files import Layout
 from imagematch.matching.card import sealed
 from imagematch.pipeline import run_training
-from imagematch.pipeline.evaluate import evaluate_model, write_evaluation
+from imagematch.pipeline.evaluate import evaluate_model, read_history, write_evaluation
+from imagematch.pipeline.export import export_projector
+from imagematch.reporting import warnings_of
+from imagematch.retrieval import open_collection
 
 SETTINGS = {
     "experiment_name": "tiny",
@@ -26,6 +30,16 @@ SETTINGS = {
     "embedding_dim": 8,
     "epochs": 2,
 }
+
+
+def write_photos(folder: Path) -> None:
+    """Three classes of twelve noisy pictures, one dark, one bright."""
+    random = np.random.default_rng(0)
+    for label in range(3):
+        for number in range(12):
+            path = folder / f"c{label}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(80 * label, 80 * label + 90, (8, 8, 3), np.uint8)).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +126,29 @@ def test_faces_are_cut_out_once_in_a_triplet_and_in_the_figures(tmp_path, monkey
 def test_the_report_and_the_metrics_are_written(model_dir, tmp_path):
     path = write_evaluation(evaluate_model(model_dir, split="validation"), tmp_path / "new" / "folder")
     assert path.stat().st_size < 8e6
-    assert set(json.loads((path.parent / "metrics.json").read_text())) == {"validation", "baseline"}
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert set(metrics) == {"validation", "test", "baseline"}
+    assert metrics["test"] is metrics["baseline"]["test"] is None
+    assert metrics["baseline"]["validation"]["roc_auc"] > 0.5
     assert "no figures of a test split" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("split", ["tests", "", "left_out"])
-def test_a_split_that_is_not_there_is_told(model_dir, split):
-    with pytest.raises(DataError, match="choose"):
-        evaluate_model(model_dir, split=split)
+def test_a_split_that_is_not_there_is_told_before_anything_is_opened(split):
+    with pytest.raises(ConfigError, match="is not one of test, validation, calibration, train"):
+        evaluate_model("nowhere", split=split)
+
+
+def test_without_a_test_split_the_baseline_stands_beside_validation(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metrics = run_training(parse_train({**SETTINGS, "epochs": 1, "split": [0.8, 0.2]}), Layout()).metrics
+    assert metrics["test"] is metrics["baseline"]["test"] is None
+    assert metrics["baseline"]["validation"]["roc_auc"] < metrics["validation"]["roc_auc"]
+    assert metrics["validation"]["mean_average_precision"] > metrics["validation"]["map_at_r"]
+    assert metrics["validation"]["probability"]["calibration_error"] >= 0
+    assert "baseline, validation" in "\n".join(figure_lines(metrics))
+    with pytest.raises(DataError, match="has no test images; choose"):
+        evaluate_model("exp/saved_models/tiny")
 
 
 def test_another_data_set_is_remarked(model_dir, tmp_path):
@@ -132,6 +161,7 @@ def test_another_data_set_is_remarked(model_dir, tmp_path):
     evaluation = evaluate_model(changed)
 
     assert not evaluation.same_data
+    assert "may hold images it was trained on" in warnings_of(evaluation.metrics)[0]
     assert "may hold images it was trained on" in write_evaluation(evaluation, tmp_path / "out").read_text(
         encoding="utf-8"
     )
@@ -145,3 +175,64 @@ def test_another_extractor_is_refused(model_dir, tmp_path):
     (changed / "matcher.json").write_text(json.dumps(sealed(card)))
     with pytest.raises(ModelError, match="not the one it was trained with"):
         evaluate_model(changed)
+
+
+def test_a_history_that_was_edited_is_left_out_and_that_is_told(model_dir, tmp_path):
+    changed = tmp_path / "tiny"
+    shutil.copytree(model_dir, changed)
+    for text in (
+        "epoch,loss\n",
+        "epoch,loss\n1,high\n",
+        "loss\n0.5\n",
+        "epoch\n\nnan\n",
+        "a,b\n1\n1,2,3\n",
+        "\udcff\x00",
+        "",
+    ):
+        (changed / "history.csv").write_text(text, errors="surrogateescape")
+        assert read_history(changed) is None, text
+    evaluation = evaluate_model(changed)
+    assert any("history.csv" in remark for remark in warnings_of(evaluation.metrics))
+    assert "history is not at hand" in write_evaluation(evaluation, tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_images_may_be_in_a_folder_of_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos")
+    settings = {**SETTINGS, "dataset": "folder", "data_dir": "photos", "split": [0.4, 0.4, 0.2], "epochs": 1}
+    run_training(parse_train(settings), Layout())
+    for name in ("\N{GRINNING FACE}: {x}", "\udcff"):
+        moved = (tmp_path / "photos").rename(tmp_path / name)
+        evaluation = evaluate_model("exp/saved_models/tiny", data_dir=moved)
+        assert evaluation.same_data
+        write_evaluation(evaluation, tmp_path / "out")
+        moved.rename(tmp_path / "photos")
+
+
+def test_a_machine_without_the_precision_serves_in_another_everywhere(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos")
+    network = {
+        "feature_extractor": ["pixels", "mobilenet_025"],
+        "weights": "random",
+        "image_size": 32,
+        "engine": "openvino",
+        "feature_precision": "float32",
+    }
+    images = {"dataset": "folder", "data_dir": "photos", "split": [0.4, 0.4, 0.2]}
+    run_training(parse_train({**SETTINGS, **network, **images, "epochs": 1}), Layout())
+    folder = Path("exp/saved_models/tiny")
+    card = json.loads((folder / "matcher.json").read_text())
+    card["embedding"]["precision"] = "bfloat16"
+    (folder / "matcher.json").write_text(json.dumps(sealed(card)))
+    monkeypatch.setattr("imagematch.extractors.engines.openvino.native_bfloat16", lambda _: False)
+
+    evaluation = evaluate_model(folder)
+
+    told = "chosen with openvino in bfloat16, which cannot be had here: openvino in float32 serves"
+    assert told in " ".join(warnings_of(evaluation.metrics))
+    export_projector(folder)
+    found = open_collection(evaluation.matcher, "photos", Path("exp/features"), manifest_dir=Path("exp/manifests"))
+    expected = evaluation.matcher.embed([Path("photos") / path for path in found.paths])
+    np.testing.assert_allclose(found.vectors, expected, atol=1e-3)

@@ -10,6 +10,7 @@ import numpy as np
 from imagematch.evaluation.at_threshold import at_threshold, operating_points
 from imagematch.evaluation.blocks import in_class_order
 from imagematch.evaluation.bootstrap import Interval, bootstrap_intervals, rate_name, retrieval_intervals
+from imagematch.evaluation.calibration import Probability, calibration_error
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.retrieval import KS, retrieval_figures
 from imagematch.evaluation.thresholds import Threshold
@@ -27,13 +28,15 @@ def split_figures(
     resamples: int = 200,
     seed: int = 0,
     whole_ranking: bool = False,
+    probability: Probability | None = None,
 ) -> dict[str, Any]:
     """Computes every figure of a split.
 
     The keys of DESIGN's metrics.json, and: `average_precision`, `recall_at_k`, `mean_average_precision`,
     `tar_at_far_below_resolution` (rates whose value is null because fewer than 30 false accepts are expected),
     `ci95` (by figure), `ci95_classes`, `ci95_trustworthy` (30 classes or more), `shared_classes` (the split shares its
-    classes with training: "image"), `queries`, `queries_excluded`, and in `threshold` `far`, `tar` and
+    classes with training: "image"), `queries`, `queries_excluded`, `probability` (its `method`,
+    `prior`, `fitted_error` where it was fitted and `calibration_error` here), and in `threshold` `far`, `tar` and
     `operating_points`.
 
     Args:
@@ -46,6 +49,7 @@ def split_figures(
         resamples: of the intervals; 0 leaves them out.
         seed: of the resamples.
         whole_ranking: also the mAP.
+        probability: fitted elsewhere, judged here.
 
     Returns:
         Python numbers, strings, lists and dicts only; null for what is undefined (no genuine pair, one class) or not
@@ -72,6 +76,7 @@ def split_figures(
         "split_by": split_by,
         "shared_classes": None if split_by is None else split_by == "image",
         "threshold": None if threshold is None else threshold_block(pairs, threshold),
+        "probability": None if probability is None else _probability_block(pairs, probability, both),
     }
     if both and resamples:
         at = None if threshold is None else threshold.distance
@@ -109,6 +114,15 @@ def threshold_block(pairs: PairDistances, threshold: Threshold) -> dict[str, Any
             }
             for point in operating_points(at)
         ],
+    }
+
+
+def _probability_block(pairs: PairDistances, probability: Probability, both: bool) -> dict[str, Any]:
+    return {
+        "method": probability.method,
+        "prior": probability.prior,
+        "fitted_error": probability.calibration_error,
+        "calibration_error": calibration_error(probability, pairs) if both else None,
     }
 
 

@@ -33,6 +33,7 @@ class Embedder(Protocol):
     Attributes:
         golden_distance: how far golden embeddings may at most be from those kept when the matcher was saved.
         head: features -> embeddings; None where extractor and head run as one.
+        engine: what runs the extractor in front of it; likewise.
     """
 
     @property
@@ -41,6 +42,10 @@ class Embedder(Protocol):
 
     @property
     def head(self) -> Head | None:
+        """See the class."""
+
+    @property
+    def engine(self) -> Engine | None:
         """See the class."""
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -53,12 +58,12 @@ class HeadOnEngine:
     def __init__(self, engine: Engine, head: Head, golden_distance: float) -> None:
         self.golden_distance = golden_distance
         self.head = head
-        self._engine = engine
+        self.engine = engine
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """See Embedder."""
         blocks = [
-            self.head(self._engine.run(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)
+            self.head(self.engine.run(pictures[start : start + _BATCH])) for start in range(0, len(pictures), _BATCH)
         ]
         return np.concatenate(blocks)
 
@@ -68,6 +73,7 @@ class WholeModel:
 
     golden_distance = _SAME_DISTANCE["float32"]
     head = None
+    engine = None
 
     def __init__(self, model: keras.Model, image_size: int) -> None:
         import tensorflow as tf
@@ -96,6 +102,7 @@ class FlipAveraged:
     def __init__(self, embedder: Embedder) -> None:
         self.golden_distance = embedder.golden_distance
         self.head = embedder.head
+        self.engine = embedder.engine
         self._embedder = embedder
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -216,12 +223,23 @@ def _open_engine(card: EmbeddingCard, network: Network, network_dir: Path | None
         return open_engine(network, wanted, card.precision, network_dir, log)
     except ModelError as error:
         engine = open_engine(network, "auto", "float32", network_dir, log)
-        log.event(
-            "engine_replaced",
-            f"the threshold was chosen with {card.engine} in {card.precision}, which cannot be had here "
-            f"({error.what}): {engine.name} in {engine.precision} serves, and distances may differ in the third digit",
-        )
+        log.event("engine_replaced", f"{replacement(card, engine)} ({error.what})")
         return engine
+
+
+def replacement(card: EmbeddingCard, engine: Engine | None) -> str | None:
+    """What a reader must know where another engine or precision serves than the threshold was chosen with."""
+    if engine is None or (engine.name, engine.precision) == (card.engine, card.precision):
+        return None
+    return (
+        f"The threshold was chosen with {card.engine} in {card.precision}, which cannot be had here: {engine.name} in "
+        f"{engine.precision} serves, and distances may differ in the third digit."
+    )
+
+
+def extraction(engine: Engine) -> tuple[str, str]:
+    """The engine and the precision to ask the feature store for, so that it gives what this engine gives."""
+    return "auto" if engine.name == "numpy" else engine.name, engine.precision
 
 
 def golden_pictures(image_size: int) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from imagematch.data import DECODER_VERSION, to_picture
 from imagematch.errors import DataError, ModelError
 from imagematch.evaluation import Probability
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation
+from imagematch.extractors import Concatenation, Engine
 from imagematch.matching.card import MatcherCard
 from imagematch.matching.embedder import (
     Embedder,
@@ -148,6 +148,11 @@ class ImageMatcher:
     def network(self) -> SavedNetwork | Concatenation:
         """The extractor alone, as engines and the feature store want it; opened when it is needed."""
         return saved_network(self.card.embedding, self._open_model)
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs the frozen extractor on this machine; None where it was trained, and runs as one with the head."""
+        return self._embedder.engine
 
     @property
     def threshold(self) -> float:

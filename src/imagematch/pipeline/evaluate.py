@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,22 @@ import numpy as np
 
 from imagematch.config import TrainSettings, load_train
 from imagematch.data import Dataset, decode
-from imagematch.errors import DataError, ModelError
+from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.evaluation import Probability, Threshold
 from imagematch.events import SILENT, RunLog
 from imagematch.features import FeatureArray
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher
+from imagematch.matching.embedder import extraction, replacement
 from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
 from imagematch.reporting import SplitView, write_model_report
 from imagematch.training import Materials, gather_materials
 
+SPLITS = ("test", "validation", "calibration", "train")
+
 _BLOCK = 256
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
+_NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,12 @@ class Evaluation:
         settings: what it was trained by; `data_dir` is where the images were read.
         dataset: its data set.
         split: the split that was measured.
-        metrics: as `metrics.json`, for this split: {split: ..., "baseline": {split: ...}}.
+        metrics: as `metrics.json`, null for every split but this one; it may be one that `metrics.json` has not.
         view: the split's images with the matcher's embeddings.
         baseline_view: the same images with the frozen extractor's features.
         threshold: the matcher's own.
         probability: the matcher's own; None where it has none.
-        history: the training's epochs; empty where they are not kept.
+        history: the training's epochs; empty where they are not kept, or no longer what they were.
         same_data: the images and splits are those it was trained with; otherwise training images may be in the split.
     """
 
@@ -94,7 +97,7 @@ def evaluate_model(
 
     Args:
         model_dir: the matcher's folder.
-        split: "train", "validation", "calibration" or "test".
+        split: one of SPLITS.
         data_dir: where the images are now; None: where they were.
         layout: where manifests are kept; None: `exp`.
         log: told what happens.
@@ -104,31 +107,36 @@ def evaluate_model(
         DataError: the images cannot be used, or the split is empty.
         ConfigError: no such split, or its configuration cannot be read.
     """
+    if split not in SPLITS:
+        raise ConfigError(f"{split!r} is not one of {', '.join(SPLITS)}", where="split")
     folder, layout = Path(model_dir), layout or Layout()
-    moved = () if data_dir is None else (f"data_dir={json.dumps(str(data_dir))}",)
     matcher = ImageMatcher.load(folder, log=log)
-    settings = _as_judged(load_train(folder / "config.yaml", moved), matcher)
-    materials = gather_materials(_untrained(settings, matcher), manifest_dir=layout.manifests, log=log)
+    settings = _as_judged(load_train(folder / "config.yaml"), matcher, data_dir)
+    materials = gather_materials(untrained(settings, matcher), manifest_dir=layout.manifests, log=log)
     dataset = materials.dataset
-    if materials.extractor.digest != matcher.card.embedding.network_digest:
-        raise ModelError(
-            f"the extractor {materials.extractor.name} is not the one it was trained with",
-            where=str(folder),
-            do="restore the weights that config.yaml names, or train again",
-        )
-    if split not in ("train", "validation", "calibration", "test") or not len(dataset.rows(split)):
-        raise DataError(
-            f"has no {split} images", where=dataset.name, do="choose validation, calibration, test or train"
-        )
+    check_network(materials.extractor.digest, matcher, folder)
+    if not len(dataset.rows(split)):
+        raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")
     same = dataset.digest == matcher.card.provenance.get("dataset_digest")
-    if not same:
-        log.event("other_data", _OTHER_DATA)
+    remarks = [] if same else [_OTHER_DATA]
+    history = read_history(folder)
+    if history is None:
+        remarks.append(_NO_HISTORY)
+    for remark in remarks:
+        log.event("remark", remark)
+    replaced = replacement(matcher.card.embedding, matcher.engine)  # told when the matcher was loaded
+    remarks += [] if replaced is None else [replaced]
     embed = _embedding(matcher, materials)
     threshold = Threshold.from_json(matcher.card.threshold.model_dump())
-    reference = calibrate(materials.baseline, dataset, settings.threshold).threshold
+    stored = matcher.card.probability
+    probability = None if stored is None else Probability.from_json(stored)
+    reference = calibrate(materials.baseline, dataset, settings.threshold)
+    alone = figures_of(materials.baseline, dataset, split, reference.threshold, reference.probability)
     metrics = {
-        split: figures_of(embed, dataset, split, threshold),
-        "baseline": {split: figures_of(materials.baseline, dataset, split, reference)},
+        "validation": None,
+        "test": None,
+        split: figures_of(embed, dataset, split, threshold, probability, remarks),
+        "baseline": {"test": None, split: alone},
     }
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, materials.baseline))
     assert view is not None
@@ -142,8 +150,8 @@ def evaluate_model(
         view=view,
         baseline_view=baseline_view,
         threshold=threshold,
-        probability=None if matcher.card.probability is None else Probability.from_json(matcher.card.probability),
-        history=_history(folder),
+        probability=probability,
+        history=history or [],
         same_data=same,
     )
 
@@ -165,22 +173,30 @@ def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
         test=evaluation.view,
         baseline=evaluation.baseline_view,
         threshold=evaluation.threshold,
-        chosen_on=evaluation.threshold.chosen_on,
         probability=evaluation.probability,
-        remarks=() if evaluation.same_data else (_OTHER_DATA,),
     )
     return folder / "report.html"
 
 
-def _as_judged(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
-    """The settings with the engine and precision that the threshold was chosen with."""
-    card = matcher.card.embedding
-    engine = settings.engine if card.whole_model or card.engine == "numpy" else card.engine
-    precision = settings.feature_precision if card.whole_model else card.precision
-    return settings.model_copy(update={"engine": engine, "feature_precision": precision})
+def _as_judged(settings: TrainSettings, matcher: ImageMatcher, data_dir: Path | str | None) -> TrainSettings:
+    """The settings with the images where they are now, and with the engine and precision that serve here."""
+    changed: dict[str, Any] = {} if data_dir is None else {"data_dir": Path(data_dir)}
+    if matcher.engine is not None:
+        changed["engine"], changed["feature_precision"] = extraction(matcher.engine)
+    return settings.model_copy(update=changed)
 
 
-def _untrained(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
+def check_network(digest: str, matcher: ImageMatcher, folder: Path) -> None:
+    """Raises ModelError where the network of `config.yaml` is not the one that the matcher began with."""
+    if digest != matcher.card.embedding.network_digest:
+        raise ModelError(
+            f"the extractor {matcher.card.embedding.extractor} is not the one it was trained with",
+            where=str(folder),
+            do="restore the weights that config.yaml names, or train again",
+        )
+
+
+def untrained(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
     """The settings without what only training needs: augmented views, features at a cut."""
     flip = settings.test_time_flip and not matcher.card.embedding.whole_model
     return settings.model_copy(
@@ -215,14 +231,19 @@ def _embedded_images(matcher: ImageMatcher, dataset: Dataset, rows: np.ndarray) 
     return np.concatenate(blocks)
 
 
-def _history(folder: Path) -> list[dict[str, Any]]:
-    """The training's epochs; what an epoch lacks is left out of its record."""
+def read_history(folder: Path) -> list[dict[str, Any]] | None:
+    """The training's epochs, what an epoch lacks left out of its record; None where the file was changed."""
     path = folder / "history.csv"
     if not path.is_file():
         return []
     import pandas as pd
 
-    return [
-        {str(name): value for name, value in record.items() if not pd.isna(value)}
-        for record in pd.read_csv(path).to_dict("records")
-    ]
+    try:
+        table = pd.read_csv(path).astype("float64")
+        epochs = table["epoch"].astype("int64")
+    except (OSError, ValueError, KeyError):  # pandas' own errors are ValueErrors
+        return None
+    if table.empty:
+        return None
+    records = table.assign(epoch=epochs).to_dict("records")
+    return [{str(name): value for name, value in record.items() if not pd.isna(value)} for record in records]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ from imagematch.evaluation import (
 from imagematch.reporting import SplitView
 
 _PICTURE_SIDE = 96
+
+RANKED_WHOLE = 10_000
+"""Of up to so many images the mAP is measured too: it needs every row sorted to its end (10,000: 6 s more, 2 cores)."""
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """Data-set rows -> their embeddings, on the unit sphere."""
@@ -51,27 +54,59 @@ def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]
     return Calibration(choose_threshold(pairs, criterion, chosen_on=split), fit_probability(pairs))
 
 
-def figures_of(embed: Embed, dataset: Dataset, split: str, threshold: Threshold) -> dict[str, Any] | None:
-    """The figures of one split, as `metrics.json` has them; None where the split is empty."""
+def figures_of(
+    embed: Embed,
+    dataset: Dataset,
+    split: str,
+    threshold: Threshold,
+    probability: Probability | None,
+    remarks: Sequence[str] = (),
+) -> dict[str, Any] | None:
+    """The figures of one split, as `metrics.json` has them; None where the split is empty.
+
+    Args:
+        embed: gives the embeddings.
+        dataset: whose split it is.
+        split: its name.
+        threshold: chosen elsewhere, applied here.
+        probability: likewise.
+        remarks: what a reader must know before believing the figures; kept with them.
+    """
     rows = dataset.rows(split)
     if not len(rows):
         return None
-    figures = split_figures(embed(rows), dataset.labels[rows], threshold=threshold, split_by=dataset.split_by)
+    figures = split_figures(
+        embed(rows),
+        dataset.labels[rows],
+        threshold=threshold,
+        probability=probability,
+        split_by=dataset.split_by,
+        whole_ranking=len(rows) <= RANKED_WHOLE,
+    )
     trained = dataset.labels[dataset.rows("train")]
-    return {**figures, "shared_classes": bool(np.isin(dataset.labels[rows], trained).any())}
+    shared = bool(np.isin(dataset.labels[rows], trained).any())
+    return {**figures, "shared_classes": shared, "remarks": list(remarks)}
 
 
 def judge(
     embed: Embed, baseline: Embed, dataset: Dataset, settings: TrainSettings
 ) -> tuple[Calibration, dict[str, Any]]:
-    """Calibrates, and gives the contents of `metrics.json`: both splits, and the frozen extractor alone on test."""
-    calibration = calibrate(embed, dataset, settings.threshold)
-    reference = calibrate(baseline, dataset, settings.threshold)
-    return calibration, {
-        "validation": figures_of(embed, dataset, "validation", calibration.threshold),
-        "test": figures_of(embed, dataset, "test", calibration.threshold),
-        "baseline": {"test": figures_of(baseline, dataset, "test", reference.threshold)},
+    """Calibrates, and gives the contents of `metrics.json`.
+
+    That is both splits, and the frozen extractor alone on test, or on validation where there is no test.
+    """
+    chosen, reference = (calibrate(one, dataset, settings.threshold) for one in (embed, baseline))
+
+    def alone(split: str) -> dict[str, Any] | None:
+        return figures_of(baseline, dataset, split, reference.threshold, reference.probability)
+
+    figures = {
+        split: figures_of(embed, dataset, split, chosen.threshold, chosen.probability)
+        for split in ("validation", "test")
     }
+    tested = figures["test"] is not None
+    beside = {"test": alone("test")} if tested else {"test": None, "validation": alone("validation")}
+    return chosen, {**figures, "baseline": beside}
 
 
 def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:

@@ -168,7 +168,6 @@ def _train(
             test=split_view(materials.dataset, "test", training.embed),
             baseline=split_view(materials.dataset, "test", materials.baseline),
             threshold=calibration.threshold,
-            chosen_on=calibration.threshold.chosen_on,
             probability=calibration.probability,
         )
 

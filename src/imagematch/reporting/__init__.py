@@ -26,7 +26,7 @@ from imagematch.reporting.metrics_tables import (
     warnings_of,
 )
 from imagematch.reporting.mistakes import Pair, pairs_html, worst_false_matches, worst_false_non_matches
-from imagematch.reporting.model_report import write_model_report
+from imagematch.reporting.model_report import threshold_text, write_model_report
 from imagematch.reporting.neighbours import (
     groups_table,
     neighbours_figure,
@@ -99,6 +99,7 @@ __all__ = [
     "study_summary",
     "table_or_note",
     "tar_at_far_table",
+    "threshold_text",
     "time_table",
     "trials_overview",
     "tsne",

@@ -32,7 +32,7 @@ TITLES = {
 _SPLITS = ("test", "validation", "calibration", "train")
 _BELOW = "below resolution"
 _UPPER = "at most (95 %, if pairs were independent)"
-_PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "r_precision")
+_PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "mean_average_precision", "r_precision")
 _AT_THRESHOLD = ("balanced_accuracy", "accuracy", "precision", "recall", "f1")
 
 
@@ -66,7 +66,6 @@ def flat_figures(block: Block | None) -> dict[str, float | None]:
     flat: dict[str, float | None] = {name: block.get(name) for name in _PLAIN}
     recalls = block.get("recall_at_k") or {"1": block.get("recall_at_1")}
     flat |= {f"recall_at_{k}": value for k, value in recalls.items()}
-    flat["mean_average_precision"] = block.get("mean_average_precision")
     flat |= {f"tar_at_far_{far}": tar for far, tar in (block.get("tar_at_far") or {}).items()}
     threshold = block.get("threshold") or {}
     return flat | {name: threshold.get(name) for name in _AT_THRESHOLD}
@@ -204,7 +203,7 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the figures; empty where nothing is wrong."""
     split = main_split(metrics)
     block = metrics.get(split) or {}
-    lines = []
+    lines = list(block.get("remarks") or [])
     if split != "test":
         lines.append(f"These are no figures of a test split: the {split} images had a part in making this matcher.")
     if block.get("shared_classes", block.get("split_by") == "image"):

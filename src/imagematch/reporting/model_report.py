@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,8 @@ _WORDS = {
     "TAR, true accept rate": "the share of genuine pairs that match (also recall, TPR); FRR is 1 - TAR",
     "ROC AUC": "the chance that a genuine pair is closer than an impostor pair; 0.5 is guessing",
     "EER": "the error rate at the threshold where FAR and FRR are equal",
-    "MAP@R, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first, "
-    "the share of them among the first R, whether one is among the first K",
+    "MAP@R, mAP, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first "
+    "(among the first R; in the whole ranking), the share of them among the first R, whether one is among the first K",
     "baseline": "the frozen feature extractor alone, without a head, judged on the same images",
     "95 % interval": "resampled over classes, since pairs of one class are not independent",
 }
@@ -58,9 +58,7 @@ def write_model_report(
     test: SplitView | None,
     baseline: SplitView | None,
     threshold: Threshold,
-    chosen_on: str,
     probability: Probability | None = None,
-    remarks: Sequence[str] = (),
 ) -> None:
     """Writes the report of a matcher: one HTML file that needs nothing else.
 
@@ -73,18 +71,14 @@ def write_model_report(
         test: the test split with the matcher's embeddings; None leaves out what needs images.
         baseline: the same images with the frozen extractor's features as embeddings.
         threshold: under it two images match.
-        chosen_on: the split the threshold was chosen on.
-        probability: distance -> probability, fitted on the same split.
-        remarks: what else a reader must know before believing the figures.
+        probability: distance -> probability, fitted on the split that the threshold was chosen on.
 
     Raises:
         StudyError: the file cannot be written.
     """
     page = Page(name, "image matcher")
     add_summary(page, metrics)
-    for remark in remarks:
-        page.warning(remark)
-    _add_threshold(page, metrics, threshold, chosen_on, probability)
+    _add_threshold(page, metrics, threshold, probability)
     page.section("All figures", counts_text(metrics))
     page.table(table_or_note(lambda: figures_table(metrics), "Figures"))
     if test is None:
@@ -127,15 +121,12 @@ def add_summary(page: Page, metrics: Mapping[str, Any]) -> None:
 
 
 def _add_threshold(
-    page: Page, metrics: Mapping[str, Any], threshold: Threshold, chosen_on: str, probability: Probability | None
+    page: Page, metrics: Mapping[str, Any], threshold: Threshold, probability: Probability | None
 ) -> None:
     split = main_split(metrics)
     block = metrics.get(split) or {}
     page.section("The threshold")
-    page.text(
-        f"Two images match if their distance is under {threshold.distance:.4f}. The threshold was chosen by "
-        f"{criterion_text(threshold.criterion)} on the {chosen_on} split" + _trust_in(chosen_on, split)
-    )
+    page.text(threshold_text(threshold, split))
     confusion = (block.get("threshold") or {}).get("confusion")
     if confusion:
         page.text(
@@ -144,17 +135,33 @@ def _add_threshold(
             "apart."
         )
     if probability is not None:
-        error = probability.calibration_error
         page.text(
-            f"Probabilities: {_METHODS[probability.method]}, fitted on the {chosen_on} split for a share of "
-            f"{100 * probability.prior:g} % genuine pairs"
-            + (f"; calibration error {error:.4f} there." if error is not None else ".")
+            f"Probabilities: {_METHODS[probability.method]}, fitted on the {threshold.chosen_on} split for a share of "
+            f"{100 * probability.prior:g} % genuine pairs" + _calibration_errors(block.get("probability") or {}, split)
         )
     page.heading("In a gallery")
     page.text("What one query meets at this threshold in a gallery that does not hold its like:")
     page.table(table_or_note(lambda: operating_table(block), "Operating points"))
     page.heading("At other thresholds")
     page.table(table_or_note(lambda: tar_at_far_table(metrics), "TAR at FAR"))
+
+
+def _calibration_errors(probability: Mapping[str, Any], split: str) -> str:
+    found = [
+        (probability.get("fitted_error"), "there"),
+        (probability.get("calibration_error"), f"on the {split} split"),
+    ]
+    told = [f"{error:.4f} {where}" for error, where in found if error is not None]
+    return f"; calibration error {', '.join(told)}." if told else "."
+
+
+def threshold_text(threshold: Threshold, split: str) -> str:
+    """Where a match begins, what that was chosen on, and how far to trust figures of a split at it."""
+    text = (
+        f"Two images match if their distance is under {threshold.distance:.4f}. The threshold was chosen by "
+        f"{criterion_text(threshold.criterion)} on the {threshold.chosen_on} split"
+    )
+    return text + _trust_in(threshold.chosen_on, split)
 
 
 def _trust_in(chosen_on: str, split: str) -> str:
@@ -237,7 +244,8 @@ def _add_training(page: Page, history: History, config: str) -> None:
     if history:
         objective = objective_of(config, history)
         best = best_epoch(history, objective)
-        page.text(f"{len(history)} epochs; the weights are those of epoch {best}, the best by {objective}.")
+        kept = f"; the weights are those of epoch {best}, the best by {objective}" if best is not None else ""
+        page.text(f"{len(history)} epochs{kept}.")
         page.figure(
             figure_or_note(lambda: learning_curves(history, objective), "Learning curves"),
             "The dotted line is the best epoch.",

@@ -14,7 +14,7 @@ from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore
 from imagematch.matching import ImageMatcher
-from imagematch.matching.embedder import WholeModel
+from imagematch.matching.embedder import WholeModel, extraction
 from imagematch.retrieval.images import ImageFolder, list_images
 
 SPACES = ("embedding", "features")
@@ -107,11 +107,11 @@ def embed_images(
         network = matcher.embedding_model if space == "embedding" else split_feature_model(matcher.feature_model)[0]
         vectors, computed = _run_whole(WholeModel(network, card.image_size), images, card.image_size, log), len(images)
     else:
-        engine = "auto" if card.engine == "numpy" else card.engine
-        store = FeatureStore(feature_dir)
+        assert matcher.engine is not None, "a frozen extractor has an engine"
+        (engine, precision), store = extraction(matcher.engine), FeatureStore(feature_dir)
 
         def features(view: int | str) -> Features:
-            return store.features(images, matcher.network, engine=engine, precision=card.precision, view=view, log=log)
+            return store.features(images, matcher.network, engine=engine, precision=precision, view=view, log=log)
 
         kept = features(0)
         computed = kept.computed

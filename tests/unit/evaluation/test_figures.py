@@ -6,10 +6,14 @@ import pytest
 
 from imagematch.errors import DataError
 from imagematch.evaluation import (
+    Probability,
     at_threshold,
     bootstrap_intervals,
+    calibration_error,
     choose_threshold,
     eer,
+    fit_probability,
+    listed_pairs,
     pair_distances,
     retrieval_figures,
     roc_auc,
@@ -54,7 +58,9 @@ def test_a_whole_block(random_sample) -> None:
     rows, labels = random_sample(n=400, classes=35)
     pairs, retrieved = pair_distances(rows, labels), retrieval_figures(rows, labels, whole_ranking=True)
     threshold = choose_threshold(pairs, {"far": 0.01}, chosen_on="validation")
-    found = as_json(split_figures(rows, labels, split_by="image", threshold=threshold, whole_ranking=True, seed=3))
+    probability = fit_probability(listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False])))
+    given = {"threshold": threshold, "probability": probability, "whole_ranking": True, "seed": 3}
+    found = as_json(split_figures(rows, labels, split_by="image", **given))
     assert set(found) >= DESIGNED
     assert found["roc_auc"] == roc_auc(pairs)
     interval = bootstrap_intervals(rows, labels, seed=3, threshold=threshold.distance)["roc_auc"]
@@ -63,6 +69,12 @@ def test_a_whole_block(random_sample) -> None:
     assert found["recall_at_1"] == found["recall_at_k"]["1"] == retrieved.recall_at_k[1]
     assert found["map_at_r"] == retrieved.map_at_r
     assert found["mean_average_precision"] == retrieved.mean_average_precision
+    assert found["probability"] == {
+        "method": "platt",
+        "prior": 0.5,
+        "fitted_error": probability.calibration_error,
+        "calibration_error": calibration_error(probability, pairs),
+    }
     assert (found["images"], found["classes"]) == (400, len(set(labels)))
     assert found["genuine_pairs"] + found["impostor_pairs"] == 400 * 399 // 2
     assert (found["split_by"], found["shared_classes"], found["ci95_trustworthy"]) == ("image", True, True)
@@ -71,7 +83,7 @@ def test_a_whole_block(random_sample) -> None:
     assert found["tar_at_far_below_resolution"] == ["0.0001", "0.00001", "0.000001"]
     assert "tar_at_far_0.001" in found["ci95"]
     assert "tar_at_far_0.0001" not in found["ci95"]
-    for name in ("eer", "average_precision", "map_at_r", "r_precision", "recall_at_1"):
+    for name in ("eer", "average_precision", "map_at_r", "mean_average_precision", "r_precision", "recall_at_1"):
         assert found["ci95"][name][0] < found[name] < found["ci95"][name][1]
     for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "far"):
         assert found["ci95"][name][0] < found["threshold"][name] < found["ci95"][name][1]
@@ -86,7 +98,9 @@ def test_a_whole_block(random_sample) -> None:
 def test_what_is_undefined_is_null(labels: list[int]) -> None:
     rows = np.eye(3, dtype=np.float32)[: len(labels)]
     threshold = choose_threshold(pair_distances(np.eye(4), np.array([0, 0, 1, 1])), "eer")
-    found = as_json(split_figures(rows, np.array(labels), split_by="class", threshold=threshold))
+    probability = Probability("platt", 0.5, (), (4.0, -4.0), 0.01)
+    given = {"threshold": threshold, "probability": probability}
+    found = as_json(split_figures(rows, np.array(labels), split_by="class", **given))
     assert found["roc_auc"] is found["roc_auc_ci95"] is found["eer"] is None
     assert set(found["tar_at_far"].values()) == {None}
     assert found["images"] == len(labels)
@@ -94,6 +108,7 @@ def test_what_is_undefined_is_null(labels: list[int]) -> None:
     assert found["map_at_r"] == (1 if relevant else None)
     assert found["threshold"]["balanced_accuracy"] is None
     assert found["shared_classes"] is False
+    assert found["probability"]["calibration_error"] is None
 
 
 def test_intervals_and_threshold_can_be_left_out(random_sample) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import optuna
@@ -47,7 +48,6 @@ def write(path, view, baseline=None, **changes):
         "test": view,
         "baseline": baseline or view,
         "threshold": THRESHOLD,
-        "chosen_on": "calibration",
     }
     if "probability" not in changes:
         given["probability"] = fit_probability(pair_distances(view.embeddings, view.labels))
@@ -108,14 +108,27 @@ def test_without_a_test_split_the_report_says_so(tmp_path, view):
 
 
 def test_remarks_are_shown_as_warnings(tmp_path, view):
-    assert '<p class="warning" role="note">other &lt;data&gt;</p>' in write(
-        tmp_path / "r", view, remarks=["other <data>"]
-    )
+    metrics = make_metrics(view, view, THRESHOLD)
+    metrics["test"]["remarks"] = ["other <data>"]
+    assert '<p class="warning" role="note">other &lt;data&gt;</p>' in write(tmp_path / "r", view, metrics=metrics)
 
 
 @pytest.mark.parametrize(("chosen_on", "told"), [("calibration", "selected nothing else"), ("test", "too good")])
 def test_what_the_threshold_was_chosen_on_decides_the_trust_in_it(tmp_path, view, chosen_on, told):
-    assert told in Outline(write(tmp_path / "r", view, chosen_on=chosen_on)).shown
+    threshold = replace(THRESHOLD, chosen_on=chosen_on)
+    assert told in Outline(write(tmp_path / "r", view, threshold=threshold)).shown
+
+
+def test_a_probability_is_judged_where_it_was_fitted_and_here(tmp_path, view):
+    metrics = make_metrics(view, view, THRESHOLD)
+    metrics["test"]["probability"] = {"fitted_error": 0.0123, "calibration_error": 0.0456}
+    shown = Outline(write(tmp_path / "r", view, metrics=metrics)).shown
+    assert "calibration error 0.0123 there, 0.0456 on the test split." in shown
+
+
+def test_a_history_without_the_objective_is_shown_without_a_best_epoch(tmp_path, view):
+    shown = Outline(write(tmp_path / "r", view, history=[{"epoch": 1, "loss": 0.5}])).shown
+    assert "1 epochs." in shown
 
 
 def test_a_split_of_one_class_still_gives_a_report(tmp_path):

@@ -23,6 +23,7 @@ from imagematch.evaluation.bootstrap import (
 from imagematch.evaluation.calibration import Probability, Reliability, calibration_error, fit_probability, reliability
 from imagematch.evaluation.curves import DetCurve, DistanceHistogram, RocCurve, det_curve, distance_histogram, roc_curve
 from imagematch.evaluation.figures import split_figures, threshold_block
+from imagematch.evaluation.listed_intervals import groups_of, listed_auc_interval
 from imagematch.evaluation.pairs import PairDistances, listed_pairs, pair_distances
 from imagematch.evaluation.protocols import (
     FoldedAccuracy,
@@ -79,7 +80,9 @@ __all__ = [
     "eer",
     "fit_probability",
     "folded_accuracy",
+    "groups_of",
     "lfw_path",
+    "listed_auc_interval",
     "listed_pairs",
     "one_shot",
     "operating_points",

@@ -12,7 +12,6 @@ from imagematch.reporting.pictures import picture_uri, shown_whole
 from imagematch.reporting.view import SplitView
 
 _BLOCK_VALUES = 1 << 23
-_CANDIDATES = 2000
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,17 @@ def worst_false_non_matches(view: SplitView, count: int = 12) -> list[Pair]:
 
 
 def _extreme(view: SplitView, count: int, *, genuine: bool) -> list[Pair]:
-    """Walks all pairs blockwise and keeps the most extreme, then takes each image once."""
-    sign = -1.0 if genuine else 1.0
-    first, second, keys = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    for rows, columns, squares in _pair_blocks(view, genuine=genuine):
-        key = (sign * squares).astype(np.float32)
-        if len(keys) == _CANDIDATES:
-            closer = key < keys[-1]
-            rows, columns, key = rows[closer], columns[closer], key[closer]
-        first, second = np.concatenate([first, rows]), np.concatenate([second, columns])
-        keys = np.concatenate([keys, key])
-        order = np.lexsort((second, first, keys))[:_CANDIDATES]
-        first, second, keys = first[order], second[order], keys[order]
+    """Takes the most extreme pair of images not taken yet, `count` times.
+
+    By then fewer than 2 x `count` images are taken, so an image's best partner left is among its first 2 x `count`: no
+    other pair need be kept.
+    """
+    blocks = list(_pair_blocks(view, 2 * count, genuine=genuine))
+    first, second, keys = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    order = np.lexsort((second, first, keys))
     pairs: list[Pair] = []
     used: set[int] = set()
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+    for a, b in zip(first[order].tolist(), second[order].tolist(), strict=True):
         if len(pairs) == count:
             break
         if a not in used and b not in used:
@@ -58,23 +53,26 @@ def _extreme(view: SplitView, count: int, *, genuine: bool) -> list[Pair]:
     return pairs
 
 
-def _pair_blocks(view: SplitView, *, genuine: bool) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields rows, columns (row < column) and half squared distances of a kind's most extreme pairs in each block."""
+def _pair_blocks(
+    view: SplitView, partners: int, *, genuine: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields rows, columns (row < column) and keys, the smallest the most extreme: each row's first `partners`."""
     vectors, labels = np.asarray(view.embeddings, dtype=np.float32), np.asarray(view.labels)
     n = len(labels)
     step = max(1, _BLOCK_VALUES // max(n, 1))
     for start in range(0, n, step):
         stop = min(start + step, n)
-        squares = 1 - vectors[start:stop] @ vectors[start:].T
-        wanted = (labels[start:stop, None] == labels[None, start:]) == genuine
-        wanted &= np.arange(start, n)[None, :] > np.arange(start, stop)[:, None]
-        places = np.flatnonzero(wanted)
-        values = squares.ravel()[places]
-        if len(values) > _CANDIDATES:
-            kept = np.argpartition(-values if genuine else values, _CANDIDATES - 1)[:_CANDIDATES]
-            places, values = places[kept], values[kept]
-        width = n - start
-        yield start + places // width, start + places % width, values
+        keys = vectors[start:stop] @ vectors[start:].T
+        if not genuine:
+            np.negative(keys, out=keys)
+        keys[(labels[start:stop, None] == labels[None, start:]) != genuine] = np.inf
+        keys[np.tril_indices(stop - start, 0, n - start)] = np.inf
+        kept = np.arange(n - start)[None].repeat(stop - start, axis=0)
+        if partners < n - start:
+            kept = np.argpartition(keys, partners - 1, axis=1)[:, :partners]
+        found = np.take_along_axis(keys, kept, axis=1)
+        row, place = np.nonzero(np.isfinite(found))
+        yield start + row, start + kept[row, place], found[row, place]
 
 
 def pairs_html(view: SplitView, pairs: Sequence[Pair], threshold: float) -> str:

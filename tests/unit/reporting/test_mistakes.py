@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -36,11 +37,14 @@ def test_the_worst_pairs_are_those_of_a_plain_loop(monkeypatch, genuine, block_v
     np.testing.assert_allclose([pair.distance for pair in found], [d for _, _, d in expected], rtol=1e-6)
 
 
-def test_candidates_beyond_the_limit_do_not_lose_the_worst(monkeypatch):
-    monkeypatch.setattr(mistakes, "_CANDIDATES", 20)
-    view = make_view(images=40, classes=4)
-    expected = naive(view, genuine=False)[0]
-    assert (worst_false_matches(view, 1)[0].first, worst_false_matches(view, 1)[0].second) == expected[:2]
+def test_an_image_that_is_close_to_all_leaves_the_other_pairs():
+    others = 2100
+    embeddings = np.hstack([np.full((others + 1, 1), 0.9), np.sqrt(0.19) * np.eye(others + 1)]).astype(np.float32)
+    embeddings[0] = np.eye(others + 2)[0]
+    view = replace(make_view(), embeddings=embeddings, labels=np.arange(others + 1))
+    pairs = worst_false_matches(view, 5)
+    assert len(pairs) == 5
+    assert [0 in (pair.first, pair.second) for pair in pairs] == [True, False, False, False, False]
 
 
 def test_one_class_has_no_false_match():

@@ -103,5 +103,7 @@ def test_the_matcher_is_evaluated(workplace):
     assert "ROC AUC" in shown
     assert "share their classes" in shown
     assert "Match(is_match=" in shown
+    assert "chosen by balanced accuracy on the calibration split, which selected nothing else" in shown
+    assert "mAP" in shown
     assert "data:image/png;base64" in shown
     assert shown.count("application/vnd.plotly") == 7

@@ -19,6 +19,7 @@ from imagematch.matching.card import sealed
 from imagematch.pipeline import run_training
 from imagematch.pipeline.evaluate import evaluate_model, read_history, write_evaluation
 from imagematch.pipeline.export import export_projector
+from imagematch.pipeline.pairs import evaluate_pairs
 from imagematch.reporting import warnings_of
 from imagematch.retrieval import open_collection
 
@@ -121,6 +122,12 @@ def test_faces_are_cut_out_once_in_a_triplet_and_in_the_figures(tmp_path, monkey
     for image in evaluation.triplet():
         distances = np.linalg.norm(evaluation.view.embeddings - matcher.embed(image), axis=1)
         assert distances.min() < 1e-3, "what is asked about is what was measured"
+
+    pairs = ["person0/0.png,person0/1.png,1", "person1/0.png,person1/1.png,1", "person0/0.png,person1/1.png,0"]
+    (tmp_path / "pairs.csv").write_text("\n".join(pairs))
+    found = evaluate_pairs("exp/saved_models/faces", "pairs.csv", "photos")
+    assert found.baseline.roc_auc is not None, "by the weights that the training began with"
+    assert found.skipped == 0
 
 
 def test_the_report_and_the_metrics_are_written(model_dir, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 from tests.conftest import Run, run_command
 
 from imagematch import ImageMatcher
@@ -69,7 +70,7 @@ def test_evaluate_gives_the_figures_of_the_training(copied: Path) -> None:
     done = run_command(*command, cwd=copied)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found) == {"test", "baseline", "one_shot"}
+    assert set(found) == {"validation", "test", "baseline", "one_shot"}
     assert found["test"] == kept["test"]
     assert found["baseline"]["test"]["roc_auc"] == kept["baseline"]["test"]["roc_auc"]
     assert found["one_shot"]["matcher"]["trials"] == 100
@@ -89,7 +90,9 @@ def test_evaluate_in_words(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--split", "holiday"], 3, "holiday"),
+        (["--split", "holiday"], 2, "holiday"),
+        (["--output", MODEL], 2, "own folder"),
+        (["--output", MODEL, "--pairs", "nowhere.csv"], 2, "own folder"),
         (["--one-shot", "40"], 3, "fewer ways"),
         (["--one-shot", "5", "--pairs", "x.csv"], 2, "--one-shot"),
         (["--pairs", "nowhere.csv"], 3, "nowhere.csv"),
@@ -101,6 +104,7 @@ def test_what_cannot_be_evaluated_is_one_line(copied: Path, options: list[str], 
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert says in last
+    assert ("ROC AUC" in done.stdout) == ("40" in options), "finished figures are printed all the same"
 
 
 def test_a_table_of_pairs_is_folded_and_bad_images_are_named(copied: Path, faces: Path, tmp_path: Path) -> None:
@@ -113,7 +117,7 @@ def test_a_table_of_pairs_is_folded_and_bad_images_are_named(copied: Path, faces
     done = run_command(*command, cwd=copied)
     assert done.returncode == 0, done.stderr
     assert "88 pairs, 44 genuine; 2 left out: 2 images" in done.stdout
-    assert "mean and standard error of 10 folds" in done.stdout
+    assert done.stdout.count("mean and standard error of 10 folds") == 2, "the baseline's, too"
     assert "torn.jpg" in done.stderr
     assert "\x1b" not in done.stderr
     found = json.loads(run_command(*command, "--json", "--output", tmp_path / "out", cwd=copied).stdout)
@@ -125,6 +129,17 @@ def test_a_table_of_pairs_is_folded_and_bad_images_are_named(copied: Path, faces
     assert found["threshold"]["accuracy"] == pytest.approx(right.mean())
     assert found["folded"]["mean"] == pytest.approx(np.mean(found["folded"]["accuracies"]))
     assert found["folded"]["mean"] > 0.7
+    baseline = found["baseline"]
+    assert found["roc_auc_ci95"][0] <= found["roc_auc"] <= found["roc_auc_ci95"][1]
+    assert not found["ci95_trustworthy"]
+    assert found["ci95_classes"] == 4
+    assert baseline["roc_auc_ci95"][0] < baseline["roc_auc"] < found["roc_auc"]
+    pixels = {name: np.asarray(Image.open(faces / name), np.float64).ravel() for line in lines for name in line[:2]}
+    unit = {name: values / np.linalg.norm(values) for name, values in pixels.items()}
+    apart = [np.linalg.norm(unit[a] - unit[b]) for a, b, _ in lines]
+    assert baseline["roc_auc"] == pytest.approx(
+        roc_auc_score([same for *_, same in lines], np.negative(apart)), abs=2e-3
+    )
 
 
 def test_a_list_in_lfws_format_keeps_its_folds(copied: Path, faces: Path, tmp_path: Path) -> None:
@@ -138,8 +153,30 @@ def test_a_list_in_lfws_format_keeps_its_folds(copied: Path, faces: Path, tmp_pa
     assert pairs[0].second == image(0, 6)
     found = evaluate_pairs(copied / MODEL, tmp_path / "pairs.txt", faces)
     assert (found.pairs, found.genuine, found.skipped) == (12, 6, 0)
-    assert found.folded is not None
-    assert len(found.folded.accuracies) == 2
+    assert found.matcher.folded is not None
+    assert found.baseline.folded is not None
+    assert len(found.matcher.folded.accuracies) == 2
+    assert found.matcher.interval is not None
+    assert found.matcher.interval.classes == 4, "people, by their folders"
+    assert found.remarks == ()
+
+
+def test_an_unreadable_image_costs_its_pairs_and_not_the_figures(copied: Path, faces: Path, tmp_path: Path) -> None:
+    lines = [(image(0, n), image(0, n + 1), 1) for n in (1, 3)] + [(image(0, n), image(1, n), 0) for n in range(1, 5)]
+    torn = [("gone.jpg", image(0, 1), 1), *lines]
+    found = evaluate_pairs(copied / MODEL, write_table(tmp_path / "pairs.csv", torn), faces)
+    assert (found.pairs, found.skipped) == (6, 1)
+    assert found.matcher.folded is not None
+    assert len(found.matcher.folded.accuracies) == 2
+
+
+def test_folds_that_leave_nothing_to_choose_on_are_told(copied: Path, faces: Path, tmp_path: Path) -> None:
+    rows = ["2\t1", "digit0\t1\t90", "digit0\t1\tdigit1\t1", "digit2\t1\t2", "digit2\t1\tdigit3\t1"]
+    (tmp_path / "pairs.txt").write_text("\n".join(rows) + "\n")
+    found = evaluate_pairs(copied / MODEL, tmp_path / "pairs.txt", faces)
+    assert found.matcher.roc_auc is not None
+    assert found.matcher.folded is None
+    assert "no accuracy over folds" in found.to_json()["remarks"][0]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +198,8 @@ def test_a_table_that_is_none(copied: Path, tmp_path: Path, text: str, says: str
 def test_pairs_of_one_kind_have_no_auc_and_no_folds(copied: Path, faces: Path, tmp_path: Path) -> None:
     write_table(tmp_path / "pairs.csv", [(image(0, n), image(0, n + 1), "yes") for n in range(1, 5)])
     found = evaluate_pairs(copied / MODEL, tmp_path / "pairs.csv", faces)
-    assert (found.roc_auc, found.folded, found.genuine) == (None, None, 4)
+    assert (found.matcher.roc_auc, found.matcher.folded, found.genuine) == (None, None, 4)
+    assert found.matcher == found.baseline
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from imagematch.evaluation import OneShot
     from imagematch.events import RunLog
-    from imagematch.pipeline.pairs import PairsEvaluation
+    from imagematch.pipeline.pairs import ListFigures, PairsEvaluation
 
 ModelOption = Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")]
 OutputOption = Annotated[Path | None, typer.Option(help="A folder for metrics.json, and report.html for a split.")]
@@ -32,15 +34,16 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measures a saved matcher at its own threshold, with intervals, beside the frozen extractor alone."""
+    from imagematch.errors import ConfigError
     from imagematch.events import RunLog
 
     log = RunLog(stream=sys.stderr)
+    if output is not None and output.resolve() == model.resolve():
+        raise ConfigError("is the matcher's own folder", where="--output", do="name another: its metrics.json stays")
     if pairs is None:
         _evaluate_split(model, split, data_dir, one_shot, output, as_json, log)
         return
     if one_shot is not None:
-        from imagematch.errors import ConfigError
-
         raise ConfigError("trials need a split, not a list of pairs", where="--one-shot", do="leave out --pairs")
     _evaluate_pairs(model, pairs, data_dir, output, as_json, log)
 
@@ -55,31 +58,40 @@ def _evaluate_split(
     log: RunLog,
 ) -> None:
     from imagematch.cli.summary import figure_lines
+    from imagematch.errors import DataError
     from imagematch.pipeline import evaluate_model, write_evaluation
 
     evaluation = evaluate_model(model, split=split, data_dir=data_dir, log=log)
     found: dict[str, Any] = dict(evaluation.metrics)
-    trials = None
+    trials, refusal = None, None
     if one_shot is not None:
         from imagematch.pipeline.trials import one_shot_trials
 
-        trials = one_shot_trials(evaluation, one_shot)
-        found["one_shot"] = {name: None if one is None else asdict(one) for name, one in trials.items()}
+        try:
+            trials = one_shot_trials(evaluation, one_shot)
+        except DataError as error:  # told after the figures, which are finished
+            refusal = error
+        found["one_shot"] = None if trials is None else {name: asdict(one) for name, one in trials.items()}
     report = None if output is None else write_evaluation(evaluation, output)
-    if output is not None and trials is not None:
+    if output is not None and one_shot is not None:
         from imagematch.files import write_json
 
         write_json(output / "metrics.json", found)
     if as_json:
         print(json.dumps(found))
-        return
-    for line in figure_lines(evaluation.metrics):
-        print(line)
-    for name, one in (trials or {}).items():
+    else:
+        for line in [*figure_lines(evaluation.metrics), *_trial_lines(trials or {})]:
+            print(line)
+        if report is not None:
+            print(f"report   {report}")
+    if refusal is not None:
+        raise refusal
+
+
+def _trial_lines(trials: Mapping[str, OneShot]) -> Iterator[str]:
+    for name, one in trials.items():
         error = "" if one.standard_error is None else f" +- {one.standard_error:.4f}"
-        print(f"{one.ways}-way one-shot, {name}: error {one.error_rate:.4f}{error} ({one.trials:,} trials)")
-    if report is not None:
-        print(f"report   {report}")
+        yield f"{one.ways}-way one-shot, {name}: error {one.error_rate:.4f}{error} ({one.trials:,} trials)"
 
 
 def _evaluate_pairs(
@@ -103,15 +115,25 @@ def _pairs_lines(found: PairsEvaluation) -> list[str]:
     from imagematch.cli.summary import number
 
     left_out = f"; {found.skipped:,} left out: {len(found.unreadable):,} images cannot be used" if found.skipped else ""
-    lines = [f"{found.pairs:,} pairs, {found.genuine:,} genuine{left_out}", f"ROC AUC {number(found.roc_auc)}"]
-    if found.folded is not None:
-        lines.append(
-            f"accuracy {found.folded.mean:.4f} +- {found.folded.standard_error:.4f} (mean and standard error of "
-            f"{len(found.folded.accuracies)} folds, each at the threshold chosen on the others)"
-        )
+    lines = [f"{found.pairs:,} pairs, {found.genuine:,} genuine{left_out}"]
+    for name, figures in (("this matcher", found.matcher), ("baseline", found.baseline)):
+        lines.append(f"{name:12}  ROC AUC {number(figures.roc_auc)}{_certainty(figures)}")
     at = found.at_threshold
     lines.append(
         f"at the matcher's own threshold {at['distance']:.4f}: accuracy {number(at['accuracy'])}, "
         f"precision {number(at['precision'])}, recall {number(at['recall'])}, F1 {number(at['f1'])}"
     )
     return lines
+
+
+def _certainty(figures: ListFigures) -> str:
+    text = ""
+    if figures.interval is not None:
+        trust = "" if figures.interval.trustworthy else ", too few groups of images to trust it"
+        text = f" (95 %: {figures.interval.low:.4f} to {figures.interval.high:.4f}{trust})"
+    if figures.folded is not None:
+        text += (
+            f", accuracy {figures.folded.mean:.4f} +- {figures.folded.standard_error:.4f} (mean and standard error of "
+            f"{len(figures.folded.accuracies)} folds, each at the threshold chosen on the others)"
+        )
+    return text

@@ -5,31 +5,40 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
+from imagematch.config import load_train
 from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
+    Interval,
     Threshold,
     distances_of_rows,
     folded_accuracy,
+    groups_of,
     lfw_path,
+    listed_auc_interval,
     listed_pairs,
     read_lfw_pairs,
     roc_auc,
     threshold_block,
 )
 from imagematch.events import SILENT, RunLog
+from imagematch.extractors import Engine, choose_extractor, open_engine
 from imagematch.matching import ImageMatcher
+from imagematch.matching.embedder import replacement
+from imagematch.matching.images import picture_blocks
+from imagematch.pipeline.evaluate import check_network, untrained
+from imagematch.training.materials import unit_rows
 
 FOLDS = 10
 """A table without folds is dealt into so many."""
 
 _SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_BLOCK = 256
+_NO_FOLDS = "There is no accuracy over folds: without one of them no genuine or no impostor pair is left to choose on."
 
 
 @dataclass(frozen=True)
@@ -39,13 +48,38 @@ class FilePair:
     Attributes:
         first, second: the images' paths, as written.
         same: both show the same.
-        fold: from 0.
+        fold: from 0; None where the list has no folds, and its pairs are dealt.
     """
 
     first: str
     second: str
     same: bool
-    fold: int
+    fold: int | None
+
+
+@dataclass(frozen=True)
+class ListFigures:
+    """What embeddings, or features, come to on a list of pairs, whatever the threshold.
+
+    Attributes:
+        roc_auc: over all pairs; None without genuine or impostor pairs.
+        interval: its, over groups of images that show the same; None likewise.
+        folded: each fold at the threshold chosen on the others; None where some fold's others lack a kind of pair.
+    """
+
+    roc_auc: float | None
+    interval: Interval | None
+    folded: FoldedAccuracy | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "roc_auc": self.roc_auc,
+            "roc_auc_ci95": None if self.interval is None else [self.interval.low, self.interval.high],
+            "ci95_classes": None if self.interval is None else self.interval.classes,
+            "ci95_trustworthy": None if self.interval is None else self.interval.trustworthy,
+            "folded": None if self.folded is None else asdict(self.folded),
+        }
 
 
 @dataclass(frozen=True)
@@ -56,18 +90,20 @@ class PairsEvaluation:
         pairs: measured; `skipped` more have an image that cannot be used.
         genuine: of them, pairs of the same.
         unreadable: image -> why it cannot be used.
-        roc_auc: over all pairs; None without genuine or impostor pairs.
-        folded: each fold at the threshold chosen on the others; None with one fold.
+        matcher: its figures.
+        baseline: those of the frozen extractor alone.
         at_threshold: what the matcher's own threshold does, as in `metrics.json`.
+        remarks: what a reader must know before believing the figures.
     """
 
     pairs: int
     skipped: int
     genuine: int
     unreadable: Mapping[str, str]
-    roc_auc: float | None
-    folded: FoldedAccuracy | None
+    matcher: ListFigures
+    baseline: ListFigures
     at_threshold: Mapping[str, Any]
+    remarks: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -77,17 +113,17 @@ class PairsEvaluation:
             "genuine_pairs": self.genuine,
             "impostor_pairs": self.pairs - self.genuine,
             "unreadable": dict(self.unreadable),
-            "roc_auc": self.roc_auc,
-            "folded": None if self.folded is None else asdict(self.folded),
+            **self.matcher.to_json(),
             "threshold": dict(self.at_threshold),
+            "baseline": self.baseline.to_json(),
+            "remarks": list(self.remarks),
         }
 
 
 def read_pairs(path: Path) -> list[FilePair]:
     """Reads a list of pairs: LFW's format, or, where the first line has commas, `path_a,path_b,same`.
 
-    Such a table may have a header; `same` is 1 or 0, true or false, yes or no. Its genuine and its impostor pairs are
-    each dealt into ten folds in turn (fewer where there are fewer of a kind).
+    Such a table may have a header; `same` is 1 or 0, true or false, yes or no. It has no folds.
 
     Raises:
         DataError: the list cannot be read; names file and line.
@@ -97,7 +133,10 @@ def read_pairs(path: Path) -> list[FilePair]:
             first = file.readline()
             if "," in first:
                 file.seek(0)
-                return _dealt(list(_table(path, csv.reader(file))), path)
+                pairs = list(_table(path, csv.reader(file)))
+                if not pairs:
+                    raise DataError("the list of pairs is empty", where=str(path))
+                return pairs
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"the list of pairs cannot be read: {error}", where=str(path)) from error
     return [
@@ -105,33 +144,38 @@ def read_pairs(path: Path) -> list[FilePair]:
     ]
 
 
-def _table(path: Path, rows: Iterator[list[str]]) -> Iterator[tuple[str, str, bool]]:
+def _table(path: Path, rows: Iterator[list[str]]) -> Iterator[FilePair]:
     for number, row in enumerate(rows, 1):
         if not row or (number == 1 and row[-1].strip().lower() == "same"):
             continue
         same = _SAME.get(row[2].strip().lower()) if len(row) == 3 else None
         if same is None or not row[0] or not row[1]:
             raise DataError("expected path_a,path_b,same with same 1 or 0", where=f"{path}:{number}")
-        yield row[0], row[1], same
+        yield FilePair(row[0], row[1], same, None)
 
 
-def _dealt(lines: Sequence[tuple[str, str, bool]], path: Path) -> list[FilePair]:
-    if not lines:
-        raise DataError("the list of pairs is empty", where=str(path))
-    genuine = sum(same for _, _, same in lines)
-    folds = max(1, min(FOLDS, genuine, len(lines) - genuine))
-    dealt = {True: 0, False: 0}
-    pairs = []
-    for first, second, same in lines:
-        pairs.append(FilePair(first, second, same, dealt[same] % folds))
-        dealt[same] += 1
-    return pairs
+def dealt_folds(same: np.ndarray) -> np.ndarray:
+    """Deals the genuine and the impostor pairs in turn into ten folds, fewer where there are fewer of a kind.
+
+    Args:
+        same: (pairs,) bool.
+
+    Returns:
+        (pairs,) int64, from 0; every fold has pairs of both kinds where both exist.
+    """
+    folds = max(1, min(FOLDS, int(same.sum()), int((~same).sum())))
+    dealt = np.empty(len(same), np.int64)
+    for kind in (same, ~same):
+        dealt[kind] = np.arange(kind.sum()) % folds
+    return dealt
 
 
 def evaluate_pairs(
     model_dir: Path | str, pairs_file: Path | str, data_dir: Path | str | None = None, log: RunLog = SILENT
 ) -> PairsEvaluation:
-    """Measures a saved matcher on a list of pairs. Images that cannot be used are told, and the others go on.
+    """Measures a saved matcher on a list of pairs, beside the frozen extractor alone.
+
+    Images that cannot be used are told, and the others go on.
 
     Args:
         model_dir: the matcher's folder.
@@ -140,14 +184,14 @@ def evaluate_pairs(
         log: told what happens.
 
     Raises:
-        ModelError: the matcher cannot be opened.
+        ModelError: the matcher cannot be opened, or the weights that its extractor began with.
         DataError: the list cannot be read, or no pair can be used.
     """
     pairs = read_pairs(Path(pairs_file))
     matcher = ImageMatcher.load(model_dir, log=log)
     root = Path() if data_dir is None else Path(data_dir)
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
-    embeddings, unreadable = _embed_files(matcher, root, names, log)
+    embeddings, features, unreadable = _embed_files(matcher, _alone(matcher, Path(model_dir), log), root, names, log)
     rows = {name: row for row, name in enumerate(name for name in names if name not in unreadable)}
     usable = [pair for pair in pairs if pair.first in rows and pair.second in rows]
     if not usable:
@@ -157,41 +201,75 @@ def evaluate_pairs(
             do="name their folder: --data-dir DIR",
         )
     first, second = (np.array([rows[getattr(pair, side)] for pair in usable]) for side in ("first", "second"))
-    same, folds = np.array([pair.same for pair in usable]), np.array([pair.fold for pair in usable])
-    distances = distances_of_rows(embeddings, first, second)
-    listed = listed_pairs(distances, same)
-    both = bool(same.any() and not same.all())
+    same = np.array([pair.same for pair in usable])
+    groups, folds = groups_of(first, second, same), dealt_folds(same)
+    if usable[0].fold is not None:  # LFW's: the folders are the people
+        people = {name: str(PurePath(name).parent) for name in rows}
+        groups = np.unique([people[name] for name in rows], return_inverse=True)[1]
+        folds = np.array([pair.fold for pair in usable])
+    remarks = [remark for remark in (replacement(matcher.card.embedding, matcher.engine),) if remark]
+    foldable = all(_both(same[folds != fold]) for fold in np.unique(folds))
+    if not foldable and _both(same) and len(np.unique(folds)) > 1:
+        remarks.append(_NO_FOLDS)
+        log.event("remark", _NO_FOLDS)
+
+    def figures(vectors: np.ndarray) -> tuple[np.ndarray, ListFigures]:
+        distances = distances_of_rows(vectors, first, second)
+        if not _both(same):
+            return distances, ListFigures(None, None, None)
+        interval = listed_auc_interval(distances, same, (groups[first], groups[second]))
+        folded = folded_accuracy(distances, same, folds) if foldable else None
+        return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
+
+    distances, found = figures(embeddings)
+    threshold = Threshold.from_json(matcher.card.threshold.model_dump())
     return PairsEvaluation(
         pairs=len(usable),
         skipped=len(pairs) - len(usable),
         genuine=int(same.sum()),
         unreadable=unreadable,
-        roc_auc=roc_auc(listed) if both else None,
-        folded=folded_accuracy(distances, same, folds) if both and len(np.unique(folds)) > 1 else None,
-        at_threshold=threshold_block(listed, Threshold.from_json(matcher.card.threshold.model_dump())),
+        matcher=found,
+        baseline=figures(features)[1],
+        at_threshold=threshold_block(listed_pairs(distances, same), threshold),
+        remarks=tuple(remarks),
     )
 
 
+def _both(same: np.ndarray) -> bool:
+    """Whether there are genuine and impostor pairs."""
+    return bool(same.any() and not same.all())
+
+
+def _alone(matcher: ImageMatcher, folder: Path, log: RunLog) -> Engine:
+    """What runs the frozen extractor alone; of a trained one, with the weights that it began with."""
+    if matcher.engine is not None:
+        return matcher.engine
+    settings = untrained(load_train(folder / "config.yaml"), matcher)
+    network = choose_extractor(settings)
+    check_network(network.digest, matcher, folder)
+    networks = Path(settings.feature_dir) / "networks"
+    return open_engine(network, settings.engine, settings.feature_precision, networks, log)
+
+
 def _embed_files(
-    matcher: ImageMatcher, root: Path, names: Sequence[str], log: RunLog
-) -> tuple[np.ndarray, dict[str, str]]:
-    """The embeddings of the images that can be used, in their order, and why the others cannot."""
-    unreadable = dict[str, str]()
-
-    def leave_out(name: str, error: DataError) -> None:
-        unreadable[name] = error.what
-        log.event("unreadable", f"left out: {error}", path=name)
-
-    blocks = []
+    matcher: ImageMatcher, alone: Engine, root: Path, names: Sequence[str], log: RunLog
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """Embeddings and unit features of the images that can be used, in their order, and why the others cannot."""
+    card, unreadable = matcher.card.embedding, dict[str, str]()
+    embeddings, features = [np.zeros((0, card.dim), np.float32)], [np.zeros((0, alone.feature_dim), np.float32)]
     with log.progress("embedding", len(names)) as done:
-        for start in range(0, len(names), _BLOCK):
-            block = names[start : start + _BLOCK]
-            blocks.append(
-                matcher.embed(
-                    [root / name for name in block],
-                    unreadable=lambda row, error, block=block: leave_out(block[row], error),  # type: ignore[misc]
-                )
-            )
-            done(len(block))
-    found = np.concatenate(blocks)
-    return found[np.isfinite(found).all(axis=1)], unreadable
+        for start, found in picture_blocks([root / name for name in names], card.to_picture):
+            pictures = []
+            for name, picture in zip(names[start:], found, strict=False):
+                if isinstance(picture, DataError):
+                    unreadable[name] = picture.what
+                    log.event("unreadable", f"left out: {picture}", path=name)
+                else:
+                    pictures.append(picture)
+            if pictures:
+                given = alone.run(pictures)
+                features.append(unit_rows(given))
+                once = alone is matcher.engine and not card.test_time_flip
+                embeddings.append(matcher.embed_features(given) if once else matcher.embed(pictures, cropped=True))
+            done(len(found))
+    return np.concatenate(embeddings), np.concatenate(features), unreadable

@@ -34,13 +34,15 @@ SETTINGS = {
 
 
 def write_photos(folder: Path) -> None:
-    """Three classes of twelve noisy pictures, one dark, one bright."""
+    """Three classes of twelve noisy pictures each: red, green and blue ones."""
     random = np.random.default_rng(0)
     for label in range(3):
         for number in range(12):
             path = folder / f"c{label}" / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(random.integers(80 * label, 80 * label + 90, (8, 8, 3), np.uint8)).save(path)
+            picture = random.integers(0, 90, (8, 8, 3), np.uint8)
+            picture[..., label] += 160
+            Image.fromarray(picture).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +245,18 @@ def test_a_machine_without_the_precision_serves_in_another_everywhere(tmp_path, 
     found = open_collection(evaluation.matcher, "photos", Path("exp/features"), manifest_dir=Path("exp/manifests"))
     expected = evaluation.matcher.embed([Path("photos") / path for path in found.paths])
     np.testing.assert_allclose(found.vectors, expected, atol=1e-3)
+
+
+def test_scores_of_a_training_triplet_keep_the_margin_of_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos")
+    images = {"dataset": "folder", "data_dir": "photos", "split": [0.5, 0.25, 0.25]}
+    settings = {**SETTINGS, **images, "loss": "triplet_hard", "margin": 1, "objective": "val_loss", "epochs": 30}
+    run_training(parse_train({**settings, "learning_rate": 0.003}), Layout())
+    evaluation = evaluate_model("exp/saved_models/tiny", split="train")
+    assert evaluation.history[0]["val_loss"] > 0, "there was something to learn"
+    for number in range(20):
+        anchor, positive, negative = evaluation.triplet(number)
+        output_1 = evaluation.matcher.predict(anchor, positive)
+        output_2 = evaluation.matcher.predict(anchor, negative)
+        assert output_1 > output_2 + 1

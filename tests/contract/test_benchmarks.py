@@ -1,4 +1,4 @@
-"""Benchmarks of the feature store and of training print what `--json` promises, at sizes of a few seconds each."""
+"""Benchmarks print what `--json` promises, at sizes of a few seconds each."""
 
 import json
 import subprocess
@@ -14,14 +14,19 @@ TINY = {
     "study": ["--images", "100", "--trials", "1", "--extractor", "pixels"],
     "head_epoch": ["--images", "256"],
     "memory": ["--trials", "2"],
+    "evaluation": ["--rounds", "1"],
 }
-SMALL_MEMORY = "import sys, memory; memory.SIZES = (1_000, 2_000); memory.main()"
+SIZES = {
+    "memory": "memory.SIZES = (1_000, 2_000)",
+    "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES = 200, 8, 5",
+}
+"""Sizes that no option sets."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_json_is_one_object_of_flat_numbers(name: str) -> None:
-    program = ["-c", SMALL_MEMORY] if name == "memory" else [f"{name}.py"]
+    program = ["-c", f"import {name}; {SIZES[name]}; {name}.main()"] if name in SIZES else [f"{name}.py"]
     command = [sys.executable, *program, "--json", *TINY[name]]
     done = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ def _evaluate_split(
     found: dict[str, Any] = dict(evaluation.metrics)
     trials, refusal = None, None
     if one_shot is not None:
-        from imagematch.pipeline.trials import one_shot_trials
+        from imagematch.pipeline.one_shot import one_shot_trials
 
         try:
             trials = one_shot_trials(evaluation, one_shot)

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from imagematch.config import TrainSettings
 from imagematch.training.bit_hyperrule import rate_share
@@ -48,6 +49,42 @@ def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
     return peak
 
 
+class _FusedUpdate:
+    """Adam's update of a variable in one pass over memory: Keras's own takes a dozen, a tenth of a head's step."""
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Adam as Keras computes it."""
+        momentum, velocity = (
+            slots[self._get_variable_index(variable)] for slots in (self._momentums, self._velocities)
+        )
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable),
+            m=_handle(momentum),
+            v=_handle(velocity),
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, variable.dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+        )
+
+
+def _handle(variable: keras.Variable | tf.Variable) -> Any:
+    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+
+
+class FusedAdam(_FusedUpdate, keras.optimizers.Adam):
+    """Adam."""
+
+
+class FusedAdamW(_FusedUpdate, keras.optimizers.AdamW):
+    """Adam with decoupled weight decay."""
+
+
 def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
     """The optimiser; weight decay (decoupled) spares biases, norms and proxies.
 
@@ -62,9 +99,9 @@ def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
         optimizer = keras.optimizers.SGD(settings.learning_rate, momentum=0.9, **options)
     elif settings.optimizer == "adamw":
         options["weight_decay"] = settings.weight_decay
-        optimizer = keras.optimizers.AdamW(settings.learning_rate, **options)
+        optimizer = FusedAdamW(settings.learning_rate, **options)
     else:
-        optimizer = keras.optimizers.Adam(settings.learning_rate, **options)
+        optimizer = FusedAdam(settings.learning_rate, **options)
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "proxies"])
     return optimizer

@@ -72,7 +72,7 @@ def test_the_rate_of_tied_distances_is_the_figures_own(tied_sample) -> None:
     for weights in class_weights(len(set(labels)), 20, 1):
         distances, same = naive_resample(rows, labels, weights)
         pairs = listed_pairs(distances, same)
-        sample.append(float((pairs.genuine.values < tar_at_far(pairs, [0.3])[0].distance).mean()))
+        sample.append(float((pairs.genuine.each() < tar_at_far(pairs, [0.3])[0].distance).mean()))
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(sample, [2.5, 97.5])), abs=1e-12)
 
 

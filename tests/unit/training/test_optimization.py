@@ -40,6 +40,28 @@ def test_an_epochs_rates_are_those_of_its_steps() -> None:
     np.testing.assert_allclose(learning_rates(cosine, 2, 4, 100), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "peer"), [("adam", keras.optimizers.Adam), ("adamw", keras.optimizers.AdamW)])
+def test_the_fused_update_is_that_of_keras(name: str, peer: type[keras.optimizers.Optimizer]) -> None:
+    random = np.random.default_rng(0)
+    ours = [keras.Variable(np.ones((3, 2))), tf.Variable(np.ones(4, np.float32))]
+    theirs = [keras.Variable(np.ones((3, 2))), keras.Variable(np.ones(4))]
+    one, other = make_optimizer(settings(optimizer=name, weight_decay=0.01)), peer(0.1, weight_decay=0.01)
+    one.build(ours)
+    other.build(theirs)
+
+    @tf.function
+    def apply(gradients: list[tf.Tensor]) -> None:
+        one.apply(gradients, ours)
+
+    for step in range(5):
+        gradients = [tf.constant(random.normal(0, 10.0**-step, variable.shape), tf.float32) for variable in ours]
+        apply(gradients)
+        other.apply(gradients, theirs)
+    state = zip([*ours, *one.variables], [*theirs, *other.variables], strict=True)
+    for own, expected in state:
+        np.testing.assert_allclose(np.asarray(own), np.asarray(expected), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_weight_decay_shrinks_kernels_and_spares_biases_norms_and_proxies(name: str) -> None:
     decayed = settings(optimizer=name, weight_decay=0.5, loss="arcface")

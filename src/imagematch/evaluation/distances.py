@@ -94,12 +94,16 @@ class SortingCollector:
 
 
 class CountingCollector:
-    """Takes any number of half squared distances and counts each step there is: no order to find, bounded memory."""
+    """Takes up to a known number of half squared distances and counts each step there is: no order to find.
 
-    _BUFFER = 1 << 24
+    The memory is bounded, and the system gives it only to the steps that occur.
+    """
 
-    def __init__(self) -> None:
-        self._counts = np.zeros(_STEPS_TO_TWO + 1, dtype=np.int64)
+    _BUFFER = 1 << 22
+
+    def __init__(self, count: int) -> None:
+        self._counts = np.zeros(_STEPS_TO_TWO + 1, dtype=np.int32 if count < 2**31 else np.int64)
+        self._first, self._last = _STEPS_TO_TWO, 0
         self._steps = np.empty(self._BUFFER, dtype=np.int64)
         self._filled = 0
 
@@ -119,18 +123,15 @@ class CountingCollector:
 
     def _count(self) -> None:
         steps = self._steps[: self._filled]
-        if not len(steps):
-            return
-        np.minimum(steps, _STEPS_TO_TWO, out=steps)
-        first = int(steps.min())
-        steps -= first  # the counts of a narrow range only are made and added
-        found = np.bincount(steps)
-        self._counts[first : first + len(found)] += found
         self._filled = 0
+        if len(steps):
+            np.minimum(steps, _STEPS_TO_TWO, out=steps)
+            np.add.at(self._counts, steps, self._counts.dtype.type(1))
+            self._first, self._last = min(self._first, int(steps.min())), max(self._last, int(steps.max()))
 
     def finish(self) -> Distances:
         """The distances of what was added."""
         self._count()
-        steps = np.flatnonzero(self._counts)
+        steps = self._first + np.flatnonzero(self._counts[self._first : self._last + 1])
         half_squares = (steps / (_STEPS_TO_TWO // 2)).astype(np.float32)
-        return Distances(*_merged(to_distances(half_squares), self._counts[steps]))
+        return Distances(*_merged(to_distances(half_squares), self._counts[steps].astype(np.int64)))

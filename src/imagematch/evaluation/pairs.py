@@ -19,7 +19,7 @@ from imagematch.evaluation.blocks import (
 from imagematch.evaluation.distances import CountingCollector, Distances, SortingCollector
 
 _SORTED_AT_MOST = 1 << 23
-"""More distances of a kind than these are counted: that takes 400 MB of memory at most, and less time."""
+"""More distances of a kind than these are counted: that takes 300 MB of memory at most, and less time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,4 +103,4 @@ class PairCollector:
 
 
 def _collector(count: int) -> SortingCollector | CountingCollector:
-    return SortingCollector(count) if count <= _SORTED_AT_MOST else CountingCollector()
+    return SortingCollector(count) if count <= _SORTED_AT_MOST else CountingCollector(count)

@@ -55,12 +55,13 @@ def test_both_collectors_take_any_shape_and_every_value_there_is(monkeypatch: py
     steps = np.random.default_rng(0).integers(0, 2**24, (30, 20)) * np.random.default_rng(1).integers(1, 3, (30, 20))
     values = (steps / 2**24).astype(np.float32)
     values[0, :5] = 2.0000002, 2, 0, 2**-24, 2**-20
-    collectors = (CountingCollector(), SortingCollector(615))
+    collectors = (CountingCollector(615), CountingCollector(2**31), SortingCollector(615))
     for collector in collectors:
         for part in (values[:10], values[10:].ravel(), values[:0], values[:3, :5]):
             collector.add(part)
-    counted, sorted_ = (collector.finish() for collector in collectors)
+    counted, wide, sorted_ = (collector.finish() for collector in collectors)
     np.testing.assert_array_equal(counted.each(), sorted_.each())
+    np.testing.assert_array_equal(wide.each(), sorted_.each())
     assert counted.count == 615
     assert counted.each()[0] == 0
     assert counted.each()[-1] == 2

@@ -134,6 +134,20 @@ def test_json_has_for_each_query_the_gallery_by_distance(retrieve: Command, plac
     assert knn > 0.6  # the ranking means something
 
 
+def test_the_features_alone_stand_beside_the_head(retrieve: Command, place: Path) -> None:
+    _, beside, _ = retrieve("--output", "found.json")
+    _, alone, _ = retrieve("--output", "found.json", "--space", "features", "--metric", "cosine")
+    row = {line[:14].strip(): line[14:].split() for line in alone.splitlines()}
+    map_at_r = re.search(r"^MAP@R (0\.\d+)", alone, re.MULTILINE)
+    assert map_at_r is not None
+    first, fifth, tenth = row["kNN accuracy"]
+    assert (
+        f"features alone by cosine: Recall@1 {row['Recall@K'][0]}, MAP@R {map_at_r[1]}, "
+        f"kNN accuracy {first} (k = 1), {fifth} (k = 5), {tenth} (k = 10)"
+    ) in beside
+    assert "baseline" not in alone
+
+
 def test_csv_has_ranks_and_distances(retrieve: Command, place: Path) -> None:
     assert retrieve("--top-k", "3", "--metric", "cosine", output="new/out.csv")[0] == 0
     rows = table("new/out.csv")

@@ -164,6 +164,13 @@ def _lines(found: Retrieval) -> list[str]:
     ):
         lines.append(f"{title:14}" + "".join(f"{value:10.4f}" for value in values.values()))
     lines.append(f"MAP@R {figures.map_at_r:.4f}, R-precision {figures.r_precision:.4f}")
+    if found.baseline is not None:
+        alone = found.baseline
+        votes = ", ".join(f"{value:.4f} (k = {k})" for k, value in alone.knn_accuracy.items())
+        lines.append(
+            f"baseline, the extractor's features alone by cosine: Recall@1 {alone.recall_at_k[1]:.4f}, "
+            f"MAP@R {alone.map_at_r:.4f}, kNN accuracy {votes}"
+        )
     if figures.without_relevant:
         lines.append(
             f"{figures.without_relevant:,} queries have none of their class in the gallery: wrong in the accuracies, "

@@ -19,7 +19,7 @@ from imagematch.retrieval.images import ImageFolder, common_labels, list_images,
 from imagematch.retrieval.index import choose_index, make_index
 from imagematch.retrieval.metrics import make_metric
 from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
-from imagematch.retrieval.search import Neighbours
+from imagematch.retrieval.search import Neighbours, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class Retrieval:
         left_out: gallery images that are a query's own file: left out of its ranking.
         copies: other gallery images that are byte for byte a query: ranked, but not counted in its figures.
         figures: where the folders have classes in common; else None.
+        baseline: those of the frozen extractor's features alone, by cosine; None where they are none, are what was
+            searched, or where there are too many to compare all.
     """
 
     queries: ImageFolder
@@ -45,6 +47,7 @@ class Retrieval:
     left_out: int
     copies: int
     figures: SearchFigures | None
+    baseline: SearchFigures | None = None
 
     def ranking(self) -> dict[str, list[str]]:
         """Query path -> gallery paths, the nearest first; each relative to its folder."""
@@ -137,8 +140,8 @@ def retrieve(
     make_index(kind, search.metric, dim)  # FAISS is missing: told before the slow part
     matcher = ImageMatcher.load(model_dir, network_dir=feature_dir / "networks", log=log)
 
-    def embed(images: ImageFolder) -> np.ndarray:
-        return embed_images(matcher, images, feature_dir, space=search.space, log=log)[0]
+    def embed(images: ImageFolder, space: str = search.space) -> np.ndarray:
+        return embed_images(matcher, images, feature_dir, space=space, log=log)[0]
 
     made = GalleryIndex.create(kind, search.metric, model=model_identity(card), space=search.space, dim=dim)
     if kind == "exact" and not card.embedding.whole_model:
@@ -163,8 +166,13 @@ def retrieve(
         none_relevant = "no query has another image of its class in the gallery"
         reason = why_nothing_in_common(queries, gallery) if labels is None else none_relevant
         log.event("no_figures", f"no figures: {reason}")
+    baseline = None
+    if labels is not None and search.space == "embedding" and kind == "exact" and not card.embedding.whole_model:
+        alone = nearest(embed(queries, "features"), embed(gallery, "features"), depth, "cosine", left_out=copies)
+        baseline = search_figures(alone, *labels, left_out=copies)
     left_out, others = (len(np.unique(copies[which, 1])) for which in (same, ~same))
-    return Retrieval(queries, gallery, found.first(search.top_k), search.metric, kind, left_out, others, figures)
+    nearest_few = found.first(search.top_k)
+    return Retrieval(queries, gallery, nearest_few, search.metric, kind, left_out, others, figures, baseline)
 
 
 def same_content(queries: ImageFolder, gallery: ImageFolder) -> np.ndarray:

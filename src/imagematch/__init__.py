@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageMatcher", "Match", "__version__"]
 __version__ = "0.1.0"
+
+# OpenVINO's converter tells its makers that it was used, from forked processes. Nothing is sent from here; and where
+# there is no network those processes would hang for ever, with this one's locks in their hands.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:

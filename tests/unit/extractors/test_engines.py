@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from imagematch.errors import ConfigError, ModelError
@@ -20,6 +21,15 @@ from imagematch.extractors.engines.pixels import enlarge
 def extractor(name: str = "small_cnn", **changes: Any) -> Extractor:
     settings = {"weights": "random", "image_size": 16, "trainable": False, "seed": 0} | changes
     return make_extractor(SimpleNamespace(feature_extractor=name, **settings))
+
+
+def test_the_converter_tells_nobody_and_forks_nothing() -> None:
+    """OpenVINO's telemetry forks; where there is no network the fork hangs, and holds what this process has locked."""
+    open_engine(extractor(), "openvino", "float32")
+    import openvino.tools.ovc.telemetry_utils as telemetry
+
+    assert telemetry.tm.__name__.endswith("telemetry_stub")
+    assert psutil.Process().children() == []
 
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (11, 12, 10, 3), np.uint8)

@@ -1,5 +1,8 @@
 """Mistakes that users make: each is told in one line, with its exit code, and loses nothing."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -217,3 +220,25 @@ def test_a_matcher_that_was_edited_or_is_not_there(command: Run, small_study: Pa
     (tmp_path / "model" / "feature_model.keras").write_bytes(b"else")
     refused(command, *match, "model", "a.png", "a.png", code=5, says="changed since it was saved")
     refused(command, *match, "model", "a.png", "b.png", code=3, says="b.png")
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "imagematch", "data", "list"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "error: the output cannot be written: there is no space left\n")
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_is_shown_escaped() -> None:
+    program = """
+import typer
+from imagematch.cli.running import run
+app = typer.Typer()
+@app.command()
+def show(name: str) -> None:
+    print(name)
+run(app, ["日本.png"])
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
+    assert b"\\u65e5" in done.stdout, done.stderr

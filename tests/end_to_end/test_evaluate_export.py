@@ -200,6 +200,7 @@ def test_pairs_of_one_kind_have_no_auc_and_no_folds(copied: Path, faces: Path, t
     found = evaluate_pairs(copied / MODEL, tmp_path / "pairs.csv", faces)
     assert (found.matcher.roc_auc, found.matcher.folded, found.genuine) == (None, None, 4)
     assert found.matcher == found.baseline
+    assert ["All pairs of the list are genuine" in remark for remark in found.remarks] == [True]
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")

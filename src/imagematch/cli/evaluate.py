@@ -36,10 +36,11 @@ def evaluate(
     """Measures a saved matcher at its own threshold, with intervals, beside the frozen extractor alone."""
     from imagematch.errors import ConfigError
     from imagematch.events import RunLog
+    from imagematch.pipeline.existing import check_results_folder
 
     log = RunLog(stream=sys.stderr)
-    if output is not None and output.resolve() == model.resolve():
-        raise ConfigError("is the matcher's own folder", where="--output", do="name another: its metrics.json stays")
+    if output is not None:
+        check_results_folder(output, ("metrics.json", "report.html"))
     if pairs is None:
         _evaluate_split(model, split, data_dir, one_shot, output, as_json, log)
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from imagematch.errors import ConfigError, ImagematchError
+from imagematch.errors import ConfigError, ImagematchError, StudyError
 from imagematch.events import printable
 
 _INTERRUPTED = 130
@@ -22,6 +24,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     given = [argument for argument in given if argument != "--debug"]
     if not debug:
         _mute_native_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal has no letters for is shown escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_exit_code(app, given, debug))
 
 
@@ -47,13 +51,21 @@ def _exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
         _say("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
     except Exception as error:  # a defect of ours: one line all the same, and how to see more
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            _forget_output()
+            return _tell(StudyError("the output cannot be written: there is no space left"), debug)
         if debug:
             raise
         _say(f"{type(error).__name__}: {error}; this is a defect of imagematch: run it again with --debug to see where")
         return 1
+
+
+def _forget_output() -> None:
+    """What is still to be written goes nowhere: who read it is gone, or there is no room for it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: ImagematchError, debug: bool) -> int:

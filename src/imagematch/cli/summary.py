@@ -47,7 +47,9 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
         f"accuracy {number(threshold['accuracy'])}, precision {number(threshold['precision'])}, "
         f"recall {number(threshold['recall'])}, F1 {number(threshold['f1'])}"
     )
-    if split != "validation" and shown["shared_classes"]:
+    if split == "train":
+        lines.append("these are the images that it was trained on: the figures say nothing about others")
+    elif split != "validation" and shown["shared_classes"]:
         lines.append(f"the {split} images are of classes seen in training (split by {shown['split_by']})")
     if not shown["ci95_trustworthy"]:
         lines.append(f"{shown['classes']} classes are too few to trust the interval (30 or more are)")

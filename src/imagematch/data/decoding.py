@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import stat
 import struct
 import warnings
 import zlib
@@ -136,6 +137,9 @@ def to_picture(image: Any, max_size: int | None = None, *, box: Box | None = Non
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises DataError naming it where it cannot be read."""
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for
+            raise DataError("is not a file", where=str(path))
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {os_reason(error)}", where=str(path)) from error

@@ -63,11 +63,13 @@ def bootstrap_interval(
     """The interval of the ROC AUC over all pairs: `bootstrap_intervals(...)["roc_auc"]`.
 
     Raises:
-        DataError: there is no genuine or no impostor pair.
+        DataError: there is no genuine or no impostor pair, or there are only two classes.
     """
     found = bootstrap_intervals(
         embeddings, labels, resamples=resamples, seed=seed, confidence=confidence, pairs=pairs, fars=()
     )
+    if not found:
+        raise DataError("two classes give no interval: every resample is the same", do="use more classes")
     return found["roc_auc"]
 
 
@@ -85,7 +87,8 @@ def bootstrap_intervals(
     """Intervals of `roc_auc`, `eer`, `average_precision` and `tar_at_far_X`, from resamples of the classes.
 
     With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`, `tar` and `far` at it; a
-    resample in which one is undefined does not count for it, and where none counts it is left out.
+    resample in which one is undefined does not count for it, and where none counts it is left out. Of two classes every
+    resample that has both kinds of pairs is the images themselves: there is no interval at all.
 
     With multiplicities w a genuine pair of class a counts w_a times, an impostor pair of classes a and b w_a w_b
     times: copies of a class are neither genuine nor impostor to each other. All resamples share one pass over the
@@ -121,6 +124,8 @@ def bootstrap_intervals(
     usable = (genuine.sum(axis=1) > 0) & (impostor.sum(axis=1) > 0)
     if not usable[:-1].any():
         raise DataError("no resample of the classes has genuine and impostor pairs", do="use more classes")
+    if len(np.unique(weights[usable], axis=0)) == 1:
+        return {}
     accepted = [_accepted(counts[usable]) for counts in (genuine, impostor)]
     tar, far = (counts / counts[:, -1:] for counts in accepted)
     bound = float((np.diff(tar) * np.diff(far)).sum(axis=1).max() / 2)

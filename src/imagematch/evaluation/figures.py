@@ -9,7 +9,13 @@ import numpy as np
 
 from imagematch.evaluation.at_threshold import at_threshold, operating_points
 from imagematch.evaluation.blocks import in_class_order
-from imagematch.evaluation.bootstrap import Interval, bootstrap_intervals, rate_name, retrieval_intervals
+from imagematch.evaluation.bootstrap import (
+    TRUSTED_CLASSES,
+    Interval,
+    bootstrap_intervals,
+    rate_name,
+    retrieval_intervals,
+)
 from imagematch.evaluation.calibration import Probability, calibration_error
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.retrieval import KS, retrieval_figures
@@ -83,9 +89,9 @@ def split_figures(
         intervals = bootstrap_intervals(embeddings, labels, resamples=resamples, seed=seed, pairs=pairs, threshold=at)
         skipped = {f"tar_at_far_{name}" for name in figures["tar_at_far_below_resolution"]}
         figures["ci95"] |= {name: _ends(found) for name, found in intervals.items() if name not in skipped}
-        figures["roc_auc_ci95"] = _ends(intervals["roc_auc"])
-        figures["ci95_classes"] = intervals["roc_auc"].classes
-        figures["ci95_trustworthy"] = intervals["roc_auc"].trustworthy
+        figures["roc_auc_ci95"] = _ends(intervals["roc_auc"]) if intervals else None
+        figures["ci95_classes"] = len(order.names)
+        figures["ci95_trustworthy"] = len(order.names) >= TRUSTED_CLASSES
     return figures
 
 

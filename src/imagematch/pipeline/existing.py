@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from imagematch.errors import ConfigError
 
 Choice = Literal["resume", "fresh"]
+
+
+def check_results_folder(folder: Path, own: Sequence[str]) -> None:
+    """Refuses a folder in which results would take the place of something else, before any work is done.
+
+    Args:
+        folder: where they are to go.
+        own: the names of their files; the first one tells that results of this kind were there before.
+
+    Raises:
+        ConfigError: it is a file, a matcher's folder, or has such files without the first.
+    """
+    where = f"--output {folder}"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("is no folder", where=where, do="name a folder")
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "matcher.json" in there:
+        raise ConfigError("is a matcher's own folder", where=where, do="name another: its files stay as they are")
+    if own[0] not in there and there & set(own):
+        raise ConfigError("is a folder that holds other things", where=where, do="name a new one")
 
 
 def resume_or_fresh(what: str, *, resume: bool, fresh: bool) -> Choice:

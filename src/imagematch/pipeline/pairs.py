@@ -38,6 +38,7 @@ FOLDS = 10
 """A table without folds is dealt into so many."""
 
 _SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_ONE_KIND = "All pairs of the list are {kind}: there is no ROC AUC, and accuracy, precision and F1 mean little."
 _NO_FOLDS = "There is no accuracy over folds: without one of them no genuine or no impostor pair is left to choose on."
 
 
@@ -212,6 +213,9 @@ def evaluate_pairs(
     if not foldable and _both(same) and len(np.unique(folds)) > 1:
         remarks.append(_NO_FOLDS)
         log.event("remark", _NO_FOLDS)
+    if not _both(same):
+        remarks.append(_ONE_KIND.format(kind="genuine" if same.any() else "impostor"))
+        log.event("remark", remarks[-1])
 
     def figures(vectors: np.ndarray) -> tuple[np.ndarray, ListFigures]:
         distances = distances_of_rows(vectors, first, second)

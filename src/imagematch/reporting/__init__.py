@@ -37,7 +37,7 @@ from imagematch.reporting.neighbours import (
 from imagematch.reporting.notes import Note, figure_or_note, table_or_note
 from imagematch.reporting.pictures import pictures_html
 from imagematch.reporting.projection import principal_components, projection_figure, tsne
-from imagematch.reporting.projector import write_projector, write_tensorboard_projector
+from imagematch.reporting.projector import PROJECTOR_FILES, write_projector, write_tensorboard_projector
 from imagematch.reporting.study_facts import feature_store_text, state_counts
 from imagematch.reporting.study_figures import StudyFigures, Titled
 from imagematch.reporting.study_reading import read_study
@@ -58,6 +58,7 @@ from imagematch.reporting.view import SplitView
 
 __all__ = [
     "COMPARED",
+    "PROJECTOR_FILES",
     "Note",
     "Pair",
     "Recipe",

@@ -204,9 +204,11 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
     split = main_split(metrics)
     block = metrics.get(split) or {}
     lines = list(block.get("remarks") or [])
-    if split != "test":
+    if split == "train":
+        lines.append("These are the images that this matcher was trained on: the figures say nothing about others.")
+    elif split != "test":
         lines.append(f"These are no figures of a test split: the {split} images had a part in making this matcher.")
-    if block.get("shared_classes", block.get("split_by") == "image"):
+    if split != "train" and block.get("shared_classes", block.get("split_by") == "image"):
         lines.append(
             f"The {split} images share their classes with the training images (split_by: {block.get('split_by')}). "
             "The figures hold for new images of these classes, not for new classes: split_by: class measures those."

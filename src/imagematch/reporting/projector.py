@@ -12,6 +12,7 @@ from imagematch.reporting.escaping import cell
 from imagematch.reporting.pictures import make_sprite, sprite_side
 
 VECTORS, METADATA, SPRITE, CONFIG = "vecs.tsv", "meta.tsv", "sprite.png", "projector_config.json"
+PROJECTOR_FILES = (CONFIG, VECTORS, METADATA, SPRITE)
 _TENSORBOARD_CONFIG = "projector_config.pbtxt"
 
 

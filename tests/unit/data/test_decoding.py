@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -270,3 +271,9 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         return self._array
+
+
+def test_a_pipe_with_an_images_name_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.png")
+    with pytest.raises(DataError, match="is not a file"):
+        decode(tmp_path / "p.png")

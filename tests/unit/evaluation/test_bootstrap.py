@@ -22,6 +22,7 @@ from imagematch.evaluation import (
     retrieval_figures,
     retrieval_intervals,
     roc_auc,
+    split_figures,
     tar_at_far,
 )
 from imagematch.evaluation.bootstrap import class_weights, rate_name
@@ -139,8 +140,8 @@ def test_resamples_of_one_class_do_not_count() -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((10, 5))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = bootstrap_interval(rows, np.arange(10) % 2)
-    usable = (class_weights(2, 200, 0) > 0).all(axis=1).sum()
+    found = bootstrap_interval(rows, np.arange(10) % 3)
+    usable = ((class_weights(3, 200, 0) > 0).sum(axis=1) > 1).sum()
     assert found.resamples == usable < 200
 
 
@@ -170,3 +171,14 @@ def test_retrieval_intervals_against_loops(random_sample) -> None:
 
 def test_rate_names_are_decimal() -> None:
     assert [rate_name(rate) for rate in (0.1, 1e-3, 1e-6)] == ["0.1", "0.001", "0.000001"]
+
+
+def test_two_classes_have_no_interval(random_sample) -> None:
+    rows, labels = random_sample(classes=2)
+    assert bootstrap_intervals(rows, labels) == {}
+    with pytest.raises(DataError, match="two classes"):
+        bootstrap_interval(rows, labels)
+    figures = split_figures(rows, labels)
+    assert figures["roc_auc"] is not None
+    assert figures["roc_auc_ci95"] is None
+    assert (figures["ci95_classes"], figures["ci95_trustworthy"]) == (2, False)

@@ -77,6 +77,10 @@ def fetch(
                 _fetch_one(archive, place, log, pause_s)
         except BusyError as error:
             raise DataError("another process fetches it", where=str(folder), do="wait for it") from error
+        except DataError:
+            if place != output and not (place / f"{archive.name}.part").exists():
+                _remove_if_unused(place)
+            raise
         log.event("fetched", f"{folder} is complete", folder=str(folder))
     return folders
 
@@ -110,6 +114,13 @@ def _fetch_one(archive: Archive, place: Path, log: RunLog, pause_s: float) -> No
         part.unlink()
     except OSError as error:
         raise write_error(part, error) from error
+
+
+def _remove_if_unused(place: Path) -> None:
+    """Nothing came: where there is nothing but locks, nothing stays that looks like the data set."""
+    inside = list(place.iterdir())
+    if all(path.suffix == ".lock" for path in inside):
+        _remove(place)
 
 
 def _remove(folder: Path) -> None:

@@ -85,6 +85,8 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
         ("path,label,x,y,w,h\na.png,x,1,2,0,4\n", r"table.csv:2: the box 1, 2, 0, 4 is not x, y, w, h"),
         ("path,label,x,y,w,h\na.png,x,1,2,nan,four\n", r"table.csv:2: the box"),
         ("path,label,x,y,w,h\na.png,x,1,2,,\n", r"table.csv:2: the box"),
+        ("path,label,x,y,w,h\na.png,x,0.1,0.1,0.5,0.5\n", r"table.csv:2: the box 0.1.*in shares of the picture"),
+        ("path,label,Path\na.png,x,b.png\n", r"has 2 columns 'path'; keep one"),
         ("path,label\na.png,x\na.png,y\n", r"names a.png more than once"),
         ('path,label\n"a.png,x\n', r"is not CSV"),
         (b"path,label\n\xff\xfe.png,x\n", r"is not UTF-8 text; save it as CSV UTF-8"),

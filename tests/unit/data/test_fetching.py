@@ -125,7 +125,8 @@ def fetched(server: Server, tmp_path: Path, told: io.StringIO) -> Callable[..., 
 
 
 def left(tmp_path: Path) -> set[str]:
-    return {path.name for path in (tmp_path / "out" / "place").iterdir()} - {".set.zip.lock"}
+    place = tmp_path / "out" / "place"
+    return {path.name for path in place.iterdir()} - {".set.zip.lock"} if place.exists() else set()
 
 
 def test_fetches_unpacks_and_leaves_nothing_else(fetched: Any, server: Server, tmp_path: Path, told: Any) -> None:
@@ -253,6 +254,7 @@ def test_no_network_is_one_line(tmp_path: Path, server: Server, monkeypatch: pyt
         DataError, match=r"no connection to 127.0.0.1 \(Connection refused\); connect to the network, or download http"
     ):
         fetch("flowers", tmp_path, downloads=definitions)
+    assert list(tmp_path.iterdir()) == [], "a folder without anything would look like the data set"
 
     def nowhere(*_: Any, **__: Any) -> Any:
         raise socket.gaierror(-3, "Temporary failure in name resolution")

@@ -20,6 +20,7 @@ from imagematch.files import os_reason
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _BOX = ("x", "y", "w", "h")
 _ROLES = ("query", "gallery")
+_COLUMNS = ("path", "label", "split", *_BOX, *_ROLES)
 _FLAGS = {
     **dict.fromkeys(("1", "yes", "true", "y", "x"), True),
     **dict.fromkeys(("0", "no", "false", "n", ""), False),
@@ -101,10 +102,13 @@ def _checked(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 where=str(table),
                 do=f"rename {close[0]!r} to {needed!r}" if close else "name the columns in its first line",
             )
+    for name, times in Counter(columns).items():
+        if times > 1 and name in _COLUMNS:
+            raise DataError(f"has {times} columns {name!r}", where=str(table), do="keep one of them")
     boxes = [name for name in _BOX if name in columns]
     if boxes and len(boxes) < len(_BOX):
         raise DataError(f"of the box columns it has only {', '.join(boxes)}", where=str(table), do="give x, y, w and h")
-    kept = {name: columns.index(name) for name in ("path", "label", "split", *_BOX, *_ROLES) if name in columns}
+    kept = {name: columns.index(name) for name in _COLUMNS if name in columns}
     for where, values in rows:
         if len(values) != len(columns):
             raise DataError(f"has {len(values)} values for {len(columns)} columns", where=where, do="quote its commas")
@@ -157,6 +161,9 @@ def _box(where: str, row: Mapping[str, str]) -> Box | None:
         x = y = w = h = math.nan
     if not (math.isfinite(x + y + w + h) and w > 0 and h > 0):
         raise DataError(f"the box {', '.join(texts)} is not x, y, w, h", where=where, do="give pixels, w and h over 0")
+    if max(x + w, y + h) <= 1 and not (x + w).is_integer():
+        what = f"the box {', '.join(texts)} is in shares of the picture"
+        raise DataError(what, where=where, do="multiply by its width and height: boxes are in pixels")
     return x, y, x + w, y + h
 
 

@@ -98,7 +98,7 @@ def checked_root(root: Path | None, name: str) -> Path:
         raise DataError(f"dataset: {name} has no folder", do="set data_dir")
     mode = file_mode(root)
     if not stat.S_ISDIR(mode):
-        what = "is not a folder" if mode else "no such folder"
+        what = "is not a folder" if mode else "no such file" if root.suffix else "no such folder"
         raise DataError(what, where=str(root), do="set data_dir to where the images are")
     try:
         (root / "..").stat()  # takes the right to enter it, which all that follows does too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ WAIT_S = 600.0
 """How long a server is waited for."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LOOK_EVERY_S = 0.2
+
+logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it warns of each query that broke off
 
 
 class PatientStorage(RDBStorage):
@@ -146,11 +149,15 @@ for _name in (
 
 
 def is_away(error: BaseException) -> bool:
-    """True if a server did not answer, or broke off: what may be otherwise in a while."""
+    """True if a server did not answer, or broke off: what may be otherwise in a while.
+
+    Optuna asks again in the session that broke off, so that what comes out is SQLAlchemy's complaint about that; what
+    it was raised upon counts.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, sqlalchemy.exc.DBAPIError):
             away = isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
             return away or cause.connection_invalidated
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from imagematch.errors import ConfigError
+from imagematch.files import os_reason
 
 Choice = Literal["resume", "fresh"]
 
@@ -23,9 +24,14 @@ def check_results_folder(folder: Path, own: Sequence[str]) -> None:
         ConfigError: it is a file, a matcher's folder, or has such files without the first.
     """
     where = f"--output {folder}"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError("is no folder", where=where, do="name a folder")
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        there = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise ConfigError("is no folder", where=where, do="name a folder") from error
+    except OSError as error:  # too long a name, or a folder that may not be read
+        raise ConfigError(os_reason(error), where=where, do="name another") from error
     if "matcher.json" in there:
         raise ConfigError("is a matcher's own folder", where=where, do="name another: its files stay as they are")
     if own[0] not in there and there & set(own):

@@ -27,3 +27,8 @@ def test_what_belongs_to_somebody_is_refused(tmp_path: Path, name: str, told: st
         check_results_folder(tmp_path, OWN)
     with pytest.raises(ConfigError, match="is no folder"):
         check_results_folder(tmp_path / name, OWN)
+
+
+def test_a_name_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="File name too long"):
+        check_results_folder(tmp_path / ("x" * 300), OWN)

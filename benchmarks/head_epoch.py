@@ -1,7 +1,9 @@
 """One epoch of a head on kept features: our loop against the same loop with a trivial loss, and the Addons formula.
 
 Without options: 20,000 made-up features of length 1280, head [512, 256] -> 1024, batches of 64 classes x 4 images; two
-minutes on 2 cores. Where torch and pytorch_metric_learning are installed, the same epoch there too.
+minutes on 2 cores. Where torch and pytorch_metric_learning are installed, the same epoch there too. The ways take turns,
+and each runs an epoch before the one that is timed: the memory that another way gave back, and its threads that still
+wait for work, would slow the first one.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from imagematch.training.optimization import make_optimizer
 from imagematch.training.steps import compiled_steps
 from losses import addons_tiles, trivial
 
-ROUNDS = 5
+ROUNDS = 3
 CLASSES, FEATURE_DIM, UNITS, EMBEDDING_DIM = 200, 1280, (512, 256), 1024
 
 
@@ -110,11 +112,10 @@ def measure(images: int) -> dict[str, Any]:
     torch_way = torch_epoch(source)
     if torch_way is not None:
         ways["pytorch_metric_learning"] = torch_way
-    for run in ways.values():
-        run()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, run in ways.items():
+            run()
             seconds[name].append(run())
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     ratios = {"ours_to_trivial_loss": medians["ours"] / medians["trivial_loss"]}

@@ -118,7 +118,7 @@ def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.N
     log = RunLog(events, None if options.json else sys.stdout)
     log.event(name)
     started = time.perf_counter()
-    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=folder / "manifests", log=log)
+    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=Layout(folder / "exp").manifests, log=log)
     seconds = {"materials": time.perf_counter() - started, "training": 0.0, "validation": 0.0}
     seconds |= {"features": materials.features.seconds, **extraction_parts(events)}
     best: Training | None = None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,6 +15,12 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from tests.conftest import ROOT, run_command
+
+from imagematch.config import parse_train
+from imagematch.errors import InterruptedRunError
+from imagematch.files import Layout
+from imagematch.pipeline import train
+from imagematch.training import stop_on_signals
 
 STUDY = """\
 study_name: cut
@@ -233,3 +240,45 @@ def test_a_finished_training_is_not_taken_for_one_with_other_settings(small_stud
     assert other.returncode == 2
     assert "epochs: 77" in other.stderr
     assert other.stderr.count("\n") == 1
+
+
+def test_sigterm_while_the_model_is_judged_ends_it_there_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = parse_train(
+        {"experiment_name": "one", "dataset": "digits", "feature_extractor": "pixels", "image_size": 8, "epochs": 2}
+        | {"feature_dir": str(tmp_path / "features")}
+    )
+    layout, judge = Layout(tmp_path / "exp"), train.judge
+
+    def asked_to_end(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return judge(*arguments)
+
+    monkeypatch.setattr(train, "judge", asked_to_end)
+    with stop_on_signals() as stop, pytest.raises(InterruptedRunError, match="nothing is lost"):
+        train.run_training(settings, layout, stop=stop)
+    assert not layout.model_dir("one").exists()
+    monkeypatch.setattr(train, "judge", judge)
+    assert train.run_training(settings, layout).metrics["test"] is not None
+
+
+def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it() -> None:
+    levels = []
+    for patient in (True, False):
+        with stop_on_signals(patient=True) as stop:
+            stop.patient = patient
+            os.kill(os.getpid(), signal.SIGINT)
+            levels.append(stop.level)
+    assert levels == [1, 2]
+
+
+def test_ctrl_c_stops_the_training_of_the_winner_which_goes_on_later(tmp_path: Path) -> None:
+    process = start(tmp_path, "--set", "n_trials=1", "--set", "epochs=120", "--set", "early_stopping_patience=120")
+    wait_for(process, "training the winner")
+    wait_for(process, "epoch")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "--resume" in stderr
+    assert not (tmp_path / "exp" / "saved_models" / "cut").exists()

@@ -79,6 +79,7 @@ def run_study(
                 # of several processes, one runs the best again, and one of each machine trains the winner
                 with long_lock(storage_of(study), name, folder / ".rerun.lock", stop):
                     best, winner = _winner(study, search, settings, folder, log)
+            stop.patient = False  # the winner's training can go on another time, a search's trial is over soon
             with long_lock(None, name, folder / ".finish.lock", stop):
                 best_config = folder / "best_config.yaml"
                 write_text(best_config, winner.to_yaml())

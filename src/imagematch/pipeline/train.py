@@ -151,7 +151,8 @@ def _train(
         best_epoch=result.best_epoch,
         seconds=result.seconds,
     )
-    calibration, metrics = judge(training.embed, materials.baseline, materials.dataset, settings)
+    with stop.at_once():
+        calibration, metrics = judge(training.embed, materials.baseline, materials.dataset, settings)
 
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)

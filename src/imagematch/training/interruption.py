@@ -17,9 +17,14 @@ def interrupted() -> InterruptedRunError:
 
 
 class StopRequest:
-    """How urgently somebody asked for an end: 0 not at all, 1 finish what you are at, 2 stop at the next step."""
+    """How urgently somebody asked for an end: 0 not at all, 1 finish what you are at, 2 stop at the next step.
 
-    def __init__(self) -> None:
+    Args:
+        patient: the first Ctrl-C asks for 1; where what is going on can go on another time, it had better be 2.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        self.patient = patient
         self.level = 0
         self.raises = False
 
@@ -58,13 +63,13 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
         patient: the first SIGINT asks to finish what is going on (level 1), the second to stop at the next step. Else
             the first one does. SIGTERM always asks to stop at the next step.
     """
-    request = StopRequest()
+    request = StopRequest(patient=patient)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        request.ask(1 if patient and request.level == 0 and not request.raises else 2)
+        request.ask(1 if request.patient and request.level == 0 and not request.raises else 2)
         if request.raises:
             raise KeyboardInterrupt
 

@@ -1,9 +1,9 @@
 """One epoch of a head on kept features: our loop against the same loop with a trivial loss, and the Addons formula.
 
 Without options: 20,000 made-up features of length 1280, head [512, 256] -> 1024, batches of 64 classes x 4 images; two
-minutes on 2 cores. Where torch and pytorch_metric_learning are installed, the same epoch there too. The ways take turns,
-and each runs an epoch before the one that is timed: the memory that another way gave back, and its threads that still
-wait for work, would slow the first one.
+minutes on 2 cores. Where torch and pytorch_metric_learning are installed, the same epoch there too. The ways take
+turns, and each runs an epoch before the one that is timed: the memory that another way gave back, and its threads that
+still wait for work, would slow the first one.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """The original project's whole study, from JPEG files to its best model evaluated, cold and warm.
 
 Its 15 trials (blocks, dropout, embedding size) with their epoch counts, on made-up 64 px JPEGs and EfficientNetV2-B0
-with random weights at 224 px: `--full` for the original's size, 100,000 images of 200 classes. Cold starts with nothing
-kept; warm finds the features. At the end of each the best trial's model is calibrated and evaluated on every split. The
-original took 172 minutes on a GPU, which ran for every image in every epoch; `keras` is what that would take here, from
-the speed of Keras's `predict` in float32 on a few of the images.
+with random weights at 224 px: `--full` for the original's size, 100,000 images of 200 classes. Trials run in
+`--workers` processes that share the processors, as `hpt.py --workers` has it. Cold starts with nothing kept; warm finds
+the features. At the end of each the best trial's model is calibrated and evaluated on every split. The original took
+172 minutes on a GPU, which ran for every image in every epoch; `keras` is what that would take here, from the speed of
+Keras's `predict` in float32 on a few of the images.
 
 The parts of the time: `materials` is all before the first trial (hashing, splitting, and the features), of it `network`
 (from files to features: decoding goes on beside it in threads) and `storage` (writing them); `decoding_alone` is what
-decoding would take by itself, from a sample. Then `training` and `validation` of all trials, and `evaluation`.
+decoding would take by itself, from a sample. Then `trials`, from the start of the processes to the end of the last one
+(`training` and `validation` add up what all of them took, side by side), and `evaluation`.
 `second_study_first_step` is `hpt.py` in a new process, from its start to the first training step of a study that finds
 the features.
 """
@@ -17,12 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,14 +38,17 @@ from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
 from imagematch.extractors.engines.conversion import sample_pictures
 from imagematch.files import Layout
+from imagematch.model import build_head
 from imagematch.pipeline.judging import judge
-from imagematch.training import Materials, Training, gather_materials, train_model
+from imagematch.training import Materials, gather_materials, train_model
+from imagematch.training.sources import kept_blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 ORIGINAL_S = 172 * 60.0
 DECODED, KERAS_IMAGES, KERAS_BATCH = 2_000, 128, 32
 SIDE = 64
-TRIALS: tuple[tuple[tuple[int, ...], float, int, int], ...] = (
+Trial = tuple[tuple[int, ...], float, int, int]
+TRIALS: tuple[Trial, ...] = (
     ((256, 256), 0.6, 512, 30),
     ((256,), 0.9, 512, 50),
     ((), 0.0, 256, 21),
@@ -70,7 +76,7 @@ def make_images(folder: Path, images: int, classes: int) -> None:
         Image.fromarray(picture).save(path, quality=90)
 
 
-def settings_of(base: dict[str, Any], trial: tuple[tuple[int, ...], float, int, int]) -> TrainSettings:
+def settings_of(base: dict[str, Any], trial: Trial) -> TrainSettings:
     """The settings of one of the trials; it trains for just as many epochs as the original did."""
     blocks, dropout, embedding_dim, epochs = trial
     return parse_train(
@@ -112,26 +118,60 @@ def keras_seconds(materials: Materials, epochs: int) -> float:
     return (time.perf_counter() - started) / len(rows) * len(dataset.rows("train")) * epochs
 
 
+class Worker:
+    """What a process holds that trains trials."""
+
+    materials: Materials
+
+    @classmethod
+    def start(cls, base: dict[str, Any], manifest_dir: Path) -> None:
+        """Finds the features."""
+        cls.materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir)
+
+    @classmethod
+    def train(cls, base: dict[str, Any], trial: Trial) -> tuple[float, dict[str, float], list[np.ndarray]]:
+        """Trains one trial: its value, the seconds of its parts, and the head's weights."""
+        training = train_model(cls.materials, settings_of(base, trial))
+        return training.result.best_value, training.result.seconds, training.head.get_weights()
+
+
+def run_trials(base: dict[str, Any], manifest_dir: Path, options: argparse.Namespace) -> tuple[list[Any], float]:
+    """What each trial came to, and the seconds until the last one was done."""
+    started = time.perf_counter()
+    share = str(max(1, (os.cpu_count() or 1) // options.workers))
+    before, spawn = os.environ.copy(), multiprocessing.get_context("spawn")
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS"), share)
+    with ProcessPoolExecutor(options.workers, spawn, initializer=Worker.start, initargs=(base, manifest_dir)) as pool:
+        done = list(pool.map(Worker.train, [base] * options.trials, TRIALS[: options.trials]))
+    os.environ.clear()
+    os.environ.update(before)
+    return done, time.perf_counter() - started
+
+
 def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.Namespace) -> dict[str, float]:
     """Runs the trials and evaluates the best one's model; the seconds of each part."""
-    events = folder / f"{name}.jsonl"
+    events, manifest_dir = folder / f"{name}.jsonl", Layout(folder / "exp").manifests
     log = RunLog(events, None if options.json else sys.stdout)
     log.event(name)
     started = time.perf_counter()
-    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=Layout(folder / "exp").manifests, log=log)
-    seconds = {"materials": time.perf_counter() - started, "training": 0.0, "validation": 0.0}
+    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir, log=log)
+    seconds = {"materials": time.perf_counter() - started}
     seconds |= {"features": materials.features.seconds, **extraction_parts(events)}
-    best: Training | None = None
-    for number, trial in enumerate(TRIALS[: options.trials]):
-        training = train_model(materials, settings_of(base, trial))
-        if best is None or training.result.best_value > best.result.best_value:
-            best = training
-        for part in ("training", "validation"):
-            seconds[part] += training.result.seconds[part]
-        log.say(f"trial {number}: {training.result.seconds}")
-    assert best is not None
+    done, seconds["trials"] = run_trials(base, manifest_dir, options)
+    for part in ("training", "validation"):
+        seconds[part] = sum(taken[part] for _, taken, _ in done)
     begun = time.perf_counter()
-    judge(best.embed, materials.baseline, materials.dataset, settings_of(base, TRIALS[0]))
+    number = max(range(len(done)), key=lambda place: done[place][0])
+    settings = settings_of(base, TRIALS[number])
+    units, dim = settings.intermediate_ff_block_units, settings.embedding_dim
+    head = build_head(materials.extractor.feature_dim, units=units, embedding_dim=dim)
+    head.set_weights(done[number][2])
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        blocks = kept_blocks(materials.features.array, rows)
+        return np.concatenate([np.asarray(head(np.asarray(block, np.float32))) for block in blocks])
+
+    judge(embed, materials.baseline, materials.dataset, settings)
     seconds |= {"evaluation": time.perf_counter() - begun, "total": time.perf_counter() - started}
     if materials.features.computed:  # what else is measured here is no part of the study
         seconds["decoding_alone"] = decoding_seconds(materials)
@@ -173,6 +213,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "feature_extractor": options.extractor,
         "weights": options.weights,
         "feature_dir": str(folder / "features"),
+        "training_precision": options.training_precision,
     }
     cold = run_study(base, folder, "cold", options)
     warm = run_study(base, folder, "warm", options)
@@ -203,6 +244,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2_000, help="made-up images (the original's size: 100000)")
     parser.add_argument("--trials", type=int, default=2, help="how many of the 15 trials")
     parser.add_argument("--full", action="store_true", help="100,000 images and all 15 trials")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a processor)")
+    parser.add_argument("--training-precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     if options.full:
         options.images, options.trials = 100_000, len(TRIALS)

@@ -99,6 +99,9 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
             low, middle, high = (report[key][name] for name in ("min", "median", "max"))
             lines.append(f"{title:10} {low:,} to {high:,} {unit}, median {middle:,.0f}")
     lines.append("modes      " + ", ".join(f"{mode} {count:,}" for mode, count in report["modes"].items()))
+    if report["boxes"] is not None:
+        given, cut = report["boxes"]["given"], report["boxes"]["cut_at_the_edge"]
+        lines.append(f"boxes      {given:,}, {cut:,} of them cut at the edge of their picture")
     if faces is not None:
         lines.append(f"faces      found in {faces['found']:,} of {faces['searched']:,} pictures")
     lines.append(f"corrupt    {len(report['corrupt']):,}")

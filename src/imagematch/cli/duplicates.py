@@ -24,7 +24,7 @@ _WIDE = (
 def duplicates(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
     images_dir: Annotated[
-        Path, typer.Argument(help="The folder that is looked through, to any depth, or a .csv of path and label.")
+        Path, typer.Argument(help="The folder that is looked through, to any depth, or a .csv of path (and label).")
     ],
     output: Annotated[
         Path | None, typer.Option(help="Where the groups go: .csv, .json, or .html (a page of pictures).")

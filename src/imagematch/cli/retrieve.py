@@ -67,7 +67,7 @@ def store_of(model: Path) -> Path:
 
 def retrieve(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
-    query: Annotated[Path, typer.Option(help="The images searched for: a folder, or a .csv of path and label.")],
+    query: Annotated[Path, typer.Option(help="The images searched for: a folder, or a .csv of path (and label).")],
     gallery: Annotated[Path, typer.Option(help="The images searched in, likewise.")],
     output: Annotated[
         Path,

@@ -18,7 +18,7 @@ from imagematch.data.fetching import fetch
 from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.manifest import Fact, doubt, manifest_path, read_manifest
 from imagematch.data.opening import NO_FACE, open_dataset
-from imagematch.data.sources import DESCRIPTIONS, SOURCES, Entry, Source, file_mode, open_source
+from imagematch.data.sources import DESCRIPTIONS, SOURCES, CsvSource, Entry, Source, file_mode, open_source
 from imagematch.data.sources.csv_table import TABLE_SUFFIXES
 from imagematch.data.sources.walking import Found, image_files
 from imagematch.data.splits import SPLITS
@@ -37,6 +37,7 @@ __all__ = [
     "SPLITS",
     "TABLE_SUFFIXES",
     "Box",
+    "CsvSource",
     "DataCheck",
     "Dataset",
     "Entry",

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.data.dataset import Dataset
-from imagematch.data.manifest import manifest_path
+from imagematch.data.decoding import box_size
+from imagematch.data.manifest import Fact, manifest_path
 from imagematch.data.near_duplicates import near_duplicates
 from imagematch.data.opening import Survey, assemble, survey
+from imagematch.data.sources import Entry
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 
@@ -72,15 +74,22 @@ def check_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SIL
         "widths": _spread(fact.width for _, fact in readable),
         "heights": _spread(fact.height for _, fact in readable),
         "modes": dict(Counter(fact.mode for _, fact in readable).most_common()),
+        "boxes": _boxes(readable),
         "faces": None,
         "exact_duplicates": _exact(surveyed, dataset),
         "near_duplicates": None if dataset is None else _near(dataset, manifest_dir, log),
     }
-    if surveyed.cropper is not None:
+    if surveyed.faces:
         searched = sum(fact.digest in surveyed.faces for _, fact in readable)
         report["faces"] = {"searched": searched, "found": searched - len(surveyed.faceless)}
     report["summary"] = _summary(report)
     return DataCheck(report, surveyed, dataset, problem)
+
+
+def _boxes(readable: Iterable[tuple[Entry, Fact]]) -> dict[str, int] | None:
+    """How many images have a box of their own, and how many of those stick out of their picture; None without boxes."""
+    sizes = [(box_size(entry.box), (fact.width, fact.height)) for entry, fact in readable if entry.box is not None]
+    return {"given": len(sizes), "cut_at_the_edge": sum(asked != got for asked, got in sizes)} if sizes else None
 
 
 def _spread(values: Iterable[int]) -> dict[str, float] | None:
@@ -160,6 +169,7 @@ def _summary(report: dict[str, Any]) -> str:
         points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the pictures")
     counts: Sequence[tuple[int, str]] = (
         (len(report["corrupt"]), "corrupt images left out"),
+        ((report["boxes"] or {}).get("cut_at_the_edge", 0), "boxes cut at the edge of their picture"),
         (exact["across_splits"], "exact copies left out, since they are in another split too"),
         (exact["under_different_labels"], "groups of exact copies under different labels"),
         (near["test_images_seen_in_training"], "test images with a near duplicate in training: figures will flatter"),

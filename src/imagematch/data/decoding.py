@@ -235,6 +235,11 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 
+def box_size(box: Box) -> tuple[int, int]:
+    """Width and height of a box that lies inside its picture, pixels, as `decode` cuts it."""
+    return round(box[2]) - round(box[0]), round(box[3]) - round(box[1])
+
+
 def cut_digest(content: str, box: Box | None, angle: float = 0.0) -> str:
     """The digest of what `decode` gives of a file: that of its content, unless only a part of it is kept."""
     if box is None:

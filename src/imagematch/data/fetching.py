@@ -61,7 +61,8 @@ def fetch(
     if name in NOT_FETCHED:
         raise DataError(NOT_FETCHED[name])
     if name not in downloads:
-        raise ConfigError(f"no data set is called {name!r}", where="NAME", do=f"known are {', '.join(downloads)}")
+        known = ", ".join(sorted({*downloads, *NOT_FETCHED}))
+        raise ConfigError(f"no data set is called {name!r}", where="NAME", do=f"known are {known}")
     download = downloads[name]
     place = make_dir(output / download.place)
     log.event("fetch", f"{name}: {download.licence}", dataset=name)

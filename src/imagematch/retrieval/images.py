@@ -16,6 +16,7 @@ from imagematch.data import (
     NO_FACE,
     TABLE_SUFFIXES,
     Box,
+    CsvSource,
     Entry,
     FaceCropper,
     Found,
@@ -108,7 +109,8 @@ def list_images(
     """Finds and checks images; files known from an earlier time are not read again.
 
     Args:
-        place: a folder, looked through to any depth (hidden files are left out), or a table of `path` and `label`.
+        place: a folder, looked through to any depth (hidden files are left out), or a table of `path`, and `label`
+            where classes are known.
         manifest_dir: where manifests are kept, shared with training on the same images.
         role: "query" or "gallery": of a table that has such columns only the images that it marks so; of a folder
             that has nothing but folders query and gallery only what is in that one.
@@ -177,7 +179,7 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
     """The kind of source, the source, and its images; the label is "" of one that is in no class folder."""
     mode = file_mode(place)
     if stat.S_ISREG(mode) and place.suffix.lower() in TABLE_SUFFIXES:
-        source = open_source("csv", place, "image")
+        source: Source = CsvSource(place, labelled=False)
         listing = source.listing()
         marked = role and any(entry.role for entry in listing.entries)
         entries = listing.of_role(role) if marked else listing.entries
@@ -186,7 +188,7 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
         return "csv", source, entries
     if not stat.S_ISDIR(mode):
         what = "is neither a folder nor a table" if mode else "no such folder"
-        raise DataError(what, where=str(place), do="name a folder of images, or a .csv of path and label")
+        raise DataError(what, where=str(place), do="name a folder of images, or a .csv of paths")
     source = open_source("folder", place, "image")
     found = image_files(place)
     _tell_others(place, {file.path for file in found}, log)

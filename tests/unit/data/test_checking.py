@@ -125,6 +125,28 @@ def test_faces_are_counted_and_shown(tmp_path: Path, checked: Any) -> None:
     assert stopped.report["faces"] == {"searched": 20, "found": 18}
 
 
+def test_boxes_that_stick_out_are_counted(make_folder: Any, checked: Any) -> None:
+    root = make_folder({"a": 20, "b": 20})
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    with Image.open(root / paths[0]) as picture:
+        width, height = picture.size
+    boxes = [
+        f"0,0,{width},{height}",
+        f"0,0,{width + 2},{height}",
+        f"-1.4,0,{width},{height}",
+        f"0.4,0,{width},2.6",
+        ",,,",
+    ]
+    lines = [f"{path},{path[0]},{boxes[row % len(boxes)]}" for row, path in enumerate(paths)]
+    (root / "table.csv").write_text("\n".join(["path,label,x,y,w,h", *lines]))
+    result = checked(dataset="csv", data_dir=root, face_crop="haar", face_missing="whole")
+    assert result.report["boxes"] == {"given": 32, "cut_at_the_edge": 16}
+    assert "16 boxes cut at the edge of their picture" in result.report["summary"]
+    assert result.report["faces"] == {"searched": 8, "found": 0}
+    (root / "table.csv").write_text("\n".join(["path,label,x,y,w,h", *(line for line in lines if ",,," not in line)]))
+    assert checked(dataset="csv", data_dir=root, face_crop="haar").report["faces"] is None
+
+
 def test_a_contact_sheet_without_faces(make_folder: Any, checked: Any) -> None:
     sheet = contact_sheet(checked(data_dir=make_folder({"a": 40, "b": 40})).surveyed)
     assert sheet.size == (5 * 274, 8 * 140)

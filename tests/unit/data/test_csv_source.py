@@ -9,7 +9,7 @@ import pandas
 import pyarrow
 import pytest
 
-from imagematch.data import open_source
+from imagematch.data import CsvSource, open_source
 from imagematch.data.sources import MISSING, Entry
 from imagematch.errors import DataError
 
@@ -55,6 +55,25 @@ def test_splits_and_windows_paths(tmp_path: Path) -> None:
         ("d/a.png", "train"),
         ("e.png", "calibration"),
     ]
+
+
+def test_a_backslash_is_part_of_a_name_where_such_a_file_is_there(tmp_path: Path) -> None:
+    (tmp_path / "d\\a.png").write_bytes(b"1")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "b.png").write_bytes(b"22")
+    entries = listed(tmp_path, "path,label\nd\\a.png,x\nd\\b.png,x\n")
+    assert [(entry.path, entry.size) for entry in entries] == [("d/b.png", 2), ("d\\a.png", 1)]
+
+
+def test_a_table_to_search_with_needs_no_labels(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("path\na.png\nb.png\n")
+    entries = CsvSource(tmp_path, labelled=False).listing().entries
+    assert [(entry.path, entry.label) for entry in entries] == [("a.png", ""), ("b.png", "")]
+    with pytest.raises(DataError, match=r"has no column 'label'"):
+        CsvSource(tmp_path).listing()
+    (tmp_path / "table.csv").write_text("path\n")
+    with pytest.raises(DataError, match=r"names no images; add lines of path"):
+        CsvSource(tmp_path, labelled=False).listing()
 
 
 def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
 def test_every_data_set_is_fetched_or_explained() -> None:
     assert set(DOWNLOADS) | set(NOT_FETCHED) == set(DATASETS)
     assert not set(DOWNLOADS) & set(NOT_FETCHED)
-    with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are tiny_imagenet"):
+    with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are celeba, csv, digits"):
         fetch("imagenet", Path())
     with pytest.raises(DataError, match=r"CelebA is for non-commercial research only .* in a browser") as caught:
         fetch("celeba", Path())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import unreadable
 
-from imagematch.data import open_source
+from imagematch.data import DOWNLOADS, open_source
 from imagematch.data.sources import MISSING, Entry
 from imagematch.errors import ConfigError, DataError
 
@@ -34,7 +34,8 @@ def test_unknown_source() -> None:
 
 @pytest.mark.parametrize("name", ["folder", "csv", "celeba", "omniglot", "flowers", "tiny_imagenet"])
 def test_missing_and_wrong_folders(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere: no such folder; set data_dir"):
+    fetched = f"run imagematch data fetch {name}, or " if name in DOWNLOADS else ""
+    with pytest.raises(DataError, match=f"nowhere: no such folder; {fetched}set data_dir"):
         open_source(name, tmp_path / "nowhere", "image")
     with pytest.raises(DataError, match="set data_dir"):
         open_source(name, None, "image")

@@ -218,6 +218,8 @@ def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(gallery.picture(0), whole[4:8, 4:8])
     np.testing.assert_array_equal(gallery.take([0]).picture(0), whole[4:8, 4:8])
     assert len(list_images(table, manifest_dir=tmp_path / "manifests")) == 3
+    table.write_text("path\none.png\ntwo.png\n")
+    assert list_images(table, role="query", manifest_dir=tmp_path / "manifests").labels is None
     table.write_text("path,label,query\ntwo.png,a,yes\n")
     with pytest.raises(DataError, match=r"table\.csv: marks no image as gallery; write yes in its column gallery"):
         list_images(table, role="gallery", manifest_dir=tmp_path / "manifests")

@@ -8,7 +8,7 @@ import itertools
 import math
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imagematch.data.decoding import Box
@@ -31,27 +31,29 @@ _SPLITS = {**SPLIT_FOLDERS, "calibration": "calibration"}
 class CsvSource(FolderBased):
     """The images that a table names, by paths relative to its folder (or absolute).
 
-    Columns: `path`, `label`; optional `split` (train, validation, calibration, test); optional `x`, `y`, `w`, `h`,
-    the part of the picture that is the image, in pixels from its upper left corner; optional `query` and `gallery`
-    (yes, no; an image may be both). Others are passed over.
+    Columns: `path`, `label` (where `labelled`); optional `split` (train, validation, calibration, test); optional `x`,
+    `y`, `w`, `h`, the part of the picture that is the image, in pixels from its upper left corner; optional `query` and
+    `gallery` (yes, no; an image may be both). Others are passed over.
 
     Args:
         root: the table, or a folder with one table in it.
+        labelled: every image needs a label; without, one that has none gets "".
 
     Raises:
         DataError: there is no such table.
     """
 
-    def __init__(self, root: Path | None) -> None:
+    def __init__(self, root: Path | None, *, labelled: bool = True) -> None:
         is_table = root is not None and stat.S_ISREG(file_mode(root))
         self._table = root if root is not None and is_table else _only_table(checked_root(root, "csv"))
+        self._needed = ("path", "label") if labelled else ("path",)
         super().__init__(self._table.parent, "csv")
 
     def listing(self) -> Listing:
         """See Source. A path that is there more than once, with other boxes, gets `#x,y,w,h` added to its id."""
-        rows = [self._entry(where, row) for where, row in _checked(self._table)]
+        rows = [self._entry(where, row) for where, row in _checked(self._table, self._needed)]
         if not rows:
-            raise DataError("names no images", where=str(self._table), do="add lines of path and label")
+            raise DataError("names no images", where=str(self._table), do=f"add lines of {' and '.join(self._needed)}")
         times = Counter(entry.path for entry in rows)
         numbered = (_numbered(entry) if times[entry.path] > 1 else entry for entry in rows)
         entries = tuple(sorted(numbered, key=lambda entry: entry.path))
@@ -61,21 +63,27 @@ class CsvSource(FolderBased):
         return Listing(entries)
 
     def _entry(self, where: str, row: Mapping[str, str]) -> Entry:
-        path, label, split = row["path"], row["label"], row.get("split", "")
-        if not path or not label:
-            raise DataError(f"has no {'label' if path else 'path'}", where=where, do="fill it in or remove the line")
-        if "\\" in path and "/" not in path:
-            path = path.replace("\\", "/")
+        path, label, split = row["path"], row.get("label", ""), row.get("split", "")
+        for needed in self._needed:
+            if not row[needed]:
+                raise DataError(f"has no {needed}", where=where, do="fill it in or remove the line")
         if "split" in row and split.lower() not in _SPLITS:
             raise DataError(f"split is {split!r}", where=where, do="use train, validation, calibration or test")
-        try:
-            status = (self.root / path).stat()
-            size, mtime_ns = status.st_size, status.st_mtime_ns
-        except (OSError, ValueError):
-            size, mtime_ns = MISSING, 0
+        size, mtime_ns = self._status(path)
+        if size == MISSING and "\\" in path:  # written on Windows; elsewhere a name may have a backslash in it
+            path = path.replace("\\", "/")
+            size, mtime_ns = self._status(path)
         split = _SPLITS.get(split.lower(), "")
         box, role = _box(where, row), _role(where, row)
         return Entry(path, label, split, size=size, mtime_ns=mtime_ns, file=path, box=box, role=role)
+
+    def _status(self, path: str) -> tuple[int, int]:
+        """The file's bytes, and when it was changed, nanoseconds; MISSING and 0 where it is not there."""
+        try:
+            status = (self.root / path).stat()
+        except (OSError, ValueError):
+            return MISSING, 0
+        return status.st_size, status.st_mtime_ns
 
 
 def _only_table(folder: Path) -> Path:
@@ -90,11 +98,11 @@ def _only_table(folder: Path) -> Path:
     return tables[0]
 
 
-def _checked(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _checked(table: Path, needed_columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Where each row stands, and its columns that matter."""
     rows = _parquet_rows(table) if table.suffix.lower() == ".parquet" else _csv_rows(table)
     _, columns = next(rows, (str(table), []))
-    for needed in ("path", "label"):
+    for needed in needed_columns:
         if needed not in columns:
             close = difflib.get_close_matches(needed, columns, n=1)
             raise DataError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from imagematch.data.decoding import Box, read_bytes
+from imagematch.data.downloads import DOWNLOADS
 from imagematch.errors import DataError
 from imagematch.files import os_reason
 
@@ -99,7 +100,8 @@ def checked_root(root: Path | None, name: str) -> Path:
     mode = file_mode(root)
     if not stat.S_ISDIR(mode):
         what = "is not a folder" if mode else "no such file" if root.suffix else "no such folder"
-        raise DataError(what, where=str(root), do="set data_dir to where the images are")
+        fetched = f"run imagematch data fetch {name}, or " if name in DOWNLOADS and not mode else ""
+        raise DataError(what, where=str(root), do=f"{fetched}set data_dir to where the images are")
     try:
         (root / "..").stat()  # takes the right to enter it, which all that follows does too
     except OSError as error:

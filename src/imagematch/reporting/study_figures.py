@@ -144,8 +144,10 @@ class StudyFigures:
         """How much each parameter matters for being among the best trials (PED-ANOVA)."""
         from optuna.importance import PedAnovaImportanceEvaluator
 
+        sign = -1.0 if self._directions[self._objective] == "MAXIMIZE" else 1.0  # of a target it takes lower for better
+        target = (lambda trial: sign * float(trial.values[self._objective])) if self._several else None
         method = PedAnovaImportanceEvaluator()
-        return self._importance("Importance (PED-ANOVA)", method, self._target, self._name)
+        return self._importance("Importance (PED-ANOVA)", method, target, self._name)
 
     def fanova_importances(self) -> Figure | Note:
         """How much of the objective's variance each parameter explains (fANOVA)."""

@@ -4,6 +4,7 @@ import html
 import json
 import re
 
+import numpy as np
 import optuna
 import pytest
 
@@ -81,6 +82,28 @@ def test_several_objectives_have_a_front_and_figures_each():
     assert not isinstance(shown["Importance (fANOVA)"], Note)
     assert isinstance(shown["Intermediate values"], Note)
     assert {"objective 1", "objective 2"} <= set(trials_overview(several).columns)
+
+
+def shares(figure):
+    """What an importance figure shows: parameter -> share."""
+    (bars,) = figure.data
+    return dict(zip(bars.y, bars.x, strict=True))
+
+
+def test_of_two_objectives_the_importance_is_that_of_the_best_trials():
+    names = {"x": optuna.distributions.FloatDistribution(0, 1), "y": optuna.distributions.FloatDistribution(0, 1)}
+    alone = optuna.create_study(direction="maximize")
+    several = optuna.create_study(directions=["maximize", "minimize"])
+    random = np.random.default_rng(0)
+    for x, y, noise in random.random((300, 3)):
+        value = 0.1 * noise + (x > 0.9) - (y > 0.8)  # the best trials by x, the worst ones by y
+        made = {"params": {"x": x, "y": y}, "distributions": names}
+        alone.add_trial(optuna.trial.create_trial(value=value, **made))
+        several.add_trial(optuna.trial.create_trial(values=[value, -value], **made))
+    expected = shares(StudyFigures(alone).importances())
+    assert expected["x"] > 0.8
+    for objective in (0, 1):
+        assert shares(StudyFigures(several, objective).importances()) == pytest.approx(expected)
 
 
 def test_foreign_names_are_inert_in_every_figure():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +63,7 @@ class StudyFigures:
 
     @property
     def _parameters(self) -> list[str]:
-        """Parameters that have at least two values among the finished trials, those with the most values first."""
-        values: dict[str, set[str]] = {}
-        for trial in self._complete:
-            for name, value in trial.params.items():
-                values.setdefault(name, set()).add(repr(value))
-        return [name for name, found in values.items() if len(found) > 1]
+        return _varying(self._complete)
 
     def _drawn(
         self,
@@ -147,7 +142,7 @@ class StudyFigures:
         sign = -1.0 if self._directions[self._objective] == "MAXIMIZE" else 1.0  # of a target it takes lower for better
         target = (lambda trial: sign * float(trial.values[self._objective])) if self._several else None
         method = PedAnovaImportanceEvaluator()
-        return self._importance("Importance (PED-ANOVA)", method, target, self._name)
+        return self._importance("Importance (PED-ANOVA)", method, target, self._name, conditional=True)
 
     def fanova_importances(self) -> Figure | Note:
         """How much of the objective's variance each parameter explains (fANOVA)."""
@@ -163,17 +158,37 @@ class StudyFigures:
         return self._importance("Importance for the duration", method, trial_seconds, "duration (seconds)")
 
     def _importance(
-        self, what: str, method: BaseImportanceEvaluator, target: Callable[[FrozenTrial], float] | None, name: str
+        self,
+        what: str,
+        method: BaseImportanceEvaluator,
+        target: Callable[[FrozenTrial], float] | None,
+        name: str,
+        *,
+        conditional: bool = False,
     ) -> Figure | Note:
-        from optuna.visualization import plot_param_importances
+        """Shares of one method. Unless it is made for conditional parameters, those are left out, and named.
 
-        return self._drawn(
-            what,
-            lambda: plot_param_importances(self._study, method, self._parameters, target=target, target_name=name),
-            trials=_FEWEST_FOR_IMPORTANCE,
-            parameters=1,
-            height=360,
-        )
+        Optuna would leave out the trials that lack one instead: where two exclude each other, all of them.
+        """
+        trials = [trial for trial in self._complete if target is None or math.isfinite(target(trial))]
+        varying = _varying(trials)
+        taken = [one for one in varying if conditional or all(one in trial.params for trial in trials)]
+        if len(trials) < _FEWEST_FOR_IMPORTANCE:
+            return Note(f"{what}: needs {_FEWEST_FOR_IMPORTANCE} finished trials, there {_are(len(trials))}.")
+        if not taken:
+            every = " and that every trial has" if varying else ""
+            return Note(f"{what}: needs one parameter that varies{every}, there are none.")
+
+        def draw() -> Figure:
+            from optuna.visualization import plot_param_importances
+
+            figure = plot_param_importances(self._study, method, taken, target=target, target_name=name)
+            if left_out := [one for one in varying if one not in taken]:
+                axis = f"{figure.layout.xaxis.title.text}<br>(not in every trial, so left out: {', '.join(left_out)})"
+                figure.update_xaxes(title=axis, automargin=True)
+            return _in_house(figure, 360)
+
+        return figure_or_note(draw, what)
 
     def rank(self) -> Figure | Note:
         """Trials over pairs of parameters, coloured by rank."""
@@ -253,6 +268,15 @@ def _in_house(figure: Figure, height: int) -> Figure:
         figure.update_layout(showlegend=False)
     figure.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top", **legend})
     return figure
+
+
+def _varying(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Parameters that have at least two values among the trials."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
 
 
 def _are(count: int) -> str:

@@ -106,6 +106,40 @@ def test_of_two_objectives_the_importance_is_that_of_the_best_trials():
         assert shares(StudyFigures(several, objective).importances()) == pytest.approx(expected)
 
 
+def with_conditional_fields(common):
+    """Twenty trials; `depth` decides value and duration, `dropout` is there with it alone, margin or temperature."""
+    made = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(20):
+        trial = made.ask()
+        depth = number % 2
+        if common:
+            trial.suggest_categorical("depth", (0, 1))
+            depth = trial.params["depth"]
+            trial.suggest_float("learning_rate", 1e-4, 1e-2)
+        if depth:
+            trial.suggest_float("dropout", 0, 1)
+        trial.suggest_float("margin" if number % 3 else "temperature", 0, 1)
+        trial.set_user_attr(records.SECONDS, {"total": 1.0 + depth})
+        made.tell(trial, depth + number / 100)
+    return made
+
+
+@pytest.mark.parametrize("name", ["fanova_importances", "duration_importances"])
+def test_fanova_counts_every_trial_and_names_the_fields_that_it_leaves_out(name):
+    figure = getattr(StudyFigures(with_conditional_fields(common=True)), name)()
+    assert set(shares(figure)) == {"depth", "learning_rate"}
+    assert shares(figure)["depth"] > 0.8
+    assert re.search(r"left out: (dropout|margin|temperature)(, \w+){2}\)", figure.layout.xaxis.title.text)
+    note = getattr(StudyFigures(with_conditional_fields(common=False)), name)()
+    assert "needs one parameter that varies and that every trial has, there are none" in str(note)
+
+
+def test_ped_anova_takes_the_fields_that_only_some_trials_have():
+    figure = StudyFigures(with_conditional_fields(common=True)).importances()
+    assert {"depth", "dropout", "margin"} <= set(shares(figure))
+    assert "left out" not in figure.layout.xaxis.title.text
+
+
 def test_foreign_names_are_inert_in_every_figure():
     hostile = optuna.create_study()
     choices = ("<a href='javascript:alert(1)'>x</a>", "</script><script>alert(2)</script>", "a\nb")

@@ -98,7 +98,7 @@ def test_the_network_runs_once_per_image(small_study: Path) -> None:
 def test_a_second_study_and_a_later_evaluation_run_the_network_zero_times(small_study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(small_study, folder)
-    text = SMALL_STUDY.replace("study_name: small", "study_name: second").replace("n_trials: 3", "n_trials: 1")
+    text = SMALL_STUDY.replace("study_name: small", "study_name: second").replace("n_trials: 3", "n_trials: 2")
     (folder / "study.yaml").write_text(text.replace("rerun_top_k: 2", "rerun_top_k: 0"))
     before = kept_rows(folder)
     second = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=folder)
@@ -106,6 +106,9 @@ def test_a_second_study_and_a_later_evaluation_run_the_network_zero_times(small_
     evaluated = run_command("-m", "imagematch", "evaluate", "--model", "exp/saved_models/second", cwd=folder)
     assert evaluated.returncode == 0, evaluated.stderr
     assert (folder / EXP / "hpt_studies" / "second" / "run.jsonl").is_file()
+    reports = [(folder / EXP / "hpt_studies" / name / "report.html").read_text() for name in ("small", "second")]
+    assert ["The features were computed once" in report for report in reports] == [True, False]
+    assert ["no image went through the network" in report for report in reports] == [False, True]
     assert pictures_run(folder) == 1797
     assert kept_rows(folder) == before
 

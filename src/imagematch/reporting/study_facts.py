@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from imagematch.reporting.escaping import visible
 from imagematch.tuning import records
 from imagematch.tuning.rerun import WINNER
@@ -87,18 +85,29 @@ def state_counts(study: optuna.Study) -> dict[str, int]:
 
 
 def feature_store_text(study: optuna.Study) -> str:
-    """What keeping the features saved, in a sentence; empty where it was not measured."""
-    kept = study.user_attrs.get(BASELINE)
-    if not isinstance(kept, Mapping):
+    """What keeping the features saved, in a sentence; empty where it was not measured.
+
+    What all of them cost is not known where some were kept before the study.
+    """
+    kept, data = study.user_attrs.get(BASELINE), study.user_attrs.get(DATA)
+    if not isinstance(kept, Mapping) or not isinstance(data, Mapping):
         return ""
-    seconds = [float(f["extraction_s"]) for f in kept.values() if isinstance(f, Mapping) and f.get("extraction_s")]
+    measured = [f for f in kept.values() if isinstance(f, Mapping) and f.get("extraction_s")]
     trained = [t for t in study.get_trials(deepcopy=False) if records.SECONDS in t.user_attrs]
-    if not seconds or len(trained) < 2:
+    if not measured or len(trained) < 2 or any("images_through_network" not in f for f in measured):
         return ""
-    once = float(np.mean(seconds))
-    saved = once * len(trained) - sum(seconds)
+    images, computed = int(data.get("images", 0)), [int(f["images_through_network"]) for f in measured]
+    seconds = sum(float(f["extraction_s"]) for f in measured)
+    if not any(computed):
+        return f"The features were found kept, and used by {len(trained):,} trials: no image went through the network."
+    if min(computed) < images:
+        return (
+            f"{sum(computed):,} of {images * len(measured):,} images went through the network, in {seconds:,.1f} s: "
+            f"the features of the others were kept, or are those of identical files. {len(trained):,} trials used them."
+        )
+    saved = seconds / len(measured) * len(trained) - seconds
     return (
-        f"The features were computed once, in {sum(seconds):,.1f} s, and used by {len(trained):,} trials: computing "
+        f"The features were computed once, in {seconds:,.1f} s, and used by {len(trained):,} trials: computing "
         f"them in every trial would have taken about {max(saved, 0.0):,.0f} s more."
     )
 

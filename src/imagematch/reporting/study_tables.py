@@ -158,7 +158,7 @@ def baseline_table(study: optuna.Study) -> pd.DataFrame:
 
 
 def _is_figure(name: str, value: Any) -> bool:
-    return isinstance(value, (int, float)) and name != "extraction_s"
+    return isinstance(value, (int, float)) and name.startswith("val_")
 
 
 def repeated_runs(study: optuna.Study) -> pd.DataFrame:

@@ -23,6 +23,7 @@ _FIELDS = ("feature_extractor", "weights", "image_size")
 """What decides the features of a frozen extractor, where it is searched."""
 _AT = "at"
 """In the kept figures: which values of those fields they were measured at, as the trials have them."""
+_KEPT_TOO = ("extraction_s", "images_through_network", "network_digest")
 
 
 def measure_baselines(
@@ -117,7 +118,7 @@ def _measure(
         study.set_user_attr(NETWORK_PARAMETERS, {**sizes, extractor: answer["network_parameters"]})
     if DATA not in study.user_attrs:
         study.set_user_attr(DATA, answer["dataset"])
-    kept = {**figures, _AT: at, "extraction_s": answer["extraction_s"], "network_digest": answer["network_digest"]}
+    kept = {**figures, _AT: at, **{key: answer[key] for key in _KEPT_TOO}}
     study.set_user_attr(BASELINE, {**study.user_attrs.get(BASELINE, {}), label: kept})
     told = f"val_roc_auc {figures['val_roc_auc']:.4f}, val_map_at_r {figures['val_map_at_r']:.4f}"
     log.event("baseline", f"baseline ({label} without a head): {told}", extractor=label, **figures)

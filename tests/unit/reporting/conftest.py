@@ -29,7 +29,8 @@ def study() -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     made = optuna.create_study(study_name="made", direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     made.set_user_attr(DEFINITION, {"objective": "val_map_at_r", "fixed": {"dataset": "digits"}, "space": {}})
-    made.set_user_attr(BASELINE, {"pixels": {"val_map_at_r": 0.4, "val_roc_auc": 0.8, "extraction_s": 2.0}})
+    pixels = {"val_map_at_r": 0.4, "val_roc_auc": 0.8, "extraction_s": 2.0, "images_through_network": 60}
+    made.set_user_attr(BASELINE, {"pixels": pixels})
     splits = {"train": {"images": 50, "classes": 5}, "test": {"images": 10, "classes": 5}}
     made.set_user_attr(DATA, {"dataset": "digits", "images": 60, "classes": 5, "split_by": "image", "splits": splits})
     for number in range(12):

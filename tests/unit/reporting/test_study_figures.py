@@ -251,6 +251,7 @@ def test_the_baseline_stands_beside_every_trial(study):
 def test_times_and_baseline(study):
     assert list(time_table(study)["part"])[-1] == "total"
     assert baseline_table(study)["val_map_at_r"].iloc[0] == 0.4
+    assert list(baseline_table(study).columns) == ["extractor", "val_map_at_r", "val_roc_auc"]
 
 
 def test_a_study_is_opened_by_file_and_nothing_is_created(tmp_path):

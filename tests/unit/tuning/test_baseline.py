@@ -35,6 +35,7 @@ class FakeSearch:
                 "figures": {"val_map_at_r": size, "val_roc_auc": 0.9},
                 "dataset": {"digest": "of the images"},
                 "extraction_s": 1.0,
+                "images_through_network": 7,
                 "network_digest": f"network {size}",
                 "network_parameters": None,
             },
@@ -72,6 +73,7 @@ def test_each_network_is_measured_once_at_its_first_point_and_where_trials_are_c
     assert beside == [0.32, 0.32, 0.08]
     assert baseline_value(study.user_attrs, {"feature_extractor": "pixels", "image_size": 16}) is None
     assert study.user_attrs[DATA] == {"digest": "of the images"}
+    assert {kept["images_through_network"] for kept in study.user_attrs[BASELINE].values()} == {7}
 
 
 def test_what_older_versions_kept_by_extractor_alone_is_understood() -> None:

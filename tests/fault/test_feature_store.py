@@ -85,7 +85,10 @@ def test_a_killed_process_loses_only_what_it_had_not_finished(tmp_path: Path) ->
             while len(_index(tmp_path)) < blocks_wanted * 280 and worker.poll() is None:
                 time.sleep(0.005)
             worker.send_signal(signal.SIGKILL)
-        killed_with.append(sum(entry.images for entry in verify(tmp_path)))
+        (report,) = verify(tmp_path)
+        assert (report.damaged_images, report.damage) == (0, ""), "a kill damages nothing"
+        assert report.cut_off_rows in range(17)
+        killed_with.append(report.images)
     assert killed_with == sorted(killed_with)
     assert 16 <= killed_with[0] < count
     found = FeatureStore(tmp_path).features(Pictures(count), pixels())
@@ -142,14 +145,67 @@ def test_rows_that_are_cut_off_are_computed_again(kept: Path, size: int) -> None
 def test_an_index_that_is_cut_off_loses_only_its_end(kept: Path, size: int) -> None:
     assert (kept / "index.bin").stat().st_size == 4 * 280
     os.truncate(kept / "index.bin", size)
+    (report,) = verify(kept.parent)
+    assert (report.damaged_images, report.damage, report.cut_off_rows) == (0, "", 64 - 16 * (size // 280))
     assert repaired(kept, mapped=size < 280) == 16 * (4 - size // 280)  # what is computed again has rows of its own
 
 
-def test_a_flipped_bit_in_the_index_is_noticed(kept: Path) -> None:
-    data = bytearray((kept / "index.bin").read_bytes())
-    data[280 + 100] ^= 1
-    (kept / "index.bin").write_bytes(bytes(data))
-    assert repaired(kept, mapped=False) == 48
+def flip(path: Path, place: int, bit: int = 1) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= bit
+    path.write_bytes(bytes(data))
+
+
+def test_a_flipped_bit_in_the_index_costs_its_block_alone(kept: Path) -> None:
+    flip(kept / "index.bin", 280 + 100)
+    (report,) = verify(kept.parent)
+    assert (report.images, report.damaged_images, report.cut_off_rows) == (48, 0, 0)
+    assert report.damage == "280 bytes of its index are damaged"
+    assert repaired(kept, mapped=False) == 16
+    assert [report.damage for report in verify(kept.parent)] == [""]
+
+
+@pytest.mark.parametrize("bit", [1, 128])
+def test_no_flipped_bit_in_the_index_is_called_sound(kept: Path, bit: int) -> None:
+    index = kept / "index.bin"
+    for place in range(index.stat().st_size):
+        flip(index, place, bit)
+        (report,) = verify(kept.parent)
+        assert (report.images, report.damage != "") == (48, True), place
+        flip(index, place, bit)
+    assert [report.damage for report in verify(kept.parent)] == [""]
+
+
+def test_rows_without_an_index_are_damage(kept: Path) -> None:
+    (kept / "index.bin").unlink()
+    assert [(report.images, report.damage) for report in verify(kept.parent)] == [(0, "its index is gone")]
+    (kept / "entry.json").unlink()
+    assert [report.damage for report in list_entries(kept.parent)] == [""], "that is not looked at"
+    assert [report.damage for report in verify(kept.parent)] == ["its description is damaged"]
+    assert repaired(kept) == 64
+
+
+def test_an_index_that_ends_more_than_a_block_too_early_is_damage(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block_bytes = 16 * IMAGE_SIZE * IMAGE_SIZE * 3 * 4
+    monkeypatch.setattr("imagematch.features.upkeep.BLOCK_BYTES", block_bytes)
+    os.truncate(kept / "index.bin", 3 * 280)
+    assert [report.damage for report in verify(kept.parent)] == [""], "a kill can leave that"
+    os.truncate(kept / "index.bin", 2 * 280)
+    assert [report.damage for report in verify(kept.parent)] == ["its index ends 32 rows too early"]
+
+
+def test_a_first_block_that_is_cut_off_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imagematch.features.entry.append_block", killed)
+        with pytest.raises(KeyboardInterrupt):
+            FeatureStore(tmp_path).features(Pictures(64), pixels())
+    (report,) = verify(tmp_path)
+    assert (report.images, report.damaged_images, report.damage, report.cut_off_rows) == (0, 0, "", 16)
+    assert FeatureStore(tmp_path).features(Pictures(64), pixels()).computed == 64
+    assert [(report.damage, report.cut_off_rows) for report in verify(tmp_path)] == [("", 0)]
 
 
 def dropped(kept: Path) -> None:

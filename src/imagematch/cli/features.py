@@ -40,15 +40,23 @@ def verify(feature_dir: StoreOption = _STORE) -> None:
 
     reports = verify_store(feature_dir)
     for report in reports:
-        print(f"{_line(report)}  {f'{report.damaged_images:,} damaged' if report.damaged_images else 'sound'}")
-    damaged = sum(report.damaged_images or 0 for report in reports)
-    if damaged:
-        raise StudyError(
-            f"{damaged:,} images have damaged features",
-            where=str(feature_dir),
-            do="they will be computed again when they are needed",
-        )
+        print(f"{_line(report)}  {_soundness(report)}")
+    images = sum(report.damaged_images or 0 for report in reports)
+    entries = sum(bool(report.damage) for report in reports)
+    if images or entries:
+        what = [f"{images:,} images have damaged features"] if images else []
+        what += [f"{entries:,} of {len(reports):,} entries have a damaged index or description"] if entries else []
+        do = "what is damaged will be computed again when it is needed"
+        raise StudyError(" and ".join(what), where=str(feature_dir), do=do)
     print(f"{len(reports)} entries are sound in {feature_dir}")
+
+
+def _soundness(report: EntryReport) -> str:
+    damaged = [f"{report.damaged_images:,} damaged"] if report.damaged_images else []
+    found = ", ".join([*damaged, report.damage] if report.damage else damaged) or "sound"
+    if report.cut_off_rows:
+        found += f" ({report.cut_off_rows:,} rows at the end belong to a block that was cut off, or is being written)"
+    return found
 
 
 @app.command()

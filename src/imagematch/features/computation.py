@@ -9,13 +9,12 @@ import numpy as np
 from imagematch.errors import ModelError
 from imagematch.events import Advance, RunLog
 from imagematch.extractors import Engine, EngineChoice, Network
-from imagematch.features.entry import Entry
+from imagematch.features.entry import BLOCK_BYTES, Entry
 from imagematch.features.extraction import Decode, extract
 from imagematch.features.index import Block, split_table
 
 _BLOCK_SECONDS = 20.0
 _FIRST_BLOCK_ROWS = 512
-_BLOCK_BYTES = 1 << 26
 _ROUNDING = 2e-3
 
 
@@ -69,7 +68,7 @@ class Computation:
 
     def _block_rows(self) -> int:
         rows = int(self._rows_a_second * _BLOCK_SECONDS) or _FIRST_BLOCK_ROWS
-        return max(1, min(rows, _BLOCK_BYTES // (4 * self._network.feature_dim)))
+        return max(1, min(rows, BLOCK_BYTES // (4 * self._network.feature_dim)))
 
     def _block(self, rows: np.ndarray, digests: list[bytes], done: Advance, *, instead_of: Block | None = None) -> int:
         """Computes and keeps one block; identical files go through the network once. Returns how many did."""

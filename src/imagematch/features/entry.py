@@ -19,8 +19,9 @@ from imagematch.errors import StudyError
 from imagematch.features.index import (
     DIGEST_BYTES,
     Block,
+    Index,
     append_block,
-    read_blocks,
+    read_index,
     split_table,
     write_at,
     write_blocks,
@@ -32,6 +33,8 @@ _NOT_KEY = ("extractor", "created")
 _IN_MEMORY_BYTES = 1 << 28
 _MOST_IN_MEMORY_BYTES = 1 << 30
 _COPY_ROWS = 8192
+BLOCK_BYTES = 1 << 26
+"""The most that a block of new rows has."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,25 @@ class Entry:
     def prepare(self) -> None:
         """Makes the folder, so that blocks can be added. Raises StudyError where it cannot be written."""
         make_dir(self.folder)
+        if self.index().missing:  # so that rows without one are known to have lost theirs
+            write_blocks(self._index, [])
         if read_facts(self.folder) is None:
             write_json(self.folder / "entry.json", dict(self.facts))
 
+    def index(self) -> Index:
+        """What its index holds. Raises StudyError where that cannot be read."""
+        return read_index(self._index)
+
     def blocks(self) -> list[Block]:
         """All blocks, by their first row. Raises StudyError where the index cannot be read."""
-        return sorted(read_blocks(self._index)[0], key=lambda block: block.first)
+        return sorted(self.index().blocks, key=lambda block: block.first)
+
+    def written_rows(self) -> int:
+        """How many rows have been written, or begun, whether a block knows of them or not."""
+        try:
+            return -(-self._rows.stat().st_size // max(1, self.row_bytes))
+        except OSError:
+            return 0
 
     def find(self, wanted: bytes) -> Found:
         """Looks pictures up by content and checks every block that holds one of them against its checksum.

@@ -1,7 +1,7 @@
 """The index of an entry: which picture's features stand in which row, in blocks with checksums, appended durably.
 
 A record is a header (magic, first row, number of rows, CRC-32 of the rows' bytes, CRC-32 of the record) and the 16-byte
-content digests of its pictures. A record that was cut off by a crash is recognised and left out.
+content digests of its pictures. A record that was cut off by a crash, or damaged, is recognised and left out.
 """
 
 from __future__ import annotations
@@ -43,14 +43,35 @@ class Block:
         """The single digests, in the order of the rows."""
         return split_table(self.digests)
 
+    @property
+    def own_checksum(self) -> int:
+        """CRC-32 of its record."""
+        return zlib.crc32(self.digests, zlib.crc32(_PLAIN.pack(_MAGIC, self.first, self.count, self.checksum)))
+
     def record(self) -> bytes:
         """The block as it stands in the index."""
-        own = zlib.crc32(self.digests, zlib.crc32(_PLAIN.pack(_MAGIC, self.first, self.count, self.checksum)))
-        return _HEADER.pack(_MAGIC, self.first, self.count, self.checksum, own) + self.digests
+        return _HEADER.pack(_MAGIC, self.first, self.count, self.checksum, self.own_checksum) + self.digests
 
 
-def read_blocks(path: Path) -> tuple[list[Block], int]:
-    """The whole records of an index, and the length in bytes of those; ([], 0) without a file.
+@dataclass(frozen=True)
+class Index:
+    """What an index file holds.
+
+    Attributes:
+        blocks: its whole records, in their order.
+        end: where the last of them ends, in bytes.
+        damaged: bytes that are of no whole record: between them, or behind them unless they begin one.
+        missing: whether there is no file.
+    """
+
+    blocks: list[Block]
+    end: int = 0
+    damaged: int = 0
+    missing: bool = False
+
+
+def read_index(path: Path) -> Index:
+    """Reads an index; behind a damaged record it goes on with the next whole one.
 
     Raises:
         StudyError: there is one that cannot be read.
@@ -58,35 +79,57 @@ def read_blocks(path: Path) -> tuple[list[Block], int]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return [], 0
+        return Index([], missing=True)
     except OSError as error:
         raise read_error(path, error) from error
-    blocks, offset = [], 0
-    while offset + _HEADER.size <= len(data):
-        magic, first, count, checksum, _own = _HEADER.unpack_from(data, offset)
-        end = offset + _HEADER.size + count * DIGEST_BYTES
-        if magic != _MAGIC or end > len(data):
-            break
-        block = Block(first, count, checksum, data[offset + _HEADER.size : end])
-        if block.record() != data[offset:end]:
-            break
+    blocks, end, damaged, offset = [], 0, 0, 0
+    while 0 <= offset < len(data):
+        block = _record_at(data, offset)
+        if block is None:
+            offset = data.find(_MAGIC, offset + 1)
+            continue
         blocks.append(block)
-        offset = end
-    return blocks, offset
+        damaged += offset - end
+        offset = end = offset + _HEADER.size + len(block.digests)
+    rest = data[end:]
+    return Index(blocks, end, damaged if _is_cut_off(rest) else damaged + len(rest))
+
+
+def _record_at(data: bytes, offset: int) -> Block | None:
+    """The block whose record begins at `offset`; None where there is no whole one."""
+    if offset + _HEADER.size > len(data):
+        return None
+    _magic, first, count, checksum, _own = _HEADER.unpack_from(data, offset)
+    end = offset + _HEADER.size + count * DIGEST_BYTES
+    block = Block(first, count, checksum, data[offset + _HEADER.size : end])
+    return block if end <= len(data) and block.record() == data[offset:end] else None
+
+
+def _is_cut_off(rest: bytes) -> bool:
+    """Whether bytes at the end are what a kill left of a record, and not a whole one with another number of rows."""
+    if len(rest) < _HEADER.size:
+        return _MAGIC.startswith(rest[: len(_MAGIC)])
+    magic, first, count, checksum, own = _HEADER.unpack_from(rest)
+    there, part = divmod(len(rest) - _HEADER.size, DIGEST_BYTES)
+    whole = not part and Block(first, there, checksum, rest[_HEADER.size :]).own_checksum == own
+    return magic == _MAGIC and count > there and not whole
 
 
 def append_block(path: Path, block: Block) -> None:
-    """Adds a record and makes it durable; what a crash left behind the last whole record is cut off first.
+    """Adds a record and makes it durable; what is of no whole record goes.
 
     Raises:
         StudyError: the index cannot be written.
     """
-    _blocks, valid = read_blocks(path)
+    index = read_index(path)
+    if index.damaged:
+        write_blocks(path, [*index.blocks, block])
+        return
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            os.ftruncate(descriptor, valid)
-            write_at(descriptor, block.record(), valid)
+            os.ftruncate(descriptor, index.end)
+            write_at(descriptor, block.record(), index.end)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagematch.errors import StudyError
-from imagematch.features.entry import Entry, read_facts
+from imagematch.features.entry import BLOCK_BYTES, Entry, read_facts
+from imagematch.features.index import Index
 from imagematch.features.store import FeatureStore, lock_path
 from imagematch.files import BusyError, locked, read_error, write_error
 
@@ -30,6 +31,9 @@ class EntryReport:
         bytes: size on disk.
         created: when it was begun, ISO 8601, UTC.
         damaged_images: pictures whose features are not what was written; None where that was not checked.
+        damage: what else is damaged, in words: its description or its index; empty where nothing is.
+        cut_off_rows: rows that a kill cut off before the index had them, or that are being written. No damage: nobody
+            takes them for anything, and the next run computes their pictures again.
     """
 
     name: str
@@ -40,6 +44,8 @@ class EntryReport:
     bytes: int
     created: str
     damaged_images: int | None = None
+    damage: str = ""
+    cut_off_rows: int = 0
 
 
 def list_entries(root: Path) -> list[EntryReport]:
@@ -54,8 +60,9 @@ def list_entries(root: Path) -> list[EntryReport]:
 def verify(root: Path) -> list[EntryReport]:
     """Reads every byte of the store and compares it with its checksum.
 
-    Damaged features are never used: whoever needs them notices the same, and computes them again. A damaged description
-    (`entry.json`) counts as damage to all of them; whoever needs them writes it again.
+    Damaged features are never used: whoever needs them notices the same, and computes them again. So it is with those
+    that a damaged index does not tell of any more. A damaged description (`entry.json`) counts as damage to all of
+    them; whoever needs them writes it again.
 
     Raises:
         StudyError: the store cannot be read.
@@ -104,7 +111,7 @@ def _entries(root: Path) -> list[Entry]:
     try:
         for folder in sorted(root.iterdir()):
             facts = read_facts(folder)
-            if facts is None and (folder / "index.bin").exists():
+            if facts is None and any((folder / name).exists() for name in ("index.bin", "rows.bin")):
                 facts = _UNKNOWN
             if facts is not None:
                 entries.append(Entry(folder, facts))
@@ -116,18 +123,40 @@ def _entries(root: Path) -> list[Entry]:
 
 
 def _report(entry: Entry, *, check: bool = False) -> EntryReport:
-    blocks = entry.blocks()
-    damaged = sum(block.count for block in entry.damaged(blocks)) if check else None
-    return EntryReport(
+    written = entry.written_rows()  # before the index: it then has every block that is written meanwhile
+    index = entry.index()
+    report = EntryReport(
         name=entry.folder.name,
         extractor=str(entry.facts["extractor"]),
         image_size=int(entry.facts["image_size"]),
         precision=str(entry.facts["precision"]),
-        images=len({digest for block in blocks for digest in block.pictures()}),
+        images=len({digest for block in index.blocks for digest in block.pictures()}),
         bytes=_size(entry.folder),
         created=str(entry.facts["created"]),
-        damaged_images=damaged,
     )
+    if not check:
+        return report
+    beyond = max(0, written - max((block.first + block.count for block in index.blocks), default=0))
+    damage = _damage(entry, index, beyond)
+    return replace(
+        report,
+        damaged_images=sum(block.count for block in entry.damaged(index.blocks)),
+        damage=damage,
+        cut_off_rows=0 if damage else beyond,
+    )
+
+
+def _damage(entry: Entry, index: Index, beyond: int) -> str:
+    """What is damaged beside the features; `beyond` rows are in no block, as a kill leaves the rows of its last one."""
+    if entry.facts is _UNKNOWN:
+        return "its description is damaged"
+    if index.missing and beyond:
+        return "its index is gone"
+    if index.damaged:
+        return f"{index.damaged:,} bytes of its index are damaged"
+    if beyond > max(1, BLOCK_BYTES // max(1, entry.row_bytes)):
+        return f"its index ends {beyond:,} rows too early"
+    return ""
 
 
 def _size(folder: Path) -> int:

@@ -63,7 +63,19 @@ def test_verify_tells_of_damage(command: Command, store: FeatureStore) -> None:
     rows.write_bytes(bytes(rows.stat().st_size)[:-1] + b"x")
     code, out, err = command("verify")
     assert (code, "3 damaged" in out) == (4, True)
-    assert "3 images have damaged features; they will be computed again" in err
+    assert "3 images have damaged features; what is damaged will be computed again" in err
+
+
+def test_verify_tells_of_a_damaged_index_and_of_a_block_that_was_cut_off(command: Command, store: FeatureStore) -> None:
+    (index,) = store.root.glob("*/index.bin")
+    whole = index.read_bytes()
+    index.write_bytes(whole[:30])
+    code, out, _ = command("verify")
+    assert (code, "sound (3 rows at the end belong to a block that was cut off" in out) == (0, True)
+    index.write_bytes(whole[:30] + b"x" + whole[31:])
+    code, out, err = command("verify")
+    assert (code, "bytes of its index are damaged" in out) == (4, True)
+    assert "1 of 1 entries have a damaged index or description; what is damaged will be computed again" in err
 
 
 def test_clear_without_a_terminal_wants_to_be_told(command: Command, store: FeatureStore) -> None:

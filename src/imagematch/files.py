@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 from imagematch.errors import ConfigError, StudyError
 
 _DIGEST_CHUNK_BYTES = 1 << 20
+_TEMPORARY = ".tmp-"
+_LEFT_OVER_S = 24 * 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -115,7 +118,7 @@ def replacing(path: Path) -> Iterator[Path]:
     make_dir(path.parent)
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix=path.suffix, dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=path.suffix, dir=path.parent)
         os.close(descriptor)
         temporary = Path(name)
         yield temporary
@@ -129,6 +132,15 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files of `replacing` that nobody has written to for a day: their writers were killed."""
+    oldest = time.time() - _LEFT_OVER_S
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_mtime < oldest:
+                path.unlink()
 
 
 def _umask() -> int:

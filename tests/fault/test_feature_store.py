@@ -208,6 +208,14 @@ def test_a_first_block_that_is_cut_off_is_no_damage(tmp_path: Path, monkeypatch:
     assert [(report.damage, report.cut_off_rows) for report in verify(tmp_path)] == [("", 0)]
 
 
+def test_what_a_killed_writer_left_in_an_entry_goes(kept: Path) -> None:
+    left = kept / ".tmp-killed.bin"
+    left.touch()
+    os.utime(left, (0, 0))
+    assert FeatureStore(kept.parent).features(Pictures(65), pixels()).computed == 1
+    assert not left.exists()
+
+
 def dropped(kept: Path) -> None:
     entry = Entry(kept, read_facts(kept) or {})
     entry.drop(entry.blocks()[-1:])

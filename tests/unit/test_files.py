@@ -21,6 +21,7 @@ from imagematch.files import (
     digest_json,
     locked,
     recovered_dir,
+    remove_leftovers,
     replacing,
     replacing_dir,
     write_json,
@@ -42,6 +43,31 @@ def test_replacing_keeps_the_suffix_and_makes_folders(tmp_path: Path) -> None:
         assert temporary.suffix == ".json"
         temporary.write_text("{}")
     assert path.read_text() == "{}"
+
+
+def killed_while_writing(path: Path, age_s: float) -> Path:
+    """What a writer that was killed has left so long ago."""
+    process = multiprocessing.get_context("spawn").Process(target=_die_in, args=(path,))
+    process.start()
+    process.join()
+    (left,) = path.parent.glob(f".tmp-*{path.suffix}")
+    os.utime(left, (time.time() - age_s, time.time() - age_s))
+    return left
+
+
+def _die_in(path: Path) -> None:
+    with replacing(path):
+        os._exit(9)
+
+
+def test_what_killed_writers_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    old, new = (killed_while_writing(tmp_path / name, age) for name, age in (("a.npz", 90_000), ("a.json", 3_000)))
+    foreign = tmp_path / "tmp-of-mine"
+    foreign.touch()
+    os.utime(foreign, (0, 0))
+    remove_leftovers(tmp_path)
+    assert (old.exists(), new.exists(), foreign.exists()) == (False, True, True)
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

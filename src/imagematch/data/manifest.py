@@ -15,7 +15,7 @@ from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.sources import MISSING, Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import Advance, RunLog
-from imagematch.files import digest_bytes, locked, write_text
+from imagematch.files import digest_bytes, locked, remove_leftovers, write_text
 
 _VERSION = 1
 _CHUNK = 32
@@ -76,6 +76,7 @@ def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_
     else:
         path = manifest_path(name, source.root, manifest_dir)
         with locked(path.with_suffix(".lock")):
+            remove_leftovers(manifest_dir)
             facts = _refreshed(path, source, entries, log)
     for entry, fact in zip(entries, facts, strict=True):
         if fact.reason:

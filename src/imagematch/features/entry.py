@@ -26,7 +26,7 @@ from imagematch.features.index import (
     write_at,
     write_blocks,
 )
-from imagematch.files import digest_json, make_dir, write_error, write_json
+from imagematch.files import digest_json, make_dir, remove_leftovers, write_error, write_json
 
 FORMAT = 1
 _NOT_KEY = ("extractor", "created")
@@ -77,6 +77,7 @@ class Entry:
     def prepare(self) -> None:
         """Makes the folder, so that blocks can be added. Raises StudyError where it cannot be written."""
         make_dir(self.folder)
+        remove_leftovers(self.folder)
         if self.index().missing:  # so that rows without one are known to have lost theirs
             write_blocks(self._index, [])
         if read_facts(self.folder) is None:

@@ -14,7 +14,7 @@ import numpy as np
 from imagematch.config import TrainSettings
 from imagematch.data import fold_datasets
 from imagematch.errors import ConfigError
-from imagematch.files import write_json
+from imagematch.files import remove_leftovers, write_json
 from imagematch.training import Materials, StopRequest
 from imagematch.tuning.cost import latency_ms
 from imagematch.tuning.samplers import derived_seed
@@ -54,7 +54,8 @@ class TrialFiles:
         return self.folder / f"{self.name}-fold{fold}.json"
 
     def remove_state(self) -> None:
-        """Removes what only an interrupted trial needs."""
+        """Removes what only an interrupted trial needs, and what killed writers left."""
+        remove_leftovers(self.folder)
         self.checkpoint().unlink(missing_ok=True)
         for path in self.folder.glob(f"{self.name}-fold*"):
             path.unlink(missing_ok=True)

@@ -68,6 +68,15 @@ def test_only_changed_new_and_touched_files_are_read_again(
     assert "b/7.png" not in after.paths
 
 
+def test_what_a_killed_writer_left_beside_the_manifests_goes(make_folder: Any, opened: Open, tmp_path: Path) -> None:
+    root, left = make_folder({"a": 20, "b": 20}), tmp_path / "manifests" / ".tmp-killed.jsonl"
+    left.parent.mkdir()
+    left.touch()
+    os.utime(left, (0, 0))
+    opened(data_dir=root)
+    assert not left.exists()
+
+
 def test_a_moved_folder_keeps_its_digest(make_folder: Any, opened: Open, tmp_path: Path) -> None:
     root = make_folder({"a": 20, "b": 20})
     before = opened(data_dir=root)

@@ -84,6 +84,20 @@ def read_error(path: Path, error: OSError) -> StudyError:
     return StudyError(f"cannot read: {os_reason(error)}", where=str(path), do="check its permissions and the disk")
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; one whose name is too long is not there.
+
+    Raises:
+        StudyError: that cannot be said: a folder above may not be entered.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise read_error(path, error) from error
+
+
 def make_dir(path: Path) -> Path:
     """Creates a folder and its parents; raises StudyError naming it where that is impossible."""
     try:

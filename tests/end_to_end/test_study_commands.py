@@ -62,3 +62,20 @@ def test_a_bare_dashboard_says_which_studies_there_are(command: Run, studies: Pa
     assert done.returncode == 2
     assert "There are: other, small" in done.stderr
     assert "--study NAME" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("show", "x" * 300), 4, "there is no such study"),
+        (("show", f"{'x' * 300}/x"), 4, "there is no such study"),
+        (("upgrade", "x" * 300), 4, "no such file"),
+        (("dashboard", "--study", "x" * 300), 2, "there is no study"),
+    ],
+)
+def test_a_name_that_is_too_long_is_of_no_study(
+    command: Run, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    done = command(*STUDY, *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert says in done.stderr

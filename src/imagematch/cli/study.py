@@ -68,7 +68,7 @@ def dashboard(
 ) -> None:
     """Starts optuna-dashboard for this machine alone, each trial with its learning curve and configuration."""
     from imagematch.errors import ConfigError
-    from imagematch.files import Layout
+    from imagematch.files import Layout, is_file
     from imagematch.tuning.artifacts import artifacts_dir
     from imagematch.tuning.dashboard import serve_dashboard
     from imagematch.tuning.storage import sqlite_url
@@ -80,7 +80,7 @@ def dashboard(
             what = f"which study? There are: {', '.join(there)}" if there else "there is no study yet"
             raise ConfigError(what, where="exp", do="give --study NAME or --storage URL")
         name = there[0]
-    if storage is None and not layout.study_database(str(name)).is_file():
+    if storage is None and not is_file(layout.study_database(str(name))):
         raise ConfigError(f"there is no study {name!r}", where="exp", do="see: imagematch study list")
     url = storage or sqlite_url(layout.study_database(str(name)))
     serve_dashboard(url, None if name is None else artifacts_dir(layout.study_dir(name)), port)

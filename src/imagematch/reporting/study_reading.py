@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import StudyError
 from imagematch.events import printable
+from imagematch.files import is_file
 from imagematch.tuning import records, rerun_name
 from imagematch.tuning.refusals import shown_url, storage_errors
 from imagematch.tuning.storage import open_storage, sqlite_url
@@ -32,9 +34,11 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
     import optuna
 
     url = database if isinstance(database, str) and _is_meant_as_url(database) else sqlite_url(Path(database))
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
+    if url.startswith("sqlite:///") and not is_file(Path(url.removeprefix("sqlite:///"))):
         path = Path(url.removeprefix("sqlite:///"))
-        others = sorted(file.stem for file in path.parent.glob("*.db")) if path.parent.is_dir() else []
+        others: list[str] = []
+        with contextlib.suppress(OSError):  # a folder whose name is too long
+            others = sorted(file.stem for file in path.parent.glob("*.db"))
         known = f"; there are: {', '.join(others)}" if others else ""
         raise StudyError(
             f"there is no such study{known}", where=str(path), do="run: python hpt.py --hpt-config-filepath FILE"
@@ -50,7 +54,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
 
 def _is_meant_as_url(text: str) -> bool:
     """Whether a text is a URL, or one with a typo: what may hold a password is never taken for a path and shown."""
-    return "://" in text or (bool({"@", ":"} & set(text)) and not Path(text).is_file())
+    return "://" in text or (bool({"@", ":"} & set(text)) and not is_file(Path(text)))
 
 
 def storage_names(storage: optuna.storages.BaseStorage) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import locked, make_dir, replacing, write_error
+from imagematch.files import is_file, locked, make_dir, replacing, write_error
 from imagematch.training import StopRequest
 from imagematch.tuning.refusals import shown_url, storage_errors
 
@@ -185,7 +185,7 @@ def upgrade_database(path: Path) -> Path | None:
     from optuna.storages import RDBStorage
     from optuna.version import __version__
 
-    if not path.is_file():
+    if not is_file(path):
         raise StudyError("no such file", where=str(path), do="name a study's .db file")
     url = sqlite_url(path)
     with storage_errors(url):

@@ -73,9 +73,20 @@ def test_a_bare_dashboard_says_which_studies_there_are(command: Run, studies: Pa
         (("dashboard", "--study", "x" * 300), 2, "there is no study"),
     ],
 )
-def test_a_name_that_is_too_long_is_of_no_study(
-    command: Run, arguments: tuple[str, ...], code: int, says: str
-) -> None:
+def test_a_name_that_is_too_long_is_of_no_study(command: Run, arguments: tuple[str, ...], code: int, says: str) -> None:
     done = command(*STUDY, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert says in done.stderr
+
+
+@pytest.mark.parametrize("url", ["sqlite:///typo/TYPO.db", "sqlite+pysqlite:///typo/TYPO.db"])
+@pytest.mark.parametrize("arguments", [("list",), ("show", "x"), ("dashboard",)])
+def test_a_database_that_is_not_there_is_told_and_not_made(
+    command: Run, tmp_path: Path, url: str, arguments: tuple[str, ...]
+) -> None:
+    if arguments == ("dashboard",):
+        pytest.importorskip("optuna_dashboard")
+    done = command(*STUDY, *arguments, "--storage", url)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    assert "typo/TYPO.db: there is no such" in done.stderr
+    assert not (tmp_path / "typo").exists()

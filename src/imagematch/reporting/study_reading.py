@@ -43,7 +43,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
         raise StudyError(
             f"there is no such study{known}", where=str(path), do="run: python hpt.py --hpt-config-filepath FILE"
         )
-    storage = open_storage(url)
+    storage = open_storage(url, create=False)
     with storage_errors(url):
         names = storage_names(storage)
         chosen = study_name if study_name is not None else _only(names, shown_url(url))

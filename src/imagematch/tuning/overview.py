@@ -49,7 +49,7 @@ def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
     Siblings that hold the repeated runs of a study are left out.
 
     Raises:
-        StudyError: the database of `storage` cannot be opened.
+        StudyError: the database of `storage` cannot be opened, or is a file that is not there.
     """
     if storage is not None:
         return _in_database(storage)
@@ -65,7 +65,7 @@ def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
 def _in_database(url: str) -> list[Overview]:
     import optuna
 
-    storage = open_storage(url)
+    storage = open_storage(url, create=False)
     with storage_errors(url):
         names = sorted(optuna.get_all_study_names(storage))
         siblings = {rerun_name(name) for name in names}

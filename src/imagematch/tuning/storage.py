@@ -33,11 +33,12 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def open_storage(url: str, *, log: RunLog = SILENT, stop: StopRequest | None = None) -> RDBStorage:
+def open_storage(url: str, *, create: bool = True, log: RunLog = SILENT, stop: StopRequest | None = None) -> RDBStorage:
     """Opens (or creates) the storage behind a SQLAlchemy URL.
 
     Args:
         url: of the database.
+        create: whether a SQLite file that is not there is made.
         log: told when a server goes away, and when it is back.
         stop: ends the wait for a server.
 
@@ -48,7 +49,7 @@ def open_storage(url: str, *, log: RunLog = SILENT, stop: StopRequest | None = N
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url), quiet_about_experiments():
-        file = _sqlite_file(url)
+        file = _sqlite_file(url, create=create)
         return _open_server(url, log, stop) if file is None else _open_file(url, file)
 
 
@@ -139,7 +140,7 @@ def _creation_lock(file: Path) -> Iterator[None]:
         lock.__exit__(None, None, None)
 
 
-def _sqlite_file(url: str) -> Path | None:
+def _sqlite_file(url: str, *, create: bool) -> Path | None:
     """The file behind a SQLite URL, checked; None for another database."""
     from sqlalchemy.engine import make_url
 
@@ -149,6 +150,8 @@ def _sqlite_file(url: str) -> Path | None:
     if not parts.database or parts.database == ":memory:":
         raise StudyError("a study cannot be kept in memory", where=shown_url(url), do="write sqlite:///FILE")
     path = Path(parts.database)
+    if not create and not is_file(path):
+        raise StudyError("there is no such file", where=str(path), do="name a study's .db file")
     make_dir(path.parent)
     try:
         head = path.read_bytes()[:16] if path.is_file() else b""
@@ -209,7 +212,7 @@ def _refuse_what_is_no_study(path: Path, url: str) -> None:
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.pool import NullPool
 
-    _sqlite_file(url)
+    _sqlite_file(url, create=False)
     with create_engine(url, poolclass=NullPool).connect() as connection:
         _refuse_another_programs(connection, url)
         _refuse_damage(connection)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ from imagematch.errors import ConfigError, ImagematchError, StudyError
 from imagematch.events import printable
 
 _INTERRUPTED = 130
+_SECRETS = (
+    (re.compile(r"((?://[^\s/:@]*)?:)(?!//|PASSWORD@)\S*@"), r"\1***@"),
+    (re.compile(r"([?&]\w*(?:passw|pwd)\w*=)[^\s&]*", re.IGNORECASE), r"\1***"),
+)
+"""What is never shown, and what stands there instead: a password before an @, in a misspelt URL too, or a parameter."""
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +64,8 @@ def _exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
             _forget_output()
             return _tell(StudyError("the output cannot be written: there is no space left"), debug)
         if debug:
-            raise
+            _print(traceback.format_exc())
+            return 1
         _say(f"{type(error).__name__}: {error}; this is a defect of imagematch: run it again with --debug to see where")
         return 1
 
@@ -70,10 +77,17 @@ def _forget_output() -> None:
 
 def _tell(error: ImagematchError, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print(traceback.format_exc())
     _say(str(error))
     return error.exit_code
 
 
 def _say(text: str) -> None:
-    print(f"error: {printable(' '.join(text.split()))}", file=sys.stderr)
+    _print(f"error: {printable(' '.join(text.split()))}\n")
+
+
+def _print(text: str) -> None:
+    """Tells what went wrong, be it a traceback, without the passwords of URLs."""
+    for secret, shown in _SECRETS:
+        text = secret.sub(shown, text)
+    print(text, end="", file=sys.stderr)

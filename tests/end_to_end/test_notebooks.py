@@ -75,6 +75,7 @@ def test_the_study_is_visualised(workplace):
     assert "embedding_dim" in shown
     assert shown.count("application/vnd.plotly") >= 8
     assert "The features were computed once" in shown
+    assert "Pareto front: the study has one objective</em>" in shown
 
 
 def test_a_foreign_study_without_finished_trials_gives_clear_lines(tmp_path):

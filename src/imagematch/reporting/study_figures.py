@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from imagematch.errors import StudyError
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.notes import Note, figure_or_note
 from imagematch.reporting.palette import laid_out
@@ -41,9 +42,16 @@ class StudyFigures:
     Args:
         study: any Optuna study, also one that other programs made.
         objective: which of several objectives, from 0.
+
+    Raises:
+        StudyError: the study has no such objective.
     """
 
     def __init__(self, study: optuna.Study, objective: int = 0) -> None:
+        count = len(study.directions)
+        if objective not in range(count):
+            many = "one objective" if count == 1 else f"{count} objectives"
+            raise StudyError(f"the study has {many}: none is number {objective}", do="they count from 0")
         self._study = drawable_copy(study)
         self._objective = objective
         self._several = len(study.directions) > 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagematch.errors import StudyError
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.seed_intervals import t_interval
 from imagematch.reporting.study_facts import (
@@ -123,9 +124,15 @@ def best_configuration(study: optuna.Study) -> pd.DataFrame:
 
 
 def front_table(study: optuna.Study) -> pd.DataFrame:
-    """The Pareto front, the best in the first objective first: its trials, their objectives and parameters."""
+    """The Pareto front, the best in the first objective first: its trials, their objectives and parameters.
+
+    Raises:
+        StudyError: the study has one objective.
+    """
     import pandas as pd
 
+    if len(study.directions) == 1:
+        raise StudyError("the study has one objective")
     names = [objective_name(study, number) for number in range(len(study.directions))]
     return pd.DataFrame(
         [

@@ -266,6 +266,13 @@ def test_a_study_is_opened_by_file_and_nothing_is_created(tmp_path):
     assert not (tmp_path / "other.db").exists()
 
 
+def test_a_study_with_one_objective_has_no_front_and_no_second_one(study):
+    assert str(table_or_note(lambda: front_table(study), "Pareto front")) == "Pareto front: the study has one objective"
+    for objective in (1, -1):
+        with pytest.raises(StudyError, match=f"the study has one objective: none is number {objective}; they count"):
+            StudyFigures(study, objective)
+
+
 def test_a_front_is_told_in_a_table_and_in_a_line():
     made = optuna.create_study(directions=["maximize", "minimize"])
     made.set_user_attr(DEFINITION, {"objective": ["val_map_at_r", "parameters"], "fixed": {}, "space": {}})

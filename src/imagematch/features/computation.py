@@ -14,12 +14,12 @@ from imagematch.features.extraction import Decode, extract
 from imagematch.features.index import Block, split_table
 
 _BLOCK_SECONDS = 20.0
-_FIRST_BLOCK_ROWS = 512
+_FIRST_BLOCK_ROWS = 64
 _ROUNDING = 2e-3
 
 
 class Computation:
-    """Computes what an entry lacks, in blocks of about twenty seconds each."""
+    """Computes what an entry lacks, in blocks of about twenty seconds each; the first, of unknown speed, is small."""
 
     def __init__(self, entry: Entry, choice: EngineChoice, network: Network, decode: Decode, log: RunLog) -> None:
         self._entry = entry

@@ -23,6 +23,7 @@ from imagematch.extractors import (
 )
 from imagematch.extractors.engines.pixels import PixelEngine, enlarge
 from imagematch.features import MIRROR, FeatureStore, clear, list_entries, verify
+from imagematch.features.index import read_index
 from imagematch.files import digest_bytes
 
 
@@ -104,6 +105,18 @@ def test_a_changed_picture_is_computed_alone(store: FeatureStore) -> None:
     assert found.computed == 1
     assert changed.decoded == [11]
     np.testing.assert_allclose(found.array, expected(pictures), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("a_second", "blocks"), [(1, [64, 20, 20, 6]), (10, [64, 46])])
+def test_the_first_block_is_small_and_the_others_take_twenty_seconds(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, a_second: int, blocks: list[int]
+) -> None:
+    dataset = Pictures(some_pictures(110))
+    clock = SimpleNamespace(monotonic=lambda: len(dataset.decoded) / a_second)
+    monkeypatch.setattr("imagematch.features.computation.time", clock)
+    assert store.features(dataset, pixels()).computed == 110
+    (index,) = store.root.glob("*/index.bin")
+    assert [block.count for block in read_index(index).blocks] == blocks
 
 
 def test_identical_files_are_computed_once_and_stay_mapped(store: FeatureStore) -> None:

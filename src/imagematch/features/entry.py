@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import StudyError
+from imagematch.features.gathered import Gathered
 from imagematch.features.index import (
     DIGEST_BYTES,
     Block,
@@ -26,13 +26,11 @@ from imagematch.features.index import (
     write_at,
     write_blocks,
 )
+from imagematch.features.side_by_side import FeatureArray
 from imagematch.files import digest_json, make_dir, remove_leftovers, write_error, write_json
 
 FORMAT = 1
 _NOT_KEY = ("extractor", "created")
-_IN_MEMORY_BYTES = 1 << 28
-_MOST_IN_MEMORY_BYTES = 1 << 30
-_COPY_ROWS = 8192
 BLOCK_BYTES = 1 << 26
 """The most that a block of new rows has."""
 
@@ -176,28 +174,21 @@ class Entry:
         gone = list(dropped)
         write_blocks(self._index, [block for block in self.blocks() if block not in gone])
 
-    def array(self, rows: np.ndarray) -> np.ndarray:
-        """The features of these rows, in this order: mapped from the file where they follow each other, else copied.
-
-        A copy of more than 256 MB is made on disk, in a file without a name that ends with the array; where that cannot
-        be had, up to 1 GB is copied in memory.
+    def array(self, rows: np.ndarray) -> FeatureArray:
+        """The features of these rows, in this order: mapped, row by row where they do not follow each other.
 
         Returns:
             (n, feature_dim) of the entry's type, read-only where it is mapped.
 
         Raises:
-            StudyError: the rows have gone meanwhile, or there is no room for the copy.
+            StudyError: the rows have gone meanwhile.
         """
         count = len(rows)
         if count == 0 or self.feature_dim == 0:
             return np.zeros((count, self.feature_dim), self.dtype)
         if (np.diff(rows) == 1).all():
             return self._mapped(int(rows[0]), count)
-        stored = self._mapped(0, int(rows.max()) + 1)
-        copy = self._room(count)
-        for first in range(0, count, _COPY_ROWS):
-            np.take(stored, rows[first : first + _COPY_ROWS], axis=0, out=copy[first : first + _COPY_ROWS])
-        return copy
+        return Gathered(self._mapped(0, int(rows.max()) + 1), rows, self.folder)
 
     def _mapped(self, first: int, count: int) -> np.ndarray:
         try:
@@ -207,18 +198,6 @@ class Entry:
             raise StudyError(
                 "the features were removed while they were read", where=str(self._rows), do="run again"
             ) from error
-
-    def _room(self, count: int) -> np.ndarray:
-        shape, size = (count, self.feature_dim), count * self.row_bytes
-        if size > _IN_MEMORY_BYTES:
-            try:
-                with tempfile.TemporaryFile(dir=self.folder) as file:
-                    os.posix_fallocate(file.fileno(), 0, size)
-                    return np.asarray(np.memmap(file, self.dtype, "r+", shape=shape))
-            except OSError as error:
-                if size > _MOST_IN_MEMORY_BYTES:
-                    raise write_error(self.folder, error) from error
-        return np.empty(shape, self.dtype)
 
 
 def entry_name(facts: Mapping[str, Any]) -> str:

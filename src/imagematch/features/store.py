@@ -30,7 +30,7 @@ class Features:
 
     Attributes:
         array: (n, feature_dim) float32 or float16, in the data set's order; read-only where it is mapped from disk.
-            Those of a concatenation are read side by side.
+            Kept in another order, or for a concatenation, it is gathered when rows are asked for.
         engine: `openvino`, `tensorflow` or `numpy`.
         precision: `float32` or `bfloat16`.
         computed: number of pictures that went through the network now; 0 where all were kept.

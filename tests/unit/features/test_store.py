@@ -104,6 +104,9 @@ def test_a_changed_picture_is_computed_alone(store: FeatureStore) -> None:
     found = store.features(changed, pixels())
     assert found.computed == 1
     assert changed.decoded == [11]
+    rows = np.array([[11, 3], [29, 11]])
+    np.testing.assert_allclose(found.array[rows], expected(pictures)[rows], rtol=1e-5, atol=1e-6)
+    assert not isinstance(found.array, np.ndarray), "nothing is copied but what is asked for"
     np.testing.assert_allclose(found.array, expected(pictures), rtol=1e-5, atol=1e-6)
 
 
@@ -241,12 +244,12 @@ def test_features_that_half_precision_cannot_hold_are_refused(
 
 
 def test_a_large_copy_lies_on_disk(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagematch.features.entry._IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr("imagematch.features.entry._COPY_ROWS", 7)
+    monkeypatch.setattr("imagematch.features.gathered._IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("imagematch.features.gathered._COPY_ROWS", 7)
     pictures = some_pictures(30)
     store.features(Pictures(pictures), pixels())
     before = sorted(store.root.rglob("*"))
-    array = store.features(Pictures(pictures[::-1]), pixels()).array
+    array = np.asarray(store.features(Pictures(pictures[::-1]), pixels()).array)
     assert isinstance(array.base, np.memmap)
     assert sorted(store.root.rglob("*")) == before
     np.testing.assert_allclose(array, expected(pictures[::-1]), rtol=1e-5, atol=1e-6)
@@ -261,12 +264,12 @@ def test_a_copy_that_the_disk_refuses_is_made_in_memory_up_to_a_limit(
     pictures = some_pictures(30)
     store.features(Pictures(pictures), pixels())
     monkeypatch.setattr("os.posix_fallocate", full)
-    monkeypatch.setattr("imagematch.features.entry._IN_MEMORY_BYTES", 1000)
-    array = store.features(Pictures(pictures[::-1]), pixels()).array
+    monkeypatch.setattr("imagematch.features.gathered._IN_MEMORY_BYTES", 1000)
+    array = np.asarray(store.features(Pictures(pictures[::-1]), pixels()).array)
     np.testing.assert_allclose(array, expected(pictures[::-1]), rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr("imagematch.features.entry._MOST_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("imagematch.features.gathered._MOST_IN_MEMORY_BYTES", 1000)
     with pytest.raises(StudyError, match="cannot write: No space left on device; free some space"):
-        store.features(Pictures(pictures[::-1]), pixels())
+        np.asarray(store.features(Pictures(pictures[::-1]), pixels()).array)
 
 
 def test_what_is_kept_is_found_where_its_engine_cannot_run(

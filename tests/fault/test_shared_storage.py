@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import run_command
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import assert_sound, processes_of, trials_in
 from tests.postgres import PASSWORD, Server
@@ -51,6 +52,17 @@ def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path
         cut = trials[retry.user_attrs[records.RETRY_OF]]
         assert retry.user_attrs[records.PLACE] == cut.user_attrs[records.PLACE]
         assert cut.params.items() <= retry.params.items()
+
+
+def test_fresh_is_refused_while_another_process_works_on_the_study(url: str, quick: Start, tmp_path: Path) -> None:
+    worker = quick(url, "--trials", "60", "--sampler", "random", trial_s=1)
+    wait_for_trials(url, 1)
+    (tmp_path / "study.yaml").write_text("study_name: quick\ndataset: digits\n")
+    refused = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", "--storage", url, "--fresh", cwd=tmp_path)
+    told = "error: quick: another process works on this study; wait for it, or stop it"
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (4, told)
+    assert worker.poll() is None
+    assert records.counted(trials_in(url)), "nothing was removed"
 
 
 def test_eight_processes_one_killed_share_a_study(server: Server, quick: Start) -> None:

@@ -14,6 +14,7 @@ import pytest
 from imagematch.errors import DataError, ModelError, StudyError
 from imagematch.events import RunLog
 from imagematch.extractors import (
+    SPECS,
     Concatenation,
     Extractor,
     choose_extractor,
@@ -22,7 +23,8 @@ from imagematch.extractors import (
     side_by_side,
 )
 from imagematch.extractors.engines.pixels import PixelEngine, enlarge
-from imagematch.features import MIRROR, FeatureStore, clear, list_entries, verify
+from imagematch.extractors.networks import build_network
+from imagematch.features import MIRROR, Features, FeatureStore, clear, list_entries, verify
 from imagematch.features.index import read_index
 from imagematch.files import digest_bytes
 
@@ -148,6 +150,25 @@ def test_what_changes_the_features_changes_the_entry(store: FeatureStore, monkey
     assert store.features(dataset, pixels(seed=7)).computed == 0
     monkeypatch.setattr("imagematch.features.store.DECODER_VERSION", "other")
     assert store.features(dataset, pixels()).computed == 3
+
+
+def test_other_weights_in_the_file_have_every_picture_computed_again(store: FeatureStore, tmp_path: Path) -> None:
+    dataset, file = Pictures(some_pictures(5)), tmp_path / "own.weights.h5"
+    settings = {"feature_extractor": "small_cnn", "image_size": 16, "trainable": False, "seed": 0}
+
+    def found(weights: Path) -> Features:
+        network = make_extractor(SimpleNamespace(weights=str(weights), **settings))
+        return store.features(dataset, network, engine="tensorflow", precision="float32")
+
+    build_network(SPECS["small_cnn"], 16, 1).save_weights(file)
+    first = found(file)
+    assert first.computed == 5
+    assert found(file.rename(tmp_path / "renamed.weights.h5")).computed == 0
+    build_network(SPECS["small_cnn"], 16, 2).save_weights(file)
+    other = found(file)
+    assert other.computed == 5
+    assert np.abs(other.array[:] - first.array[:]).max(axis=1).min() > 0
+    assert len(list_entries(store.root)) == 2
 
 
 def test_augmented_views_are_kept_and_always_the_same(store: FeatureStore, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from imagematch.config.names import (
     TRIPLET_LOSSES,
 )
 from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label
-from imagematch.config.study_fields import STUDY_KEYS
+from imagematch.config.study_fields import RERUN_SUFFIX, STUDY_KEYS
 from imagematch.config.study_settings import StudySettings, space_difference
 from imagematch.config.suggestions import did_you_mean
 from imagematch.config.train_fields import DEFAULTS, TRAIN_KEYS
@@ -65,6 +65,7 @@ __all__ = [
     "PROXY_LOSSES",
     "PRUNERS",
     "RANDOM_BATCH_MARGIN",
+    "RERUN_SUFFIX",
     "SAMPLERS",
     "SECOND_OBJECTIVES",
     "SPLITS_BY",

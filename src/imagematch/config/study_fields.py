@@ -15,6 +15,8 @@ from imagematch.config.train_fields import checked_run_name
 
 _CHOICES = {"sampler": names.SAMPLERS, "pruner": names.PRUNERS}
 _URL = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://\S+")
+RERUN_SUFFIX = "-rerun"
+"""Ends the name under which a study's repeated runs are kept beside it."""
 
 
 class StudyFields(BaseModel):
@@ -54,6 +56,9 @@ class StudyFields(BaseModel):
     @field_validator("study_name")
     @classmethod
     def _names_a_folder(cls, value: str) -> str:
+        if value.endswith(RERUN_SUFFIX):
+            what = f"study_name may not end in {RERUN_SUFFIX}, as the repeated runs of another study do"
+            raise told(what, "choose another study_name")
         return checked_run_name("study_name", value)
 
     @field_validator("storage")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import printable
 from imagematch.files import is_file
-from imagematch.tuning import records, rerun_name
+from imagematch.tuning import records
 from imagematch.tuning.refusals import shown_url, storage_errors
+from imagematch.tuning.siblings import sibling_names, sibling_of
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
     storage = open_storage(url, create=False)
     with storage_errors(url):
         names = storage_names(storage)
-        chosen = study_name if study_name is not None else _only(names, shown_url(url))
+        chosen = study_name if study_name is not None else _only(names, sibling_names(storage), shown_url(url))
         if chosen not in names:
             raise StudyError(f"holds no study {chosen!r}; it holds: {', '.join(names) or 'none'}", where=shown_url(url))
         return optuna.load_study(study_name=chosen, storage=storage)
@@ -62,8 +63,8 @@ def storage_names(storage: optuna.storages.BaseStorage) -> list[str]:
     return sorted(study.study_name for study in storage.get_all_studies())
 
 
-def _only(names: list[str], where: str) -> str:
-    own = [name for name in names if not any(name == rerun_name(other) for other in names)]
+def _only(names: list[str], siblings: set[str], where: str) -> str:
+    own = [name for name in names if name not in siblings]
     if len(own) == 1:
         return own[0]
     raise StudyError(f"holds {len(own)} studies: {', '.join(own) or 'none'}", where=where, do="name one of them")
@@ -71,13 +72,9 @@ def _only(names: list[str], where: str) -> str:
 
 def sibling_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The repeated runs of the study's best trials; empty where there are none."""
-    import optuna
-
-    try:
-        sibling = optuna.load_study(study_name=rerun_name(study.study_name), storage=study._storage)
-    except KeyError:
-        return []
-    return [trial for trial in sibling.get_trials(deepcopy=False) if trial.value is not None]
+    sibling = sibling_of(study.study_name, study._storage)
+    trials = [] if sibling is None else sibling.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.value is not None]
 
 
 def drawable_copy(study: optuna.Study, *, repeats: bool = False) -> optuna.Study:

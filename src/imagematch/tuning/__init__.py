@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imagematch.tuning.rerun import rank_again
 from imagematch.tuning.search import Search
-from imagematch.tuning.study import delete_study, open_study, owned, refuse_if_worked_on, rerun_name, study_exists
+from imagematch.tuning.study import delete_study, open_study, owned, refuse_if_worked_on, study_exists
 
 __all__ = [
     "Search",
@@ -13,6 +13,5 @@ __all__ = [
     "owned",
     "rank_again",
     "refuse_if_worked_on",
-    "rerun_name",
     "study_exists",
 ]

@@ -9,8 +9,8 @@ from imagematch.errors import StudyError
 from imagematch.files import Layout
 from imagematch.tuning import records
 from imagematch.tuning.refusals import storage_errors
+from imagematch.tuning.siblings import sibling_names
 from imagematch.tuning.storage import open_storage, sqlite_url
-from imagematch.tuning.study import rerun_name
 
 if TYPE_CHECKING:
     import optuna
@@ -68,7 +68,7 @@ def _in_database(url: str) -> list[Overview]:
     storage = open_storage(url, create=False)
     with storage_errors(url):
         names = sorted(optuna.get_all_study_names(storage))
-        siblings = {rerun_name(name) for name in names}
+        siblings = sibling_names(storage)
         return [_overview(optuna.load_study(study_name=n, storage=storage)) for n in names if n not in siblings]
 
 

@@ -11,14 +11,12 @@ from imagematch.config import StudySettings
 from imagematch.events import RunLog
 from imagematch.tuning import records
 from imagematch.tuning.search import Search
-from imagematch.tuning.study import rerun_name
+from imagematch.tuning.siblings import RERUN_OF, open_sibling
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-RERUN_OF = "rerun_of"
-"""Trial attribute in the sibling study: number of the trial that was run again."""
 SEED_NUMBER = "seed_number"
 """Trial attribute in the sibling study: which of the other seeds, from 1."""
 WINNER = "winner"
@@ -41,7 +39,7 @@ def rank_again(
     if len(top) < 2 or not settings.rerun_seeds:
         winner, compared = ranked[0], None
     else:
-        sibling = _sibling(study)
+        sibling = open_sibling(study)
         _run_missing(top, sibling, search, settings, log)
         compared = {"trials": [trial.number for trial in top], "seeds": settings.rerun_seeds}
         values = kept_runs(sibling.get_trials(deepcopy=False), compared)
@@ -63,17 +61,6 @@ def rank_again(
     study.set_user_attr(COMPARED, compared)
     study.set_user_attr(WINNER, winner.number)
     return winner
-
-
-def _sibling(study: optuna.Study) -> optuna.Study:
-    import optuna
-
-    return optuna.create_study(
-        study_name=rerun_name(study.study_name),
-        storage=study._storage,
-        direction=study.directions[0],
-        load_if_exists=True,
-    )
 
 
 def kept_runs(runs: Iterable[FrozenTrial], compared: Mapping[str, Any] | None = None) -> dict[int, list[float]]:

@@ -15,6 +15,7 @@ from imagematch.tuning.locks import lock_at_once, long_lock, storage_of
 from imagematch.tuning.recovery import alive
 from imagematch.tuning.refusals import storage_errors
 from imagematch.tuning.samplers import longest_training, make_pruner
+from imagematch.tuning.siblings import refuse_another, sibling_of
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
@@ -60,11 +61,14 @@ def open_study(
         stop: ends the wait for a server.
 
     Raises:
-        StudyError: a study of this name searches another space (the difference is told), or the storage refuses.
+        StudyError: a study of this name searches another space (the difference is told), another study has the name
+            under which its repeated runs would be kept, or the storage refuses.
     """
     import optuna
 
     storage = open_storage(storage_url(settings, layout), log=log, stop=stop)
+    if settings.rerun_top_k > 1 and settings.rerun_seeds:
+        refuse_another(settings.study_name, storage)
     study = optuna.create_study(
         study_name=settings.study_name,
         storage=storage,
@@ -95,14 +99,11 @@ def delete_study(settings: StudySettings, layout: Layout) -> None:
     url = storage_url(settings, layout)
     storage = open_storage(url)
     with storage_errors(url):
-        for name in (settings.study_name, rerun_name(settings.study_name)):
-            with contextlib.suppress(KeyError):
-                storage.delete_study(storage.get_study_id_from_name(name))
-
-
-def rerun_name(study_name: str) -> str:
-    """The sibling study that holds the repeated runs of the best trials."""
-    return f"{study_name}-rerun"
+        sibling = sibling_of(settings.study_name, storage)
+        if sibling is not None:  # first: left alone, its runs would be taken for those of the next study
+            storage.delete_study(sibling._study_id)
+        with contextlib.suppress(KeyError):
+            storage.delete_study(storage.get_study_id_from_name(settings.study_name))
 
 
 @contextlib.contextmanager

@@ -211,6 +211,11 @@ def test_missing_name() -> None:
         parse_study({"n_trials": 3})
 
 
+def test_a_name_that_repeated_runs_would_have_is_refused(error: Error) -> None:
+    message = error("study_name: digits-rerun\n")
+    assert message.startswith("study.yaml:1: study_name may not end in -rerun")
+
+
 @pytest.mark.parametrize("url", ["postgres//me:secret@host/db", "postgresql:me:secret@host", "secret", "a b://secret"])
 def test_a_wrong_storage_never_shows_its_password(error: Error, url: str) -> None:
     for message in (error(f"storage: '{url}'"), error("", f"storage={url}"), error(f"storage: ['{url}']")):

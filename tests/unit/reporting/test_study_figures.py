@@ -27,7 +27,8 @@ from imagematch.reporting import (
 )
 from imagematch.reporting.study_reading import drawable_copy
 from imagematch.tuning import records
-from imagematch.tuning.rerun import COMPARED, RERUN_OF, SEED_NUMBER, WINNER
+from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER
+from imagematch.tuning.siblings import RERUN_OF
 from imagematch.tuning.study import DEFINITION
 from imagematch.tuning.trials_table import trials_table
 

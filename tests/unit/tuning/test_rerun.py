@@ -12,7 +12,8 @@ from imagematch.errors import InterruptedRunError
 from imagematch.events import SILENT
 from imagematch.tuning import records
 from imagematch.tuning.plan import Plan
-from imagematch.tuning.rerun import COMPARED, RERUN_OF, SEED_NUMBER, WINNER, kept_runs, rank_again
+from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER, kept_runs, rank_again
+from imagematch.tuning.siblings import RERUN_OF
 
 Values = dict[int, Sequence[float | None]]
 """embedding_dim of a trial -> what it comes to with the other seeds; None fails."""

@@ -54,7 +54,7 @@ def main() -> None:
             if answer["prune"] or step == steps:
                 figures = {"val_map_at_r": value}
                 noted = {"values": [value], "best_epoch": step, "epochs": step, "figures": figures, "parameters": 1}
-                tell(event="done", **noted, seconds={"total": 0.0})
+                tell(event="done", **noted, pruned=step < steps, seconds={"total": 0.0})
                 break
 
 

@@ -44,7 +44,7 @@ class FitResult:
         history: one record an epoch.
         best_epoch: counted from 1.
         best_value: the objective there.
-        ended_by: "epochs", "early_stopping" or "callback".
+        ended_by: "epochs", "early_stopping" or, where `on_epoch` cut the rest off, "callback".
         seconds: wall time of training and validation, by part.
     """
 
@@ -86,21 +86,20 @@ def fit(
     """
     kept = None if checkpoint is None else read_checkpoint(checkpoint, identity, discard_unfit=discard_unfit)
     run = _Run(stages, loss) if kept is None else _Run.restored(stages, loss, kept)
-    told_to_end = any(on_epoch(record) for record in run.history)  # a resumed run tells its earlier epochs again
-    ended_by = "callback" if told_to_end else run.go_on()
+    told = (record["epoch"] for record in run.history if on_epoch(record))  # a resumed run tells them again
+    ended_by = run.go_on(cut_at=next(told, 0))
     written = time.monotonic()
     while not ended_by:
         run.train_epoch(stop)
         record = run.judge()
-        if on_epoch(record):
-            ended_by = "callback"
+        cut_at = record["epoch"] if on_epoch(record) else 0
         asked = stop is not None and stop.at_next_step
         if checkpoint is not None and (
             asked or run.next_stage_is_due or time.monotonic() - written > _CHECKPOINT_EVERY_S
         ):
             write_checkpoint(checkpoint, run.snapshot(identity))
             written = time.monotonic()
-        ended_by = ended_by or run.go_on()
+        ended_by = run.go_on(cut_at)
         if asked and not ended_by:
             raise interrupted()
     return run.finish(ended_by)
@@ -174,8 +173,15 @@ class _Run:
         """Whether the stage is over and another one follows."""
         return self._number < len(self._stages) and bool(self._stage_over())
 
-    def go_on(self) -> str:
-        """Begins the next stage where one is over; why the training is over by now, empty if it is not."""
+    def go_on(self, cut_at: int) -> str:
+        """Begins the next stage where one is over; why the training is over by now, empty if it is not.
+
+        Args:
+            cut_at: the epoch at which `on_epoch` asked for the end; 0 for none. At the last one nothing is cut off.
+        """
+        if cut_at:
+            whole = cut_at == len(self._history) and not self.next_stage_is_due
+            return (self._stage_over() if whole else "") or "callback"
         if self.next_stage_is_due:
             self._put_best_back()
             self._begin(self._number + 1)

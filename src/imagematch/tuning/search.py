@@ -46,7 +46,6 @@ class _Running:
     """A trial that a child works on."""
 
     planned: PlannedTrial
-    pruned: bool = False
     lost: bool = False  # another process took us for dead, and does it again
 
     @property
@@ -206,26 +205,27 @@ class Search:
             raise_error(event)
 
     def _step(self, child: Child, event: dict[str, Any]) -> None:
-        running = self._running[child]
+        running, prune = self._running[child], False
         with self._unless_lost(running):
             if len(self._settings.objectives) == 1:  # Optuna prunes by one objective only
                 running.trial.report(event["value"], step=event["step"])
-                running.pruned = bool(running.trial.should_prune())
-        child.give({"prune": running.pruned or running.lost})
+                prune = bool(running.trial.should_prune())
+        child.give({"prune": prune or running.lost})
 
     def _done(self, child: Child, event: dict[str, Any]) -> None:
         import optuna
 
         running = self._running.pop(child)
         child.tasks_done += 1
-        state = optuna.trial.TrialState.PRUNED if running.pruned else optuna.trial.TrialState.COMPLETE
+        pruned = bool(event["pruned"])  # not at its last step, whatever the pruner says there: the trial is trained
+        state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
         with self._unless_lost(running):
             for name in records.NOTED:
                 if name in event:
                     running.trial.set_user_attr(name, event[name])
             history = self._files(_name_of(running.planned)).history
             keep_artifacts(running.trial, running.planned.settings, history, artifacts_dir(self._dir))
-            self._study.tell(running.trial, None if running.pruned else event["values"], state=state)
+            self._study.tell(running.trial, None if pruned else event["values"], state=state)
         self._files(_name_of(running.planned)).remove_state()
         if not running.lost:
             tell_finished(self._log, self._study, running.trial, event, of=self._settings.n_trials)

@@ -71,6 +71,7 @@ class _Trained:
     parameters: int
     history: list[dict[str, Any]]
     seconds: dict[str, float]
+    cut_off: bool = False
 
 
 def run_trial(
@@ -87,6 +88,7 @@ def run_trial(
 
     Without folds the steps are epochs, and the value is the best epoch's. With folds each is a step, whose value is the
     mean over the folds so far, and so is the trial's value.
+    `pruned` says whether steps were left out: at a trial's last one nothing is.
 
     Args:
         materials: of the settings.
@@ -108,7 +110,7 @@ def run_trial(
 
         trained = _train(materials, settings, files.checkpoint(), on_epoch, stop, second)
         write_json(files.history, trained.history)
-        return {**_noted([trained]), "best_epoch": trained.best_epoch}
+        return {**_noted([trained]), "best_epoch": trained.best_epoch, "pruned": trained.cut_off}
     done: list[_Trained] = []
     for number, dataset in enumerate(fold_datasets(materials.dataset, folds, settings.seed), start=1):
         done.append(_train_fold(replace(materials, dataset=dataset), settings, files, number, stop, second))
@@ -121,6 +123,7 @@ def run_trial(
         "best_epoch": [trained.best_epoch for trained in done],
         "fold_values": values,
         "fold_spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "pruned": len(done) < folds,
     }
 
 
@@ -164,6 +167,7 @@ def _train(
         int(training.parameters),
         result.history,
         {**result.seconds, "total": time.perf_counter() - started},
+        cut_off=result.ended_by == "callback",
     )
 
 

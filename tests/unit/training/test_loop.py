@@ -10,6 +10,7 @@ from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.losses import make_loss
 from imagematch.model import build_head
 from imagematch.training import (
+    EpochRecord,
     FeatureSource,
     FitResult,
     Stage,
@@ -108,6 +109,23 @@ def test_an_objective_that_is_minimised_keeps_the_smallest() -> None:
 def test_a_callback_ends_it() -> None:
     result = Bench(settings_of()).fit(on_epoch=lambda record: record["epoch"] == 2)
     assert (result.ended_by, len(result.history)) == ("callback", 2)
+
+
+@pytest.mark.parametrize("fields", [{"epochs": 4}, {"epochs": 60, "early_stopping_patience": 2, "learning_rate": 0.02}])
+def test_a_callback_at_the_last_epoch_cuts_nothing_off(
+    fields: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.training.loop._CHECKPOINT_EVERY_S", -1)
+    settings, checkpoint = settings_of(**fields), tmp_path / "state.npz"
+    whole = Bench(settings).fit(checkpoint=checkpoint)
+
+    def at_the_last(record: EpochRecord) -> bool:
+        return record["epoch"] == len(whole.history)
+
+    assert Bench(settings).fit(on_epoch=at_the_last).ended_by == whole.ended_by
+    assert Bench(settings).fit(on_epoch=at_the_last, checkpoint=checkpoint).ended_by == whole.ended_by
+    earlier = Bench(settings).fit(on_epoch=lambda record: record["epoch"] == 2, checkpoint=checkpoint)
+    assert earlier.ended_by == "callback"
 
 
 @pytest.mark.filterwarnings("ignore:overflow|invalid value:RuntimeWarning")

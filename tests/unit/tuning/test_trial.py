@@ -105,6 +105,17 @@ def test_finished_folds_of_other_settings_are_not_taken(
 def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
     noted = run(materials, settings, tmp_path, on_step=lambda _number, _value: True)
     assert len(noted["fold_values"]) == 1  # type: ignore[arg-type]
+    assert noted["pruned"] is True
+
+
+@pytest.mark.parametrize(("folds", "last"), [(1, 2), (3, 3)])
+def test_at_its_last_step_a_trial_is_not_pruned(
+    folds: int, last: int, materials: Materials, settings: TrainSettings, tmp_path: Path
+) -> None:
+    at_the_last = run(materials, settings, tmp_path, folds=folds, on_step=lambda number, _value: number == last)
+    assert at_the_last["pruned"] is False
+    earlier = run(materials, settings, tmp_path, folds=folds, on_step=lambda number, _value: number == last - 1)
+    assert earlier["pruned"] is True
 
 
 @pytest.mark.parametrize("second", ["parameters", "latency_ms", "val_eer", "val_average_precision"])

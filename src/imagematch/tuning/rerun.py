@@ -22,7 +22,7 @@ SEED_NUMBER = "seed_number"
 WINNER = "winner"
 """Study attribute: number of the winning trial."""
 COMPARED = "compared"
-"""Study attribute: the numbers of the trials that the winner was chosen from, and with how many seeds."""
+"""Study attribute: the numbers of the trials whose repeated runs the winner was chosen by, and with how many seeds."""
 
 
 def rank_again(
@@ -37,7 +37,7 @@ def rank_again(
     """
     top = list(ranked[: settings.rerun_top_k])
     if len(top) < 2 or not settings.rerun_seeds:
-        winner, compared = ranked[0], None
+        winner, compared = ranked[0], {"trials": [], "seeds": 0}
     else:
         sibling = open_sibling(study)
         _run_missing(top, sibling, search, settings, log)

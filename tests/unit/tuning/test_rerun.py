@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from imagematch.config import StudySettings, parse_study
 from imagematch.errors import InterruptedRunError
 from imagematch.events import SILENT
+from imagematch.reporting import repeated_runs
 from imagematch.tuning import records
 from imagematch.tuning.plan import Plan
 from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER, kept_runs, rank_again
@@ -124,6 +125,14 @@ def test_without_repeated_runs_the_best_single_trial_wins(top: int, seeds: int) 
     settings = settings_of(rerun_top_k=top, rerun_seeds=seeds)
     winner, search = winner_of(study_of(SINGLE, settings), settings, RUNS)
     assert (winner, search.trained) == (2, [])
+
+
+def test_runs_of_earlier_do_not_count_where_none_are_asked_for_any_more() -> None:
+    study = study_of(SINGLE, settings_of())
+    winner_of(study, settings_of(), RUNS)
+    assert len(repeated_runs(study)) == 3
+    assert winner_of(study, settings_of(rerun_top_k=0), RUNS)[0] == 2
+    assert repeated_runs(study).empty, "the report lists no runs that the winner was not chosen by"
 
 
 def test_a_study_that_grew_is_judged_as_if_it_had_been_so_from_the_first() -> None:

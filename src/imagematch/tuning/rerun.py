@@ -82,17 +82,13 @@ def kept_runs(runs: Iterable[FrozenTrial], compared: Mapping[str, Any] | None = 
 def _run_missing(
     top: Sequence[FrozenTrial], sibling: optuna.Study, search: Search, settings: StudySettings, log: RunLog
 ) -> None:
-    """Trains what is not kept yet, and keeps it; a run that fails is left out."""
+    """Trains what is not kept yet, and keeps it; a run that fails is kept as that, and not tried again."""
     done = {(t.user_attrs.get(RERUN_OF), t.user_attrs.get(SEED_NUMBER)) for t in sibling.get_trials(deepcopy=False)}
     seeds = range(1, settings.rerun_seeds + 1)
     missing = [(trial, number) for trial in top for number in seeds if (trial.number, number) not in done]
     for which, answer in search.call_all([_task(trial, number, search, settings) for trial, number in missing]):
         trial, number = missing[which]
-        if answer["event"] == "failed":
-            what = f"trial {trial.number} again, seed {number}: {answer['reason']}"
-            log.event("rerun_failed", what, trial=trial.number)
-        else:
-            _keep(trial, number, answer, sibling, log)
+        _keep(trial, number, answer, sibling, log)
 
 
 def _task(trial: FrozenTrial, number: int, search: Search, settings: StudySettings) -> dict[str, Any]:
@@ -104,17 +100,20 @@ def _task(trial: FrozenTrial, number: int, search: Search, settings: StudySettin
 def _keep(trial: FrozenTrial, number: int, answer: Mapping[str, Any], sibling: optuna.Study, log: RunLog) -> None:
     import optuna
 
-    value = float(answer["values"][0])
-    attributes = {RERUN_OF: trial.number, SEED_NUMBER: number, records.FIGURES: answer["figures"]}
+    failed = answer["event"] == "failed"
+    value = None if failed else float(answer["values"][0])
+    told = {records.REASON: answer["reason"]} if failed else {records.FIGURES: answer["figures"]}
     sibling.add_trial(
         optuna.trial.create_trial(
-            params=trial.params, distributions=trial.distributions, value=value, user_attrs=attributes
+            state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
+            params=trial.params,
+            distributions=trial.distributions,
+            value=value,
+            user_attrs={RERUN_OF: trial.number, SEED_NUMBER: number, **told},
         )
     )
-    log.event(
-        "rerun",
-        f"trial {trial.number:>3} again, seed {number}: {value:.4f}",
-        trial=trial.number,
-        seed_number=number,
-        value=value,
-    )
+    again = f"trial {trial.number:>3} again, seed {number}: "
+    if value is None:
+        log.event("rerun_failed", f"{again}{answer['reason']}", trial=trial.number, seed_number=number)
+    else:
+        log.event("rerun", f"{again}{value:.4f}", trial=trial.number, seed_number=number, value=value)

@@ -104,6 +104,16 @@ def test_a_seed_that_fails_is_left_out_and_a_trial_without_any_cannot_win() -> N
     assert winner_of(study_of(SINGLE, settings), settings, {**RUNS, 4: (None, None, None)})[0] == 8
 
 
+def test_a_run_that_failed_is_not_tried_again() -> None:
+    """Else each process that ends the study might try it, with another end, and name another winner."""
+    settings = settings_of()
+    study = study_of(SINGLE, settings)
+    winner, search = winner_of(study, settings, {**RUNS, 4: (None, 0.79, None)})
+    assert (winner, len(search.trained)) == (4, 9)
+    winner, search = winner_of(study, settings, {**RUNS, 4: (0.1, 0.1, 0.1)})
+    assert (winner, search.trained) == (4, [])
+
+
 def test_where_all_fail_the_best_single_trial_wins() -> None:
     settings = settings_of()
     assert winner_of(study_of(SINGLE, settings), settings, dict.fromkeys((2, 4, 8), (None,) * 3))[0] == 2

@@ -41,7 +41,7 @@ def call_all(
         for child in children:
             if waiting and child not in busy and not stop.level:
                 busy[child] = waiting.popleft()
-                child.give(tasks[busy[child]])
+                child.begin(tasks[busy[child]])
         for key, _ in selector.select(timeout=0.5):
             child = key.data
             events, died = child.receive()
@@ -53,7 +53,6 @@ def call_all(
                 elif event["event"] == "error":
                     raise_error(event)
                 elif child in busy:
-                    child.tasks_done += 1
                     yield busy.pop(child), event
             if died and child in busy:
                 yield busy.pop(child), {"event": "failed", "reason": died}

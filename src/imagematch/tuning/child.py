@@ -18,6 +18,7 @@ from imagematch.files import make_dir, write_error
 
 WORKER = "imagematch.tuning.worker"
 """The module a child runs."""
+RENEW_AFTER_TASKS = 25
 
 
 class Child:
@@ -39,7 +40,14 @@ class Child:
         self._selector = selector
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
-        self.tasks_done = 0
+        self._tasks = 0
+
+    def begin(self, task: Mapping[str, Any]) -> None:
+        """Gives a task, to a new process where the present one has had many: what they left in memory goes with it."""
+        if self._tasks >= RENEW_AFTER_TASKS:
+            self.close()
+        self.give(task)
+        self._tasks += 1
 
     def give(self, message: Mapping[str, Any]) -> None:
         """Sends a message; starts the process if there is none. A process that is gone is noticed by `receive`."""
@@ -72,7 +80,7 @@ class Child:
         os.set_blocking(self._process.stdout.fileno(), False)
         self._selector.register(self._process.stdout, selectors.EVENT_READ, self)
         self._buffer = b""
-        self.tasks_done = 0
+        self._tasks = 0
         return self._process
 
     def receive(self) -> tuple[list[dict[str, Any]], str]:

@@ -36,7 +36,6 @@ from imagematch.tuning.trial import TrialFiles
 if TYPE_CHECKING:
     import optuna
 
-_RENEW_AFTER_TASKS = 25
 _LOOK_EVERY_S = 1.0
 _STOP_WITHIN_S = 8.0
 
@@ -165,10 +164,8 @@ class Search:
             planned = None if self._failures.too_many else self.plan.next_trial()
             if planned is None:
                 return
-            if child.tasks_done >= _RENEW_AFTER_TASKS:
-                child.close()
             self._running[child] = _Running(planned)
-            child.give(self.training_task(planned.settings, _name_of(planned)))
+            child.begin(self.training_task(planned.settings, _name_of(planned)))
             trial = planned.trial
             self._log.event("trial_started", trial=trial.number, place=planned.place, params=trial.params)
 
@@ -216,7 +213,6 @@ class Search:
         import optuna
 
         running = self._running.pop(child)
-        child.tasks_done += 1
         pruned = bool(event["pruned"])  # not at its last step, whatever the pruner says there: the trial is trained
         state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
         with self._unless_lost(running):

@@ -25,18 +25,18 @@ class FakeChild:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.given: list[int] = []
-        self.tasks_done = 0
         self._task: Mapping[str, Any] = {}
         read, self._write = os.pipe()
         selector.register(read, selectors.EVENT_READ, self)
         self._read = read
 
-    def give(self, message: Mapping[str, Any]) -> None:
-        if "prune" in message:
-            return
-        self._task = message
-        self.given.append(message["number"])
+    def begin(self, task: Mapping[str, Any]) -> None:
+        self._task = task
+        self.given.append(task["number"])
         os.write(self._write, b".")
+
+    def give(self, message: Mapping[str, Any]) -> None:
+        assert message == {"prune": False}
 
     def receive(self) -> tuple[list[dict[str, Any]], str]:
         os.read(self._read, 1)
@@ -59,7 +59,7 @@ def test_every_child_takes_part_and_answers_keep_their_places() -> None:
     answers, children = called([{"number": n} for n in range(7)], children=3)
     assert {place: answer["number"] for place, answer in answers.items()} == {n: n for n in range(7)}
     assert all(child.given for child in children)
-    assert sum(child.tasks_done for child in children) == 7
+    assert sum(len(child.given) for child in children) == 7
 
 
 def test_a_death_costs_one_task() -> None:

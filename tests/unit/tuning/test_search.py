@@ -1,4 +1,4 @@
-"""The search with real child processes that train nothing: what becomes of trials that reach their last step."""
+"""The search with real child processes that train nothing: what reaches the last step, and what may go wrong."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from imagematch.config import StudySettings
 from imagematch.events import SILENT
 from imagematch.files import Layout
 from imagematch.training import StopRequest
-from imagematch.tuning import Search, child, records
+from imagematch.tuning import Search, child, rank_again, records
 from imagematch.tuning.samplers import longest_training, make_pruner
 
 
@@ -42,3 +42,22 @@ def test_a_trial_that_has_reached_its_last_step_is_a_candidate(pruner: str, epoc
     assert {t.number for t in records.best_of(trained, study.directions)} == {t.number for t in reached}
     assert {t.state.name for t in trained if t not in reached} <= {"PRUNED"}
     assert any(study.pruner.prune(study, t) for t in reached), "it would prune there"
+
+
+def test_a_child_that_has_had_many_tasks_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[child.Child] = []
+    plain = child.Child._start
+
+    def counted(self: child.Child) -> object:
+        started.append(self)
+        return plain(self)
+
+    monkeypatch.setattr(child, "RENEW_AFTER_TASKS", 3)
+    monkeypatch.setattr(child.Child, "_start", counted)
+    settings = settings_of(7).model_copy(update={"rerun_top_k": 2, "rerun_seeds": 4})
+    study = study_of(settings)
+    with search_in(tmp_path, study, settings) as search:
+        search.run()
+        assert len(started) == 3, "for trials 1 to 3, 4 to 6, and 7"
+        rank_again(records.best_of(study.trials, study.directions), study, search, settings, SILENT)
+    assert len(started) == 5, "and the repeated runs: 1 and 2, 3 to 5, 6 to 8"

@@ -98,8 +98,8 @@ class Search:
             child.close()
         self._selector.close()
         with contextlib.suppress(Exception):  # an error is on its way up; should this fail too, a resume does it
-            while self._running:
-                self._requeue(self._running.popitem()[1])
+            for child in list(self._running):
+                self._requeue(child)
 
     # ---- tasks beside the study
 
@@ -191,14 +191,15 @@ class Search:
         elif kind == "failed":
             self._failed(child, event["reason"])
         elif kind == "interrupted":
-            self._requeue(self._running.pop(child))
+            self._requeue(child)
         elif event["kind"] == StudyError.__name__:  # it cannot write: nor could the next trial
-            self._requeue(self._running.pop(child))
+            self._requeue(child)
             raise_error(event)
         elif self._failures.is_of_one_trial(event, any_worked=self._any_worked()):
             self._failed(child, event["what"])
         else:
-            fail(self._study, self._running.pop(child).trial.number, event["what"])
+            fail(self._study, self._running[child].trial.number, event["what"])
+            del self._running[child]
             raise_error(event)
 
     def _step(self, child: Child, event: dict[str, Any]) -> None:
@@ -212,7 +213,7 @@ class Search:
     def _done(self, child: Child, event: dict[str, Any]) -> None:
         import optuna
 
-        running = self._running.pop(child)
+        running = self._running[child]
         pruned = bool(event["pruned"])  # not at its last step, whatever the pruner says there: the trial is trained
         state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
         with self._unless_lost(running):
@@ -222,6 +223,7 @@ class Search:
             history = self._files(_name_of(running.planned)).history
             keep_artifacts(running.trial, running.planned.settings, history, artifacts_dir(self._dir))
             self._study.tell(running.trial, None if pruned else event["values"], state=state)
+        del self._running[child]  # now that its end is written; till then it is ours to queue again
         self._files(_name_of(running.planned)).remove_state()
         if not running.lost:
             tell_finished(self._log, self._study, running.trial, event, of=self._settings.n_trials)
@@ -243,11 +245,12 @@ class Search:
 
     def _failed(self, child: Child, reason: str) -> None:
         if self._stop.level >= 2:
-            self._requeue(self._running.pop(child))
+            self._requeue(child)
             return
-        planned = self._running.pop(child).planned
+        planned = self._running[child].planned
         number = planned.trial.number
         fail(self._study, number, reason)
+        del self._running[child]
         self._files(_name_of(planned)).remove_state()
         self._log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason)
         self._failures.add(reason, any_worked=self._any_worked())
@@ -278,16 +281,17 @@ class Search:
         until = time.monotonic() + _STOP_WITHIN_S
         while self._running and time.monotonic() < until:
             self._take_events()
-        for running in self._running.values():
-            self._requeue(running)
-        self._running.clear()
+        for child in list(self._running):
+            self._requeue(child)
 
-    def _requeue(self, running: _Running) -> None:
-        number = running.trial.number
-        if running.lost:
-            return
-        requeue(self._study, self._study.get_trials(deepcopy=False)[number])
-        fail(self._study, number, "interrupted; queued again")
+    def _requeue(self, child: Child) -> None:
+        """Queues the trial of a child again, unless it has ended, or others have queued it."""
+        running = self._running[child]
+        trial = self._study.get_trials(deepcopy=False)[running.trial.number]
+        if not running.lost and not trial.state.is_finished():
+            requeue(self._study, trial)
+            fail(self._study, trial.number, "interrupted; queued again")
+        del self._running[child]
 
 
 def _name_of(planned: PlannedTrial) -> str:

@@ -59,12 +59,13 @@ def test_a_trial_that_others_failed_just_before_its_end_is_lost_and_no_error(tmp
     with Search(study, SETTINGS, layout=Layout(tmp_path), log=SILENT, stop=StopRequest()) as search:
         planned = search.plan.next_trial()
         assert planned is not None
-        running = _Running(planned)
+        child = search._children[0]
+        running = search._running[child] = _Running(planned)
         study.tell(planned.trial.number, state=optuna.trial.TrialState.FAIL)
         with search._unless_lost(running):
             study.tell(planned.trial, 0.5)
         assert running.lost
-        search._requeue(running)
+        search._requeue(child)
     assert len(study.trials) == 1, "the others have queued it again"
 
 

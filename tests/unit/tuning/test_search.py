@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 from tests.quick_study import NAME, settings_of
 
 from imagematch.config import StudySettings
+from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
 from imagematch.training import StopRequest
@@ -61,3 +62,22 @@ def test_a_child_that_has_had_many_tasks_is_renewed(tmp_path: Path, monkeypatch:
         assert len(started) == 3, "for trials 1 to 3, 4 to 6, and 7"
         rank_again(records.best_of(study.trials, study.directions), study, search, settings, SILENT)
     assert len(started) == 5, "and the repeated runs: 1 and 2, 3 to 5, 6 to 8"
+
+
+def test_a_trial_whose_end_cannot_be_written_is_queued_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would stand as running for all other machines as long as this process lives."""
+    settings = settings_of(3)
+    study = study_of(settings)
+
+    def full_disk(*_: object) -> None:
+        raise StudyError("no space left on device")
+
+    with monkeypatch.context() as patched, search_in(tmp_path, study, settings) as search:
+        patched.setattr("imagematch.tuning.search.keep_artifacts", full_disk)
+        with pytest.raises(StudyError, match="no space"):
+            search.run()
+    assert [t.state.name for t in study.trials] == ["FAIL", "WAITING"]
+    assert study.trials[1].user_attrs[records.RETRY_OF] == 0
+    with search_in(tmp_path, study, settings) as search:
+        search.run()
+    assert len(records.counted(study.trials)) == 3

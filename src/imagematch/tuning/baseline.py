@@ -108,6 +108,9 @@ def _measure(
         "settings": train.model_dump(mode="json", exclude_unset=True),
     }
     ((_, answer),) = search.call_all([task])
+    if answer["event"] == "failed":  # for want of memory, perhaps: a new process has a second try
+        log.event("baseline_failed", f"measuring the baseline failed ({answer['reason']}): trying once more")
+        ((_, answer),) = search.call_all([task])
     if answer["event"] == "failed":
         raise StudyError(f"the baseline cannot be measured: {answer['reason']}", where=settings.study_name)
     at, figures = _at(params), answer["figures"]

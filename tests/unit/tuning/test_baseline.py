@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from imagematch.config import parse_study
+from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import BusyError, locked
 from imagematch.training import StopRequest
@@ -16,10 +17,11 @@ from imagematch.tuning.study import BASELINE, DATA, DEFINITION
 
 
 class FakeSearch:
-    """Measures an extractor as its image size."""
+    """Measures an extractor as its image size; the first few times the worker dies of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, deaths: int = 0) -> None:
         self._folder = folder
+        self._deaths = deaths
         self.tasks: list[dict[str, Any]] = []
 
     def call_all(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -27,6 +29,9 @@ class FakeSearch:
             pass
         (task,) = tasks
         self.tasks.append(task)
+        if len(self.tasks) <= self._deaths:
+            yield 0, {"event": "failed", "reason": "the worker was killed"}
+            return
         size = task["settings"]["image_size"] / 100
         yield (
             0,
@@ -74,6 +79,22 @@ def test_each_network_is_measured_once_at_its_first_point_and_where_trials_are_c
     assert baseline_value(study.user_attrs, {"feature_extractor": "pixels", "image_size": 16}) is None
     assert study.user_attrs[DATA] == {"digest": "of the images"}
     assert {kept["images_through_network"] for kept in study.user_attrs[BASELINE].values()} == {7}
+
+
+def measure_with(folder: Path, deaths: int) -> tuple[optuna.Study, FakeSearch]:
+    base = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "image_size": 8, "dropout": 0}
+    settings = parse_study({**base, "embedding_dim_grid": [4, 8]})
+    study, search = optuna.create_study(study_name="s", direction="maximize"), FakeSearch(folder, deaths)
+    measure_baselines(study, search, settings, folder, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
+    return study, search
+
+
+def test_a_worker_that_dies_while_it_measures_has_a_second_try_and_no_third(tmp_path: Path) -> None:
+    study, search = measure_with(tmp_path, deaths=1)
+    assert study.user_attrs[BASELINE]["pixels"]["val_map_at_r"] == 0.08
+    assert len(search.tasks) == 2
+    with pytest.raises(StudyError, match="the baseline cannot be measured: the worker was killed"):
+        measure_with(tmp_path, deaths=2)
 
 
 def test_what_older_versions_kept_by_extractor_alone_is_understood() -> None:

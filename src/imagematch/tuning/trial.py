@@ -135,7 +135,7 @@ def _train_fold(
 
     seed = derived_seed(settings.effective_training_seed, number, purpose=_FOLD_PURPOSE)
     own = settings.model_copy(update={"training_seed": seed})
-    identity, path = training_identity(materials, own), files.finished(number)
+    identity, path = training_identity(materials, own) + second, files.finished(number)
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))  # written whole or not at all
         if kept.pop("identity") == identity:

@@ -102,6 +102,16 @@ def test_finished_folds_of_other_settings_are_not_taken(
     assert run(materials, other, tmp_path, folds=2)["fold_values"] != first["fold_values"]
 
 
+def test_finished_folds_of_other_objectives_are_not_taken(
+    materials: Materials, settings: TrainSettings, tmp_path: Path
+) -> None:
+    run(materials, settings, tmp_path, folds=2)
+    sizes = run(materials, settings, tmp_path, folds=2, second="parameters")["values"]
+    values = run(materials, settings, tmp_path, folds=2, second="val_eer")["values"]
+    assert len(sizes) == len(values) == 2  # type: ignore[arg-type]
+    assert sizes != values
+
+
 def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
     noted = run(materials, settings, tmp_path, on_step=lambda _number, _value: True)
     assert len(noted["fold_values"]) == 1  # type: ignore[arg-type]

@@ -68,28 +68,30 @@ def run_study(
             study = open_study(settings, layout, log=log, stop=stop)
             worked_on.enter_context(owned(study, layout, stop))
         threads = None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
-        with Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search:
+        with (
+            Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search,
+            storage_errors(url),
+        ):
+            try:
+                measure_baselines(study, search, settings, folder, log=log, stop=stop)
+                search.run()
+                measure_baselines(study, search, settings, folder, log=log, stop=stop)
+            finally:
+                _write_trials(study, folder)
+            # of several processes, one runs the best again, and one of each machine trains the winner
+            with long_lock(storage_of(study), name, folder / ".rerun.lock", stop):
+                best, winner = _winner(study, search, settings, folder, log)
+        stop.patient = False  # the winner's training can go on another time, a search's trial is over soon
+        with long_lock(None, name, folder / ".finish.lock", stop):  # the workers and their memory are gone by now
+            best_config = folder / "best_config.yaml"
+            write_text(best_config, winner.to_yaml())
+            log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
             with storage_errors(url):
-                try:
-                    measure_baselines(study, search, settings, folder, log=log, stop=stop)
-                    search.run()
-                    measure_baselines(study, search, settings, folder, log=log, stop=stop)
-                finally:
-                    _write_trials(study, folder)
-                # of several processes, one runs the best again, and one of each machine trains the winner
-                with long_lock(storage_of(study), name, folder / ".rerun.lock", stop):
-                    best, winner = _winner(study, search, settings, folder, log)
-            stop.patient = False  # the winner's training can go on another time, a search's trial is over soon
-            with long_lock(None, name, folder / ".finish.lock", stop):
-                best_config = folder / "best_config.yaml"
-                write_text(best_config, winner.to_yaml())
-                log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
-                with storage_errors(url):
-                    attributes = study.user_attrs
-                matcher = _trained_winner(winner, best.params, attributes, layout, log, stop)
-                with storage_errors(url):
-                    _write_trials(study, folder)
-                    write_study_report(folder / "report.html", study, matcher.metrics)
+                attributes = study.user_attrs
+            matcher = _trained_winner(winner, best.params, attributes, layout, log, stop)
+            with storage_errors(url):
+                _write_trials(study, folder)
+                write_study_report(folder / "report.html", study, matcher.metrics)
     return FinishedStudy(winner, best_config, matcher)
 
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from imagematch.data import Face, decode, find_face
+from imagematch.data import Face, decode, find_face, thread_count
 from imagematch.errors import ImagematchError
 
 TABLE = "celeba_dev_faces.csv"
@@ -57,7 +56,7 @@ def measure(folder: Path) -> dict[str, Any]:
     if not known:
         return {"name": "faces", "photos": 0, "ratios": {}, "seconds": {}}
     started = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         pairs = list(pool.map(lambda row: search(photos[row["file"]], row), known))
     seconds = time.perf_counter() - started
     found = [(face, box) for face, box in pairs if face is not None]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imagematch.data import decode
+from imagematch.data import decode, thread_count
 from imagematch.errors import ImagematchError
 from imagematch.extractors import Extractor, make_extractor, open_engine
 from imagematch.extractors.engines.conversion import mean_cosine, sample_pictures
@@ -103,7 +102,7 @@ def measure(extractor: Extractor, files: Files, root: Path, precision: str) -> d
             "precision": engine.precision,
             "feature_bytes": features.shape[1] * kept.array.dtype.itemsize,
             "images_per_second": len(pictures) / statistics.median(end_to_end),
-            "cores": os.cpu_count(),
+            "cores": thread_count(),
         },
     }
 

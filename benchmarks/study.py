@@ -34,6 +34,7 @@ import numpy as np
 from PIL import Image
 
 from imagematch.config import TrainSettings, parse_train
+from imagematch.data import thread_count
 from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
 from imagematch.extractors.engines.conversion import sample_pictures
@@ -101,7 +102,7 @@ def decoding_seconds(materials: Materials) -> float:
     """What decoding all images by itself would take, from a sample, with as many threads as the store uses."""
     dataset, size = materials.dataset, materials.extractor.image_size
     sample = np.linspace(0, len(dataset.paths) - 1, min(DECODED, len(dataset.paths))).astype(int).tolist()
-    with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max(2, thread_count())) as pool:
         started = time.perf_counter()
         list(pool.map(lambda row: dataset.picture(row, size), sample))
         return (time.perf_counter() - started) * len(dataset.paths) / len(sample)
@@ -138,7 +139,7 @@ class Worker:
 def run_trials(base: dict[str, Any], manifest_dir: Path, options: argparse.Namespace) -> tuple[list[Any], float]:
     """What each trial came to, and the seconds until the last one was done."""
     started = time.perf_counter()
-    share = str(max(1, (os.cpu_count() or 1) // options.workers))
+    share = str(max(1, thread_count() // options.workers))
     before, spawn = os.environ.copy(), multiprocessing.get_context("spawn")
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS"), share)
     with ProcessPoolExecutor(options.workers, spawn, initializer=Worker.start, initargs=(base, manifest_dir)) as pool:
@@ -244,7 +245,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2_000, help="made-up images (the original's size: 100000)")
     parser.add_argument("--trials", type=int, default=2, help="how many of the 15 trials")
     parser.add_argument("--full", action="store_true", help="100,000 images and all 15 trials")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (one a processor)")
+    parser.add_argument("--workers", type=int, default=thread_count(), help="processes (one a processor)")
     parser.add_argument("--training-precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
     if options.full:

@@ -23,6 +23,7 @@ from imagematch.data.sources.csv_table import TABLE_SUFFIXES
 from imagematch.data.sources.walking import Found, image_files
 from imagematch.data.splits import SPLITS
 from imagematch.data.streaming import stream_batches
+from imagematch.data.threads import thread_count
 
 __all__ = [
     "AUGMENTATION_VERSION",
@@ -69,5 +70,6 @@ __all__ = [
     "read_faces",
     "read_manifest",
     "stream_batches",
+    "thread_count",
     "to_picture",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from imagematch.data import thread_count
 from imagematch.errors import StudyError
 from imagematch.features.gathered import Gathered
 from imagematch.features.index import (
@@ -129,7 +130,7 @@ class Entry:
             start, stop = block.first * self.row_bytes, (block.first + block.count) * self.row_bytes
             return stop <= len(stored) and zlib.crc32(stored[start:stop].data) == block.checksum
 
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(4, thread_count())) as pool:
             return [block for block, good in zip(blocks, pool.map(whole, blocks), strict=True) if not good]
 
     def add(self, digests: bytes, features: np.ndarray, *, instead_of: Block | None = None) -> Block:

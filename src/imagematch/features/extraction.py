@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from imagematch.data import thread_count
 from imagematch.events import Advance
 from imagematch.extractors import Engine
 
@@ -85,7 +85,7 @@ def _decoded(
     def task(first: int) -> Sequence[np.ndarray] | np.ndarray:
         return decode(rows[first : first + count])
 
-    pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(max(2, thread_count()), thread_name_prefix="decode")
     ahead: deque[Future[Sequence[np.ndarray] | np.ndarray]] = deque()
     try:
         first = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import StudySettings, TrainSettings
+from imagematch.data import thread_count
 from imagematch.errors import ModelError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, write_text
@@ -67,7 +67,7 @@ def run_study(
         with storage_errors(url):
             study = open_study(settings, layout, log=log, stop=stop)
             worked_on.enter_context(owned(study, layout, stop))
-        threads = None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
+        threads = None if workers == 1 else max(1, thread_count() // workers)
         with (
             Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search,
             storage_errors(url),

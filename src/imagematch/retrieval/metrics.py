@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from imagematch.data import thread_count
 from imagematch.errors import ConfigError
 
 METRICS = ("euclidean", "cosine", "jaccard")
@@ -135,7 +135,7 @@ class Jaccard:
                     np.minimum(block, queries.vectors[row], out=smaller[: len(block)])
                     keys[row, start : start + step] = smaller[: len(block)].sum(axis=1)
 
-        parts = [part for part in np.array_split(np.arange(len(keys)), os.cpu_count() or 1) if len(part)]
+        parts = [part for part in np.array_split(np.arange(len(keys)), thread_count()) if len(part)]
         with ThreadPoolExecutor(max(1, len(parts))) as pool:
             list(pool.map(fill, parts))
         return _jaccard(keys, queries.sizes[:, None] + gallery.sizes)

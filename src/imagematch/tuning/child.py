@@ -62,6 +62,7 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
         if self._threads is not None:
+            # not OpenVINO's: of several workers one computes features, and the others wait for them
             for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS"):
                 environment[name] = str(self._threads)
         make_dir(self._log_path.parent)

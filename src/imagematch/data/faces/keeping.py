@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, o
 from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.manifest import Fact, doubt, manifest_path
 from imagematch.data.sources import Entry, Source
+from imagematch.data.threads import thread_count
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.files import locked
@@ -125,7 +125,7 @@ def _found(
     items = list(entry_of.items())
     if not items:
         return
-    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="faces")
+    pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="faces")
     with log.progress("finding faces", len(items)) as advance, _one_thread_each(), pool:
         for start in range(0, len(items), _CHUNK):
             found = list(pool.map(search, items[start : start + _CHUNK]))

@@ -25,6 +25,7 @@ from imagematch.tuning import records
 from imagematch.tuning.baseline import baseline_value
 from imagematch.tuning.rerun import COMPARED, kept_runs
 from imagematch.tuning.study import BASELINE, DEFINITION
+from imagematch.tuning.trials_table import parameter_column
 
 if TYPE_CHECKING:
     import optuna
@@ -50,18 +51,19 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
     for trial in sorted(trials, key=rank):
         attributes = trial.user_attrs
         complete = trial.values if trial.state.name == "COMPLETE" else None
-        row: dict[str, Any] = {"trial": str(trial.number), "state": trial.state.name.lower()}
-        row |= {name: None if complete is None else float(complete[place]) for place, name in enumerate(names)}
-        row |= {"baseline": baseline_value(of_study, trial.params)}
-        row |= {visible(name): _shown_value(trial.params.get(name)) for name in parameters}
-        row |= {
+        before: dict[str, Any] = {"trial": str(trial.number), "state": trial.state.name.lower()}
+        before |= {name: None if complete is None else float(complete[place]) for place, name in enumerate(names)}
+        before |= {"baseline": baseline_value(of_study, trial.params)}
+        after = {
             "spread over folds": _shown_value(attributes.get(records.FOLD_SPREAD)),
             "best epoch": _text(attributes.get(records.BEST_EPOCH)),
-            "epochs": _text(attributes.get(records.EPOCHS)),
+            "trained epochs": _text(attributes.get(records.EPOCHS)),
             "seconds": _seconds_text(trial),
             "what happened": what_happened(trial),
         }
-        rows.append(row)
+        noted = {*before, *after}
+        params = {visible(parameter_column(n, noted)): _shown_value(trial.params.get(n)) for n in parameters}
+        rows.append({**before, **params, **after})
     frame = pd.DataFrame(rows)
     return frame[[name for name in frame.columns if name in names or not _empty(frame[name])]]
 

@@ -167,6 +167,24 @@ def test_the_overview_is_best_first_and_says_what_happened(study):
     assert set(unfinished_trials(study)["trial"]) == {"9", "10", "12"}
 
 
+def test_a_searched_field_called_epochs_stands_beside_the_epochs_that_were_trained():
+    made = optuna.create_study()
+    whole = optuna.distributions.IntDistribution(1, 99)
+    made.add_trial(
+        optuna.trial.create_trial(
+            params={"epochs": 40, "seconds": 7},
+            distributions={"epochs": whole, "seconds": whole},
+            value=0.5,
+            user_attrs={records.EPOCHS: 12, records.SECONDS: {"total": 3.0}},
+        )
+    )
+    (row,) = trials_table(made).to_dict("records")
+    assert (row["epochs"], row["trained_epochs"], row["params_seconds"], row["seconds"]) == (40, 12, 7, 3.0)
+    (shown,) = trials_overview(made).to_dict("records")
+    assert (shown["epochs"], shown["trained epochs"]) == ("40", "12")
+    assert (shown["params_seconds"], shown["seconds"]) == ("7", "3.0")
+
+
 def test_states_are_counted_once(study):
     counts = state_counts(study)
     assert counts == {

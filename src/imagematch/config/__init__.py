@@ -35,7 +35,7 @@ from imagematch.config.names import (
 )
 from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label
 from imagematch.config.study_fields import RERUN_SUFFIX, STUDY_KEYS
-from imagematch.config.study_settings import StudySettings, space_difference
+from imagematch.config.study_settings import LARGEST_GRID, StudySettings, space_difference
 from imagematch.config.suggestions import did_you_mean
 from imagematch.config.train_fields import DEFAULTS, TRAIN_KEYS
 from imagematch.config.train_settings import TrainSettings
@@ -51,6 +51,7 @@ __all__ = [
     "EXTRACTORS",
     "FACES_MISSING",
     "FACE_CROPS",
+    "LARGEST_GRID",
     "LOSSES",
     "LOSS_DISTANCES",
     "LOSS_FIELDS",

@@ -10,7 +10,7 @@ from imagematch.config.conditions import CONDITIONS, is_active, refusal
 from imagematch.config.loss_fields import OPTION_FIELDS
 from imagematch.config.problems import Problem
 from imagematch.config.rules import RULE_FIELDS, broken_rules
-from imagematch.config.study_settings import StudySettings
+from imagematch.config.study_settings import LARGEST_GRID, StudySettings
 from imagematch.config.train_fields import DEFAULTS
 
 _CHANGE_VAL_LOSS = ("loss", *OPTION_FIELDS, "batch_classes", "batch_images", "batch_size")
@@ -35,6 +35,10 @@ def broken_study_rules(study: StudySettings, keys: Mapping[str, str]) -> Iterato
     if study.sampler == "grid" and endless:
         what = f"sampler: grid needs a finite space, and {', '.join(endless)} may be any number"
         yield Problem("sampler", what, "give a step, or a grid")
+    points = study.grid_points if study.sampler == "grid" else None
+    if points is not None and points > LARGEST_GRID:
+        what = f"sampler: grid lists every point, at most {LARGEST_GRID:,}, and here are {points:,}"
+        yield Problem("sampler", what, "use sampler: qmc, which spreads over the space, or give fewer values")
     for problem in _broken_by_trials(study):
         yield Problem(keys.get(problem.key, problem.key), problem.what, problem.do)
 

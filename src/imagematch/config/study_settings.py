@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import SkipValidation, ValidationError
@@ -19,6 +19,8 @@ from imagematch.config.train_settings import TrainSettings
 from imagematch.errors import ConfigError
 from imagematch.files import digest_json
 
+LARGEST_GRID = 100_000
+"""The most points of a space that are listed one by one."""
 _MAX_COMBINATIONS = 1_000_000
 _NEUTRAL = ("data_dir", "feature_dir", "engine", "test_time_flip", "threshold")
 """Fields that change where and how fast a trial runs, or what is done after it, but not its result."""
@@ -118,18 +120,29 @@ class StudySettings(StudyFields):
         if any(size is None for size in sizes.values()):
             return None
         counts = {field: size for field, size in sizes.items() if size is not None}
-        drivers = [field for field in counts if any(field in condition.depends_on for condition in CONDITIONS.values())]
-        rest = [field for field in counts if field not in drivers]
-        if math.prod(counts[field] for field in drivers) > _MAX_COMBINATIONS:
+        if math.prod(counts[field] for field in self._drivers) > _MAX_COMBINATIONS:
             return math.prod(counts.values())
-        points, seen = 0, set()
+        return sum(math.prod(counts[field] for field in counting) for _, counting in self.branches())
+
+    def branches(self) -> Iterator[tuple[dict[str, Any], list[str]]]:
+        """The distinct combinations of the fields that others depend on; these must have a finite number of values.
+
+        Yields:
+            the values of those fields, and which of the rest count beside them.
+        """
+        drivers, seen = self._drivers, set()
         for combination in itertools.product(*(self.space[field].values() for field in drivers)):
-            every = self._every(dict(zip(drivers, combination, strict=True)))
+            values = dict(zip(drivers, combination, strict=True))
+            every = self._every(values)
             key = tuple((field, repr(every[field])) for field in drivers if is_active(field, every))
             if key not in seen:
                 seen.add(key)
-                points += math.prod(counts[field] for field in rest if is_active(field, every))
-        return points
+                yield values, [field for field in self.space if field not in drivers and is_active(field, every)]
+
+    @property
+    def _drivers(self) -> list[str]:
+        """The searched fields that others depend on."""
+        return [f for f in self.space if any(f in condition.depends_on for condition in CONDITIONS.values())]
 
     def space_json(self) -> dict[str, Any]:
         """What trials must share, as JSON: objectives, limit, seed, folds, space, fixed values off their default."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.config import StudySettings, TrainSettings
+from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings
 from imagematch.events import RunLog
 from imagematch.tuning import records
 from imagematch.tuning.cost import trained_parameters
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _REPEATS_ALLOWED = 20
 _OVER_LIMIT_ALLOWED = 100
-_LARGEST_GRID = 100_000
 
 Lock = Callable[[], AbstractContextManager[None]]
 """Gives what is held while a trial is planned."""
@@ -197,8 +196,8 @@ class Plan:
 
     @property
     def _is_listed(self) -> bool:
-        """Whether the space is listed point by point."""
-        return self._points is not None and (self._points <= _LARGEST_GRID or self._settings.sampler == "grid")
+        """Whether the space is small enough to be listed point by point."""
+        return self._points is not None and self._points <= LARGEST_GRID
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:

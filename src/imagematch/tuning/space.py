@@ -58,13 +58,9 @@ def point_of(study: StudySettings, values: Mapping[str, Any]) -> str:
 
 def grid_labels(study: StudySettings) -> Iterator[dict[str, Any]]:
     """Every distinct point of a finite space once, as Optuna's parameters, inactive fields left out."""
-    seen: set[str] = set()
-    for options in itertools.product(*(dimension.values() for dimension in study.space.values())):
-        values = study.active(dict(zip(study.space, options, strict=True)))
-        point = point_of(study, values)
-        if point not in seen:
-            seen.add(point)
-            yield labels_at(study, values)
+    for values, counting in study.branches():
+        for options in itertools.product(*(study.space[field].values() for field in counting)):
+            yield labels_at(study, {**values, **dict(zip(counting, options, strict=True))})
 
 
 def quasi_random_labels(study: StudySettings, place: int) -> dict[str, Any]:

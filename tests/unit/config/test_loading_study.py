@@ -157,6 +157,10 @@ def test_ranges(load: Load) -> None:
         ("loss_grid: [arcface, nt_xent]\nbatch_images_grid: [1, 4]", "nt_xent compares images of one class"),
         ("batch_images_range: {low: 1, high: 4}", "triplet_semihard compares images of one class"),
         ("sampler: grid\nlearning_rate_range: {low: 1e-4, high: 1e-2}", "sampler: grid needs a finite space"),
+        (
+            "sampler: grid\nembedding_dim_range: {low: 1, high: 1000}\nimage_size_range: {low: 32, high: 224}",
+            "sampler: grid lists every point, at most 100,000, and here are 193,000",
+        ),
     ],
 )
 def test_refused(error: Error, text: str, says: str) -> None:

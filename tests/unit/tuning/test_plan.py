@@ -85,7 +85,7 @@ def test_points_that_fail_do_not_keep_the_study_from_its_end() -> None:
 
 
 def test_an_endless_space_that_gives_nothing_new_ends_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagematch.tuning.plan._LARGEST_GRID", 0)
+    monkeypatch.setattr("imagematch.tuning.plan.LARGEST_GRID", 0)
     study = optuna.create_study(direction="maximize")
     settings = settings_of(sampler="random", embedding_dim_grid=[2, 4], n_trials=100)
     run(settings, study)

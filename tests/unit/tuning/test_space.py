@@ -1,10 +1,12 @@
 """What Optuna is asked, and what counts as a repeat."""
 
+import itertools
+
 import optuna
 import pytest
 
 from imagematch.config import StudySettings, parse_study
-from imagematch.tuning.space import grid_labels, point_of, suggest
+from imagematch.tuning.space import grid_labels, labels_at, point_of, suggest
 
 
 def study(**values: object) -> StudySettings:
@@ -61,6 +63,32 @@ def test_the_grid_has_every_distinct_point_once() -> None:
     for point in labels:
         trial, _ = ask(settings, **point)
         assert trial.params == point
+
+
+def test_the_grid_is_that_of_all_combinations_without_repeats() -> None:
+    settings = study(
+        loss_grid=["triplet_semihard", "nt_xent", "arcface"],
+        margin_grid=[0.1, 0.2, 0.3],
+        triplet_hinge_grid=["hinge", "softplus"],
+        temperature_grid=[0.05, 0.1],
+        dropout_grid=[0.1, 0.2],
+        intermediate_ff_block_units_grid=["[]", "[64]"],
+    )
+    naive = {}
+    for options in itertools.product(*(dimension.values() for dimension in settings.space.values())):
+        values = settings.active(dict(zip(settings.space, options, strict=True)))
+        naive.setdefault(point_of(settings, values), labels_at(settings, values))
+    found = list(grid_labels(settings))
+    assert len(found) == len(naive) == settings.grid_points
+    assert sorted(map(str, found)) == sorted(map(str, naive.values()))
+
+
+def test_combinations_of_fields_that_do_not_count_cost_nothing() -> None:
+    """Each loss has one of the fields: combined they would be 4 x 91^4."""
+    fields = ("margin", "temperature", "alpha", "scale")
+    ranges = {f"{field}_range": {"low": 0.1, "high": 1, "step": 0.01} for field in fields}
+    settings = study(loss_grid=["triplet_hard", "nt_xent", "multi_similarity", "arcface"], dropout=0, **ranges)
+    assert len(list(grid_labels(settings))) == settings.grid_points == 4 * 91
 
 
 @pytest.mark.parametrize(

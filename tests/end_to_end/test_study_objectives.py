@@ -64,3 +64,10 @@ def test_a_study_in_which_no_trial_is_complete_leaves_a_report_that_says_why(com
     assert "parameters are over max_parameters" in report
     shown = command("-m", "imagematch", "study", "show", "folded")
     assert "No trial is finished yet" in shown.stdout
+
+
+def test_a_dry_run_refuses_batches_of_more_classes_than_a_fold_has(command: Run, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(FOLDED + "batch_classes: 4\n")
+    done = command("hpt.py", "--hpt-config-filepath", "study.yaml", "--dry-run")
+    assert done.returncode == 2
+    assert "batch_classes: a batch of 4 classes cannot be drawn from 3 training classes" in done.stderr

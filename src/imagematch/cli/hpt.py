@@ -55,13 +55,15 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
-        refuse_missing_classes(study.settings_for({**first, **most}), dataset.labels[dataset.rows("train")])
+        folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
+        for one in (dataset, *folds):
+            refuse_missing_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
         points = study.grid_points
         print(f"grid points: {'endless' if points is None else f'{points:,}'}")
         print(f"images: {len(dataset.paths):,}")
         print(f"classes: {len(dataset.class_names):,}")
-        if study.folds > 1:
-            held_out = [len(one.rows("validation")) for one in fold_datasets(dataset, study.folds, study.seed)]
+        if folds:
+            held_out = [len(one.rows("validation")) for one in folds]
             print(f"folds: {study.folds}, of {min(held_out):,} to {max(held_out):,} images")
         print(f"trials: {study.n_trials if points is None else min(study.n_trials, points):,}")
 

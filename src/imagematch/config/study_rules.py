@@ -35,12 +35,28 @@ def broken_study_rules(study: StudySettings, keys: Mapping[str, str]) -> Iterato
     if study.sampler == "grid" and endless:
         what = f"sampler: grid needs a finite space, and {', '.join(endless)} may be any number"
         yield Problem("sampler", what, "give a step, or a grid")
+    if study.effective_pruner == "hyperband" and study.folds == 1 and _by_hyperrule(study):
+        what = "pruner: hyperband needs the length of trainings, which lr_schedule: bit_hyperrule takes from the images"
+        yield Problem("pruner", what, "use pruner: asha or median")
     points = study.grid_points if study.sampler == "grid" else None
     if points is not None and points > LARGEST_GRID:
         what = f"sampler: grid lists every point, at most {LARGEST_GRID:,}, and here are {points:,}"
         yield Problem("sampler", what, "use sampler: qmc, which spreads over the space, or give fewer values")
     for problem in _broken_by_trials(study):
         yield Problem(keys.get(problem.key, problem.key), problem.what, problem.do)
+
+
+def _by_hyperrule(study: StudySettings) -> bool:
+    """Whether some trial, or a stage of one, trains by the BiT-HyperRule."""
+
+    def options(field: str) -> tuple[Any, ...]:
+        return study.space[field].ends if field in study.space else ({**DEFAULTS, **study.fixed}[field],)
+
+    return any(
+        "bit_hyperrule" in ([stage.get("lr_schedule", schedule) for stage in stages] or [schedule])
+        for stages in options("stages")
+        for schedule in options("lr_schedule")
+    )
 
 
 def _broken_by_trials(study: StudySettings) -> list[Problem]:

@@ -89,7 +89,10 @@ def make_pruner(name: str, *, longest: int, folds: int = 1) -> BasePruner:
 
 
 def longest_training(settings: StudySettings) -> int:
-    """The most epochs that the fields of a trial of this study ask for, all stages together."""
+    """The most epochs that the fields of a trial of this study ask for, all stages together.
+
+    The BiT-HyperRule goes by the images instead: no pruner that needs this goes with it.
+    """
     first = {field: dimension.ends[0] for field, dimension in settings.space.items()}
     varied = [field for field in ("epochs", "stages") if field in settings.space]
     return max(

@@ -161,12 +161,24 @@ def test_ranges(load: Load) -> None:
             "sampler: grid\nembedding_dim_range: {low: 1, high: 1000}\nimage_size_range: {low: 32, high: 224}",
             "sampler: grid lists every point, at most 100,000, and here are 193,000",
         ),
+        ("pruner: hyperband\nlr_schedule_grid: [cosine, bit_hyperrule]", "pruner: hyperband needs the length"),
+        (
+            "pruner: hyperband\nfeature_extractor: small_cnn\nstages: [{lr_schedule: bit_hyperrule}, {trainable: 1}]",
+            "pruner: hyperband needs the length",
+        ),
     ],
 )
 def test_refused(error: Error, text: str, says: str) -> None:
     message = error(text)
     assert message.startswith("study.yaml:")
     assert message.partition(" ")[2].startswith(says)
+
+
+@pytest.mark.parametrize(
+    "text", ["pruner: asha", "pruner: hyperband\nfolds: 3", "pruner: hyperband\nobjective: [val_map_at_r, parameters]"]
+)
+def test_other_pruning_goes_with_the_bit_hyperrule(load: Load, text: str) -> None:
+    assert load(f"lr_schedule: bit_hyperrule\n{text}").fixed["lr_schedule"] == "bit_hyperrule"
 
 
 def test_the_line_is_that_of_the_key(error: Error) -> None:

@@ -183,11 +183,13 @@ def _by_class(images: Images, ratios: Sequence[float], calibration_share: float,
             do=f"use split_by: image, or at least {MIN_CLASSES * len(shares)} classes",
         )
     split_of: dict[str, str] = {}
+    classes = dict.fromkeys(shares, 0)
     wanted = {split: share * len(images.labels) for split, share in shares.items()}
     for labels in waiting:
-        needy = [split for split in reversed(shares) if list(split_of.values()).count(split) < MIN_CLASSES]
+        needy = [split for split in reversed(shares) if classes[split] < MIN_CLASSES]
         split = needy[0] if needy else max(reversed(wanted), key=wanted.__getitem__)
         split_of.update(dict.fromkeys(labels, split))
+        classes[split] += len(labels)
         wanted[split] -= sum(sizes[label] for label in labels)
     splits = [split_of[label] for label in images.labels]
     validation = sorted(label for label, split in split_of.items() if split == "validation")

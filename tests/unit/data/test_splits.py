@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagematch.data.splits import LEFT_OUT, SPLITS, Images, split_images
+from imagematch.data.splits import LEFT_OUT, SPLITS, Images, draw, split_images
 from imagematch.errors import DataError
 
 RATIOS = (0.7, 0.2, 0.1)
@@ -138,6 +138,23 @@ class TestByClass:
         assert parts[1] == parts[2]
         assert not parts[0] & (parts[1] | parts[3])
         assert not parts[1] & parts[3]
+
+    @settings(deadline=None)
+    @given(st.lists(st.integers(2, 30), min_size=6, max_size=40), st.integers(1, 2), st.integers(0, 5))
+    def test_against_a_naive_loop(self, sizes: list[int], in_group: int, seed: int) -> None:
+        of = images(sizes, groups=in_group)
+        of_group: dict[str, list[str]] = {}
+        for label, group in dict(zip(of.labels, of.groups, strict=True)).items():
+            of_group.setdefault(group, []).append(label)
+        wanted = {"train": 0.6 * sum(sizes), "validation": 0.25 * sum(sizes), "test": 0.15 * sum(sizes)}
+        placed: dict[str, str] = {}
+        for group in sorted(of_group, key=lambda group: draw(seed, f"group {group}")):
+            few = [name for name in ("test", "validation", "train") if list(placed.values()).count(name) < 2]
+            name = few[0] if few else max(("test", "validation", "train"), key=wanted.__getitem__)
+            placed.update(dict.fromkeys(of_group[group], name))
+            wanted[name] -= sum(label in of_group[group] for label in of.labels)
+        splits = split(of, "class", ratios=(0.6, 0.25, 0.15), share=0, seed=seed)
+        assert splits.tolist() == [placed[label] for label in of.labels]
 
     def test_groups_stay_whole(self) -> None:
         of = images([6] * 60, groups=4)

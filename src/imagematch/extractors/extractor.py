@@ -150,7 +150,7 @@ def make_extractor(settings: Any) -> Extractor:
     seed = int(settings.seed)
     weights = str(settings.weights)
     trainable = settings.trainable
-    if isinstance(trainable, int) and trainable <= 0:
+    if name == "pixels" or (isinstance(trainable, int) and trainable <= 0):  # pixels have nothing to train
         trainable = False
     if spec.preset and not isinstance(trainable, bool):
         what = f"{name} cannot be trained in part: its layers are hidden inside"

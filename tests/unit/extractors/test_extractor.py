@@ -59,6 +59,12 @@ def test_same_seed_gives_the_same_network() -> None:
     assert any((one != another).any() for one, another in zip(weights, other, strict=True))
 
 
+def test_pixels_have_nothing_to_train() -> None:
+    for trainable in (True, 3, {"blocks": 1}):
+        assert extractor("pixels", trainable=trainable) == extractor("pixels")
+    assert extractor("pixels", trainable=True).frozen
+
+
 def test_small_cnn_has_no_published_weights() -> None:
     assert extractor("small_cnn", weights="imagenet").digest == extractor("small_cnn", weights="random").digest
 

@@ -7,6 +7,7 @@ from imagematch.config import names
 def test_extractors() -> None:
     assert set(config.EXTRACTORS) == set(extractors.SPECS)
     assert names.KERASHUB == extractors.PREFIX
+    assert set(names.FROM_SCRATCH) == {name for name, spec in extractors.SPECS.items() if spec.from_scratch}
 
 
 def test_losses() -> None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, losses_with
-from imagematch.config.names import KERASHUB, OFFLINE_LOSSES, TRIPLET_LOSSES
+from imagematch.config.names import FROM_SCRATCH, KERASHUB, OFFLINE_LOSSES, TRIPLET_LOSSES
 
 Values = Mapping[str, Any]
 
@@ -20,12 +20,13 @@ class Condition:
     Attributes:
         depends_on: the fields that `holds` reads.
         holds: whether the field counts under these values.
-        otherwise: what to tell a user who gives the field where it does not count; None lets it pass, without effect.
+        otherwise: what to tell a user who gives the field where it does not count; None, in place of it or as its
+            answer, lets the field pass, without effect.
     """
 
     depends_on: tuple[str, ...]
     holds: Callable[[Values], bool]
-    otherwise: Callable[[Values], str] | None = None
+    otherwise: Callable[[Values], str | None] | None = None
 
 
 def _of_loss(field: str) -> Condition:
@@ -73,14 +74,33 @@ def _in_stages(field: str, values: Values) -> list[Any]:
     return [stage.get(field, values[field]) for stage in values["stages"]] or [values[field]]
 
 
+def starts_untrained(values: Values) -> bool:
+    """Whether the extractor begins without learnt weights, so that all of it is trained where `trainable` is false."""
+    return values["feature_extractor"] in FROM_SCRATCH and values["weights"] in ("imagenet", "random")
+
+
+def _trained_parts(values: Values) -> list[Any]:
+    """What of the extractor is trained in each stage, False for nothing; pixels have nothing to train."""
+    if values["feature_extractor"] == "pixels":
+        return [False]
+    return [part or starts_untrained(values) for part in _in_stages("trainable", values)]
+
+
 def _decays(values: Values) -> bool:
-    return not _is_preset(values) and any(part is not False for part in _in_stages("trainable", values))
+    return not _is_preset(values) and any(part is not False for part in _trained_parts(values))
 
 
-def _no_decay(values: Values) -> str:
+def _no_decay(values: Values) -> str | None:
+    if values["feature_extractor"] == "pixels":
+        return None
     if _is_preset(values):
         return f"layer_decay does not reach into {values['feature_extractor']}, whose layers are hidden inside"
     return "layer_decay has no effect where nothing of the extractor is trained: give trainable"
+
+
+def _not_frozen(values: Values) -> str:
+    frozen = "weights: PATH" if starts_untrained(values) else "trainable: false"
+    return f"feature_whitening needs a frozen extractor ({frozen})"
 
 
 def _is_preset(values: Values) -> bool:
@@ -113,16 +133,16 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         ),
         "weights": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
         "trainable": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
-        "layer_decay": Condition(("feature_extractor", "trainable", "stages"), _decays, _no_decay),
+        "layer_decay": Condition(("feature_extractor", "weights", "trainable", "stages"), _decays, _no_decay),
         "augmented_views": Condition(
             ("image_augmentation", "stages"),
             lambda values: any(_in_stages("image_augmentation", values)),
             lambda _: "augmented_views has no effect without image_augmentation: true",
         ),
         "feature_whitening": Condition(
-            ("trainable", "stages"),
-            lambda values: all(part is False for part in _in_stages("trainable", values)),
-            lambda _: "feature_whitening needs a frozen extractor (trainable: false)",
+            ("feature_extractor", "weights", "trainable", "stages"),
+            lambda values: all(part is False for part in _trained_parts(values)),
+            _not_frozen,
         ),
         "batch_classes": _balanced_batches("batch_classes"),
         "batch_images": _balanced_batches("batch_images"),

@@ -22,6 +22,8 @@ EXTRACTORS = (
     *("vgg16", "vgg19"),
     *("pixels", "small_cnn", "bit_m_r50x1"),
 )
+FROM_SCRATCH = ("small_cnn",)
+"""Extractors without published weights: all of one is trained, unless `weights` is a path."""
 KERASHUB = "kerashub:"
 """A KerasHub preset is an extractor, too: this, then its name or folder."""
 ENGINES = ("auto", "openvino", "tensorflow")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from imagematch.config.conditions import refusal
+from imagematch.config.conditions import refusal, starts_untrained
 from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
 from imagematch.config.problems import Problem
 from imagematch.config.stages import freezing, stage_key
@@ -43,6 +43,9 @@ def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[
             if problem.key in stage:
                 yield Problem(stage_key(number, problem.key), f"stage {number}: {problem.what}", problem.do)
     yield from freezing(values["stages"], values)
+    if "trainable" in given and values["trainable"] is False and starts_untrained(values):
+        what = f"trainable: false has no effect with {values['feature_extractor']}, which has no published weights"
+        yield Problem("trainable", what, "leave it out, and all of it is trained, or give weights: PATH")
     dataset, loss = values["dataset"], values["loss"]
     if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
         yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")

@@ -65,6 +65,7 @@ def _broken_by_trials(study: StudySettings) -> list[Problem]:
     varied = [field for field in study.space if field in read]
     first = {field: dimension.ends[0] for field, dimension in study.space.items()}
     idle = {field for field in (*study.fixed, *study.space) if field in CONDITIONS and _given(study, field)}
+    explicit = {"trainable"} & {*study.fixed, *study.space}
     why: dict[str, str] = {}
     problems: dict[str, Problem] = {}
     combinations = itertools.product(*(study.space[field].ends for field in varied))
@@ -78,7 +79,7 @@ def _broken_by_trials(study: StudySettings) -> list[Problem]:
             else:
                 why.setdefault(field, what)
         counting = {field: value if is_active(field, values) else DEFAULTS[field] for field, value in values.items()}
-        for problem in broken_rules(counting, given=()):
+        for problem in broken_rules(counting, given=explicit):
             problems.setdefault(problem.key, problem)
     return [*(Problem(field, why[field]) for field in sorted(idle)), *problems.values()]
 

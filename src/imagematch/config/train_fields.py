@@ -172,8 +172,12 @@ class TrainFields(BaseModel):
 
     @field_validator("weights")
     @classmethod
-    def _can_be_weights(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        return checked_weights(value) if isinstance(value, str) else tuple(map(checked_weights, value))
+    def _can_be_weights(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            return checked_weights(value)
+        checked = tuple(map(checked_weights, value))
+        alone = len(checked) == 1 and isinstance(info.data.get("feature_extractor"), str)
+        return checked[0] if alone else checked
 
 
 TRAIN_KEYS: tuple[str, ...] = tuple(TrainFields.model_fields)

@@ -25,6 +25,11 @@ def test_a_list_is_taken_and_written_again() -> None:
 
 def test_a_list_of_one_is_that_one() -> None:
     assert train(feature_extractor=["vgg16"]) == train(feature_extractor="vgg16")
+    alone = train(feature_extractor="vgg16", weights="a/b.h5")
+    assert train(feature_extractor=["vgg16"], weights=["a/b.h5"]) == alone
+    assert train(feature_extractor="vgg16", weights=["a/b.h5"]) == alone
+    study = parse_study({"study_name": "s", "dataset": "digits", "weights": ["a/b.h5"], "dropout_grid": [0, 0.5]})
+    assert study.settings_for({"dropout": 0.5}).weights == "a/b.h5"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,8 @@ def test_a_list_of_one_is_that_one() -> None:
             {"feature_extractor": ["vgg16", "resnet50"], "weights": ["random"]},
             "weights is a list of 1, and there are 2",
         ),
+        ({"weights": ["imagnet"]}, "weights must be imagenet, random or"),
+        ({"weights": []}, "weights is a list of 0, and there is 1 extractor"),
         ({"weights": ["random", "imagenet"]}, "weights is a list of 2, and there is 1 extractor"),
         (
             {"feature_extractor": ["vgg16", "resnet50"], "weights": ["random", "x"]},

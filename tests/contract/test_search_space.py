@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "beta": ([10.0, 60.0], {"loss": "multi_similarity"}),
     "base": ([0.3, 1.0], {"loss": "multi_similarity"}),
     "cross_batch_memory": ([0, 512], {}),
+    "proxy_rate": ([1.0, 100.0], {"loss": "proxy_anchor"}),
     "batch_classes": ([4, 16], {}),
     "batch_images": ([2, 8], {}),
     "batch_size": ([32, 128], {}),

@@ -41,6 +41,7 @@ TUNABLE: Mapping[str, Kind] = MappingProxyType(
         "beta": "float",
         "base": "float",
         "cross_batch_memory": "int",
+        "proxy_rate": "float",
         "batch_classes": "int",
         "batch_images": "int",
         "batch_size": "int",

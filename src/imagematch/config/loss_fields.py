@@ -17,6 +17,8 @@ _TRIPLET = {
     "triplet_hinge": "hinge",
 }
 _ONLINE = {**_TRIPLET, "cross_batch_memory": 0}
+# Proxies learn at the head's rate: chosen here, since codes differ (that of Proxy-Anchor's authors has 100 times it).
+_PROXIES = {"proxy_rate": 1.0}
 
 LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -41,16 +43,16 @@ LOSS_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "soft_nearest_neighbour": {"temperature": 1.0, "cross_batch_memory": 0},
         "triplet_offline": _TRIPLET,
         # Zhai and Wu 2019: 0.05 in the authors' code.
-        "normalised_softmax": {"temperature": 0.05},
+        "normalised_softmax": {"temperature": 0.05, **_PROXIES},
         # Wang et al. 2018 (CosFace): 64 is the paper's (section 4.1). 0.35 is the default of PML and of catalyst; the
         # paper tries margins of 0.25 to 0.45, according to PML.
-        "cosface": {"scale": 64.0, "margin": 0.35},
+        "cosface": {"scale": 64.0, "margin": 0.35, **_PROXIES},
         # Deng et al. 2019 (ArcFace): 64 and 0.5 radians in the authors' code.
-        "arcface": {"scale": 64.0, "angle": 0.5},
+        "arcface": {"scale": 64.0, "angle": 0.5, **_PROXIES},
         # Teh et al. 2020 (ProxyNCA++): 1/9 in the authors' code. Movshovitz-Attias et al. 2017 have none (T = 1).
-        "proxy_nca": {"temperature": 1 / 9},
+        "proxy_nca": {"temperature": 1 / 9, **_PROXIES},
         # Kim et al. 2020: 32 and 0.1 in the authors' code.
-        "proxy_anchor": {"scale": 32.0, "margin": 0.1},
+        "proxy_anchor": {"scale": 32.0, "margin": 0.1, **_PROXIES},
     }
 )
 """Loss -> its fields and their defaults."""

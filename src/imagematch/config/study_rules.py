@@ -13,7 +13,8 @@ from imagematch.config.rules import RULE_FIELDS, broken_rules
 from imagematch.config.study_settings import LARGEST_GRID, StudySettings
 from imagematch.config.train_fields import DEFAULTS
 
-_CHANGE_VAL_LOSS = ("loss", *OPTION_FIELDS, "batch_classes", "batch_images", "batch_size")
+_FORMULA = tuple(field for field in OPTION_FIELDS if field != "proxy_rate")  # which is how fast it learns, not what
+_CHANGE_VAL_LOSS = ("loss", *_FORMULA, "batch_classes", "batch_images", "batch_size")
 _MAX_COMBINATIONS = 20_000
 
 

@@ -128,6 +128,7 @@ class TrainFields(BaseModel):
     beta: float | None = number(None, 0, 10_000, above=True)
     base: float | None = number(None, -2, 2)
     cross_batch_memory: int = whole(0, 0, 10_000_000)
+    proxy_rate: float = number(1.0, 0, 10_000, above=True)
     batch_classes: int = whole(64, 2, 65_536)
     batch_images: int = whole(4, 1, 65_536)
     batch_size: int | None = whole(None, 2, 1_048_576)

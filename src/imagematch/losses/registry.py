@@ -50,6 +50,7 @@ def make_loss(settings: TrainSettings, *, n_classes: int | None = None, embeddin
     """
     options: dict[str, Any] = dict(settings.loss_options)
     memory_size: int = options.pop("cross_batch_memory", 0)
+    options.pop("proxy_rate", None)  # is the optimiser's
     if settings.loss in PROXY_LOSSES:
         options["n_classes"] = _needed("n_classes", n_classes, settings.loss)
         options["embedding_dim"] = _needed("embedding_dim", embedding_dim, settings.loss)

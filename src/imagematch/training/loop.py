@@ -127,7 +127,7 @@ class _Run:
         self._source, self._validator, self._settings = stage.source, stage.validator, stage.settings
         model, settings = stage.model, stage.settings
         trained, shares = stage.variables()
-        own = list(self._loss.trainable_variables)
+        own = list(self._loss.trainable_variables)  # proxies
         self._optimizer = make_optimizer(settings)
         self._optimizer.build([*trained, *own])
         self._steps = compiled_steps(
@@ -136,7 +136,7 @@ class _Run:
             self._optimizer,
             [*trained, *own],
             precision=settings.training_precision,
-            rate_shares=[*shares, *([1.0] * len(own))],
+            rate_shares=[*shares, *([settings.proxy_rate] * len(own))],
         )
         self._embed = tf.function(
             lambda inputs: model(tf.cast(inputs, tf.float32), training=False), reduce_retracing=True

@@ -25,9 +25,10 @@ def compiled_steps(
     """A graph that trains on a chunk and gives the sums of loss and activity.
 
     It takes inputs (steps, batch, ...), labels (steps, batch), learning rates (steps,) and, for MixUp, shares (steps,).
-    Each variable moves by its share of what the optimiser would move it: what a learning rate of its own would do.
+    Each variable moves by its share of what the optimiser would move it, which may be over 1: what a learning rate of
+    its own would do.
     """
-    slow = [(variable, share) for variable, share in zip(variables, rate_shares, strict=False) if share != 1]
+    own_rates = [(variable, share) for variable, share in zip(variables, rate_shares, strict=False) if share != 1]
 
     def embed(inputs: Any) -> Any:
         with computing_in(precision, model):
@@ -45,10 +46,10 @@ def compiled_steps(
                 else:
                     value = mixed_value(embed, loss, batch, labels[step], shares[step])
                 total = tf.add_n([value.loss, *model.losses])
-            before = [tf.identity(variable.value) for variable, _ in slow]
+            before = [tf.convert_to_tensor(variable) for variable, _ in own_rates]
             optimizer.apply(tape.gradient(total, variables), variables)
-            for (variable, share), old in zip(slow, before, strict=True):
-                variable.assign(old + share * (variable.value - old))
+            for (variable, share), old in zip(own_rates, before, strict=True):
+                variable.assign(old + share * (tf.convert_to_tensor(variable) - old))
             totals += tf.stack([tf.cast(value.loss, tf.float32), tf.cast(value.active, tf.float32)])
         return totals
 

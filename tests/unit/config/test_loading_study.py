@@ -156,8 +156,8 @@ def test_ranges(load: Load) -> None:
         ("batch_size_grid: [32, 64]\nbatch_classes: 8", "batch_classes does not go with batch_size"),
         ("loss_grid: [arcface, nt_xent]\nbatch_images_grid: [1, 4]", "nt_xent compares images of one class"),
         ("batch_images_range: {low: 1, high: 4}", "triplet_semihard compares images of one class"),
-        ("feature_extractor: small_cnn\ntrainable_grid: [true, false]", "trainable: false has no effect with small_cnn"),
-        ("feature_extractor_grid: [vgg16, small_cnn]\ntrainable: false", "trainable: false has no effect with small_cnn"),
+        ("feature_extractor: small_cnn\ntrainable_grid: [true, false]", "trainable: false has no effect with small"),
+        ("feature_extractor_grid: [vgg16, small_cnn]\ntrainable: false", "trainable: false has no effect with small"),
         ("sampler: grid\nlearning_rate_range: {low: 1e-4, high: 1e-2}", "sampler: grid needs a finite space"),
         (
             "sampler: grid\nembedding_dim_range: {low: 1, high: 1000}\nimage_size_range: {low: 32, high: 224}",
@@ -205,6 +205,7 @@ def test_val_loss_cannot_rank_trials_whose_loss_differs(load: Load, error: Error
 
 
 def test_val_loss_can_rank_other_trials(load: Load) -> None:
+    assert load("objective: val_loss\nloss: arcface\nproxy_rate_grid: [1, 10]").space["proxy_rate"].size == 2
     study = load("objective: val_loss\nmargin_grid: [0.1]\nembedding_dim_grid: [8, 16]")
     assert study.settings_for({"margin": 0.1, "embedding_dim": 8}).objective == "val_loss"
 

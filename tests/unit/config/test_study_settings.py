@@ -57,9 +57,17 @@ def test_settings_of_a_trial_leave_inactive_values_out() -> None:
     study = _mixed()
     values = {"dropout": 0.1, "loss": "arcface", "margin": 0.1, "temperature": 0.1, "triplet_hinge": "hinge"}
     made = study.settings_for(values)
-    assert made.loss_options == {"scale": 64.0, "angle": 0.5}
+    assert made.loss_options == {"scale": 64.0, "angle": 0.5, "proxy_rate": 1.0}
     assert made.dropout == 0.0
     assert made.experiment_name == "s"
+
+
+def test_a_rate_of_proxies_is_searched_with_proxies_alone() -> None:
+    study = _study(loss_grid=["nt_xent", "arcface"], proxy_rate_grid=[1, 10, 100])
+    assert study.grid_points == 1 + 3
+    assert study.active({"loss": "nt_xent", "proxy_rate": 10}) == {"loss": "nt_xent"}
+    assert study.settings_for({"loss": "arcface", "proxy_rate": 10}).proxy_rate == 10
+    assert study.settings_for({"loss": "nt_xent", "proxy_rate": 10}).proxy_rate == 1
 
 
 def test_a_fixed_value_counts_where_its_loss_does() -> None:

@@ -93,6 +93,8 @@ def test_every_default_passes_its_own_check() -> None:
         ("learning_rate", 10**400),
         ("calibration_share", 0),
         ("calibration_share", 1),
+        ("proxy_rate", 0),
+        ("proxy_rate", 10_001),
         ("image_augmentation", 1),
         ("image_augmentation", "no"),
         ("trainable", 0),
@@ -202,7 +204,7 @@ def test_every_loss_has_its_published_defaults(loss: str) -> None:
 
 
 def test_loss_options_hold_what_was_given() -> None:
-    assert _train(loss="arcface", angle=0.3).loss_options == {"scale": 64.0, "angle": 0.3}
+    assert _train(loss="arcface", angle=0.3).loss_options == {"scale": 64.0, "angle": 0.3, "proxy_rate": 1.0}
     assert _train(loss="triplet_hard", margin=0).loss_options["margin"] == 0.0
 
 
@@ -226,6 +228,7 @@ NOT_AUGMENTED = [{"image_augmentation": False}]
         ({"loss": "triplet_hard", "temperature": 0.1}, "temperature belongs to nt_xent"),
         ({"loss": "cosface", "loss_distance": "euclidean"}, "loss_distance belongs to triplet"),
         ({"loss": "cosface", "cross_batch_memory": 0}, "cross_batch_memory belongs to"),
+        ({"loss": "nt_xent", "proxy_rate": 1}, "proxy_rate belongs to normalised_softmax.*; nt_xent has `temperature"),
         ({"triplet_hinge": "softplus", "margin": 0.1}, "margin has no effect with triplet_hinge: softplus"),
         ({"batch_size": 8, "batch_classes": 4}, "batch_classes does not go with batch_size"),
         ({"batch_size": 8, "batch_images": 4}, "batch_images does not go with batch_size"),
@@ -252,7 +255,7 @@ NOT_AUGMENTED = [{"image_augmentation": False}]
             "layer_decay does not reach into kerashub:./vit, whose layers are hidden inside",
         ),
         ({"feature_extractor": "small_cnn", "trainable": False}, "trainable: false has no effect with small_cnn"),
-        ({"feature_extractor": "small_cnn", "stages": UNFREEZING}, "stage 1: trainable: false has no effect with small"),
+        ({"feature_extractor": "small_cnn", "stages": UNFREEZING}, "stage 1: trainable: false has no effect with"),
         ({"feature_extractor": "small_cnn", "feature_whitening": 8}, r"needs a frozen extractor \(weights: PATH\)"),
         ({"batch_images": 1}, "compares images of one class"),
         ({"batch_images": 1, "cross_batch_memory": 8, "objective": "val_loss"}, "val_loss of triplet_semihard needs"),
@@ -271,7 +274,7 @@ def test_fields_that_do_not_go_together(values: dict[str, Any], says: str) -> No
     [
         {"loss": "arcface", "margin": None},
         {"batch_size": None, "batch_classes": 4},
-        {"loss": "arcface", "batch_images": 1},
+        {"loss": "arcface", "batch_images": 1, "proxy_rate": 100},
         {"batch_images": 1, "cross_batch_memory": 1024},
         {"batch_size": 8},
         {"augmented_views": 3, "stages": [{"image_augmentation": False}, {"image_augmentation": True}]},

@@ -21,7 +21,8 @@ def test_names_are_those_of_the_configuration() -> None:
 
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_fields_and_defaults_are_those_of_the_configuration(name: str) -> None:
-    fields = {field: value for field, value in config.LOSS_FIELDS[name].items() if field != "cross_batch_memory"}
+    elsewhere = ("cross_batch_memory", "proxy_rate")  # around the loss, and in the optimiser
+    fields = {field: value for field, value in config.LOSS_FIELDS[name].items() if field not in elsewhere}
     parameters = inspect.signature(losses.loss_class(name)).parameters
     defaults = {field: p.default for field, p in parameters.items()}
     made_from = {"n_classes", "embedding_dim", "seed"} if name in losses.PROXY_LOSSES else set()
@@ -31,9 +32,12 @@ def test_fields_and_defaults_are_those_of_the_configuration(name: str) -> None:
         assert {field: defaults[field] for field in fields} == fields
 
 
-def test_only_pair_losses_have_a_memory() -> None:
-    remembering = {name for name, fields in config.LOSS_FIELDS.items() if "cross_batch_memory" in fields}
-    assert remembering == set(losses.PAIR_LOSSES)
+def test_only_pair_losses_have_a_memory_and_only_proxies_a_rate() -> None:
+    having = {
+        field: {name for name, fields in config.LOSS_FIELDS.items() if field in fields}
+        for field in ("cross_batch_memory", "proxy_rate")
+    }
+    assert having == {"cross_batch_memory": set(losses.PAIR_LOSSES), "proxy_rate": set(losses.PROXY_LOSSES)}
 
 
 def settings(**changes: Any) -> SimpleNamespace:

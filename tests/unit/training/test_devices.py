@@ -42,8 +42,11 @@ for name in ("nt_xent", "proxy_anchor"):
         optimizer = make_optimizer(settings)
         variables = [*model.trainable_variables, *loss.trainable_variables]
         optimizer.build(variables)
-        totals = compiled_steps(model, loss, optimizer, variables)(inputs, labels, np.full(4, 0.05, np.float32))
-        trained.append([np.asarray(totals), *(np.asarray(v) for v in [*network.variables, *head.variables])])
+        shares = [1.0] * len(model.trainable_variables) + [5.0] * len(loss.trainable_variables)
+        steps = compiled_steps(model, loss, optimizer, variables, rate_shares=shares)
+        totals = steps(inputs, labels, np.full(4, 0.05, np.float32))
+        after = [*network.variables, *head.variables, *loss.variables]
+        trained.append([np.asarray(totals), *(np.asarray(variable) for variable in after)])
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
 placed = tf.function(lambda x: across(network, devices)(x)).get_concrete_function(tf.TensorSpec((20, 6, 6, 2)))

@@ -134,10 +134,16 @@ def test_a_later_stage_never_ends_worse_than_it_began(folder: Path) -> None:
     np.testing.assert_allclose(training.embed(rows), alone.embed(rows), atol=1e-3)
 
 
+LEARNING = [{"loss": "proxy_nca", "proxy_rate": 10}, {"loss": "contrastive", "cross_batch_memory": 40}]
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_training_in_stages_cut_in_two_comes_to_the_same(folder: Path, tmp_path: Path, epoch: int) -> None:
-    """Within a stage, at its end, and within the next."""
-    settings = settings_of(folder, stages=STAGES, dropout=0.2, intermediate_ff_block_units=[16], loss="proxy_nca")
+@pytest.mark.parametrize("loss", LEARNING, ids=["proxies", "memory"])
+def test_a_training_in_stages_cut_in_two_comes_to_the_same(
+    folder: Path, tmp_path: Path, loss: dict[str, Any], epoch: int
+) -> None:
+    """Within a stage, at its end, and within the next; what the loss has learnt or remembers goes on, too."""
+    settings = settings_of(folder, stages=STAGES, dropout=0.2, intermediate_ff_block_units=[16], **loss)
     materials = gathered(settings, folder)
     whole = train_model(materials, settings)
     stop, path = StopRequest(), tmp_path / "checkpoint.npz"

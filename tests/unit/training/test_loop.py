@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
@@ -21,6 +22,7 @@ from imagematch.training import (
     fit,
     plan_batches,
 )
+from imagematch.training.optimization import make_optimizer
 
 CLASSES, IMAGES, DIM = 6, 20, 12
 
@@ -159,7 +161,10 @@ def test_the_same_settings_give_the_same_weights() -> None:
     np.testing.assert_array_equal(first.embeddings(), second.embeddings())
 
 
-@pytest.mark.parametrize("loss", [{}, {"loss": "arcface"}, {"loss": "contrastive", "cross_batch_memory": 24}], ids=str)
+LOSSES = [{}, {"loss": "arcface", "proxy_rate": 10}, {"loss": "contrastive", "cross_batch_memory": 24}]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_a_run_cut_in_two_comes_to_the_same(loss: dict[str, object], tmp_path: Path) -> None:
     """Dropout, Adam's moments, a loss's proxies and its memory are part of the state."""
     settings = settings_of(dropout=0.3, weight_decay=0.01, optimizer="adamw", **loss)
@@ -179,6 +184,37 @@ def test_a_run_cut_in_two_comes_to_the_same(loss: dict[str, object], tmp_path: P
     assert told == [1, 2, 3, 4]
     assert result.history == expected.history
     np.testing.assert_array_equal(resumed.embeddings(), whole.embeddings())
+
+
+def by_two_optimisers(settings: TrainSettings) -> Bench:
+    """A bench after one epoch, step by step: the head by one optimiser, the proxies by another at their own rate."""
+    bench = Bench(settings)
+    head, proxies = bench.head.trainable_variables, [bench.loss.proxies]
+    own = settings.model_copy(update={"learning_rate": settings.proxy_rate * settings.learning_rate})
+    of_head, of_proxies = make_optimizer(settings), make_optimizer(own)
+    for chunk, labels in bench.source.chunks(0):
+        for inputs, classes in zip(chunk, labels, strict=True):
+            with tf.GradientTape() as tape:
+                value = bench.loss(bench.head(inputs, training=True), classes).loss
+            by_head, by_proxies = tape.gradient(value, [head, proxies])
+            of_head.apply(by_head, head)
+            of_proxies.apply(by_proxies, proxies)
+    return bench
+
+
+@pytest.mark.parametrize("rate", [0.1, 30])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_proxies_learn_at_a_rate_of_their_own(optimizer: str, rate: float) -> None:
+    values = {"loss": "normalised_softmax", "temperature": 0.5, "optimizer": optimizer, "weight_decay": 0.1}
+    settings = settings_of(**values, proxy_rate=rate, epochs=1)
+    bench, expected, plain = Bench(settings), by_two_optimisers(settings), Bench(settings_of(**values, epochs=1))
+    bench.fit()
+    plain.fit()
+    np.testing.assert_allclose(bench.loss.proxies, expected.loss.proxies, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(bench.embeddings(), expected.embeddings(), atol=1e-4)
+    initial = np.asarray(Bench(settings).loss.proxies)
+    moved, at_one = (np.abs(np.asarray(one.loss.proxies) - initial).mean() for one in (bench, plain))
+    assert moved / at_one == pytest.approx(rate, rel=0.5)
 
 
 def test_views_are_drawn_for_each_image_and_judged_as_they_are() -> None:

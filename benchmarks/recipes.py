@@ -61,6 +61,7 @@ MADE_UP: Mapping[str, Any] = {
 }
 
 _TRIPLET = {"margin": [0.05, 0.1, 0.2, 0.5]}
+_PROXIES = {"proxy_rate": [1.0, 10.0, 100.0]}  # MLRC searches their learning rate, too
 SEARCHED: Mapping[str, Mapping[str, Sequence[float]]] = {
     # "MLRC" is what the searches of the protocol's authors ended with on CUB, Cars and SOP (powerful-benchmarker,
     # docs/papers/mlrc.md); where they had not the loss, the default of LOSS_FIELDS has others around it.
@@ -68,18 +69,23 @@ SEARCHED: Mapping[str, Mapping[str, Sequence[float]]] = {
     "triplet_hard": _TRIPLET,
     "triplet_all": _TRIPLET,
     "triplet_offline": _TRIPLET,
-    "contrastive": {"margin": [0.4, 0.55, 0.75, 1.0]},  # MLRC 0.38 to 0.77 (negatives)
+    # MLRC's 0.38 to 0.77 are margins of negatives whose terms are not squared, averaged without the zeros. Squared and
+    # with them, as here, negatives weigh less, and margins nearer to the diameter of the sphere, 2, are better.
+    "contrastive": {"margin": [0.75, 1.0, 1.4, 1.8]},
     "lifted_structure": {"margin": [0.5, 1.0, 1.5]},
     "n_pairs": {"scale": [8.0, 16.0, 32.0]},
     "nt_xent": {"temperature": [0.02, 0.05, 0.1, 0.2]},  # MLRC 0.0002 to 0.042; Khosla et al. 0.1
-    "multi_similarity": {"alpha": [2.0, 8.0, 14.0], "beta": [50.0, 75.0], "base": [0.4, 0.5, 0.7]},  # MLRC about so
+    # MLRC with the miner, which is in ours: 7.5 to 18, 48 to 157, 0.63 to 0.85.
+    "multi_similarity": {"alpha": [2.0, 8.0, 16.0], "beta": [50.0, 100.0, 150.0], "base": [0.5, 0.65, 0.8]},
     "circle": {"scale": [80.0, 256.0], "relaxation": [0.25, 0.4]},  # the paper's two settings: faces, retrieval
     "soft_nearest_neighbour": {"temperature": [0.1, 0.3, 1.0]},
-    "normalised_softmax": {"temperature": [0.05, 0.07, 0.11]},  # MLRC 0.063 to 0.109
-    "cosface": {"scale": [64.0, 100.0, 160.0], "margin": [0.25, 0.35, 0.45, 0.6]},  # MLRC 88 to 162, 0.34 to 0.62
-    "arcface": {"scale": [50.0, 64.0, 100.0, 220.0], "angle": [0.33, 0.4, 0.5]},  # MLRC 50 to 220, 19 to 23 degrees
-    "proxy_nca": {"temperature": [0.07, 0.1, 1 / 9, 0.125]},  # MLRC 1/14 to 1/8
-    "proxy_anchor": {"scale": [16.0, 32.0, 64.0], "margin": [0.05, 0.1, 0.2]},
+    "normalised_softmax": {"temperature": [0.05, 0.07, 0.11], **_PROXIES},  # MLRC 0.063 to 0.109
+    # MLRC 88 to 162, 0.34 to 0.62
+    "cosface": {"scale": [64.0, 100.0, 160.0], "margin": [0.25, 0.35, 0.45, 0.6], **_PROXIES},
+    # MLRC 50 to 220, 19 to 23 degrees
+    "arcface": {"scale": [50.0, 64.0, 100.0, 220.0], "angle": [0.33, 0.4, 0.5], **_PROXIES},
+    "proxy_nca": {"temperature": [0.07, 0.1, 1 / 9, 0.125], **_PROXIES},  # MLRC 1/14 to 1/8
+    "proxy_anchor": {"scale": [16.0, 32.0, 64.0], "margin": [0.05, 0.1, 0.2], **_PROXIES},
 }
 """Loss -> the choices of its own fields."""
 
@@ -115,6 +121,7 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
         return gather_materials(settings, manifest_dir=layout.manifests, log=log)
 
     recipes: list[Recipe] = []
+    edges: dict[str, list[str]] = {}
     seconds: dict[str, float] = {}
     for place, study in enumerate(studies, start=1):
         log.say(f"loss {place} of {len(studies)}: {study.fixed['loss']}")
@@ -125,10 +132,12 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
             runs.append(run_again(settings, number, materials, layout, stop))
             log.say(f"{settings.loss} again, seed {number}: test MAP@R {runs[-1]['map_at_r']:.4f}")
         recipes.append(Recipe(settings.loss, runs, search_facts(finished, layout, seconds)))
+        edges[settings.loss] = at_edges(settings, study)
         table = comparison_table(recipes, finished.matcher.metrics["baseline"]["test"])
-        write_comparison(options.output, "The losses compared", table, [protocol_text(study, finished, options.seeds)])
-    log.say(comparison_text(table))
-    log.say(f"{options.output / 'recipes.html'}")
+        remarks = [protocol_text(study, finished, options.seeds), *remarks_on(table, edges)]
+        write_comparison(options.output, "The losses compared", table, remarks)
+    for line in [*comparison_text(table).splitlines(), *remarks, str(options.output / "recipes.html")]:
+        log.say(line)
     return {"name": "recipes", "ratios": ratios_of(table), "seconds": seconds}
 
 
@@ -183,6 +192,28 @@ def protocol_text(study: StudySettings, finished: FinishedStudy, seeds: int) -> 
         f"the classes; the best configuration trained {seeds} times there, measured on {block['images']:,} images of "
         f"{block['classes']:,} other classes. Search minutes are those of the trials, on this machine."
     )
+
+
+def at_edges(winner: TrainSettings, study: StudySettings) -> list[str]:
+    """The winner's fields with the lowest or highest number searched; two numbers have nothing between them to prefer."""
+    found = []
+    for field, dimension in study.space.items():
+        numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in dimension.ends)
+        few = dimension.size is not None and dimension.size < 3
+        if numbers and not few and getattr(winner, field) in (min(dimension.ends), max(dimension.ends)):
+            found.append(f"{field} {getattr(winner, field):g}")
+    return found
+
+
+def remarks_on(table: Any, edges: Mapping[str, Sequence[str]]) -> list[str]:
+    """Which winners lie at an edge of what was searched, and which losses are better than no head at all."""
+    values = {row["recipe"]: row[COMPARED[0]] for row in table.to_dict("records")}
+    baseline = values.pop("baseline")
+    better = ", ".join(loss for loss, value in values.items() if value > baseline) or "no loss"
+    remarks = [f"A better MAP@R than the frozen extractor's {baseline:.4f}, by the mean of the runs: {better}."]
+    if at_edge := "; ".join(f"{loss} ({', '.join(fields)})" for loss, fields in edges.items() if fields):
+        remarks.append(f"At an edge of what was searched, so that better values may lie beyond it: {at_edge}.")
+    return remarks
 
 
 def ratios_of(table: Any) -> dict[str, float]:

@@ -6,7 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from imagematch.config import LOSS_FIELDS, LOSSES, OFFLINE_LOSSES
+from imagematch.config import LOSS_FIELDS, LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, parse_study
+from imagematch.reporting import Recipe, comparison_table
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -40,3 +41,41 @@ def test_the_published_default_is_among_the_choices_or_they_are_around_it(recipe
     assert recipes.SEARCHED[loss]
     for field, choices in recipes.SEARCHED[loss].items():
         assert min(choices) <= LOSS_FIELDS[loss][field] <= max(choices)
+
+
+def test_the_rate_of_proxies_is_searched_with_every_proxy_loss(recipes: ModuleType) -> None:
+    assert {loss for loss, fields in recipes.SEARCHED.items() if "proxy_rate" in fields} == set(PROXY_LOSSES)
+
+
+def test_a_winner_at_an_edge_of_three_numbers_or_more_is_told(recipes: ModuleType) -> None:
+    space = {
+        "learning_rate_grid": [1e-3, 1e-4, 1e-2],
+        "margin_range": {"low": 0.1, "high": 0.5},
+        "embedding_dim_range": {"low": 8, "high": 32, "step": 8},
+        "batch_images_grid": [2, 4],
+        "image_augmentation_grid": [False, True],
+        "intermediate_ff_block_units_grid": [[], [8], [16]],
+    }
+    study = parse_study({"study_name": "s", "dropout": 0.0, **space})
+    values = {"batch_images": 2, "image_augmentation": False, "intermediate_ff_block_units": ()}
+
+    def edges(rate: float, margin: float, dim: int) -> list[str]:
+        winner = study.settings_for({**values, "learning_rate": rate, "margin": margin, "embedding_dim": dim})
+        return recipes.at_edges(winner, study)
+
+    assert edges(1e-3, 0.3, 16) == []
+    assert edges(1e-4, 0.3, 32) == ["learning_rate 0.0001", "embedding_dim 32"]
+    assert edges(1e-2, 0.1, 8) == ["learning_rate 0.01", "margin 0.1", "embedding_dim 8"]
+
+
+def test_remarks_tell_edges_and_what_beats_the_baseline(recipes: ModuleType) -> None:
+    def figures(value: float) -> dict[str, object]:
+        return {"map_at_r": value, "recall_at_1": value, "roc_auc": value, "ci95": {}}
+
+    table = comparison_table([Recipe("nt_xent", [figures(0.3)]), Recipe("circle", [figures(0.2)])], figures(0.25))
+    better, edge = recipes.remarks_on(table, {"nt_xent": [], "circle": ["scale 80", "learning_rate 0.001"]})
+    assert better == "A better MAP@R than the frozen extractor's 0.2500, by the mean of the runs: nt_xent."
+    assert edge.endswith(": circle (scale 80, learning_rate 0.001).")
+    worse = comparison_table([Recipe("circle", [figures(0.2)])], figures(0.25))
+    (none,) = recipes.remarks_on(worse, {"circle": []})
+    assert none.endswith("by the mean of the runs: no loss.")

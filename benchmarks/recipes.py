@@ -10,8 +10,7 @@ By default three losses on small made-up images, in about two minutes. The full 
 stopped, even with kill -9, goes on with the same command:
 
   python benchmarks/recipes.py --data-dir data/tiny-imagenet-200 --weights data/weights/NAME.weights.h5
-  python benchmarks/recipes.py --data-dir data/omniglot --dataset omniglot --weights data/weights/NAME.weights.h5
-      --trials 5 --seeds 4 --output exp/recipes_omniglot
+  python benchmarks/recipes.py --data-dir photos --dataset folder --trials 5 --seeds 4 --output exp/recipes_photos
 
 Written to the output folder: recipes.csv, recipes.txt, recipes.html, and the studies with their reports. Keys of
 `--json`: in `ratios` LOSS_FIGURE, its interval over the runs LOSS_FIGURE_low and _high, and LOSS_to_baseline (of
@@ -36,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 from imagematch.config import DATASETS, LOSSES, OFFLINE_LOSSES, StudySettings, TrainSettings, parse_study, read_yaml
+from imagematch.data import Dataset, fold_datasets, open_dataset
 from imagematch.errors import ImagematchError
 from imagematch.evaluation import split_figures
 from imagematch.events import RunLog
@@ -97,6 +97,8 @@ def common_values(options: argparse.Namespace) -> dict[str, Any]:
         values |= {**MADE_UP, "data_dir": str(options.output / "images")}
         values.pop("weights")
     else:
+        if options.dataset != values["dataset"]:
+            values["weights"] = "imagenet"  # which Keras fetches; the file's are those of who has its data set
         values |= {"dataset": options.dataset, "data_dir": str(options.data_dir)}
     given = {"weights": options.weights, "n_trials": options.trials}
     return values | {key: value for key, value in given.items() if value is not None}
@@ -110,10 +112,28 @@ def study_of(loss: str, common: Mapping[str, Any]) -> StudySettings:
     return parse_study(values | {f"{field}_grid": list(choices) for field, choices in SEARCHED[loss].items()})
 
 
+def trainings_of(study: StudySettings, layout: Layout, log: RunLog) -> list[Dataset]:
+    """The images as the winner is trained and measured on them, then as each fold is."""
+    settings = study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
+    dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
+    return [dataset, *fold_datasets(dataset, study.folds, study.seed)]
+
+
+def classes_in(dataset: Dataset, split: str) -> int:
+    """How many classes a split has."""
+    return len(np.unique(dataset.labels[dataset.rows(split)]))
+
+
 def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict[str, Any]:
     """Searches and repeats loss by loss; the tables are written anew after each."""
     layout = Layout(options.output)
     common = common_values(options)
+    trainings = trainings_of(study_of(options.losses[0], common), layout, log)
+    fewest = min(classes_in(dataset, "train") for dataset in trainings)
+    if fewest < common["batch_classes"]:
+        images = common["batch_images"]
+        log.say(f"batches of {fewest} classes x {images} for every loss: a fold has no more than {fewest} to train on")
+        common["batch_classes"] = fewest
     studies = [study_of(loss, common) for loss in options.losses]
 
     @functools.cache
@@ -195,7 +215,7 @@ def protocol_text(study: StudySettings, finished: FinishedStudy, seeds: int) -> 
 
 
 def at_edges(winner: TrainSettings, study: StudySettings) -> list[str]:
-    """The winner's fields with the lowest or highest number searched; two numbers have nothing between them to prefer."""
+    """The winner's fields that have the lowest or highest of the numbers searched, where those were three or more."""
     found = []
     for field, dimension in study.space.items():
         numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in dimension.ends)
@@ -253,7 +273,7 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object with name, ratios and seconds")
     parser.add_argument("--data-dir", type=Path, help="the images, instead of small made-up ones")
     parser.add_argument("--dataset", choices=DATASETS, default="tiny_imagenet", help="how the images are laid out")
-    parser.add_argument("--weights", help="of MobileNetV2: imagenet, random or a file (as in the YAML file)")
+    parser.add_argument("--weights", help="of MobileNetV2: imagenet, random or a file (the YAML file's, else imagenet)")
     parser.add_argument("--losses", nargs="+", choices=LOSSES, metavar="LOSS", help=f"of {', '.join(LOSSES)} (all)")
     parser.add_argument("--trials", type=int, help="for each loss (8; 2 of made-up images)")
     parser.add_argument("--seeds", type=int, help="runs of the best configuration (5; 2 of made-up images)")

@@ -5,8 +5,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.conftest import run_command
 
-from imagematch.config import LOSS_FIELDS, LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, parse_study
+from imagematch.config import LOSS_FIELDS, LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, load_train, parse_study
 from imagematch.reporting import Recipe, comparison_table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,3 +80,39 @@ def test_remarks_tell_edges_and_what_beats_the_baseline(recipes: ModuleType) -> 
     worse = comparison_table([Recipe("circle", [figures(0.2)])], figures(0.25))
     (none,) = recipes.remarks_on(worse, {"circle": []})
     assert none.endswith("by the mean of the runs: no loss.")
+
+
+def test_the_weights_of_other_images_are_published_ones_unless_given(recipes: ModuleType) -> None:
+    def weights(*arguments: str) -> str:
+        values = recipes.common_values(recipes.options_of(["--data-dir", "images", "--output", "out", *arguments]))
+        return str(values["weights"])
+
+    assert weights().endswith(".weights.h5")
+    assert weights("--dataset", "folder") == "imagenet"
+    assert weights("--dataset", "folder", "--weights", "random") == "random"
+
+
+@pytest.mark.slow
+def test_a_folder_of_few_classes_is_compared_in_batches_that_every_fold_can_draw(
+    recipes: ModuleType, tmp_path: Path
+) -> None:
+    """With a small extractor in place of MobileNetV2, whose weights are not at hand."""
+    recipes.make_images(tmp_path / "photos")
+    common = recipes.COMMON.read_text()
+    for line, small in (("mobilenet_v2\n", "pixels\n"), ("size: 160", "size: 8"), ("epochs: 15", "epochs: 2")):
+        assert line in common
+        common = common.replace(line, small)
+    (tmp_path / "common.yaml").write_text(common)
+    program = f"import sys, pathlib; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); import recipes; "
+    program += "recipes.COMMON = pathlib.Path('common.yaml'); recipes.main()"
+    options = ["--data-dir", "photos", "--dataset", "folder", "--trials", "1", "--seeds", "1", "--output", "out"]
+    done = run_command("-c", program, *options, "--losses", "nt_xent", "triplet_offline", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("batches of 15 classes x 4 for every loss: a fold has no more than 15 to train on\n") == 1
+    studies = tmp_path / "out" / "hpt_studies"
+    pairs, offline = (
+        load_train(studies / f"reality_check_{loss}" / "best_config.yaml") for loss in ("nt_xent", "triplet_offline")
+    )
+    assert (pairs.batch_classes, pairs.batch_images, offline.batch_size) == (15, 4, 60)
+    told = (tmp_path / "out" / "recipes.txt").read_text()
+    assert all(line in done.stdout for line in told.splitlines()[:3]), "the table is printed line by line"

@@ -1,10 +1,12 @@
 """Every loss under one protocol, that of "A Metric Learning Reality Check" (Musgrave, Belongie and Lim, 2020).
 
-For each loss one study searches its own fields, the learning rate and the head: as many trials for each, on the first
-half of the classes, by 4-fold class-disjoint cross-validation and mean MAP@R. Each trial trains only a head on kept
-features. The best configuration is trained again, with other seeds, on the first half of the classes (three quarters
-train, one quarter stops it), and measured on the second half, which nothing was chosen on. The paper's embeddings of
-all four folds, averaged or put together, are left out: one run is one head.
+For each loss one study searches its own fields, the learning rates and the head: as many trials for each, by 4-fold
+class-disjoint cross-validation and mean MAP@R. Each trial trains only a head on kept features. Half of the classes are
+the test, which nothing is chosen on. Of the other half three quarters are train and one quarter validation, and a
+quarter of that is put aside to calibrate the saved matcher: of 100 classes 37 train, 10 validation, 3 calibration and
+50 test. The folds are made of train and validation. The best configuration is trained, with several seeds, on train
+alone, stopped by validation, and measured on test. Calibration takes part in neither. The paper's embeddings of all
+four folds, averaged or put together, are left out: one run is one head.
 
 By default three losses on small made-up images, in about two minutes. The full run is one command; a run that was
 stopped, even with kill -9, goes on with the same command:
@@ -154,7 +156,7 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
         recipes.append(Recipe(settings.loss, runs, search_facts(finished, layout, seconds)))
         edges[settings.loss] = at_edges(settings, study)
         table = comparison_table(recipes, finished.matcher.metrics["baseline"]["test"])
-        remarks = [protocol_text(study, finished, options.seeds), *remarks_on(table, edges)]
+        remarks = [protocol_text(study, trainings[0], options.seeds), *remarks_on(table, edges)]
         write_comparison(options.output, "The losses compared", table, remarks)
     for line in [*comparison_text(table).splitlines(), *remarks, str(options.output / "recipes.html")]:
         log.say(line)
@@ -204,13 +206,15 @@ def search_facts(finished: FinishedStudy, layout: Layout, seconds: dict[str, flo
     }
 
 
-def protocol_text(study: StudySettings, finished: FinishedStudy, seeds: int) -> str:
+def protocol_text(study: StudySettings, dataset: Dataset, seeds: int) -> str:
     """What was done, in a few sentences."""
-    block = finished.matcher.metrics["test"]
+    train, validation, test = (f"{classes_in(dataset, split):,}" for split in ("train", "validation", "test"))
+    calibration, tested = (f"{len(dataset.rows(split)):,}" for split in ("calibration", "test"))
     return (
-        f"Each loss: {study.n_trials} trials, each the mean of {study.folds} class-disjoint folds of the first half of "
-        f"the classes; the best configuration trained {seeds} times there, measured on {block['images']:,} images of "
-        f"{block['classes']:,} other classes. Search minutes are those of the trials, on this machine."
+        f"Each loss: {study.n_trials} trials, each the mean of {study.folds} class-disjoint folds of the {train} train "
+        f"and {validation} validation classes; the best configuration trained {seeds} times on those {train}, stopped "
+        f"by those {validation}, and measured on {tested} images of {test} other classes. {calibration} images for "
+        "calibration took part in neither. Search minutes are those of the trials, on this machine."
     )
 
 

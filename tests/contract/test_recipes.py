@@ -115,4 +115,6 @@ def test_a_folder_of_few_classes_is_compared_in_batches_that_every_fold_can_draw
     )
     assert (pairs.batch_classes, pairs.batch_images, offline.batch_size) == (15, 4, 60)
     told = (tmp_path / "out" / "recipes.txt").read_text()
+    assert "1 trials, each the mean of 4 class-disjoint folds of the 15 train and 5 validation classes" in told
+    assert "measured on 200 images of 20 other classes. 13 images for calibration took part in neither" in told
     assert all(line in done.stdout for line in told.splitlines()[:3]), "the table is printed line by line"

@@ -1,14 +1,15 @@
 """How much longer a training step of the head takes with each loss than with a trivial one.
 
 One step is forward, loss, backward and Adam's update of a head [512, 256] -> 1024 over features of length 1280, as in
-an epoch on kept features. The trivial loss is the mean of squares. All losses take turns, so that a busy machine
-slows all of them.
+an epoch on kept features, with the optimiser of trainings. The trivial loss is the mean of squares. All losses take
+turns, so that a busy machine slows all of them.
 
-Keys: LOSS_BATCH for 256 (64 classes x 4) and 1024 (256 x 4) images; `addons_tiles_256` is the semi-hard loss the way
-TensorFlow Addons computes it, by B^2 x B tiles; `pml_LOSS_BATCH` (where torch and pytorch-metric-learning are
-installed) is that library's nearest loss in PyTorch. `ratios` are to the trivial step of the same library, and
-`LOSS_BATCH_pml_to_ours` is the one library's step to the other's; `seconds` are a step's. Its lifted structure loss is
-left out at 1024: it compares every positive pair with every negative pair, in tensors of 13 GB.
+Keys: LOSS_BATCH for 256 (64 classes x 4) and 1024 (256 x 4) images, which for triplet_offline are 85 and 341 triplets;
+`addons_tiles_256` is the semi-hard loss the way TensorFlow Addons computes it, by B^2 x B tiles; `pml_LOSS_BATCH`
+(where torch and pytorch-metric-learning are installed) is that library's nearest loss in PyTorch. `ratios` are to the
+trivial step of the same library, and `LOSS_BATCH_pml_to_ours` is the one library's step to the other's; `seconds` are a
+step's. Its lifted structure loss is left out at 1024: it compares every positive pair with every negative pair, in
+tensors of 13 GB.
 """
 
 from __future__ import annotations
@@ -88,14 +89,14 @@ def main() -> None:
 
 def measure(only: list[str] | None = None) -> dict[str, Any]:
     """Seconds of a step with each loss, and its ratio to the trivial one of the same batch size."""
-    from imagematch.losses import LOSSES
+    from imagematch.losses import LOSSES, OFFLINE_LOSSES
 
     names = only or list(LOSSES)
     seconds: dict[str, float] = {}
     ratios: dict[str, float] = {}
     for batch in BATCHES:
         turns = {"trivial": tensorflow_turn(trivial, batch)}
-        turns |= {name: tensorflow_turn(registered(name), batch) for name in names}
+        turns |= {name: tensorflow_turn(registered(name), batch, triplets=name in OFFLINE_LOSSES) for name in names}
         if batch == BATCHES[0]:
             turns["addons_tiles"] = tensorflow_turn(addons_tiles, batch)
         if all(importlib.util.find_spec(package) for package in ("torch", "pytorch_metric_learning")):
@@ -172,27 +173,37 @@ def addons_tiles(embeddings: Any, labels: Any, margin: float = 0.2) -> Any:
     return tf.reduce_sum(violations) / tf.reduce_sum(positives)
 
 
-def labelled_features(batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Batches of random features (steps, batch, FEATURE_DIM) and their labels, BATCH_IMAGES of each class."""
+def labelled_features(batch: int, *, triplets: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Batches of random features (steps, batch, FEATURE_DIM) and their labels, BATCH_IMAGES of each class.
+
+    Or `triplets` of anchor, positive and negative, one after the other, as many as are whole.
+    """
     rng = np.random.default_rng(0)
     steps = max(4, IMAGES_PER_TURN // batch)
-    classes = [rng.choice(N_CLASSES, batch // BATCH_IMAGES, replace=False) for _ in range(steps)]
-    labels = np.repeat(np.stack(classes), BATCH_IMAGES, axis=1).astype(np.int32)
-    return rng.standard_normal((steps, batch, FEATURE_DIM), dtype=np.float32), labels
+    if triplets:
+        batch -= batch % 3
+        anchors = rng.integers(N_CLASSES, size=(steps, batch // 3))
+        negatives = (anchors + rng.integers(1, N_CLASSES, anchors.shape)) % N_CLASSES
+        labels = np.stack([anchors, anchors, negatives], axis=2).reshape(steps, batch)
+    else:
+        classes = [rng.choice(N_CLASSES, batch // BATCH_IMAGES, replace=False) for _ in range(steps)]
+        labels = np.repeat(np.stack(classes), BATCH_IMAGES, axis=1)
+    return rng.standard_normal((steps, batch, FEATURE_DIM), dtype=np.float32), labels.astype(np.int32)
 
 
-def tensorflow_turn(loss: Callable[[Any, Any], Any], batch: int) -> Turn:
+def tensorflow_turn(loss: Callable[[Any, Any], Any], batch: int, *, triplets: bool = False) -> Turn:
     """Steps of a fresh head with `loss`, looped in one graph."""
-    import keras
     import tensorflow as tf
 
+    from imagematch.config import parse_train
     from imagematch.model import build_head
+    from imagematch.training.optimization import make_optimizer
 
     head = build_head(FEATURE_DIM, units=UNITS, embedding_dim=EMBEDDING_DIM, seed=0)
     variables = [*head.trainable_variables, *getattr(loss, "trainable_variables", [])]
-    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer = make_optimizer(parse_train({"experiment_name": "losses"}))
     optimizer.build(variables)
-    features, labels = (tf.constant(array) for array in labelled_features(batch))
+    features, labels = (tf.constant(array) for array in labelled_features(batch, triplets=triplets))
 
     @tf.function
     def train() -> Any:

@@ -1,10 +1,12 @@
 """Benchmarks print what `--json` promises, at sizes of a few seconds each."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -15,10 +17,12 @@ TINY = {
     "head_epoch": ["--images", "256"],
     "memory": ["--trials", "2"],
     "evaluation": ["--rounds", "1"],
+    "losses": ["--loss", "triplet_offline"],
 }
 SIZES = {
     "memory": "memory.SIZES = (1_000, 2_000)",
     "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES = 200, 8, 5",
+    "losses": "losses.BATCHES, losses.ROUNDS, losses.IMAGES_PER_TURN = (32, 64), 1, 64",
 }
 """Sizes that no option sets."""
 
@@ -35,3 +39,18 @@ def test_json_is_one_object_of_flat_numbers(name: str) -> None:
     assert found["ratios"]
     for group in ("ratios", "seconds"):
         assert all(isinstance(value, int | float) for value in found[group].values()), found[group]
+
+
+def test_the_offline_loss_is_timed_on_triplets() -> None:
+    spec = importlib.util.spec_from_file_location("timed_losses", ROOT / "benchmarks" / "losses.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    features, labels = module.labelled_features(256, triplets=True)
+    assert features.shape == (*labels.shape, module.FEATURE_DIM)
+    assert labels.shape[1] == 255
+    anchors, positives, negatives = np.moveaxis(labels.reshape(len(labels), -1, 3), 2, 0)
+    assert (anchors == positives).all()
+    assert (anchors != negatives).all()
+    assert module.labelled_features(256)[0].shape == (8, 256, module.FEATURE_DIM)

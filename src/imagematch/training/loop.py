@@ -244,12 +244,13 @@ class _Run:
         return self._failure(f"the embeddings have collapsed to one point ({spread}) in epoch {record['epoch']}")
 
     def _failure(self, problem: str) -> TrainingFailedError:
-        rate = self._settings.learning_rate
-        return TrainingFailedError(
-            problem,
-            where=self._settings.experiment_name,
-            do=f"lower learning_rate (now {rate:g}), raise the margin, or use triplet_semihard",
-        )
+        settings = self._settings
+        ways = [f"lower learning_rate (now {settings.learning_rate:g})"]
+        if settings.effective_margin is not None:
+            ways.append(f"raise margin (now {settings.effective_margin:g})")
+        if settings.loss != "triplet_semihard":
+            ways.append("use loss: triplet_semihard")
+        return TrainingFailedError(problem, where=settings.experiment_name, do=" or ".join(ways))
 
     def _best_record(self) -> dict[str, Any] | None:
         objective = self._settings.objective

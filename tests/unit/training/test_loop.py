@@ -138,11 +138,24 @@ def test_a_loss_that_is_no_number_stops_it_and_says_what_to_change() -> None:
         bench.fit()
 
 
-def test_a_collapse_stops_it_and_says_what_to_change() -> None:
-    bench = Bench(settings_of(epochs=2))
+@pytest.mark.parametrize(
+    ("values", "do"),
+    [
+        ({}, "lower learning_rate (now 0.001) or raise margin (now 0.2)"),
+        ({"triplet_hinge": "softplus"}, "lower learning_rate (now 0.001)"),
+        ({"loss": "nt_xent"}, "lower learning_rate (now 0.001) or use loss: triplet_semihard"),
+        (
+            {"loss": "contrastive", "margin": 0.5},
+            "lower learning_rate (now 0.001) or raise margin (now 0.5) or use loss: triplet_semihard",
+        ),
+    ],
+)
+def test_a_collapse_stops_it_and_says_what_to_change(values: dict[str, object], do: str) -> None:
+    bench = Bench(settings_of(epochs=2, **values))
     bench.features[:] = bench.features[0]
-    with pytest.raises(TrainingFailedError, match="collapsed"):
+    with pytest.raises(TrainingFailedError, match="collapsed") as failed:
         bench.fit()
+    assert failed.value.do == do
 
 
 def test_an_objective_that_is_not_measured_is_refused() -> None:

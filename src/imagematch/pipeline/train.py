@@ -125,7 +125,7 @@ def _train(
 ) -> TrainedMatcher:
     import pandas as pd
 
-    from imagematch.training import train_model
+    from imagematch.training import EMPTY_STEPS, train_model
 
     name = settings.experiment_name
     with stop.at_once():
@@ -135,8 +135,14 @@ def _train(
     labels = materials.dataset.labels[materials.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
+    untold = any(stage.batch_size for stage in settings.stage_settings)
+
     def on_epoch(record: Mapping[str, Any]) -> bool:
+        nonlocal untold
         log.event("epoch", epoch_line(record, epochs), **record)
+        if untold and EMPTY_STEPS in record:
+            untold = False
+            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
         writer(record)
         return False
 
@@ -240,6 +246,14 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
     stage = [f"stage {record['stage']}"] if "stage" in record else []
     return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
+
+
+def _empty_steps_line(count: int, settings: TrainSettings) -> str:
+    steps = "1 step" if count == 1 else f"{count:,} steps"
+    return (
+        f"{steps} of this epoch taught nothing: {settings.loss} found nothing to compare in the random batch; "
+        "give batch_classes x batch_images instead of batch_size, or a larger batch_size"
+    )
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -19,12 +19,13 @@ from imagematch.training.materials import Materials, gather_materials, shared_ke
 
 if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
-    from imagematch.training.loop import EpochRecord, FitResult, TrainingFailedError, fit
+    from imagematch.training.loop import EMPTY_STEPS, EpochRecord, FitResult, TrainingFailedError, fit
     from imagematch.training.sources import FeatureSource, ImageSource, Source
     from imagematch.training.stage import Stage
     from imagematch.training.validation import Validator, embed_rows, figure_names, sample_rows
 
 __all__ = [
+    "EMPTY_STEPS",
     "BatchPlan",
     "ClassBalancedBatches",
     "EpochRecord",
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "EMPTY_STEPS": "loop",
     "EpochRecord": "loop",
     "FitResult": "loop",
     "TrainingFailedError": "loop",

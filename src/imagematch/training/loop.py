@@ -26,6 +26,8 @@ _CHECKPOINT_EVERY_S = 5.0
 _EPOCH_WORTH_FINISHING_S = 2.0
 _COLLAPSED_SPREAD = 1e-3
 _COLLAPSED_EPOCHS = 3
+EMPTY_STEPS = "empty_steps"
+"""In the record of an epoch that had any: how many steps the loss had no term in, so that nothing was learnt."""
 
 EpochRecord = Mapping[str, Any]
 OnEpoch = Callable[[EpochRecord], bool]
@@ -194,7 +196,7 @@ class _Run:
         number = len(self._history) - self._first
         rates = learning_rates(self._settings, number, source.steps, source.images)
         shares = mixup_shares(self._settings, number, source.steps, source.images)
-        totals, done = np.zeros(2), 0
+        totals, done = np.zeros(3), 0
         for inputs, labels in source.chunks(len(self._history)):
             part = slice(done, done + len(labels))
             chunk = [inputs, labels, rates[part], *([] if shares is None else [shares[part]])]
@@ -203,6 +205,8 @@ class _Run:
             if stop is not None and stop.at_next_step and time.perf_counter() - started > _EPOCH_WORTH_FINISHING_S:
                 raise interrupted()
         self._pending = {"loss": float(totals[0] / done), "active": float(totals[1] / done)}
+        if totals[2]:
+            self._pending[EMPTY_STEPS] = int(totals[2])
         self._seconds["training"] += time.perf_counter() - started
         if not math.isfinite(self._pending["loss"]):
             raise TrainingFailedError(

@@ -22,7 +22,7 @@ def compiled_steps(
     precision: str = "float32",
     rate_shares: Sequence[float] = (),
 ) -> Callable[..., Any]:
-    """A graph that trains on a chunk and gives the sums of loss and activity.
+    """A graph that trains on a chunk; gives the sums of loss and activity, and how many steps had no term of the loss.
 
     It takes inputs (steps, batch, ...), labels (steps, batch), learning rates (steps,) and, for MixUp, shares (steps,).
     Each variable moves by its share of what the optimiser would move it, which may be over 1: what a learning rate of
@@ -36,7 +36,7 @@ def compiled_steps(
 
     @tf.function(reduce_retracing=True)
     def run_steps(inputs: Any, labels: Any, rates: Any, shares: Any = None) -> Any:
-        totals = tf.zeros(2)
+        totals = tf.zeros(3)
         for step in tf.range(tf.shape(labels)[0]):
             optimizer.learning_rate.assign(rates[step])
             with tf.GradientTape() as tape:
@@ -50,7 +50,7 @@ def compiled_steps(
             optimizer.apply(tape.gradient(total, variables), variables)
             for (variable, share), old in zip(own_rates, before, strict=True):
                 variable.assign(old + share * (tf.convert_to_tensor(variable) - old))
-            totals += tf.stack([tf.cast(value.loss, tf.float32), tf.cast(value.active, tf.float32)])
+            totals += tf.stack([tf.cast(part, tf.float32) for part in (value.loss, value.active, value.terms == 0)])
         return totals
 
     return run_steps

@@ -158,6 +158,15 @@ def test_a_collapse_stops_it_and_says_what_to_change(values: dict[str, object], 
     assert failed.value.do == do
 
 
+def test_steps_without_two_images_of_a_class_are_counted() -> None:
+    settings = parse_train({"experiment_name": "x", "batch_size": 2, "epochs": 1, "embedding_dim": 8})
+    bench = Bench(settings)
+    (record,) = bench.fit().history
+    pairs = [labels for _, chunk in bench.source.chunks(0) for labels in chunk]
+    assert record["empty_steps"] == sum(one != other for one, other in pairs) > 30
+    assert "empty_steps" not in Bench(settings_of(epochs=1)).fit().history[0]
+
+
 def test_an_objective_that_is_not_measured_is_refused() -> None:
     bench = Bench(settings_of(loss="triplet_semihard", objective="val_loss"))
     rows = np.arange(0, len(bench.labels), 4)

@@ -13,7 +13,11 @@ from PIL import Image
 from imagematch import ImageMatcher
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError
+from imagematch.evaluation import quick_figures
+from imagematch.extractors import SPECS
+from imagematch.extractors.networks import build_network
 from imagematch.files import Layout
+from imagematch.model import flip_average
 from imagematch.pipeline import evaluate_model, run_training
 from imagematch.pipeline.export import export_matcher
 from imagematch.retrieval.collection import open_collection
@@ -61,6 +65,29 @@ def test_training_evaluation_retrieval_and_export_agree(
     np.testing.assert_allclose(alone.vectors, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
     assert export_matcher(folder, "saved_model", "exported").distance < 1e-3
     assert ImageMatcher.load(folder).match(images / "0.png", images / "0.png").is_match
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["kept features", "images"])
+def test_flips_of_an_extractor_that_is_trained_in_part(
+    anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    build_network(SPECS["small_cnn"], 16, 0).save_weights("small_cnn.weights.h5")
+    network = {"feature_extractor": "small_cnn", "weights": "small_cnn.weights.h5", "image_size": 16, "trainable": 2}
+    values = {**BASE, **network, "image_augmentation": anew, "test_time_flip": True}
+    folder = run_training(parse_train({"experiment_name": "small", **values}), Layout()).folder
+    kept = json.loads((folder / "metrics.json").read_text())
+    evaluation = evaluate_model(folder)
+    matcher, dataset = evaluation.matcher, evaluation.dataset
+    images = np.stack([dataset.picture(int(row)) for row in dataset.rows("test")]).astype(np.float32)
+    plain, mirrored = (np.asarray(matcher.feature_model(one)) for one in (images, images[:, :, ::-1]))
+    expected = flip_average(plain, mirrored)
+    assert np.abs(expected - plain).max() > 0.01
+    np.testing.assert_allclose(evaluation.view.embeddings, expected, atol=1e-4)
+    naive = quick_figures(expected, dataset.labels[dataset.rows("test")])
+    for figures in (kept["test"], evaluation.metrics["test"]):
+        assert figures["roc_auc"] == pytest.approx(naive["roc_auc"], abs=1e-3)
+        assert figures["map_at_r"] == pytest.approx(naive["map_at_r"], abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,19 @@ import pytest
 import imagematch.training.inputs
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
+from imagematch.evaluation import quick_figures
 from imagematch.features.computation import Computation
 from imagematch.losses import draw_triplets
-from imagematch.training import Materials, StopRequest, Training, embed_rows, gather_materials, train_model
+from imagematch.training import (
+    Materials,
+    StopRequest,
+    Training,
+    embed_rows,
+    gather_materials,
+    sample_rows,
+    shared_key,
+    train_model,
+)
 
 
 def settings_of(folder: Path, **values: Any) -> TrainSettings:
@@ -123,6 +133,25 @@ def test_stages_train_the_head_first_and_then_the_network(folder: Path) -> None:
     alone = trained(settings_of(folder, **STAGES[0]), folder)
     for one, other in zip(history, alone.result.history, strict=False):
         assert {**one, "stage": None} == {**other, "stage": None}, "the first stage is that training alone"
+
+
+@pytest.mark.parametrize("views", [2, 0], ids=["kept views", "anew"])
+def test_a_stage_may_augment_on_its_own(folder: Path, views: int) -> None:
+    own = {"image_augmentation": True, **({"augmented_views": views} if views else {})}
+    settings, plain = (settings_of(folder, stages=[STAGES[0], {**STAGES[1], **more}]) for more in (own, {}))
+    assert shared_key(settings) != shared_key(plain)
+    materials = gathered(settings, folder)
+    first, second = ([] if inputs.views is None else inputs.views for inputs in materials.inputs)
+    assert (len(first), len(second)) == (1, 1 + views if views else 0)
+    augmented, as_they_are = train_model(materials, settings), trained(plain, folder)
+    losses = [[record["loss"] for record in one.result.history] for one in (augmented, as_they_are)]
+    assert losses[0][:2] == losses[1][:2], "the first stage has nothing of it"
+    assert losses[0][2] != losses[1][2]
+    best = augmented.result.history[augmented.result.best_epoch - 1]
+    judged = materials.dataset.rows("validation")
+    rows = sample_rows(judged, materials.dataset.labels, settings.validation_max_images, settings.seed)
+    figures = quick_figures(augmented.embed(rows), materials.dataset.labels[rows])
+    assert figures["map_at_r"] == pytest.approx(best["val_map_at_r"], abs=1e-3), "judged by the images as they are"
 
 
 def test_a_later_stage_never_ends_worse_than_it_began(folder: Path) -> None:

@@ -1,10 +1,12 @@
 """A training that is over leaves no graph behind, and with it no weights."""
 
+import ctypes
 import gc
 from collections import Counter
 
 import keras
 import numpy as np
+import pytest
 from tensorflow.python.framework.func_graph import FuncGraph
 
 from imagematch.config import parse_train
@@ -12,6 +14,7 @@ from imagematch.losses import make_loss
 from imagematch.model import build_head
 from imagematch.training import FeatureSource, Stage, Validator, fit, plan_batches, release_graphs
 
+LIBC = ctypes.CDLL(None)
 LABELS = np.repeat(np.arange(4), 6)
 FEATURES = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype(np.float32)
 
@@ -33,6 +36,42 @@ def kept_after_training() -> Counter[str]:
     return Counter(type(item).__name__ for item in gc.get_objects() if issubclass(type(item), kinds))
 
 
+class Allocated(ctypes.Structure):
+    """What `mallinfo2` returns."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    ]
+
+
+def allocated_mb() -> float:
+    LIBC.mallinfo2.restype = Allocated
+    found = LIBC.mallinfo2()
+    return float(found.uordblks + found.hblkhd) / 2**20
+
+
 def test_a_training_after_another_leaves_nothing_more_behind_and_still_has_its_gradients() -> None:
     first = kept_after_training()
     assert kept_after_training() == first
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "mallinfo2"), reason="needs glibc 2.33 or later, which counts what is allocated")
+def test_nor_does_what_was_allocated_outside_of_python_grow_with_the_trainings() -> None:
+    kept_after_training()
+    held = []
+    for _ in range(6):
+        kept_after_training()
+        held.append(allocated_mb())
+    assert np.polyfit(np.arange(len(held)), held, 1)[0] < 0.1

@@ -11,11 +11,7 @@ from imagematch.tuning.storage import open_storage
 
 
 def trials_in(url: str, name: str = NAME) -> list[FrozenTrial]:
-    storage = open_storage(url)
-    try:
-        return optuna.load_study(study_name=name, storage=storage).trials
-    finally:
-        storage.engine.dispose()
+    return optuna.load_study(study_name=name, storage=open_storage(url)).trials
 
 
 def processes_of(trials: Sequence[FrozenTrial]) -> int:

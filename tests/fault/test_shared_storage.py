@@ -4,12 +4,19 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 from tests.conftest import run_command
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import assert_sound, processes_of, trials_in
 from tests.postgres import PASSWORD, Server
+from tests.quick_study import NAME, settings_of
 
-from imagematch.tuning import records
+from imagematch.files import Layout
+from imagematch.reporting import read_study, study_lines
+from imagematch.tuning import open_study, records, refuse_if_worked_on, study_exists
+from imagematch.tuning.locks import storage_of
+from imagematch.tuning.overview import overviews
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])
@@ -117,3 +124,28 @@ def test_a_stop_is_heard_while_the_server_is_away(server: Server, quick: Start) 
     _, stderr = again.communicate(timeout=60)
     assert again.returncode == 0, stderr
     assert_sound(trials_in(server.url), planned=5, processes=1)
+
+
+def connections_to(server: Server) -> int:
+    """How many there are beside the one that asks; those that have just been closed get a moment to be gone."""
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    end, count = time.monotonic() + 5, 1
+    with create_engine(server.url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        while count and time.monotonic() < end:
+            count = int(connection.exec_driver_sql(ours).scalar_one())
+            time.sleep(0.05)
+    return count
+
+
+def test_a_look_at_a_study_leaves_no_connection_behind(server: Server, tmp_path: Path) -> None:
+    settings, layout = settings_of(3, server.url), Layout(tmp_path)
+    storage = storage_of(open_study(settings, layout))
+    assert storage is not None
+    storage.engine.dispose()
+    assert connections_to(server) == 0
+    assert study_exists(settings, layout)
+    refuse_if_worked_on(settings, layout)
+    assert [row.name for row in overviews(layout, server.url)] == [NAME]
+    seen = read_study(server.url, NAME)
+    assert study_lines(seen)
+    assert connections_to(server) == 0

@@ -29,7 +29,7 @@ def serve_dashboard(url: str, artifacts: Path | None, port: int) -> None:
         raise ConfigError("optuna-dashboard is not installed", do="pip install optuna-dashboard") from error
     from optuna.artifacts import FileSystemArtifactStore
 
-    storage = open_storage(url, create=False)
+    storage = open_storage(url, create=False, pooled=True)
     store = None if artifacts is None else FileSystemArtifactStore(str(make_dir(artifacts)))
     print(f"http://{HOST}:{port}/dashboard/ (Ctrl-C ends it)", flush=True)
     try:

@@ -33,12 +33,15 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def open_storage(url: str, *, create: bool = True, log: RunLog = SILENT, stop: StopRequest | None = None) -> RDBStorage:
+def open_storage(
+    url: str, *, create: bool = True, pooled: bool = False, log: RunLog = SILENT, stop: StopRequest | None = None
+) -> RDBStorage:
     """Opens (or creates) the storage behind a SQLAlchemy URL.
 
     Args:
         url: of the database.
         create: whether a SQLite file that is not there is made.
+        pooled: whether connections stay open between the calls; without, a look leaves none behind.
         log: told when a server goes away, and when it is back.
         stop: ends the wait for a server.
 
@@ -50,23 +53,24 @@ def open_storage(url: str, *, create: bool = True, log: RunLog = SILENT, stop: S
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url), quiet_about_experiments():
         file = _sqlite_file(url, create=create)
-        return _open_server(url, log, stop) if file is None else _open_file(url, file)
+        return _open_server(url, pooled, log, stop) if file is None else _open_file(url, file, pooled)
 
 
-def _open_file(url: str, file: Path) -> RDBStorage:
+def _open_file(url: str, file: Path, pooled: bool) -> RDBStorage:
     from optuna.storages import RDBStorage
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    options = {"connect_args": {"timeout": _BUSY_S}}
+    connecting: dict[str, Any] = {"connect_args": {"timeout": _BUSY_S}}
+    unpooled = {**connecting, "poolclass": NullPool}
     with _creation_lock(file):
-        with create_engine(url, poolclass=NullPool, **options).connect() as connection:
+        with create_engine(url, **unpooled).connect() as connection:
             _refuse_another_programs(connection, url)
             _refuse_damage(connection)
-        return RDBStorage(_as_template(url), engine_kwargs=options, **_HEARTBEAT)
+        return RDBStorage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
 
 
-def _open_server(url: str, log: RunLog, stop: StopRequest | None) -> RDBStorage:
+def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) -> RDBStorage:
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
     from sqlalchemy.pool import NullPool
@@ -76,10 +80,11 @@ def _open_server(url: str, log: RunLog, stop: StopRequest | None) -> RDBStorage:
 
     parts = make_url(url)
     endless = parts.get_backend_name() == "postgresql" and "connect_timeout" not in parts.query
-    options: dict[str, Any] = {"connect_args": {"connect_timeout": _CONNECT_S} if endless else {}}
-    with create_engine(url, poolclass=NullPool, **options).begin() as connection, tables_lock(connection):
+    connecting: dict[str, Any] = {"connect_args": {"connect_timeout": _CONNECT_S} if endless else {}}
+    unpooled = {**connecting, "poolclass": NullPool}
+    with create_engine(url, **unpooled).begin() as connection, tables_lock(connection):
         _refuse_another_programs(connection, url)
-        engine = {**options, "pool_pre_ping": True}
+        engine = {**connecting, "pool_pre_ping": True} if pooled else unpooled
         return PatientStorage(_as_template(url), log=log, stop=stop, engine_kwargs=engine, **_HEARTBEAT)
 
 

@@ -66,7 +66,7 @@ def open_study(
     """
     import optuna
 
-    storage = open_storage(storage_url(settings, layout), log=log, stop=stop)
+    storage = open_storage(storage_url(settings, layout), pooled=True, log=log, stop=stop)
     if settings.rerun_top_k > 1 and settings.rerun_seeds:
         refuse_another(settings.study_name, storage)
     study = optuna.create_study(

@@ -1,22 +1,32 @@
 """Many processes on one study, on PostgreSQL and on SQLite: kills, joins, a server that goes away and comes back."""
 
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
-from tests.conftest import run_command
+from tests.conftest import ROOT, run_command
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import assert_sound, processes_of, trials_in
 from tests.postgres import PASSWORD, Server
 from tests.quick_study import NAME, settings_of
 
+from imagematch.errors import StudyError
+from imagematch.events import SILENT
 from imagematch.files import Layout
 from imagematch.reporting import read_study, study_lines
-from imagematch.tuning import open_study, records, refuse_if_worked_on, study_exists
+from imagematch.training import StopRequest
+from imagematch.tuning import Search, child, open_study, records, refuse_if_worked_on, study_exists
 from imagematch.tuning.locks import storage_of
 from imagematch.tuning.overview import overviews
+from imagematch.tuning.patience import WAIT_S, PatientStorage
+from imagematch.tuning.processes import this_process
+from imagematch.tuning.recovery import alive, beat, queue, recover
+from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])
@@ -149,3 +159,77 @@ def test_a_look_at_a_study_leaves_no_connection_behind(server: Server, tmp_path:
     seen = read_study(server.url, NAME)
     assert study_lines(seen)
     assert connections_to(server) == 0
+
+
+def run_elsewhere(study: optuna.Study) -> None:
+    """A trial of another machine, of which nothing but its heartbeat is known."""
+    queue(study, 0, {})
+    with quiet_about_experiments():
+        trial = study.ask()
+    trial.set_user_attr(records.OWNER, {**this_process(), "host": "elsewhere"})
+    beat(study, [trial])
+
+
+def silence(server: Server, seconds: float) -> None:
+    """Makes every heartbeat so old, as a server that was away does."""
+    old = f"UPDATE trial_heartbeats SET heartbeat = now() - interval '{seconds} seconds'"
+    with create_engine(server.url, poolclass=NullPool).begin() as connection:
+        connection.exec_driver_sql(old)
+
+
+@pytest.fixture(name="joined")
+def joined_fixture(server: Server, tmp_path: Path) -> Iterator[tuple[optuna.Study, PatientStorage]]:
+    """A study on the server, just opened, in which another machine runs a trial."""
+    study = open_study(settings_of(3, server.url), Layout(tmp_path))
+    storage = storage_of(study)
+    assert isinstance(storage, PatientStorage)
+    run_elsewhere(study)
+    yield study, storage
+    storage.engine.dispose()
+
+
+def test_who_joins_takes_nobody_for_dead_for_an_outage_that_it_did_not_see(
+    joined: tuple[optuna.Study, PatientStorage], server: Server
+) -> None:
+    study, storage = joined
+    silence(server, GRACE_S + 1)
+    assert (alive(study), recover(study)) == ([0], [])
+    storage._up_since -= GRACE_S + 1
+    assert (alive(study), recover(study)) == ([], [0])
+
+
+def test_who_joins_takes_for_dead_at_once_who_has_given_the_server_up(
+    joined: tuple[optuna.Study, PatientStorage], server: Server
+) -> None:
+    silence(server, GRACE_S + WAIT_S + 1)
+    assert recover(joined[0]) == [0]
+
+
+@pytest.mark.usefixtures("joined")
+def test_fresh_is_refused_while_another_machine_may_work_on_the_study(server: Server, tmp_path: Path) -> None:
+    settings, layout = settings_of(3, server.url), Layout(tmp_path)
+    silence(server, GRACE_S + 1)
+    with pytest.raises(StudyError, match=r"may work on this study.* trial 0.*quarter of an hour") as caught:
+        refuse_if_worked_on(settings, layout)
+    assert "\n" not in str(caught.value)
+    silence(server, GRACE_S + WAIT_S + 1)
+    refuse_if_worked_on(settings, layout)
+
+
+def test_a_study_ends_with_the_trial_of_a_machine_that_vanished(
+    joined: tuple[optuna.Study, PatientStorage], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other trials do not wait for it; the end does, and does it again."""
+    monkeypatch.setattr(child, "WORKER", "tests.quick_worker")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr("imagematch.tuning.search.HEARTBEAT_S", 1)
+    study, storage = joined
+    silence(server, 60)
+    storage._grace_s, storage._up_since = 5, time.monotonic()
+    with Search(study, settings_of(3, server.url), layout=Layout(tmp_path), log=SILENT, stop=StopRequest()) as search:
+        search.run()
+    assert_sound(study.trials, planned=3, processes=1)
+    cut, *others, again = study.trials
+    assert cut.state.name == "FAIL"
+    assert again.user_attrs[records.RETRY_OF] == cut.number
+    assert len(others) == 2, "trained before it"

@@ -47,9 +47,11 @@ class PatientStorage(RDBStorage):
         self._log = log
         self._stop = stop or StopRequest()
         self._wait_s = 0.0  # a server that is away from the start is a mistake more often than an accident
-        self._back_since = float("-inf")
+        self._up_since = time.monotonic()
         super().__init__(url, **options)
         self._wait_s = wait_s
+        self._grace_s = int(self.grace_period or 0)
+        self._surely_dead_s = self._grace_s + int(wait_s)
 
     def persist(self, call: Callable[[], _T], happened: Callable[[], _T | None] = lambda: None) -> _T:
         """Calls until the server answers.
@@ -78,7 +80,7 @@ class PatientStorage(RDBStorage):
                 self._sleep(pause)
             else:
                 if pauses is not None:
-                    self._back_since = time.monotonic()
+                    self._up_since = time.monotonic()
                     self._log.event("storage_back", "the database answers again")
                 return result
 
@@ -110,10 +112,19 @@ class PatientStorage(RDBStorage):
         return self.persist(lambda: plain(trial_id, state, values), happened)
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """As Optuna's; while everybody's heartbeat is old because the server was away, nobody is taken for dead."""
+        """As Optuna's; but everybody's heartbeat is old when the server was away, and that proves nothing.
+
+        What was before this process had the server it cannot know. Until it has had it for the grace period, only those
+        are taken for dead who would have given the server up by now.
+        """
+        ids = self._silent_for(self._grace_s, study_id)
+        lately_up = time.monotonic() - self._up_since <= self._grace_s
+        return self._silent_for(self._surely_dead_s, study_id) if ids and lately_up else ids
+
+    def _silent_for(self, seconds: int, study_id: int) -> list[int]:
+        self.grace_period = seconds
         plain = super()._get_stale_trial_ids
-        ids = self.persist(lambda: plain(study_id))
-        return ids if time.monotonic() - self._back_since > (self.grace_period or 0) else []
+        return self.persist(lambda: plain(study_id))
 
 
 def _patient(plain: Callable[..., _T]) -> Callable[..., _T]:

@@ -119,13 +119,18 @@ def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
     import optuna
 
     name, url = settings.study_name, storage_url(settings, layout)
-    busy = StudyError("another process works on this study", where=name, do="wait for it, or stop it")
     storage = open_storage(url)
     with storage_errors(url):
         try:
             with lock_at_once(storage, name, layout.study_dir(name) / _WORKED_ON):
                 pass
         except BusyError as error:
-            raise busy from error
-        if alive(optuna.load_study(study_name=name, storage=storage)):
-            raise busy
+            do = "wait for it, or stop it"
+            raise StudyError("another process works on this study", where=name, do=do) from error
+        running = alive(optuna.load_study(study_name=name, storage=storage))
+    if running:  # a server that was away has forgotten the locks
+        raise StudyError(
+            f"another process may work on this study: nobody has ended trial {running[0]}",
+            where=name,
+            do="wait for it, or stop it; of one that died with its machine this is known after a quarter of an hour",
+        )

@@ -44,7 +44,7 @@ class Metric(Protocol):
         """(q, g) float32: smaller is closer, within each row."""
 
     def tolerance(self, queries: Rows, gallery: Rows) -> np.ndarray:
-        """(q,) float32: how far a key of that row can be from its exact value."""
+        """(q,) float32: how far a key of that row can be from one that ranks as its distance in float32 does."""
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """(n, d) and (n, d) -> (n,) float64: the distance of each row of one to that row of the other."""
@@ -69,8 +69,9 @@ class Euclidean:
     def tolerance(self, queries: Rows, gallery: Rows) -> np.ndarray:
         """See Metric. Source: N. Higham, Accuracy and stability of numerical algorithms, 2002, section 3.1."""
         longest = float(gallery.sizes.max(initial=0.0))
-        error = (queries.vectors.shape[1] + 8) * _UNIT_ROUNDOFF
-        return np.asarray(error * (2 * np.sqrt(queries.sizes * longest) + longest), np.float32)
+        error = (queries.vectors.shape[1] + 8) * _UNIT_ROUNDOFF * (2 * np.sqrt(queries.sizes * longest) + longest)
+        of_distance = 2 * _UNIT_ROUNDOFF * np.square(np.sqrt(queries.sizes) + np.sqrt(longest))
+        return np.asarray(error + of_distance, np.float32)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """See Metric."""

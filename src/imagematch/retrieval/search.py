@@ -136,7 +136,7 @@ class _Pool:
         self._queries = metric.prepared(queries)
         self._k = k
         self._tolerance = np.zeros(len(queries), np.float32)
-        self._bounds = np.full(len(queries), _LARGEST, np.float32)
+        self._kth = np.full(len(queries), _LARGEST, np.float32)
         self._owners = np.empty(0, np.int64)
         self._rows = np.empty(0, np.int64)
         self._keys = np.empty(0, np.float32)
@@ -146,11 +146,9 @@ class _Pool:
         keys = self._metric.keys(self._queries, block)
         keys[left_out[:, 0], left_out[:, 1]] = np.inf
         self._tolerance = np.maximum(self._tolerance, self._metric.tolerance(self._queries, block))
-        bounds = self._bounds
         if not len(self._owners) and keys.shape[1] > self._k:
-            kth = np.partition(keys, self._k - 1, axis=1)[:, self._k - 1]
-            bounds = np.minimum(bounds, kth + 2 * self._tolerance)
-        hits = np.flatnonzero(keys <= bounds[:, None])
+            self._kth = np.minimum(self._kth, np.partition(keys, self._k - 1, axis=1)[:, self._k - 1])
+        hits = np.flatnonzero(keys <= self._bounds()[:, None])
         if not len(hits):
             return
         width = keys.shape[1]
@@ -161,15 +159,18 @@ class _Pool:
         if len(self._owners) > _CROWD * self._k * len(self._raw) + _FIRST_BLOCK:
             self._thin_out(gallery)
 
+    def _bounds(self) -> np.ndarray:
+        """(q,) float32: no key above can be of the k nearest, however long the vectors that have gone by."""
+        return np.minimum(self._kth + 2 * self._tolerance, _LARGEST)
+
     def _tighten(self) -> None:
         """Drops who cannot be among the nearest any more."""
         order = np.lexsort((self._keys, self._owners))
         owners, keys = self._owners[order], self._keys[order]
         starts = np.searchsorted(owners, np.arange(len(self._raw) + 1))
         full = np.diff(starts) >= self._k
-        kth = keys[starts[:-1][full] + self._k - 1]
-        self._bounds[full] = np.minimum(kth + 2 * self._tolerance[full], _LARGEST)
-        kept = keys <= self._bounds[owners]
+        self._kth[full] = keys[starts[:-1][full] + self._k - 1]
+        kept = keys <= self._bounds()[owners]
         self._owners, self._rows, self._keys = owners[kept], self._rows[order][kept], keys[kept]
 
     def _thin_out(self, gallery: np.ndarray) -> None:
@@ -180,11 +181,10 @@ class _Pool:
             (np.arange(len(self._raw))[:, None] * len(gallery) + found.rows)[found.rows >= 0],
         )
         self._owners, self._rows, self._keys = self._owners[kept], self._rows[kept], self._keys[kept]
-        self._bounds[:] = _LARGEST
         farthest = np.full(len(self._raw), -_LARGEST, np.float32)
         np.maximum.at(farthest, self._owners, self._keys)
         full = np.bincount(self._owners, minlength=len(self._raw)) >= self._k
-        self._bounds[full] = np.minimum(farthest[full] + 2 * self._tolerance[full], _LARGEST)
+        self._kth[full] = farthest[full]
 
     def finished(self, gallery: np.ndarray) -> Neighbours:
         """The nearest, in order."""

@@ -67,6 +67,45 @@ def test_what_is_nearly_equal_ranks_by_its_exact_distance(small_blocks: None) ->
     same(nearest(base[None], gallery, 9), naive(base[None], gallery, 9, "euclidean", set()))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_much_longer_vectors_later_on_are_compared_within_their_own_rounding_error(
+    seed: int, small_blocks: None
+) -> None:
+    random = np.random.default_rng(seed)
+    query = np.abs(random.standard_normal((1, 1024))).astype(np.float32)
+    short = 1e-6 * random.standard_normal((25, 1024))
+    slightly_nearer = 2 * query.astype(np.float64) * (1 - random.uniform(3e-8, 1e-7, (60, 1)))
+    gallery = np.concatenate([short, slightly_nearer]).astype(np.float32)
+    same(nearest(query, gallery, 3), naive(query, gallery, 3, "euclidean", set()))
+
+
+def test_what_a_long_query_cannot_tell_apart_ranks_in_the_gallerys_order(small_blocks: None) -> None:
+    gallery = (1e-4 * RANDOM.random((60, 2)) + [[1, 0]]).astype(np.float32)
+    query = np.array([[1e4, 0]], np.float32)
+    same(nearest(query, gallery, 7), naive(query, gallery, 7, "euclidean", set()))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_sorting_all_distances_agrees_whatever_the_ties_and_lengths(
+    seed: int, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CROWD", 1)  # thinned out at nearly every block
+    random = np.random.default_rng(seed)
+    count, dim, k = (int(random.integers(low, high)) for low, high in ((1, 120), (1, 8), (1, 12)))
+    looks = random.standard_normal((5, dim))
+    gallery = looks[random.integers(0, 5, count)] * np.sort(10.0 ** random.integers(-2, 4, (count, 1)), axis=0)
+    gallery += 1e-6 * random.integers(0, 3, gallery.shape)
+    if seed % 3 == 0:
+        gallery = np.round(gallery)
+    queries = (looks[random.integers(0, 5, 7)] * 10.0 ** random.integers(-1, 5, (7, 1))).astype(np.float32)
+    left_out = np.stack([random.integers(0, 7, 9), random.integers(0, count, 9)], axis=1)
+    gallery, pairs = gallery.astype(np.float32), {(int(query), int(row)) for query, row in left_out}
+    for metric in ("euclidean", "cosine"):
+        found = nearest(queries, gallery, k, metric, left_out=left_out)
+        expected = naive(queries, gallery, k, metric, pairs)
+        same(found, expected)
+
+
 def test_a_collapsed_gallery_stays_in_bounded_memory(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     tighten = module._Pool._tighten

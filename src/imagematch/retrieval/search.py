@@ -140,6 +140,7 @@ class _Pool:
         self._owners = np.empty(0, np.int64)
         self._rows = np.empty(0, np.int64)
         self._keys = np.empty(0, np.float32)
+        self._unsorted = 0
 
     def offer(self, block: Rows, start: int, left_out: np.ndarray, gallery: np.ndarray) -> None:
         """Takes what may be among the nearest from gallery rows `start` on; pairs count from the pool and block."""
@@ -155,6 +156,9 @@ class _Pool:
         self._owners = np.concatenate([self._owners, hits // width])
         self._rows = np.concatenate([self._rows, start + hits % width])
         self._keys = np.concatenate([self._keys, keys.ravel()[hits]])
+        self._unsorted += len(hits)
+        if self._unsorted < self._k * len(self._raw):
+            return  # to sort them after each block would take a tenth of a search's time
         self._tighten()
         if len(self._owners) > _CROWD * self._k * len(self._raw) + _FIRST_BLOCK:
             self._thin_out(gallery)
@@ -172,6 +176,7 @@ class _Pool:
         self._kth[full] = keys[starts[:-1][full] + self._k - 1]
         kept = keys <= self._bounds()[owners]
         self._owners, self._rows, self._keys = owners[kept], self._rows[order][kept], keys[kept]
+        self._unsorted = 0
 
     def _thin_out(self, gallery: np.ndarray) -> None:
         """Too many at nearly one distance (copies, a collapsed model): the exact distances decide now."""
@@ -188,4 +193,6 @@ class _Pool:
 
     def finished(self, gallery: np.ndarray) -> Neighbours:
         """The nearest, in order."""
+        if self._unsorted:
+            self._tighten()
         return ranked(self._raw, gallery, self._owners, self._rows, self._k, self._metric)

@@ -15,6 +15,7 @@ from imagematch.training.batches import (
 from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.graph_memory import release_graphs
 from imagematch.training.interruption import StopRequest, stop_on_signals
+from imagematch.training.judged import figure_names, sample_rows
 from imagematch.training.materials import Materials, gather_materials, shared_key, unit_rows
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from imagematch.training.loop import EMPTY_STEPS, EpochRecord, FitResult, TrainingFailedError, fit
     from imagematch.training.sources import FeatureSource, ImageSource, Source
     from imagematch.training.stage import Stage
-    from imagematch.training.validation import Validator, embed_rows, figure_names, sample_rows
+    from imagematch.training.validation import Validator, embed_rows
 
 __all__ = [
     "EMPTY_STEPS",
@@ -72,8 +73,6 @@ _LATE = {
     "Stage": "stage",
     "Validator": "validation",
     "embed_rows": "validation",
-    "figure_names": "validation",
-    "sample_rows": "validation",
 }
 
 

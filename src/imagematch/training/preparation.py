@@ -20,10 +20,11 @@ from imagematch.training.batches import plan_batches, refuse_missing_classes
 from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.devices import across, gpus
 from imagematch.training.inputs import Inputs
+from imagematch.training.judged import sample_rows
 from imagematch.training.materials import Materials
 from imagematch.training.sources import FeatureSource, ImageSource, Source
 from imagematch.training.stage import Stage
-from imagematch.training.validation import Validator, embed_rows, sample_rows
+from imagematch.training.validation import Validator, embed_rows
 
 
 def build_network(materials: Materials, seed: int) -> keras.Model | None:

@@ -24,7 +24,16 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.data import fold_datasets
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError
 from imagematch.events import RunLog
-from imagematch.training import Materials, StopRequest, gather_materials, release_graphs, shared_key
+from imagematch.training import (
+    Materials,
+    StopRequest,
+    figure_names,
+    gather_materials,
+    release_graphs,
+    sample_rows,
+    shared_key,
+)
+from imagematch.tuning.importing import import_ahead
 from imagematch.tuning.trial import TrialFiles, run_trial
 
 
@@ -131,10 +140,10 @@ def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
 
 def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
     from imagematch.evaluation import quick_figures
-    from imagematch.training import figure_names, sample_rows
 
     settings = parse_train(task["settings"])
     materials = bench.materials(settings, task["data"])
+    import_ahead("imagematch.training.loop")  # TensorFlow, which the first trial needs
     dataset = materials.dataset
     cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
     also = figure_names(task["objectives"])

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from imagematch.training import sample_rows
 from imagematch.training.batches import RandomBatches
 from imagematch.training.sources import FeatureSource
-from imagematch.training.validation import embed_rows, sample_rows, spread_of
+from imagematch.training.validation import embed_rows, spread_of
 
 
 def test_a_sample_is_stratified_fixed_and_sorted() -> None:

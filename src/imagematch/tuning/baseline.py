@@ -14,7 +14,15 @@ from imagematch.tuning import records
 from imagematch.tuning.locks import long_lock, storage_of
 from imagematch.tuning.search import Search
 from imagematch.tuning.space import labels_at
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION, NETWORK_PARAMETERS
+from imagematch.tuning.study import (
+    BASELINE,
+    DATA,
+    DEFINITION,
+    NETWORK_PARAMETERS,
+    PRECISIONS,
+    extractor_label,
+    settings_for_child,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -105,7 +113,7 @@ def _measure(
         "objectives": settings.objectives,
         "limited": settings.max_parameters is not None,
         "data": study.user_attrs.get(DATA, {}).get("digest"),
-        "settings": train.model_dump(mode="json", exclude_unset=True),
+        "settings": settings_for_child(study, train),
     }
     ((_, answer),) = search.call_all([task])
     if answer["event"] == "failed":  # for want of memory, perhaps: a new process has a second try
@@ -114,11 +122,14 @@ def _measure(
     if answer["event"] == "failed":
         raise StudyError(f"the baseline cannot be measured: {answer['reason']}", where=settings.study_name)
     at, figures = _at(params), answer["figures"]
-    extractor = str(Choices((train.feature_extractor,)).labels[0])
+    extractor = extractor_label(train)
     label = ", ".join([extractor, *(f"{field} {at[field]}" for field in _FIELDS[1:] if field in at)])
     if answer["network_parameters"] is not None:
         sizes = study.user_attrs.get(NETWORK_PARAMETERS, {})
         study.set_user_attr(NETWORK_PARAMETERS, {**sizes, extractor: answer["network_parameters"]})
+    precisions = study.user_attrs.get(PRECISIONS, {})
+    if extractor not in precisions:
+        study.set_user_attr(PRECISIONS, {**precisions, extractor: answer["precision"]})
     if DATA not in study.user_attrs:
         study.set_user_attr(DATA, answer["dataset"])
     kept = {**figures, _AT: at, **{key: answer[key] for key in _KEPT_TOO}}

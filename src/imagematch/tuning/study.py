@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from imagematch.config import StudySettings, direction_of, space_difference
+from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import BusyError, Layout
@@ -27,9 +27,27 @@ BASELINE = "baseline"
 """Study attribute: the validation figures of the frozen extractor without a head."""
 NETWORK_PARAMETERS = "network_parameters"
 """Study attribute: extractor -> its weights, of those that are trained."""
+PRECISIONS = "feature_precisions"
+"""Study attribute: extractor -> what its features are computed in, on whichever machine."""
 DATA = "data"
 """Study attribute: counts of the data set, and its digest."""
 _WORKED_ON = ".lock"
+
+
+def extractor_label(settings: TrainSettings) -> str:
+    """The extractor as the study's attributes name it."""
+    return str(Choices((settings.feature_extractor,)).labels[0])
+
+
+def settings_for_child(study: optuna.Study, settings: TrainSettings) -> dict[str, Any]:
+    """The settings as a child takes them; `auto` is the precision that it came to where the study was begun.
+
+    Another machine's processor may have no bfloat16, or have it where the first had none, and the figures of one study
+    are compared with each other.
+    """
+    precision = study.user_attrs.get(PRECISIONS, {}).get(extractor_label(settings))
+    own = {} if precision is None else {"feature_precision": precision}
+    return {**settings.model_dump(mode="json", exclude_unset=True), **own}
 
 
 def storage_url(settings: StudySettings, layout: Layout) -> str:

@@ -111,6 +111,8 @@ class _Bench:
                     do="give it the same images, choose another study_name, or start again with --fresh",
                 )
             self._kept[key] = materials
+            resolved = settings.model_copy(update={"feature_precision": materials.features.precision})
+            self._kept[shared_key(resolved)] = materials  # what the study asks for from now on
         return self._kept[key]
 
 
@@ -156,6 +158,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
         "done",
         figures={f"val_{name}": float(np.mean([figures[name] for figures in measured])) for name in measured[0]},
         dataset={**dataset.summary(), "digest": dataset.digest},
+        precision=materials.features.precision,
         images_through_network=materials.features.computed,
         extraction_s=materials.features.seconds,
         network_digest=materials.extractor.digest,

@@ -7,21 +7,27 @@ from typing import Any
 import optuna
 import pytest
 
-from imagematch.config import parse_study
+from imagematch.config import parse_study, parse_train
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import BusyError, locked
 from imagematch.training import StopRequest
 from imagematch.tuning.baseline import baseline_of, baseline_value, measure_baselines
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION
+from imagematch.tuning.study import BASELINE, DATA, DEFINITION, settings_for_child
+
+BASE = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0}
 
 
 class FakeSearch:
-    """Measures an extractor as its image size; the first few times the worker dies of it."""
+    """Measures an extractor as its image size; the first few times the worker dies of it.
 
-    def __init__(self, folder: Path, deaths: int = 0) -> None:
+    What `feature_precision: auto` comes to on its machine is `auto`.
+    """
+
+    def __init__(self, folder: Path, deaths: int = 0, auto: str = "float32") -> None:
         self._folder = folder
         self._deaths = deaths
+        self._auto = auto
         self.tasks: list[dict[str, Any]] = []
 
     def call_all(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -32,13 +38,14 @@ class FakeSearch:
         if len(self.tasks) <= self._deaths:
             yield 0, {"event": "failed", "reason": "the worker was killed"}
             return
-        size = task["settings"]["image_size"] / 100
+        size, precision = task["settings"]["image_size"] / 100, task["settings"].get("feature_precision", "auto")
         yield (
             0,
             {
                 "event": "done",
                 "figures": {"val_map_at_r": size, "val_roc_auc": 0.9},
                 "dataset": {"digest": "of the images"},
+                "precision": self._auto if precision == "auto" else precision,
                 "extraction_s": 1.0,
                 "images_through_network": 7,
                 "network_digest": f"network {size}",
@@ -81,9 +88,36 @@ def test_each_network_is_measured_once_at_its_first_point_and_where_trials_are_c
     assert {kept["images_through_network"] for kept in study.user_attrs[BASELINE].values()} == {7}
 
 
+@pytest.mark.parametrize(("first", "joins"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_features_have_the_precision_of_the_machine_that_began_on_all_others(
+    first: str, joins: str, tmp_path: Path
+) -> None:
+    settings = parse_study({**BASE, "embedding_dim_grid": [4, 8], "image_size_grid": [8, 16]})
+    study = optuna.create_study(study_name="s", direction="maximize")
+    trial = settings.settings_for({"embedding_dim": 4, "image_size": 16})
+    assert "feature_precision" not in settings_for_child(study, trial), "a study of an older version"
+
+    def measure(search: FakeSearch) -> list[str]:
+        measure_baselines(study, search, settings, tmp_path, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
+        return [task["settings"].get("feature_precision", "auto") for task in search.tasks]
+
+    assert measure(FakeSearch(tmp_path, auto=first)) == ["auto"]
+    grid = {name: optuna.distributions.CategoricalDistribution(d.labels) for name, d in settings.space.items()}
+    params = {"embedding_dim": 4, "image_size": 16}
+    study.add_trial(optuna.trial.create_trial(params=params, distributions=grid, value=0.5))
+    assert measure(FakeSearch(tmp_path, auto=joins)) == [first]
+    assert parse_train(settings_for_child(study, trial)).feature_precision == first
+
+
+def test_a_precision_that_the_file_names_is_the_studys(tmp_path: Path) -> None:
+    settings = parse_study({**BASE, "image_size": 8, "embedding_dim_grid": [4, 8], "feature_precision": "float32"})
+    study, search = optuna.create_study(study_name="s", direction="maximize"), FakeSearch(tmp_path, auto="bfloat16")
+    measure_baselines(study, search, settings, tmp_path, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
+    assert settings_for_child(study, settings.settings_for({"embedding_dim": 4}))["feature_precision"] == "float32"
+
+
 def measure_with(folder: Path, deaths: int) -> tuple[optuna.Study, FakeSearch]:
-    base = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "image_size": 8, "dropout": 0}
-    settings = parse_study({**base, "embedding_dim_grid": [4, 8]})
+    settings = parse_study({**BASE, "image_size": 8, "embedding_dim_grid": [4, 8]})
     study, search = optuna.create_study(study_name="s", direction="maximize"), FakeSearch(folder, deaths)
     measure_baselines(study, search, settings, folder, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
     return study, search

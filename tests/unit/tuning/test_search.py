@@ -8,13 +8,14 @@ import pytest
 from tests.conftest import ROOT
 from tests.quick_study import NAME, settings_of
 
-from imagematch.config import StudySettings
+from imagematch.config import StudySettings, parse_train
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, child, rank_again, records
 from imagematch.tuning.samplers import longest_training, make_pruner
+from imagematch.tuning.study import PRECISIONS
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,12 @@ def test_a_trial_whose_end_cannot_be_written_is_queued_again(tmp_path: Path, mon
     with search_in(tmp_path, study, settings) as search:
         search.run()
     assert len(records.counted(study.trials)) == 3
+
+
+def test_every_trial_is_trained_in_the_precision_in_which_the_study_was_begun(tmp_path: Path) -> None:
+    settings = settings_of(3)
+    study = study_of(settings)
+    study.set_user_attr(PRECISIONS, {"pixels": "bfloat16"})
+    with search_in(tmp_path, study, settings) as search:
+        task = search.training_task(settings.settings_for({"embedding_dim": 2, "learning_rate": 0.001}), "trial-0")
+    assert parse_train(task["settings"]).feature_precision == "bfloat16"

@@ -1,7 +1,5 @@
 """Long studies under duress, with the figures they come to: `make soak`, some fifteen minutes on 2 cores."""
 
-import json
-import random
 import statistics
 import subprocess
 import sys
@@ -12,7 +10,15 @@ import psutil
 import pytest
 from tests.conftest import ROOT
 from tests.fault.conftest import Start
-from tests.fault.shared_studies import assert_sound, processes_of, trials_in
+from tests.fault.shared_studies import (
+    assert_sound,
+    drawn_twice,
+    finish,
+    kill_at_random_moments,
+    processes_of,
+    seconds_to_resume,
+    trials_in,
+)
 from tests.postgres import Server
 
 from imagematch.tuning import records
@@ -34,57 +40,17 @@ rerun_top_k: 0
 """
 
 
-def events_of(folder: Path, kind: str) -> int:
-    """How many events of a kind the study in `folder` has noted."""
-    log = folder / "exp/hpt_studies/quick/run.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    return sum(json.loads(line)["event"] == kind for line in lines if line.endswith("}"))
-
-
-def wait_for_a_start(folder: Path, before: int) -> None:
-    """Until another trial has been started than the `before` that were."""
-    end = time.monotonic() + 60
-    while events_of(folder, "trial_started") == before:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_kill_9_at_random_moments(tmp_path: Path, quick: Start) -> None:
-    url = f"sqlite:///{tmp_path}/kept.db"
-    draw = random.Random(0)
-    finished: dict[int, float | None] = {}
-    for _ in range(KILLS):
-        before = events_of(tmp_path, "trial_started")
-        process = quick(url, "--trials", str(TRIALS), trial_s=0.5)
-        if draw.random() < 0.5:  # anywhere from the first import on; or once trials run, so that the study gets on
-            time.sleep(draw.uniform(0.1, 4.0))
-        else:
-            wait_for_a_start(tmp_path, before)
-            time.sleep(draw.uniform(0.0, 1.5))
-        assert process.poll() is None, "the study was over before the kills were"
-        process.kill()
-        process.communicate()
-        if (tmp_path / "kept.db").exists() and events_of(tmp_path, "trial_started"):
-            trials = trials_in(url)
-            assert {number: trials[number].value for number in finished} == finished, "a finished trial was lost"
-            finished = {t.number: t.value for t in records.counted(trials)}
-    resumed = []
-    for _ in range(5):
-        before, started = events_of(tmp_path, "trial_started"), time.monotonic()
-        process = quick(url, "--trials", str(TRIALS), trial_s=60)
-        wait_for_a_start(tmp_path, before)
-        resumed.append(time.monotonic() - started)
-        process.kill()
-        process.communicate()
-    last = quick(url, "--trials", str(TRIALS))
-    _, stderr = last.communicate(timeout=300)
-    assert last.returncode == 0, stderr
-    trials = trials_in(url)
+    finished = kill_at_random_moments(tmp_path, quick, kills=KILLS, trials=TRIALS)
+    resumed = [seconds_to_resume(tmp_path, quick, trials=TRIALS) for _ in range(5)]
+    trials = finish(tmp_path, quick, trials=TRIALS)
     assert {number: trials[number].value for number in finished} == finished
     assert_sound(trials, planned=TRIALS, processes=1)
-    print(f"\n{KILLS} kills; {len(finished)} of {TRIALS} trials were finished between them, none lost")
-    print(f"resumed after {statistics.median(resumed):.1f} s (median), {max(resumed):.1f} s at most, imports included")
-    assert max(resumed) < 5 + imports_s()
+    imports = imports_s()
+    print(f"\n{KILLS} kills; {len(finished)} of {TRIALS} trials were finished between them, none lost, none done twice")
+    print(f"resumed after {statistics.median(resumed):.1f} s (median), {max(resumed):.1f} s at most", end="")
+    print(f"; {imports:.1f} s of them are imports")
+    assert max(resumed) < 5 + imports
 
 
 def imports_s() -> float:
@@ -103,7 +69,8 @@ def test_eight_workers_on_postgresql(server: Server, quick: Start) -> None:
     assert_sound(trials, planned=200, processes=8)
     failed = [t for t in trials if t.state.name == "FAIL" and not records.is_repeat(t)]
     assert not failed
-    print(f"\n200 trials of 8 workers in {time.monotonic() - started:.0f} s")
+    told = f"{drawn_twice(trials)} points drawn twice at a time, {len(failed)} errors"
+    print(f"\n200 trials of 8 workers in {time.monotonic() - started:.0f} s: {told}")
 
 
 def test_eight_processes_on_postgresql_one_killed(server: Server, quick: Start) -> None:
@@ -119,8 +86,7 @@ def test_eight_processes_on_postgresql_one_killed(server: Server, quick: Start) 
     trials = trials_in(server.url)
     assert_sound(trials, planned=200, processes=8)
     assert processes_of(trials) > 4
-    repeats = [t for t in trials if records.is_repeat(t) and t.state.name == "FAIL"]
-    print(f"\n200 trials of eight processes, one killed: {len(repeats)} points drawn twice at a time")
+    print(f"\n200 trials of eight processes, one killed: {drawn_twice(trials)} points drawn twice at a time")
 
 
 def used_mb(parent: psutil.Process) -> float:

@@ -17,6 +17,7 @@ from imagematch.retrieval import (
     GalleryIndex,
     ImageId,
     Index,
+    LeftOut,
     Neighbours,
     choose_index,
     distances,
@@ -81,12 +82,27 @@ def test_distances_are_exact_and_ascending(kind: str, metric: str) -> None:
 def test_what_is_left_out_is_not_found_and_others_take_its_place(kind: str, metric: str) -> None:
     index = built(kind, metric)
     own = np.array([[query, row] for query in range(20) for row in (query, query + 700)])
-    found = index.search(GALLERY[:20], 5, own)
+    found = index.search(GALLERY[:20], 5, LeftOut(np.arange(20), np.arange(1500) % 700))
     assert found.rows.shape == (20, 5)
     for query, row in own.tolist():
         assert row not in found.rows[query]
     if kind in EXACT:
         assert (found.rows >= 0).all()
+
+
+@every_index
+def test_many_copies_of_few_queries_are_left_out_however_few_are_asked_for_at_once(
+    kind: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.retrieval.faiss_index._CANDIDATES", 700)
+    numbers = np.where(np.arange(1500) < 400, 0, np.arange(1500))
+    left_out = LeftOut(np.where(np.arange(60) % 7, -1, 0), numbers)
+    found = built(kind, metric).search(QUERIES, 5, left_out)
+    expected = nearest(QUERIES, GALLERY, 5, metric, left_out=left_out)
+    assert (found.rows[::7] >= 400).all()
+    assert agreement(found, expected) > 0.9
+    if kind in EXACT:
+        np.testing.assert_array_equal(found.rows, expected.rows)
 
 
 @every_index

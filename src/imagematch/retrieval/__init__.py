@@ -15,7 +15,7 @@ from imagematch.retrieval.index import INDEXES, Index, choose_index, make_index
 from imagematch.retrieval.knn import knn_accuracy, knn_classify
 from imagematch.retrieval.metrics import METRICS, distances
 from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
-from imagematch.retrieval.search import Neighbours, nearest
+from imagematch.retrieval.search import LeftOut, Neighbours, nearest
 from imagematch.retrieval.submission import check_url, submit
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ImageFolder",
     "ImageId",
     "Index",
+    "LeftOut",
     "Neighbours",
     "Retrieval",
     "Search",

@@ -11,7 +11,7 @@ import numpy as np
 
 from imagematch.errors import ConfigError, DataError
 from imagematch.retrieval.metrics import make_metric
-from imagematch.retrieval.search import NOBODY, Neighbours, nearest, ranked
+from imagematch.retrieval.search import LeftOut, Neighbours, nearest, ranked
 
 FAISS_KINDS = ("flat", "hnsw", "ivfpq")
 
@@ -25,6 +25,8 @@ _CELLS_AT_LEAST = 8
 REFINED = 4
 """How many times as many candidates as wanted an ivfpq index gives, to be ranked by their own vectors."""
 _BATCH = 65_536
+_CANDIDATES = 1 << 20
+"""That FAISS is asked for at once, whatever is left out: some tens of megabytes."""
 _AT_ONCE = 1 << 18
 """Values of candidates that are looked at together: a megabyte, which stays near the processor."""
 
@@ -99,24 +101,37 @@ class FaissIndex:
         index.train(make_metric(self.metric).prepared(vectors[sample]).vectors)
         return index
 
-    def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:
+    def search(self, queries: np.ndarray, k: int, left_out: LeftOut | None = None) -> Neighbours:
         """See Index. What `hnsw` and `ivfpq` miss is missing; where all is wanted, all is compared."""
         if k < 1:
             raise ValueError(f"k must be 1 or more, not {k}")
-        measure = make_metric(self.metric)
         k = min(k, len(self))
-        most = int(np.bincount(left_out[:, 0]).max()) if len(left_out) else 0
-        wanted = (k + most) * (REFINED if self.kind == "ivfpq" else 1)
-        if wanted >= len(self):
-            return nearest(queries, self._originals(), k, self.metric, left_out=left_out)
-        rows = np.empty((len(queries), wanted), np.int64)
-        for start in range(0, len(queries), _BATCH):
-            block = measure.prepared(queries[start : start + _BATCH]).vectors
-            rows[start : start + _BATCH] = self._index.search(block, wanted, params=self._effort(wanted))[1]
+        wanted = np.full(len(queries), k) if left_out is None else k + left_out.counts()
+        wanted *= REFINED if self.kind == "ivfpq" else 1
+        found = Neighbours(np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32))
+        order = np.argsort(-wanted, kind="stable")
+        start = int((wanted >= len(self)).sum())
+        parts = [(order[:start], True)] if start else []
+        while start < len(order):
+            few = max(1, min(_BATCH, _CANDIDATES // int(wanted[order[start]])))
+            parts.append((order[start : start + few], False))
+            start += few
+        for part, everything in parts:
+            apart = left_out and left_out.of(part)
+            if everything:
+                near = nearest(queries[part], self._originals(), k, self.metric, left_out=apart)
+            else:
+                near = self._found(queries[part], k, int(wanted[part].max()), apart)
+            found.rows[part], found.distances[part] = near.rows, near.distances
+        return found
+
+    def _found(self, queries: np.ndarray, k: int, wanted: int, left_out: LeftOut | None) -> Neighbours:
+        """Asks FAISS for `wanted` candidates of each query; the k nearest of those that count."""
+        measure = make_metric(self.metric)
+        rows = self._index.search(measure.prepared(queries).vectors, wanted, params=self._effort(wanted))[1]
         found = rows >= 0
-        if len(left_out):
-            pairs = left_out[:, 0] * len(self) + left_out[:, 1]
-            found &= ~np.isin(np.arange(len(rows))[:, None] * len(self) + rows, pairs)
+        if left_out is not None:
+            found &= left_out.gallery[rows] != left_out.queries[:, None]
         if self.kind == "ivfpq":
             found &= self._may_be_nearest(queries, rows, found, k)
             return ranked(queries, self._vectors, np.nonzero(found)[0], rows[found], k, measure)

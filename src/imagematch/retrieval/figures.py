@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imagematch.retrieval.knn import knn_accuracy
-from imagematch.retrieval.search import NOBODY, Neighbours
+from imagematch.retrieval.search import LeftOut, Neighbours
 
 KS = (1, 5, 10)
 
@@ -36,12 +36,16 @@ class SearchFigures:
     without_relevant: int
 
 
-def relevant_counts(query_labels: np.ndarray, gallery_labels: np.ndarray, left_out: np.ndarray = NOBODY) -> np.ndarray:
+def relevant_counts(
+    query_labels: np.ndarray, gallery_labels: np.ndarray, left_out: LeftOut | None = None
+) -> np.ndarray:
     """(q,) int64: how many images of its class each query has in the gallery, those left out not counted."""
     classes = int(max(query_labels.max(initial=-1), gallery_labels.max(initial=-1))) + 1
     counts = np.bincount(gallery_labels, minlength=classes)[query_labels].astype(np.int64)
-    same = query_labels[left_out[:, 0]] == gallery_labels[left_out[:, 1]]
-    return counts - np.bincount(left_out[same, 0], minlength=len(query_labels))
+    if left_out is None:
+        return counts
+    own = np.where(left_out.queries < 0, -1, left_out.queries * classes + query_labels)
+    return counts - LeftOut(own, left_out.gallery * classes + gallery_labels).counts()
 
 
 def search_figures(
@@ -49,7 +53,7 @@ def search_figures(
     query_labels: np.ndarray,
     gallery_labels: np.ndarray,
     *,
-    left_out: np.ndarray = NOBODY,
+    left_out: LeftOut | None = None,
     ks: Sequence[int] = KS,
 ) -> SearchFigures | None:
     """The figures of a search; None where no query has a relevant image.
@@ -58,7 +62,7 @@ def search_figures(
         neighbours: of each query, as deep as its number of relevant images and the largest K (or all there are).
         query_labels: (q,) int, 0 and more.
         gallery_labels: (g,) int, numbered as the queries' are.
-        left_out: (n, 2) pairs (query row, gallery row) that did not count.
+        left_out: what did not count.
         ks: the K.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from imagematch.retrieval.images import ImageFolder, common_labels, list_images,
 from imagematch.retrieval.index import choose_index, make_index
 from imagematch.retrieval.metrics import make_metric
 from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
-from imagematch.retrieval.search import Neighbours, nearest
+from imagematch.retrieval.search import LeftOut, Neighbours, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,14 +153,14 @@ def retrieve(
         with locked(folder.with_name(f".{folder.name}.lock")):
             index = _up_to_date(made, gallery, folder, embed, log)
     copies = same_content(queries, gallery)
-    same = _same_file(queries, gallery, copies)
+    own, left_out, others = _same_file(queries, gallery)
     labels = common_labels(queries, gallery)
     depth = search.top_k
     if labels is not None:
         depth = max(depth, *KS, int(relevant_counts(*labels, copies).max()))
     vectors = embed(queries)
-    found = judged = _in_gallery_rows(index, gallery, vectors, depth, copies[same])
-    if labels is not None and not same.all():
+    found = judged = _in_gallery_rows(index, gallery, vectors, depth, own)
+    if labels is not None and others:
         judged = _in_gallery_rows(index, gallery, vectors, depth, copies)
     figures = None if labels is None else search_figures(judged, *labels, left_out=copies)
     if figures is None:
@@ -170,25 +171,29 @@ def retrieve(
     if labels is not None and search.space == "embedding" and kind == "exact" and not card.embedding.whole_model:
         alone = nearest(embed(queries, "features"), embed(gallery, "features"), depth, "cosine", left_out=copies)
         baseline = search_figures(alone, *labels, left_out=copies)
-    left_out, others = (len(np.unique(copies[which, 1])) for which in (same, ~same))
     nearest_few = found.first(search.top_k)
     return Retrieval(queries, gallery, nearest_few, search.metric, kind, left_out, others, figures, baseline)
 
 
-def same_content(queries: ImageFolder, gallery: ImageFolder) -> np.ndarray:
-    """(n, 2) int64 pairs (query, gallery row) whose files are byte for byte the same."""
-    rows: dict[str, list[int]] = {}
-    for row, digest in enumerate(gallery.digests.tolist()):
-        rows.setdefault(digest, []).append(row)
-    pairs = [(query, row) for query, digest in enumerate(queries.digests.tolist()) for row in rows.get(digest, ())]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+def same_content(queries: ImageFolder, gallery: ImageFolder) -> LeftOut:
+    """Leaves out what is byte for byte a query."""
+    return LeftOut.where_same(queries.digests.tolist(), gallery.digests.tolist())
 
 
-def _same_file(queries: ImageFolder, gallery: ImageFolder, pairs: np.ndarray) -> np.ndarray:
-    """(n,) bool: which pairs (query, gallery row) are one file at one place, not copies."""
-    first, second = queries.root.resolve(), gallery.root.resolve()
-    a, b = queries.files or queries.paths, gallery.files or gallery.paths
-    return np.array([first / a[query] == second / b[row] for query, row in pairs.tolist()], bool)
+def _same_file(queries: ImageFolder, gallery: ImageFolder) -> tuple[LeftOut, int, int]:
+    """Leaves out a query's own file, not its copies; how many of the gallery are a query's own, and copies of one."""
+    asked, searched = _places(queries), _places(gallery)
+    known = set(asked)
+    files = Counter(digest for _, digest in known)
+    others = sum(files[place[1]] > (place in known) for place in searched)
+    return LeftOut.where_same(asked, searched), sum(place in known for place in searched), others
+
+
+def _places(images: ImageFolder) -> list[tuple[str, str]]:
+    """Where each image's file is, and its digest."""
+    root = images.root.resolve().as_posix()
+    files = images.files or images.paths
+    return [(f"{root}/{file}", digest) for file, digest in zip(files, images.digests.tolist(), strict=True)]
 
 
 def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
@@ -222,16 +227,14 @@ def _up_to_date(
 
 
 def _in_gallery_rows(
-    index: GalleryIndex, gallery: ImageFolder, queries: np.ndarray, k: int, left_out: np.ndarray
+    index: GalleryIndex, gallery: ImageFolder, queries: np.ndarray, k: int, left_out: LeftOut
 ) -> Neighbours:
     """Searches an index whose images may stand in another order than the gallery's."""
     if index.ids == _ids(gallery):
         return index.search(queries, k, left_out)
     row_of = {path: row for row, path in enumerate(gallery.paths)}
     gallery_rows = np.array([row_of[image.path] for image in index.ids] + [-1], np.int64)
-    places = np.empty(len(gallery), np.int64)
-    places[gallery_rows[:-1]] = np.arange(len(index))
-    found = index.search(queries, k, np.stack([left_out[:, 0], places[left_out[:, 1]]], axis=1))
+    found = index.search(queries, k, LeftOut(left_out.queries, left_out.gallery[gallery_rows[:-1]]))
     rows = gallery_rows[found.rows]
     order = np.lexsort((rows, found.distances), axis=-1)
     return Neighbours(np.take_along_axis(rows, order, 1), np.take_along_axis(found.distances, order, 1))

@@ -10,7 +10,7 @@ import numpy as np
 from imagematch.errors import ConfigError
 from imagematch.retrieval.faiss_index import FAISS_KINDS, FaissIndex
 from imagematch.retrieval.metrics import make_metric
-from imagematch.retrieval.search import NOBODY, Neighbours, nearest
+from imagematch.retrieval.search import LeftOut, Neighbours, nearest
 
 INDEXES = ("exact", *FAISS_KINDS)
 """exact: numpy, every vector compared. flat: the same in FAISS. hnsw: a graph. ivfpq: cells of compressed vectors."""
@@ -33,11 +33,8 @@ class Index(Protocol):
     def add(self, vectors: np.ndarray) -> None:
         """Appends (n, dim) float32; they get the next rows."""
 
-    def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:
-        """The k nearest rows for each query, with exact distances; -1 and infinity where fewer are found.
-
-        `left_out` are pairs (query row, index row) that do not count, (n, 2) int64.
-        """
+    def search(self, queries: np.ndarray, k: int, left_out: LeftOut | None = None) -> Neighbours:
+        """The k nearest rows for each query, with exact distances; -1 and infinity where fewer are found."""
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Writes it into an empty folder; the names of the files."""
@@ -63,7 +60,7 @@ class ExactIndex:
         """See Index; the first ones are kept as they are, not copied."""
         self._vectors = vectors if not len(self._vectors) else np.concatenate([self._vectors, vectors])
 
-    def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:
+    def search(self, queries: np.ndarray, k: int, left_out: LeftOut | None = None) -> Neighbours:
         """See Index."""
         return nearest(queries, self._vectors, k, self.metric, left_out=left_out)
 

@@ -13,7 +13,7 @@ from imagematch.errors import ModelError
 from imagematch.files import digest_file, digest_json, recovered_dir, replacing_dir, write_json
 from imagematch.matching import MatcherCard
 from imagematch.retrieval.index import Index, make_index
-from imagematch.retrieval.search import NOBODY, Neighbours
+from imagematch.retrieval.search import LeftOut, Neighbours
 
 _FORMAT = 1
 _FILE = "index.json"
@@ -64,7 +64,7 @@ class GalleryIndex:
         self._index.add(vectors)
         self.ids.extend(ids)
 
-    def search(self, queries: np.ndarray, k: int, left_out: np.ndarray = NOBODY) -> Neighbours:
+    def search(self, queries: np.ndarray, k: int, left_out: LeftOut | None = None) -> Neighbours:
         """The k nearest of each query; rows count as `ids` does."""
         return self._index.search(queries, k, left_out)
 

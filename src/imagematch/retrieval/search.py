@@ -7,6 +7,7 @@ that of sorting all exact distances, at the speed of the product.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,34 @@ _BLOCK_VALUES = 1 << 24
 _CROWD = 4
 _LARGEST = np.finfo(np.float32).max
 
-NOBODY = np.empty((0, 2), np.int64)
-"""No pair is left out."""
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What does not count as a query's neighbour: the gallery rows that have the query's number.
+
+    Attributes:
+        queries: (q,) int64; -1 where everything counts.
+        gallery: (g,) int64, 0 and more.
+    """
+
+    queries: np.ndarray
+    gallery: np.ndarray
+
+    @classmethod
+    def where_same(cls, queries: Iterable[Hashable], gallery: Iterable[Hashable]) -> LeftOut:
+        """Leaves out where a query's value and a gallery row's are equal."""
+        number: dict[Hashable, int] = {}
+        rows = [number.setdefault(value, len(number)) for value in gallery]
+        return cls(np.array([number.get(value, -1) for value in queries], np.int64), np.array(rows, np.int64))
+
+    def of(self, queries: slice | np.ndarray) -> LeftOut:
+        """For these queries alone."""
+        return LeftOut(self.queries[queries], self.gallery)
+
+    def counts(self) -> np.ndarray:
+        """(q,) int64: how many of the gallery do not count for each query."""
+        rows = np.sort(self.gallery)
+        return np.searchsorted(rows, self.queries, "right") - np.searchsorted(rows, self.queries, "left")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +69,7 @@ class Neighbours:
 
 
 def nearest(
-    queries: np.ndarray, gallery: np.ndarray, k: int, metric: str = "euclidean", *, left_out: np.ndarray = NOBODY
+    queries: np.ndarray, gallery: np.ndarray, k: int, metric: str = "euclidean", *, left_out: LeftOut | None = None
 ) -> Neighbours:
     """The k nearest of the gallery for each query, exactly.
 
@@ -53,7 +80,7 @@ def nearest(
         gallery: (g, d), in memory or mapped.
         k: how many, 1 or more; more than there are gives all.
         metric: one of METRICS.
-        left_out: (n, 2) int64 pairs (query row, gallery row) that do not count.
+        left_out: what of the gallery does not count for which query; None where all counts.
 
     Raises:
         ConfigError: no such metric, or values that do not suit it.
@@ -64,17 +91,15 @@ def nearest(
     measure = make_metric(metric)
     k = min(k, len(gallery))
     step = max(1, min(_TILE_QUERIES, _TILE_VALUES * 2 // max(1, k)))
-    pools = [_Pool(measure, queries[start : start + step], k) for start in range(0, len(queries), step)]
-    pairs = left_out[np.argsort(left_out[:, 1], kind="stable")]
+    tiles = [slice(start, start + step) for start in range(0, len(queries), step)]
+    pools = [_Pool(measure, queries[tile], k, left_out and left_out.of(tile)) for tile in tiles]
     start, size = 0, max(_FIRST_BLOCK, 2 * k)
     most = max(1, min(_TILE_VALUES // step, _BLOCK_VALUES // max(1, queries.shape[1])))
     while start < len(gallery):
         stop = min(start + min(size, most), len(gallery))
         block = measure.prepared(gallery[start:stop])
-        inside = pairs[slice(*np.searchsorted(pairs[:, 1], (start, stop)))]
-        for number, pool in enumerate(pools):
-            own = inside[inside[:, 0] // step == number] - (number * step, start) if len(inside) else inside
-            pool.offer(block, start, own, gallery)
+        for pool in pools:
+            pool.offer(block, start, gallery)
         start, size = stop, 2 * size
     parts = [pool.finished(gallery) for pool in pools]
     empty = Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
@@ -130,11 +155,12 @@ def _by_owner_and_distance(owners: np.ndarray, distances: np.ndarray, rows: np.n
 class _Pool:
     """The candidates of some queries."""
 
-    def __init__(self, metric: Metric, queries: np.ndarray, k: int) -> None:
+    def __init__(self, metric: Metric, queries: np.ndarray, k: int, left_out: LeftOut | None) -> None:
         self._metric = metric
         self._raw = queries
         self._queries = metric.prepared(queries)
         self._k = k
+        self._left_out = left_out
         self._tolerance = np.zeros(len(queries), np.float32)
         self._kth = np.full(len(queries), _LARGEST, np.float32)
         self._owners = np.empty(0, np.int64)
@@ -142,10 +168,13 @@ class _Pool:
         self._keys = np.empty(0, np.float32)
         self._unsorted = 0
 
-    def offer(self, block: Rows, start: int, left_out: np.ndarray, gallery: np.ndarray) -> None:
-        """Takes what may be among the nearest from gallery rows `start` on; pairs count from the pool and block."""
+    def offer(self, block: Rows, start: int, gallery: np.ndarray) -> None:
+        """Takes what may be among the nearest from gallery rows `start` on."""
         keys = self._metric.keys(self._queries, block)
-        keys[left_out[:, 0], left_out[:, 1]] = np.inf
+        if self._left_out is not None:
+            numbers = self._left_out.gallery[start : start + keys.shape[1]]
+            if np.isin(numbers, self._left_out.queries).any():
+                np.copyto(keys, np.inf, where=self._left_out.queries[:, None] == numbers)
         self._tolerance = np.maximum(self._tolerance, self._metric.tolerance(self._queries, block))
         if not len(self._owners) and keys.shape[1] > self._k:
             self._kth = np.minimum(self._kth, np.partition(keys, self._k - 1, axis=1)[:, self._k - 1])

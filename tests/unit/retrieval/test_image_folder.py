@@ -1,5 +1,6 @@
 import os
 import re
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from imagematch.data import Face, FaceCropper, decode
 from imagematch.data.decoding import cut_digest
 from imagematch.errors import DataError
 from imagematch.events import RunLog
-from imagematch.retrieval import common_labels, list_images, same_content
+from imagematch.retrieval import ImageFolder, common_labels, list_images, nearest, same_content
 from imagematch.retrieval.images import why_nothing_in_common
 
 
@@ -172,8 +173,27 @@ def test_the_same_content_is_the_same_image_whatever_its_name(tmp_path: Path) ->
     for name in ("b.png", "c.png"):
         picture(tmp_path / "g" / name, 2)
     queries, gallery = (list_images(tmp_path / name, manifest_dir=tmp_path / "m") for name in "qg")
-    assert same_content(queries, gallery).tolist() == [[1, 1], [1, 2]]
+    same = same_content(queries, gallery)
+    assert np.argwhere(same.queries[:, None] == same.gallery).tolist() == [[1, 1], [1, 2]]
     assert gallery.take([2, 0]).paths == ("c.png", "a.png")
+
+
+def test_thousands_of_copies_of_one_picture_take_no_memory_by_their_square() -> None:
+    blank = [
+        ImageFolder(Path(name), tuple(f"{row}.png" for row in range(20_000)), np.full(20_000, "d" * 64), None)
+        for name in "qg"
+    ]
+    vectors = np.ones((20_000, 2), np.float32)
+    tracemalloc.start()
+    try:
+        left_out = same_content(*blank)
+        found = nearest(vectors, vectors, 3, left_out=left_out)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.rows == -1).all()
+    assert (left_out.counts() == 20_000).all()
+    assert most < 64 * 2**20  # as pairs they would be 6 GB
 
 
 def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

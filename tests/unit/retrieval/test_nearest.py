@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from imagematch.retrieval import METRICS, Neighbours, distances, nearest
+from imagematch.retrieval import METRICS, LeftOut, Neighbours, distances, nearest
 from imagematch.retrieval import search as module
 
 RANDOM = np.random.default_rng(1)
@@ -17,6 +17,10 @@ def naive(queries: np.ndarray, gallery: np.ndarray, k: int, metric: str, left_ou
         for place, (distance, row) in enumerate(sorted(allowed)[: rows.shape[1]]):
             rows[query, place], found[query, place] = row, distance
     return Neighbours(rows, found)
+
+
+def row_owner(row: int) -> int | str:
+    return {5: 0, 12: 3, 42: 3, 59: 10, 0: 10}.get(row, "nobody's")
 
 
 def same(found: Neighbours, expected: Neighbours) -> None:
@@ -38,10 +42,10 @@ def test_sorting_all_distances_agrees(metric: str, k: int, small_blocks: None) -
     gallery[40:50] = gallery[10:20]
     gallery[55] = 0
     queries[3] = gallery[12]
-    left_out = {(0, 5), (3, 12), (3, 42), (10, 59), (10, 0)}
-    pairs = np.array(sorted(left_out, reverse=True), np.int64)
+    left_out = {(0, 5), (3, 12), (3, 42), (10, 59), (10, 0), (7, 12), (7, 42)}
+    apart = LeftOut.where_same([{7: 3}.get(row, row) for row in range(11)], [row_owner(row) for row in range(60)])
     queries, gallery = queries.astype(np.float32), gallery.astype(np.float32)
-    same(nearest(queries, gallery, k, metric, left_out=pairs), naive(queries, gallery, k, metric, left_out))
+    same(nearest(queries, gallery, k, metric, left_out=apart), naive(queries, gallery, k, metric, left_out))
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -98,8 +102,9 @@ def test_sorting_all_distances_agrees_whatever_the_ties_and_lengths(
     if seed % 3 == 0:
         gallery = np.round(gallery)
     queries = (looks[random.integers(0, 5, 7)] * 10.0 ** random.integers(-1, 5, (7, 1))).astype(np.float32)
-    left_out = np.stack([random.integers(0, 7, 9), random.integers(0, count, 9)], axis=1)
-    gallery, pairs = gallery.astype(np.float32), {(int(query), int(row)) for query, row in left_out}
+    left_out = LeftOut(random.integers(-1, 9, 7), random.integers(0, 40, count))
+    pairs = set(map(tuple, np.argwhere(left_out.queries[:, None] == left_out.gallery).tolist()))
+    gallery = gallery.astype(np.float32)
     for metric in ("euclidean", "cosine"):
         found = nearest(queries, gallery, k, metric, left_out=left_out)
         expected = naive(queries, gallery, k, metric, pairs)
@@ -132,7 +137,12 @@ def test_without_queries_or_gallery_nothing_is_found() -> None:
 
 
 def test_all_left_out_gives_nothing() -> None:
-    found = nearest(np.ones((1, 2), np.float32), np.ones((2, 2), np.float32), 2, left_out=np.array([[0, 0], [0, 1]]))
+    found = nearest(
+        np.ones((1, 2), np.float32),
+        np.ones((2, 2), np.float32),
+        2,
+        left_out=LeftOut(np.zeros(1, int), np.zeros(2, int)),
+    )
     assert found.rows.tolist() == [[-1, -1]]
     assert np.isinf(found.distances).all()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.retrieval.knn import knn_accuracy
+from imagematch.retrieval.knn import knn_classify
 from imagematch.retrieval.search import LeftOut, Neighbours
 
 KS = (1, 5, 10)
+
+_AT_ONCE = 1 << 20
+"""Neighbours that are held at once: some tens of megabytes, with what the figures need of them."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +78,58 @@ def search_figures(
     depth = neighbours.rows.shape[1]
     if depth < needed:
         raise ValueError(f"{depth} neighbours, where {needed} are needed")
+
+    def found(queries: slice, deep: int) -> Neighbours:
+        return Neighbours(neighbours.rows[queries, :deep], neighbours.distances[queries, :deep])
+
+    return figures_of_search(found, query_labels, gallery_labels, left_out=left_out, ks=ks)
+
+
+def figures_of_search(
+    find: Callable[[slice, int], Neighbours],
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    *,
+    left_out: LeftOut | None = None,
+    ks: Sequence[int] = KS,
+) -> SearchFigures | None:
+    """The figures of a search that is made a few queries at a time, so that deep rankings need not be held together.
+
+    Args:
+        find: gives the neighbours of some of the queries, as deep as it is told or as deep as the gallery; None is
+            found, and it is not called, where no query has a relevant image.
+        query_labels: as in `search_figures`.
+        gallery_labels: likewise.
+        left_out: likewise.
+        ks: likewise.
+    """
+    counts = relevant_counts(query_labels, gallery_labels, left_out)
     if not (counts > 0).any():
         return None
-    right = (neighbours.rows >= 0) & (gallery_labels[neighbours.rows] == query_labels[:, None])
-    hits = np.cumsum(right, axis=1)
+    average, precision = np.zeros(len(counts)), np.zeros(len(counts))
+    found, voted = ({k: np.zeros(len(counts), bool) for k in ks} for _ in range(2))
+    step = max(1, _AT_ONCE // max(int(counts.max()), *ks))
+    for start in range(0, len(counts), step):
+        part = slice(start, start + step)
+        relevant, own = counts[part, None], query_labels[part]
+        near = find(part, max(int(relevant.max()), *ks))
+        depth = near.rows.shape[1]
+        right = (near.rows >= 0) & (gallery_labels[near.rows] == own[:, None])
+        hits = np.cumsum(right, axis=1)
+        inside = right & (np.arange(depth) < relevant)
+        precisions = hits / np.arange(1, depth + 1)
+        average[part] = precisions.sum(axis=1, where=inside) / np.maximum(relevant[:, 0], 1)
+        precision[part] = inside.sum(axis=1) / np.maximum(relevant[:, 0], 1)
+        for k in ks:
+            found[k][part] = hits[:, min(k, depth) - 1] > 0
+            voted[k][part] = knn_classify(near, gallery_labels, k) == own
     asked = counts > 0
-    inside = np.arange(depth) < counts[:, None]
-    precision = hits / np.arange(1, depth + 1)
-    average = (precision * (right & inside)).sum(axis=1)[asked] / counts[asked]
-    found = {k: hits[:, min(k, depth) - 1] > 0 for k in ks}
     return SearchFigures(
         recall_at_k={k: float(found[k][asked].mean()) for k in ks},
-        map_at_r=float(average.mean()),
-        r_precision=float(((right & inside).sum(axis=1)[asked] / counts[asked]).mean()),
+        map_at_r=float(average[asked].mean()),
+        r_precision=float(precision[asked].mean()),
         top_k_accuracy={k: float(found[k].mean()) for k in ks},
-        knn_accuracy=knn_accuracy(neighbours, query_labels, gallery_labels, ks),
+        knn_accuracy={k: float(voted[k].mean()) for k in ks},
         queries=len(counts),
         without_relevant=int((~asked).sum()),
     )

@@ -15,12 +15,12 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
 from imagematch.retrieval.collection import embed_images
-from imagematch.retrieval.figures import KS, SearchFigures, relevant_counts, search_figures
+from imagematch.retrieval.figures import SearchFigures, figures_of_search
 from imagematch.retrieval.images import ImageFolder, common_labels, list_images, why_nothing_in_common
 from imagematch.retrieval.index import choose_index, make_index
 from imagematch.retrieval.metrics import make_metric
 from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
-from imagematch.retrieval.search import LeftOut, Neighbours, nearest
+from imagematch.retrieval.search import LeftOut, Neighbours, joined, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,24 +155,29 @@ def retrieve(
     copies = same_content(queries, gallery)
     own, left_out, others = _same_file(queries, gallery)
     labels = common_labels(queries, gallery)
-    depth = search.top_k
-    if labels is not None:
-        depth = max(depth, *KS, int(relevant_counts(*labels, copies).max()))
-    vectors = embed(queries)
-    found = judged = _in_gallery_rows(index, gallery, vectors, depth, own)
-    if labels is not None and others:
-        judged = _in_gallery_rows(index, gallery, vectors, depth, copies)
-    figures = None if labels is None else search_figures(judged, *labels, left_out=copies)
+    vectors, find = embed(queries), _finder(index, gallery)
+    kept: list[Neighbours] = []
+
+    def judged(part: slice, depth: int) -> Neighbours:
+        found = find(vectors[part], max(depth, search.top_k), copies.of(part))
+        kept.append(found.first(search.top_k).copy())
+        return found
+
+    figures = None if labels is None else figures_of_search(judged, *labels, left_out=copies)
+    found = joined(kept) if kept and not others else find(vectors, search.top_k, own)
     if figures is None:
         none_relevant = "no query has another image of its class in the gallery"
         reason = why_nothing_in_common(queries, gallery) if labels is None else none_relevant
         log.event("no_figures", f"no figures: {reason}")
     baseline = None
     if labels is not None and search.space == "embedding" and kind == "exact" and not card.embedding.whole_model:
-        alone = nearest(embed(queries, "features"), embed(gallery, "features"), depth, "cosine", left_out=copies)
-        baseline = search_figures(alone, *labels, left_out=copies)
-    nearest_few = found.first(search.top_k)
-    return Retrieval(queries, gallery, nearest_few, search.metric, kind, left_out, others, figures, baseline)
+        asked, searched = embed(queries, "features"), embed(gallery, "features")
+
+        def alone(part: slice, depth: int) -> Neighbours:
+            return nearest(asked[part], searched, depth, "cosine", left_out=copies.of(part))
+
+        baseline = figures_of_search(alone, *labels, left_out=copies)
+    return Retrieval(queries, gallery, found, search.metric, kind, left_out, others, figures, baseline)
 
 
 def same_content(queries: ImageFolder, gallery: ImageFolder) -> LeftOut:
@@ -226,15 +231,17 @@ def _up_to_date(
     return made
 
 
-def _in_gallery_rows(
-    index: GalleryIndex, gallery: ImageFolder, queries: np.ndarray, k: int, left_out: LeftOut
-) -> Neighbours:
+def _finder(index: GalleryIndex, gallery: ImageFolder) -> Callable[[np.ndarray, int, LeftOut], Neighbours]:
     """Searches an index whose images may stand in another order than the gallery's."""
     if index.ids == _ids(gallery):
-        return index.search(queries, k, left_out)
+        return index.search
     row_of = {path: row for row, path in enumerate(gallery.paths)}
     gallery_rows = np.array([row_of[image.path] for image in index.ids] + [-1], np.int64)
-    found = index.search(queries, k, LeftOut(left_out.queries, left_out.gallery[gallery_rows[:-1]]))
-    rows = gallery_rows[found.rows]
-    order = np.lexsort((rows, found.distances), axis=-1)
-    return Neighbours(np.take_along_axis(rows, order, 1), np.take_along_axis(found.distances, order, 1))
+
+    def find(queries: np.ndarray, k: int, left_out: LeftOut) -> Neighbours:
+        found = index.search(queries, k, LeftOut(left_out.queries, left_out.gallery[gallery_rows[:-1]]))
+        rows = gallery_rows[found.rows]
+        order = np.lexsort((rows, found.distances), axis=-1)
+        return Neighbours(np.take_along_axis(rows, order, 1), np.take_along_axis(found.distances, order, 1))
+
+    return find

@@ -7,7 +7,7 @@ that of sorting all exact distances, at the speed of the product.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,10 @@ class Neighbours:
         """The k nearest alone."""
         return Neighbours(self.rows[:, :k], self.distances[:, :k])
 
+    def copy(self) -> Neighbours:
+        """The same, without what `first` left away staying in memory."""
+        return Neighbours(self.rows.copy(), self.distances.copy())
+
 
 def nearest(
     queries: np.ndarray, gallery: np.ndarray, k: int, metric: str = "euclidean", *, left_out: LeftOut | None = None
@@ -101,12 +105,13 @@ def nearest(
         for pool in pools:
             pool.offer(block, start, gallery)
         start, size = stop, 2 * size
-    parts = [pool.finished(gallery) for pool in pools]
-    empty = Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-    return Neighbours(
-        np.concatenate([part.rows for part in parts] or [empty.rows]),
-        np.concatenate([part.distances for part in parts] or [empty.distances]),
-    )
+    nothing = Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+    return joined([nothing, *(pool.finished(gallery) for pool in pools)])
+
+
+def joined(parts: Sequence[Neighbours]) -> Neighbours:
+    """The neighbours of some queries, then of the next; as deep in each part."""
+    return Neighbours(np.concatenate([part.rows for part in parts]), np.concatenate([part.distances for part in parts]))
 
 
 def ranked(

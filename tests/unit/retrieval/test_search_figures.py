@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from imagematch.evaluation import retrieval_figures
-from imagematch.retrieval import LeftOut, nearest, search_figures
+from imagematch.retrieval import LeftOut, Neighbours, nearest, search_figures
+from imagematch.retrieval.figures import figures_of_search
 
 RANDOM = np.random.default_rng(3)
 
@@ -41,6 +42,31 @@ def test_naive_loops_agree() -> None:
     assert found.r_precision == pytest.approx(np.mean(precisions))
     assert found.queries == 25
     assert found.without_relevant == 25 - len(recalls) == int((query_labels == 5).sum())
+
+
+def test_a_few_queries_at_a_time_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, gallery = sphere(41), sphere(90)
+    labels, gallery_labels = RANDOM.integers(0, 9, 41), np.minimum(RANDOM.integers(0, 20, 90), 7)
+    left_out = LeftOut(np.arange(41) % 5, np.arange(90))
+    whole = search_figures(nearest(queries, gallery, 90, left_out=left_out), labels, gallery_labels, left_out=left_out)
+    monkeypatch.setattr("imagematch.retrieval.figures._AT_ONCE", 150)
+    sizes = []
+
+    def find(part: slice, depth: int) -> Neighbours:
+        found = nearest(queries[part], gallery, depth, left_out=left_out.of(part))
+        sizes.append(found.rows.size)
+        return found
+
+    found = figures_of_search(find, labels, gallery_labels, left_out=left_out)
+    assert found is not None
+    assert whole is not None
+    assert len(sizes) > 10
+    assert max(sizes) <= 150
+    assert min(sizes) < max(sizes)  # each part is as deep as its own queries need
+    assert (found.map_at_r, found.r_precision) == pytest.approx((whole.map_at_r, whole.r_precision))
+    assert (found.queries, found.without_relevant) == (whole.queries, whole.without_relevant)
+    assert (found.recall_at_k, found.top_k_accuracy) == (whole.recall_at_k, whole.top_k_accuracy)
+    assert found.knn_accuracy == whole.knn_accuracy
 
 
 def test_a_gallery_against_itself_is_what_evaluation_says() -> None:

@@ -245,6 +245,16 @@ def test_a_query_of_the_gallery_itself_is_left_out_of_its_own_ranking(command: C
         assert all(len(ranked) == 119 and prefix + one not in ranked for one, ranked in found.items())
 
 
+def test_too_few_images_for_the_index_are_told_before_any_is_embedded(
+    retrieve: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.retrieval.folder_search.embed_images", lambda *_, **__: pytest.fail("embedded"))
+    code, _, err = retrieve("--index", "ivfpq")
+    assert code == 3
+    assert one_line(err)
+    assert "an ivfpq index begins with 256 images or more, not 120" in err
+
+
 def test_why_there_are_no_figures_is_said(retrieve: Command, place: Path) -> None:
     shutil.copy("gallery/digit 3/045.png", "gallery/loose.png")
     _, out, _ = retrieve()

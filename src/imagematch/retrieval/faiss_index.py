@@ -44,6 +44,16 @@ def import_faiss() -> Any:
     return faiss
 
 
+def check_count(kind: str, count: int) -> None:
+    """Raises DataError where an index of that kind cannot begin with so few vectors."""
+    if kind == "ivfpq" and count < _CODES:
+        raise DataError(
+            f"an ivfpq index begins with {_CODES} images or more, not {count}",
+            where="index",
+            do="use exact, flat or hnsw",
+        )
+
+
 class FaissIndex:
     """A FAISS index over squared Euclidean distances; cosine searches the vectors brought to length 1.
 
@@ -85,12 +95,7 @@ class FaissIndex:
 
     def _trained(self, vectors: np.ndarray) -> Any:
         """An IVF-PQ index with its cells and codes learnt from an even sample of the vectors."""
-        if len(vectors) < _CODES:
-            raise DataError(
-                f"an ivfpq index begins with {_CODES} images or more, not {len(vectors)}",
-                where="index",
-                do="use exact, flat or hnsw",
-            )
+        check_count(self.kind, len(vectors))
         cells = max(1, min(int(2 * math.sqrt(len(vectors))), len(vectors) // _PER_CELL))
         parts = max(part for part in range(1, max(1, self._dim // 4) + 1) if self._dim % part == 0)
         index = self._faiss.IndexIVFPQ(self._faiss.IndexFlatL2(self._dim), self._dim, cells, parts, 8)

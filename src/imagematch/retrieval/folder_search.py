@@ -15,6 +15,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
 from imagematch.retrieval.collection import embed_images
+from imagematch.retrieval.faiss_index import check_count
 from imagematch.retrieval.figures import SearchFigures, figures_of_search
 from imagematch.retrieval.images import ImageFolder, common_labels, list_images, why_nothing_in_common
 from imagematch.retrieval.index import choose_index, make_index
@@ -124,7 +125,7 @@ def retrieve(
 
     Raises:
         ConfigError: the parts of `search` do not go together, or FAISS is missing.
-        DataError: a folder is not there or has no usable image.
+        DataError: a folder is not there, has no usable image, or too few for the kind of index.
         ModelError: the matcher cannot be used, or the kept index is not its own.
     """
     search.check()
@@ -138,7 +139,8 @@ def retrieve(
         )
     kind = choose_index(len(gallery), search.metric, search.index)
     dim = card.embedding.dim if search.space == "embedding" else card.embedding.feature_dim
-    make_index(kind, search.metric, dim)  # FAISS is missing: told before the slow part
+    make_index(kind, search.metric, dim)  # FAISS is missing: told before the slow part, as are too few images
+    check_count(kind, len(gallery))
     matcher = ImageMatcher.load(model_dir, network_dir=feature_dir / "networks", log=log)
 
     def embed(images: ImageFolder, space: str = search.space) -> np.ndarray:

@@ -42,7 +42,7 @@ MAX_PIXELS = 100_000_000
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the upright picture; right and bottom are just outside."""
 
-# Damage in metadata that Pillow steps over says nothing about the pixels.
+# damage in metadata that Pillow steps over says nothing about the pixels
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _TRANSPOSE = {
@@ -126,9 +126,8 @@ def to_picture(image: Any, max_size: int | None = None, *, box: Box | None = Non
         except _BROKEN as error:
             raise DataError(_reason(error)) from error
         return _pixels(_upright(image), max_size, box, angle)
-    if not isinstance(image, np.ndarray) and hasattr(image, "numpy"):
-        image = image.numpy()
-    array = None if isinstance(image, list | tuple) else np.asarray(image)
+    plain = image.numpy() if not isinstance(image, np.ndarray) and hasattr(image, "numpy") else image
+    array = None if isinstance(plain, list | tuple) else np.asarray(plain)
     if array is None or array.ndim == 0:
         raise DataError(f"{type(image).__name__} is no image", do="give a path, an array or a PIL image")
     return _pixels(Image.fromarray(_checked_array(array)), max_size, box, angle)

@@ -67,12 +67,12 @@ def kill_at_random_moments(folder: Path, quick: Start, *, kills: int, trials: in
     finished: dict[int, float | None] = {}
     for _ in range(kills):
         before = _starts(folder)
-        process = quick(url, "--trials", str(trials), trial_s=0.5)
+        process = quick(url, "--trials", str(trials), trial_s=1.5)
         if draw.random() < 0.5:
             time.sleep(draw.uniform(0.1, 4.0))
         else:
             _wait_for_a_start(folder, before)
-            time.sleep(draw.uniform(0.0, 1.5))
+            time.sleep(draw.uniform(0.0, 3.0))
         assert process.poll() is None, "the study was over before the kills were"
         process.kill()
         process.communicate()

@@ -82,6 +82,31 @@ class RunLog:
         return advance
 
 
+class TellingOnce(RunLog):
+    """Passes to another log what has not been passed on before: for a folder that is looked through twice."""
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__()
+        self._log = log
+        self._told: set[tuple[str, str | None]] = set()
+
+    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
+        """See RunLog."""
+        if (kind, message) not in self._told:
+            self._told.add((kind, message))
+            self._log.event(kind, message, **fields)
+
+    def say(self, message: str) -> None:
+        """See RunLog; this is always passed on."""
+        self._log.say(message)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
+        """See RunLog; this is always passed on."""
+        with self._log.progress(what, total) as advance:
+            yield advance
+
+
 @contextlib.contextmanager
 def _bar(what: str, total: int, stream: TextIO) -> Iterator[Advance]:
     from rich.console import Console

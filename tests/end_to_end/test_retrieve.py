@@ -200,6 +200,21 @@ def test_a_query_that_is_no_image_is_named_and_the_others_go_on(retrieve: Comman
     assert len(json.loads(Path("out.json").read_text())) == 40
 
 
+def test_what_is_left_out_of_a_folder_that_is_query_and_gallery_is_named_once(command: Command, place: Path) -> None:
+    Path("gallery/digit 0/broken.png").write_text("no picture")
+    Path("gallery/digit 0/notes.txt").write_text("no image by its name")
+    ways = ("--model", str(MODEL))
+    both = ("--query", "gallery", "--gallery", "./gallery", "--output", "out.json")
+    for arguments in (("retrieve", *ways, *both), ("duplicates", *ways, "gallery")):
+        code, out, _ = command(*arguments)
+        assert code == 0
+        assert out.count("digit 0/broken.png: is not an image") == 1
+        assert out.count("digit 0/notes.txt") == 1
+    shutil.copy("gallery/digit 0/broken.png", "query/digit 0/broken.png")
+    _, out, _ = command("retrieve", *ways, *FOLDERS, "--output", "out.json")
+    assert out.count("digit 0/broken.png: is not an image") == 2
+
+
 @pytest.mark.parametrize("what", ["query", "gallery"])
 def test_an_empty_folder_is_told_in_one_line(retrieve: Command, place: Path, what: str) -> None:
     shutil.rmtree(what)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from imagematch.errors import ConfigError
-from imagematch.events import SILENT, RunLog
+from imagematch.events import SILENT, RunLog, TellingOnce
 from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
 from imagematch.retrieval.collection import embed_images
@@ -131,8 +131,9 @@ def retrieve(
     search.check()
     card = read_card(model_dir)
     cropper = card.embedding.cropper
-    queries = list_images(query_dir, role="query", manifest_dir=manifest_dir, cropper=cropper, log=log)
-    gallery = list_images(gallery_dir, role="gallery", manifest_dir=manifest_dir, cropper=cropper, log=log)
+    told = TellingOnce(log) if query_dir.absolute() == gallery_dir.absolute() else log
+    queries = list_images(query_dir, role="query", manifest_dir=manifest_dir, cropper=cropper, log=told)
+    gallery = list_images(gallery_dir, role="gallery", manifest_dir=manifest_dir, cropper=cropper, log=told)
     if search.top_k > len(gallery):
         log.event(
             "small_gallery", f"top-k {search.top_k:,} is more than the gallery has: all {len(gallery):,} are given"

@@ -1,9 +1,13 @@
-"""Memory: the peak against the number of images, and what every further trial leaves behind.
+"""Memory: the peak against the number of images, in training, among duplicates and in a search; a trial's remains.
 
 Each size runs in a process of its own on made-up features of length 1280 in a mapped file: a head is trained for one
 epoch and judged. `growth_mb_per_trial` is the slope of a straight line through what the process that trains holds after
 each of `--trials` trials (single values go up and down by 20 MB); the search renews that process every 25 trials all
 the same.
+
+The largest size is also gone through, as made-up embeddings of length 128, for duplicates (one image in a thousand is a
+near copy of another), and searched for a tenth as many queries with all the figures (500 images a class): each in a
+process of its own; the embeddings count.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import psutil
 
 SIZES = (10_000, 50_000, 100_000)
 FEATURE_DIM, CLASSES = 1280, 200
+DIM, IMAGES_PER_CLASS, COPY_EVERY = 128, 500, 1000
 
 
 def peak_mb() -> float:
@@ -50,6 +55,34 @@ def train_once(features: np.ndarray, labels: np.ndarray, seed: int) -> None:
     release_graphs()
 
 
+def embeddings(count: int, seed: int) -> np.ndarray:
+    """(count, DIM) float32 on the unit sphere."""
+    rows = np.random.default_rng(seed).standard_normal((count, DIM), np.float32)
+    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return rows
+
+
+def find_duplicates(images: int) -> None:
+    """Groups embeddings of which a few have a near copy; prints the peak."""
+    from imagematch.retrieval import duplicate_groups
+
+    vectors = embeddings(images, 0)
+    vectors[1::COPY_EVERY] = vectors[::COPY_EVERY][: len(vectors[1::COPY_EVERY])] + np.float32(1e-3)
+    groups, _ = duplicate_groups(vectors, 0.1)
+    print(json.dumps({"peak_mb": peak_mb(), "groups": len(groups)}))
+
+
+def search(images: int) -> None:
+    """Searches embeddings for a tenth as many, as deep as the figures need; prints the peak."""
+    from imagematch.retrieval import nearest
+    from imagematch.retrieval.figures import figures_of_search
+
+    gallery, queries = embeddings(images, 0), embeddings(images // 10, 1)
+    classes = np.arange(images) // IMAGES_PER_CLASS
+    figures_of_search(lambda part, depth: nearest(queries[part], gallery, depth), classes[::10], classes)
+    print(json.dumps({"peak_mb": peak_mb()}))
+
+
 def child(path: str, images: int, trials: int) -> None:
     """Trains `trials` times on the features at `path`; prints the peak and the growth."""
     features = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -75,9 +108,11 @@ def measure(trials: int, sizes: tuple[int, ...]) -> dict[str, Any]:
                 array[start : start + 10_000] = random.normal(size=(min(10_000, images - start), FEATURE_DIM))
             array.flush()
             del array
-            found[f"peak_mb_{images}"] = run(path, images, 1)["peak_mb"]
+            found[f"peak_mb_{images}"] = run(str(path), images, 1)["peak_mb"]
         small = min(2_000, images)
-        found["growth_mb_per_trial"] = run(path, small, trials)["growth_mb_per_trial"]
+        found["growth_mb_per_trial"] = run(str(path), small, trials)["growth_mb_per_trial"]
+    for what in OTHERS:
+        found[f"{what}_peak_mb_{images}"] = run(what, images)["peak_mb"]
     first, last = (found[f"peak_mb_{images}"] for images in (sizes[0], sizes[-1]))
     return {
         "name": "memory",
@@ -87,9 +122,12 @@ def measure(trials: int, sizes: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def run(path: Path, images: int, trials: int) -> dict[str, float]:
-    """Measures in a process of its own."""
-    command = [sys.executable, __file__, "--child", str(path), "--images", str(images), "--trials", str(trials)]
+OTHERS = {"duplicates": find_duplicates, "search": search}
+
+
+def run(what: str, images: int, trials: int = 0) -> dict[str, float]:
+    """Measures in a process of its own: one of OTHERS, or the training on the features at a path."""
+    command = [sys.executable, __file__, "--child", what, "--images", str(images), "--trials", str(trials)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -104,6 +142,9 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child in OTHERS:
+        OTHERS[options.child](options.images)
+        return
     if options.child:
         child(options.child, options.images, options.trials)
         return

@@ -24,6 +24,7 @@ from imagematch.errors import ImagematchError
 from imagematch.retrieval import INDEXES, make_index, nearest
 from imagematch.retrieval.faiss_index import REFINED, import_faiss
 
+COUNT, LARGE = 100_000, 1_000_000
 QUERIES, DIM, K, CENTRES = 1000, 128, 10, 2000
 ROUNDS = 3
 
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--data-dir", help="not used: the vectors are made up")
     parser.add_argument("--weights", help="not used")
     options = parser.parse_args()
-    count = 1_000_000 if options.large else 100_000
+    count = LARGE if options.large else COUNT
     kinds = options.index or list(INDEXES)
     try:
         found: dict[str, Any] = {"name": "retrieval", **measure(count, kinds)}

@@ -1,10 +1,12 @@
 """Benchmarks print what `--json` promises, at sizes of a few seconds each."""
 
+import functools
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,27 +20,70 @@ TINY = {
     "memory": ["--trials", "2"],
     "evaluation": ["--rounds", "1"],
     "losses": ["--loss", "triplet_offline"],
+    "retrieval": [],
 }
 SIZES = {
     "memory": "memory.SIZES = (1_000, 2_000)",
     "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES = 200, 8, 5",
+    "retrieval": "retrieval.COUNT, retrieval.QUERIES, retrieval.CENTRES = 3_000, 20, 50",
     "losses": "losses.BATCHES, losses.ROUNDS, losses.IMAGES_PER_TURN = (32, 64), 1, 64",
 }
 """Sizes that no option sets."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
-def test_json_is_one_object_of_flat_numbers(name: str) -> None:
+@functools.cache
+def printed(name: str) -> dict[str, Any]:
     program = ["-c", f"import {name}; {SIZES[name]}; {name}.main()"] if name in SIZES else [f"{name}.py"]
     command = [sys.executable, *program, "--json", *TINY[name]]
     done = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_json_is_one_object_of_flat_numbers(name: str) -> None:
+    found = printed(name)
     assert found["name"] == name
     assert found["ratios"]
     for group in ("ratios", "seconds"):
         assert all(isinstance(value, int | float) for value in found[group].values()), found[group]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "group", "keys"),
+    [
+        (
+            "memory",
+            "megabytes",
+            {"peak_mb_1000", "peak_mb_2000", "growth_mb_per_trial"}
+            | {f"{what}_peak_mb_2000" for what in ("duplicates", "search")},
+        ),
+        (
+            "retrieval",
+            "ratios",
+            {
+                f"{kind} {what}"
+                for kind in ("exact", "flat", "hnsw", "ivfpq")
+                for what in ("memory to vectors", "to bare faiss", "recall@10", "bare recall@10")
+            }
+            | {"ivfpq to faiss refined", "ivfpq faiss refined recall@10"},
+        ),
+        (
+            "retrieval",
+            "seconds",
+            {
+                f"{kind} {what}"
+                for kind in ("exact", "flat", "hnsw", "ivfpq")
+                for what in ("build", "search", "bare faiss")
+            }
+            | {"ivfpq faiss refined"},
+        ),
+    ],
+)
+def test_what_is_measured_is_named(name: str, group: str, keys: set[str]) -> None:
+    assert set(printed(name)[group]) == keys
 
 
 def test_the_offline_loss_is_timed_on_triplets() -> None:

@@ -557,6 +557,107 @@ def test_a_table_says_which_images_are_queries_and_which_the_gallery(command: Co
     assert table == {f"query/{query}": [f"gallery/{path}" for path in found] for query, found in folders.items()}
 
 
+@pytest.fixture
+def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The matcher is trained on what is cut out of photos: each has a digit as its face, in noise of its own."""
+    from imagematch.config import parse_train
+    from imagematch.data import Face
+    from imagematch.files import Layout
+    from imagematch.pipeline import run_training
+
+    def find(pixels: np.ndarray, *, eyes: bool) -> Face | None:
+        return Face(4, 6, 8, 8) if pixels.shape[0] == 20 else None
+
+    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
+    for path in (*Path("query").rglob("*.png"), *Path("gallery").rglob("*.png")):
+        in_noise(path, path)
+    settings = {
+        "experiment_name": "small",
+        "dataset": "folder",
+        "data_dir": "gallery",
+        "feature_extractor": "pixels",
+        "image_size": 8,
+        "embedding_dim": 8,
+        "epochs": 6,
+        "feature_dir": "exp/features",
+        "threshold": {"far": 0.05},
+        "face_crop": "haar",
+        "face_margin": 0.0,
+        "face_missing": "skip",
+    }
+    run_training(parse_train(settings), Layout(), fresh=True)
+    return place
+
+
+def in_noise(source: Path, target: Path, seed: int = 0) -> None:
+    """A photo with the digit of `source`, itself a digit or such a photo, as its face."""
+    with Image.open(source) as image:
+        digit = np.asarray(image.convert("RGB"))
+    digit = digit if len(digit) == 8 else digit[6:14, 4:12]
+    pixels = np.random.default_rng([seed, *target.name.encode()]).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+    pixels[6:14, 4:12] = digit
+    Image.fromarray(pixels).save(target)
+
+
+def test_faces_are_searched_and_kept_as_they_are_cut(faces: Path, retrieve: Command) -> None:
+    in_noise(Path("query/digit 0/000.png"), Path("gallery/digit 0/same face.png"))
+    Image.new("RGB", (30, 30)).save("query/digit 0/faceless.png")
+    Image.new("RGB", (30, 30)).save("gallery/digit 1/faceless too.png")
+    code, out, _ = retrieve("--top-k", "5", output="exact.csv")
+    assert code == 0
+    assert "40 queries, 121 images in the gallery" in out
+    assert "left out: digit 0/faceless.png: no face found in it" in out
+    assert "left out: digit 1/faceless too.png: no face found in it" in out
+    first = next(row for row in table("exact.csv") if row["query"] == "digit 0/000.png")
+    assert (first["gallery"], float(first["distance"])) == ("digit 0/same face.png", 0.0)
+    assert "index: flat of 121 images" in retrieve("--index", "flat", "--top-k", "5", output="flat.csv")[1]
+    assert [(row["query"], row["gallery"]) for row in table("flat.csv")] == [
+        (row["query"], row["gallery"]) for row in table("exact.csv")
+    ]
+    in_noise(Path("query/digit 1/001.png"), Path("gallery/digit 1/same face.png"))
+    assert "index: 1 images appended" in retrieve("--index", "flat", output="flat.csv")[1]
+    found = next(row for row in table("flat.csv") if row["query"] == "digit 1/001.png")
+    assert (found["gallery"], float(found["distance"])) == ("digit 1/same face.png", 0.0)
+
+
+def test_duplicates_are_found_by_the_face_alone(faces: Path, command: Command) -> None:
+    in_noise(Path("gallery/digit 0/048.png"), Path("gallery/digit 0/same face.png"))
+    Image.new("RGB", (30, 30)).save("gallery/digit 1/faceless.png")
+    ways = ("--model", str(MODEL), "gallery", "--threshold", "0.000001", "--output", "groups.json")
+    code, out, _ = command("duplicates", *ways)
+    assert code == 0
+    assert out.count("left out: digit 1/faceless.png: no face found in it") == 1
+    groups = [
+        {image["path"] for image in group["images"]} for group in json.loads(Path("groups.json").read_text())["groups"]
+    ]
+    assert groups == [{"digit 0/048.png", "digit 0/same face.png"}]
+
+
+def test_the_boxes_of_a_table_are_images_of_their_own(command: Command, place: Path) -> None:
+    """Each box is ranked and grouped as its part of the picture would be in a file."""
+    names = ["digit 0/000.png", "digit 1/001.png", "digit 2/002.png"]
+    parts = [np.asarray(Image.open(Path("query", name))) for name in names]
+    Image.fromarray(np.concatenate(parts, axis=1)).save("sheet.png")
+    Path("sheet.csv").write_text("path,x,y,w,h\n" + "".join(f"sheet.png,{8 * i},0,8,8\n" for i in range(3)))
+    ways = ("retrieve", "--model", str(MODEL), "--top-k", "4", "--output", "out.json")
+    assert command(*ways, "--query", "query", "--gallery", "gallery")[0] == 0
+    expected = json.loads(Path("out.json").read_text())
+    for index in ("exact", "flat"):
+        assert command(*ways, "--query", "sheet.csv", "--gallery", "gallery", "--index", index)[0] == 0
+        found = json.loads(Path("out.json").read_text())
+        assert found == {f"sheet.png#{8 * i},0,8,8": expected[name] for i, name in enumerate(names)}
+    for _ in range(2):  # built, then opened again
+        assert command(*ways, "--query", "query", "--gallery", "sheet.csv", "--index", "flat")[0] == 0
+        found = json.loads(Path("out.json").read_text())
+        assert [found[name][0] for name in names] == [f"sheet.png#{8 * i},0,8,8" for i in range(3)]
+    with Path("sheet.csv").open("a") as table:
+        table.write("query/digit 1/001.png,,,,\n")
+    ways = ("duplicates", "--model", str(MODEL), "sheet.csv", "--threshold", "0.000001", "--output", "groups.json")
+    assert command(*ways)[0] == 0
+    (group,) = json.loads(Path("groups.json").read_text())["groups"]
+    assert {image["path"] for image in group["images"]} == {"query/digit 1/001.png", "sheet.png#8,0,8,8"}
+
+
 def test_the_command_itself_runs_without_a_word_of_tensorflow(place: Path) -> None:
     arguments = ["retrieve", "--model", str(MODEL), "--query", "query", "--gallery", "gallery", "--output", "out.json"]
     done = subprocess.run([sys.executable, "-m", "imagematch", *arguments], capture_output=True, text=True, check=False)

@@ -174,6 +174,30 @@ class TestCeleba:
         (entry,) = listed("celeba", tmp_path)
         assert (entry.path, entry.size) == ("img_align_celeba/img_align_celeba/1.jpg", 1)
 
+    def test_in_the_wild(self, tmp_path: Path) -> None:
+        touch(tmp_path, "Img/img_celeba/1.jpg", "Img/img_celeba/2.jpg")
+        for folder in ("Anno", "Eval"):
+            (tmp_path / folder).mkdir()
+        (tmp_path / "Anno" / "identity_CelebA.txt").write_text("1.jpg 7\n2.jpg 8\n3.jpg 8\n")
+        (tmp_path / "Eval" / "list_eval_partition.txt").write_text("1.jpg 0\n2.jpg 2\n3.jpg 1\n")
+        entries = listed("celeba", tmp_path)
+        assert [(e.path, e.label, e.split, e.size) for e in entries] == [
+            ("Img/img_celeba/1.jpg", "7", "train", 1),
+            ("Img/img_celeba/2.jpg", "8", "test", 1),
+            ("Img/img_celeba/3.jpg", "8", "validation", MISSING),
+        ]
+
+    def test_in_the_wild_unpacked_into_a_folder_of_the_same_name(self, tmp_path: Path) -> None:
+        touch(tmp_path, "img_celeba/img_celeba/1.jpg")
+        (tmp_path / "identity_CelebA.txt").write_text("1.jpg 7\n")
+        (entry,) = listed("celeba", tmp_path)
+        assert (entry.path, entry.size, entry.split) == ("img_celeba/img_celeba/1.jpg", 1, "")
+
+    def test_aligned_pictures_go_before_those_in_the_wild(self, tmp_path: Path) -> None:
+        touch(tmp_path, "img_celeba/1.jpg", "Img/img_align_celeba/1.jpg")
+        (tmp_path / "identity_CelebA.txt").write_text("1.jpg 7\n")
+        assert [entry.path for entry in listed("celeba", tmp_path)] == ["Img/img_align_celeba/1.jpg"]
+
     def test_wrong_table(self, tmp_path: Path) -> None:
         touch(tmp_path, "img_celeba/1.jpg")
         with pytest.raises(DataError, match=r"has no identity_CelebA.txt"):

@@ -12,7 +12,7 @@ from imagematch.retrieval.figures import KS, SearchFigures, search_figures
 from imagematch.retrieval.folder_search import Retrieval, Search, retrieve, same_content
 from imagematch.retrieval.images import ImageFolder, common_labels, list_images
 from imagematch.retrieval.index import INDEXES, Index, choose_index, make_index
-from imagematch.retrieval.knn import knn_accuracy, knn_classify
+from imagematch.retrieval.knn import knn_classify
 from imagematch.retrieval.metrics import METRICS, distances
 from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
 from imagematch.retrieval.search import LeftOut, Neighbours, nearest
@@ -40,7 +40,6 @@ __all__ = [
     "distances",
     "duplicate_groups",
     "embed_images",
-    "knn_accuracy",
     "knn_classify",
     "list_images",
     "make_index",

@@ -52,40 +52,6 @@ def relevant_counts(
 
 
 def search_figures(
-    neighbours: Neighbours,
-    query_labels: np.ndarray,
-    gallery_labels: np.ndarray,
-    *,
-    left_out: LeftOut | None = None,
-    ks: Sequence[int] = KS,
-) -> SearchFigures | None:
-    """The figures of a search; None where no query has a relevant image.
-
-    Args:
-        neighbours: of each query, as deep as its number of relevant images and the largest K (or all there are).
-        query_labels: (q,) int, 0 and more.
-        gallery_labels: (g,) int, numbered as the queries' are.
-        left_out: what did not count.
-        ks: the K.
-
-    Raises:
-        ValueError: the neighbours are not deep enough.
-
-    Source: MAP@R, Musgrave et al., A metric learning reality check, ECCV 2020, equations 2 and 3.
-    """
-    counts = relevant_counts(query_labels, gallery_labels, left_out)
-    needed = min(max(int(counts.max(initial=0)), max(ks)), len(gallery_labels))
-    depth = neighbours.rows.shape[1]
-    if depth < needed:
-        raise ValueError(f"{depth} neighbours, where {needed} are needed")
-
-    def found(queries: slice, deep: int) -> Neighbours:
-        return Neighbours(neighbours.rows[queries, :deep], neighbours.distances[queries, :deep])
-
-    return figures_of_search(found, query_labels, gallery_labels, left_out=left_out, ks=ks)
-
-
-def figures_of_search(
     find: Callable[[slice, int], Neighbours],
     query_labels: np.ndarray,
     gallery_labels: np.ndarray,
@@ -93,15 +59,16 @@ def figures_of_search(
     left_out: LeftOut | None = None,
     ks: Sequence[int] = KS,
 ) -> SearchFigures | None:
-    """The figures of a search that is made a few queries at a time, so that deep rankings need not be held together.
+    """The figures of a search, a few queries at a time; None, and no search, where no query has a relevant image.
 
     Args:
-        find: gives the neighbours of some of the queries, as deep as it is told or as deep as the gallery; None is
-            found, and it is not called, where no query has a relevant image.
-        query_labels: as in `search_figures`.
-        gallery_labels: likewise.
-        left_out: likewise.
-        ks: likewise.
+        find: gives the neighbours of some of the queries, as deep as it is told or as deep as the gallery.
+        query_labels: (q,) int, 0 and more.
+        gallery_labels: (g,) int, numbered as the queries' are.
+        left_out: what does not count, as `find` knows.
+        ks: the K.
+
+    Source: MAP@R, Musgrave et al., A metric learning reality check, ECCV 2020, equations 2 and 3.
     """
     counts = relevant_counts(query_labels, gallery_labels, left_out)
     if not (counts > 0).any():

@@ -16,7 +16,7 @@ from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
 from imagematch.retrieval.collection import embed_images
 from imagematch.retrieval.faiss_index import check_count
-from imagematch.retrieval.figures import SearchFigures, figures_of_search
+from imagematch.retrieval.figures import SearchFigures, search_figures
 from imagematch.retrieval.images import ImageFolder, common_labels, list_images, why_nothing_in_common
 from imagematch.retrieval.index import choose_index, make_index
 from imagematch.retrieval.metrics import make_metric
@@ -166,7 +166,7 @@ def retrieve(
         kept.append(found.first(search.top_k).copy())
         return found
 
-    figures = None if labels is None else figures_of_search(judged, *labels, left_out=copies)
+    figures = None if labels is None else search_figures(judged, *labels, left_out=copies)
     found = joined(kept) if kept and not others else find(vectors, search.top_k, own)
     if figures is None:
         none_relevant = "no query has another image of its class in the gallery"
@@ -179,7 +179,7 @@ def retrieve(
         def alone(part: slice, depth: int) -> Neighbours:
             return nearest(asked[part], searched, depth, "cosine", left_out=copies.of(part))
 
-        baseline = figures_of_search(alone, *labels, left_out=copies)
+        baseline = search_figures(alone, *labels, left_out=copies)
     return Retrieval(queries, gallery, found, search.metric, kind, left_out, others, figures, baseline)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from imagematch.retrieval.search import Neighbours
@@ -47,18 +45,3 @@ def knn_classify(neighbours: Neighbours, labels: np.ndarray, k: int) -> np.ndarr
     winners = order[np.unique(owner[order], return_index=True)[1]]
     answers[owner[winners]] = label[winners]
     return answers
-
-
-def knn_accuracy(
-    neighbours: Neighbours, query_labels: np.ndarray, gallery_labels: np.ndarray, ks: Sequence[int] = (1, 5)
-) -> dict[int, float]:
-    """By k: the share of all queries that `knn_classify` gives their own label.
-
-    Args:
-        neighbours: of each query, as deep as the largest k.
-        query_labels: (q,) int.
-        gallery_labels: (g,) int, numbered as the queries' are.
-        ks: how many vote.
-    """
-    truth = np.asarray(query_labels)
-    return {k: float(np.mean(knn_classify(neighbours, gallery_labels, k) == truth)) for k in ks}

@@ -75,11 +75,11 @@ def find_duplicates(images: int) -> None:
 def search(images: int) -> None:
     """Searches embeddings for a tenth as many, as deep as the figures need; prints the peak."""
     from imagematch.retrieval import nearest
-    from imagematch.retrieval.figures import figures_of_search
+    from imagematch.retrieval.figures import search_figures
 
     gallery, queries = embeddings(images, 0), embeddings(images // 10, 1)
     classes = np.arange(images) // IMAGES_PER_CLASS
-    figures_of_search(lambda part, depth: nearest(queries[part], gallery, depth), classes[::10], classes)
+    search_figures(lambda part, depth: nearest(queries[part], gallery, depth), classes[::10], classes)
     print(json.dumps({"peak_mb": peak_mb()}))
 
 

@@ -57,6 +57,10 @@ class ModelError(ImagematchError):
     exit_code = 5
 
 
+class TrainingFailedError(ModelError):
+    """The training cannot go on: the loss is not a number, or the embeddings have collapsed."""
+
+
 class InterruptedRunError(ImagematchError):
     """The user or the system stopped the run; it can be resumed."""
 

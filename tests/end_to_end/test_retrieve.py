@@ -557,6 +557,20 @@ def test_a_table_says_which_images_are_queries_and_which_the_gallery(command: Co
     assert table == {f"query/{query}": [f"gallery/{path}" for path in found] for query, found in folders.items()}
 
 
+def test_a_file_that_two_tables_name_is_one_file_however_they_name_it(command: Command, place: Path) -> None:
+    files = [path.relative_to(place) for path in sorted(place.glob("gallery/*/*.png"))]
+    (place / "deep").mkdir()
+    (place / "deep/query.csv").write_text("path\n" + "".join(f"{place / file}\n" for file in files[:3]))
+    (place / "gallery.csv").write_text("path\n" + "".join(f"./{file.as_posix()}\n" for file in files))
+    sides = ("--query", "deep/query.csv", "--gallery", "gallery.csv")
+    code, _, _ = command("retrieve", "--model", str(MODEL), *sides, "--output", "out.json")
+    assert code == 0
+    ranking = json.loads(Path("out.json").read_text())
+    assert len(ranking) == 3
+    for query, found in ranking.items():
+        assert Path(query).name not in {Path(path).name for path in found}
+
+
 @pytest.fixture
 def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The matcher is trained on what is cut out of photos: each has a digit as its face, in noise of its own."""

@@ -37,7 +37,7 @@ def test_any_optuna_tool_can_open_it(small_study: Path) -> None:
     assert all(0 <= t.value <= 1 for t in finished if t.state.name == "COMPLETE")
     assert {t.user_attrs["place"] for t in study.trials} == set(range(len(study.trials)))
     assert study.user_attrs["baseline"]["pixels"]["val_roc_auc"] < 1
-    assert study.user_attrs["feature_precisions"] == {"pixels": "float32"}
+    assert study.user_attrs["feature_precisions"] == {"pixels, weights imagenet, image_size 8": "float32"}
 
 
 def test_the_metrics_have_every_promised_key(small_study: Path) -> None:

@@ -20,10 +20,9 @@ from imagematch.reporting import cell, write_study_report
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, open_study, owned, rank_again, records
 from imagematch.tuning.baseline import baseline_of, measure_baselines
-from imagematch.tuning.importing import import_ahead
 from imagematch.tuning.locks import long_lock, storage_of
 from imagematch.tuning.refusals import storage_errors
-from imagematch.tuning.study import DATA, storage_url
+from imagematch.tuning.study import DATA, as_begun, storage_url
 from imagematch.tuning.trials_table import trials_table
 
 if TYPE_CHECKING:
@@ -73,7 +72,6 @@ def run_study(
             Search(study, settings, layout=layout, log=log, stop=stop, workers=workers, threads=threads) as search,
             storage_errors(url),
         ):
-            import_ahead("scipy.stats")  # which the plan's first draw needs
             try:
                 measure_baselines(study, search, settings, folder, log=log, stop=stop)
                 search.run()
@@ -110,7 +108,7 @@ def _winner(
         )
     best = rank_again(ranked, study, search, settings, log)
     values = settings.values_of(best.params)
-    return best, search.plan.settings_of(values, best.user_attrs[records.PLACE])
+    return best, as_begun(study, search.plan.settings_of(values, best.user_attrs[records.PLACE]))
 
 
 def _trained_winner(

@@ -164,7 +164,7 @@ def retrieve(
     def judged(part: slice, depth: int) -> Neighbours:
         found = find(vectors[part], max(depth, search.top_k), copies.of(part))
         kept.append(found.first(search.top_k).copy())
-        return found
+        return found.first(depth)
 
     figures = None if labels is None else search_figures(judged, *labels, left_out=copies)
     found = joined(kept) if kept and not others else find(vectors, search.top_k, own)
@@ -199,9 +199,9 @@ def _same_file(queries: ImageFolder, gallery: ImageFolder) -> tuple[LeftOut, int
 
 def _places(images: ImageFolder) -> list[tuple[str, str]]:
     """Where each image's file is, and its digest."""
-    root = images.root.resolve().as_posix()
+    root = images.root.resolve()
     files = images.files or images.paths
-    return [(f"{root}/{file}", digest) for file, digest in zip(files, images.digests.tolist(), strict=True)]
+    return [(str(root / file), digest) for file, digest in zip(files, images.digests.tolist(), strict=True)]
 
 
 def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:

@@ -20,7 +20,7 @@ from imagematch.training.materials import Materials, gather_materials, shared_ke
 
 if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
-    from imagematch.training.loop import EMPTY_STEPS, EpochRecord, FitResult, TrainingFailedError, fit
+    from imagematch.training.loop import EMPTY_STEPS, EpochRecord, FitResult, fit
     from imagematch.training.sources import FeatureSource, ImageSource, Source
     from imagematch.training.stage import Stage
     from imagematch.training.validation import Validator, embed_rows
@@ -40,7 +40,6 @@ __all__ = [
     "Stage",
     "StopRequest",
     "Training",
-    "TrainingFailedError",
     "Validator",
     "embed_rows",
     "figure_names",
@@ -62,7 +61,6 @@ _LATE = {
     "EMPTY_STEPS": "loop",
     "EpochRecord": "loop",
     "FitResult": "loop",
-    "TrainingFailedError": "loop",
     "fit": "loop",
     "Training": "experiment",
     "train_model": "experiment",

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagematch.config import direction_of
-from imagematch.errors import ConfigError, ModelError
+from imagematch.errors import ConfigError, TrainingFailedError
 from imagematch.losses import Loss
 from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from imagematch.training.interruption import StopRequest, interrupted
@@ -32,10 +32,6 @@ EMPTY_STEPS = "empty_steps"
 EpochRecord = Mapping[str, Any]
 OnEpoch = Callable[[EpochRecord], bool]
 """Told each epoch's record; returns True to end the training there (a pruned trial)."""
-
-
-class TrainingFailedError(ModelError):
-    """The training cannot go on: the loss is not a number, or the embeddings have collapsed."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from imagematch.errors import StudyError
 from imagematch.events import RunLog
 from imagematch.training import StopRequest
 from imagematch.tuning import records
+from imagematch.tuning.importing import import_ahead
 from imagematch.tuning.locks import long_lock, storage_of
 from imagematch.tuning.search import Search
 from imagematch.tuning.space import labels_at
@@ -20,8 +21,9 @@ from imagematch.tuning.study import (
     DEFINITION,
     NETWORK_PARAMETERS,
     PRECISIONS,
+    as_begun,
     extractor_label,
-    settings_for_child,
+    network_label,
 )
 
 if TYPE_CHECKING:
@@ -113,8 +115,9 @@ def _measure(
         "objectives": settings.objectives,
         "limited": settings.max_parameters is not None,
         "data": study.user_attrs.get(DATA, {}).get("digest"),
-        "settings": settings_for_child(study, train),
+        "settings": as_begun(study, train).model_dump(mode="json", exclude_unset=True),
     }
+    import_ahead("scipy.stats")  # which most samplers' first draw needs
     ((_, answer),) = search.call_all([task])
     if answer["event"] == "failed":  # for want of memory, perhaps: a new process has a second try
         log.event("baseline_failed", f"measuring the baseline failed ({answer['reason']}): trying once more")
@@ -128,8 +131,8 @@ def _measure(
         sizes = study.user_attrs.get(NETWORK_PARAMETERS, {})
         study.set_user_attr(NETWORK_PARAMETERS, {**sizes, extractor: answer["network_parameters"]})
     precisions = study.user_attrs.get(PRECISIONS, {})
-    if extractor not in precisions:
-        study.set_user_attr(PRECISIONS, {**precisions, extractor: answer["precision"]})
+    if network_label(train) not in precisions:
+        study.set_user_attr(PRECISIONS, {**precisions, network_label(train): answer["precision"]})
     if DATA not in study.user_attrs:
         study.set_user_attr(DATA, answer["dataset"])
     kept = {**figures, _AT: at, **{key: answer[key] for key in _KEPT_TOO}}

@@ -29,7 +29,7 @@ from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.plan import Plan, PlannedTrial
 from imagematch.tuning.recovery import beat, fail, recover, requeue
 from imagematch.tuning.storage import HEARTBEAT_S
-from imagematch.tuning.study import DATA, settings_for_child
+from imagematch.tuning.study import DATA, as_begun
 from imagematch.tuning.telling import tell_finished
 from imagematch.tuning.trial import TrialFiles
 
@@ -114,7 +114,7 @@ class Search:
         """The task of training `settings`, its files named after `name`."""
         return {
             "task": "train",
-            "settings": settings_for_child(self._study, settings),
+            "settings": as_begun(self._study, settings).model_dump(mode="json", exclude_unset=True),
             "data": self._study.user_attrs.get(DATA, {}).get("digest"),
             "folds": self._settings.folds,
             "second": self._settings.objectives[1] if len(self._settings.objectives) > 1 else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference
 from imagematch.errors import StudyError
@@ -28,7 +28,7 @@ BASELINE = "baseline"
 NETWORK_PARAMETERS = "network_parameters"
 """Study attribute: extractor -> its weights, of those that are trained."""
 PRECISIONS = "feature_precisions"
-"""Study attribute: extractor -> what its features are computed in, on whichever machine."""
+"""Study attribute: network -> what its features are computed in, on whichever machine."""
 DATA = "data"
 """Study attribute: counts of the data set, and its digest."""
 _WORKED_ON = ".lock"
@@ -39,15 +39,20 @@ def extractor_label(settings: TrainSettings) -> str:
     return str(Choices((settings.feature_extractor,)).labels[0])
 
 
-def settings_for_child(study: optuna.Study, settings: TrainSettings) -> dict[str, Any]:
-    """The settings as a child takes them; `auto` is the precision that it came to where the study was begun.
+def network_label(settings: TrainSettings) -> str:
+    """What `feature_precision: auto` goes by."""
+    weights = Choices((settings.weights,)).labels[0]
+    return f"{extractor_label(settings)}, weights {weights}, image_size {settings.image_size}"
 
-    Another machine's processor may have no bfloat16, or have it where the first had none, and the figures of one study
+
+def as_begun(study: optuna.Study, settings: TrainSettings) -> TrainSettings:
+    """The settings in the precision that `auto` came to where the network's baseline was measured.
+
+    Another machine's processor may have no bfloat16, or have it where that one had none, and the figures of one study
     are compared with each other.
     """
-    precision = study.user_attrs.get(PRECISIONS, {}).get(extractor_label(settings))
-    own = {} if precision is None else {"feature_precision": precision}
-    return {**settings.model_dump(mode="json", exclude_unset=True), **own}
+    precision = study.user_attrs.get(PRECISIONS, {}).get(network_label(settings))
+    return settings if precision is None else settings.model_copy(update={"feature_precision": precision})
 
 
 def storage_url(settings: StudySettings, layout: Layout) -> str:
@@ -150,5 +155,5 @@ def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
         raise StudyError(
             f"another process may work on this study: nobody has ended trial {running[0]}",
             where=name,
-            do="wait for it, or stop it; of one that died with its machine this is known after a quarter of an hour",
+            do="wait for it, or stop it; of one that died with its machine this is known within a quarter of an hour",
         )

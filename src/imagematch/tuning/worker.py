@@ -22,7 +22,7 @@ import numpy as np
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.data import fold_datasets
-from imagematch.errors import ImagematchError, InterruptedRunError, StudyError
+from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
 from imagematch.events import RunLog
 from imagematch.training import (
     Materials,
@@ -170,8 +170,6 @@ _TASKS = {"train": _train, "baseline": _measure_baseline}
 
 
 def _serve(parent: _Parent, manifest_dir: Path) -> None:
-    from imagematch.training import TrainingFailedError
-
     bench = _Bench(manifest_dir, _ParentLog(parent))
     while True:
         task = parent.receive()

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from imagematch.config import TrainSettings, parse_train
-from imagematch.errors import ConfigError, InterruptedRunError
+from imagematch.errors import ConfigError, InterruptedRunError, TrainingFailedError
 from imagematch.losses import make_loss
 from imagematch.model import build_head
 from imagematch.training import (
@@ -16,7 +16,6 @@ from imagematch.training import (
     FitResult,
     Stage,
     StopRequest,
-    TrainingFailedError,
     Validator,
     embed_rows,
     fit,

@@ -7,13 +7,13 @@ from typing import Any
 import optuna
 import pytest
 
-from imagematch.config import parse_study, parse_train
+from imagematch.config import parse_study
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import BusyError, locked
 from imagematch.training import StopRequest
 from imagematch.tuning.baseline import baseline_of, baseline_value, measure_baselines
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION, settings_for_child
+from imagematch.tuning.study import BASELINE, DATA, DEFINITION, as_begun
 
 BASE = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0}
 
@@ -88,32 +88,26 @@ def test_each_network_is_measured_once_at_its_first_point_and_where_trials_are_c
     assert {kept["images_through_network"] for kept in study.user_attrs[BASELINE].values()} == {7}
 
 
-@pytest.mark.parametrize(("first", "joins"), [("bfloat16", "float32"), ("float32", "bfloat16")])
-def test_features_have_the_precision_of_the_machine_that_began_on_all_others(
-    first: str, joins: str, tmp_path: Path
-) -> None:
+def test_features_have_the_precision_of_the_machine_that_began_on_all_others(tmp_path: Path) -> None:
     settings = parse_study({**BASE, "embedding_dim_grid": [4, 8], "image_size_grid": [8, 16]})
     study = optuna.create_study(study_name="s", direction="maximize")
-    trial = settings.settings_for({"embedding_dim": 4, "image_size": 16})
-    assert "feature_precision" not in settings_for_child(study, trial), "a study of an older version"
+    small, large = (settings.settings_for({"embedding_dim": 4, "image_size": size}) for size in (8, 16))
+    assert as_begun(study, small) == small, "a study of an older version"
 
-    def measure(search: FakeSearch) -> list[str]:
+    def measure(auto: str) -> list[str]:
+        search = FakeSearch(tmp_path, auto=auto)
         measure_baselines(study, search, settings, tmp_path, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
         return [task["settings"].get("feature_precision", "auto") for task in search.tasks]
 
-    assert measure(FakeSearch(tmp_path, auto=first)) == ["auto"]
+    assert measure("bfloat16") == ["auto"]
+    assert measure("float32") == []
+    assert as_begun(study, small).feature_precision == "bfloat16"
+    assert as_begun(study, large).feature_precision == "auto", "at another size bfloat16 may not do"
     grid = {name: optuna.distributions.CategoricalDistribution(d.labels) for name, d in settings.space.items()}
     params = {"embedding_dim": 4, "image_size": 16}
     study.add_trial(optuna.trial.create_trial(params=params, distributions=grid, value=0.5))
-    assert measure(FakeSearch(tmp_path, auto=joins)) == [first]
-    assert parse_train(settings_for_child(study, trial)).feature_precision == first
-
-
-def test_a_precision_that_the_file_names_is_the_studys(tmp_path: Path) -> None:
-    settings = parse_study({**BASE, "image_size": 8, "embedding_dim_grid": [4, 8], "feature_precision": "float32"})
-    study, search = optuna.create_study(study_name="s", direction="maximize"), FakeSearch(tmp_path, auto="bfloat16")
-    measure_baselines(study, search, settings, tmp_path, log=SILENT, stop=StopRequest())  # type: ignore[arg-type]
-    assert settings_for_child(study, settings.settings_for({"embedding_dim": 4}))["feature_precision"] == "float32"
+    assert measure("float32") == ["auto"]
+    assert as_begun(study, large).feature_precision == "float32"
 
 
 def measure_with(folder: Path, deaths: int) -> tuple[optuna.Study, FakeSearch]:

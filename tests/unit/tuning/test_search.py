@@ -15,7 +15,7 @@ from imagematch.files import Layout
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, child, rank_again, records
 from imagematch.tuning.samplers import longest_training, make_pruner
-from imagematch.tuning.study import PRECISIONS
+from imagematch.tuning.study import PRECISIONS, network_label
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,8 @@ def test_a_trial_whose_end_cannot_be_written_is_queued_again(tmp_path: Path, mon
 def test_every_trial_is_trained_in_the_precision_in_which_the_study_was_begun(tmp_path: Path) -> None:
     settings = settings_of(3)
     study = study_of(settings)
-    study.set_user_attr(PRECISIONS, {"pixels": "bfloat16"})
+    trained = settings.settings_for({"embedding_dim": 2, "learning_rate": 0.001})
+    study.set_user_attr(PRECISIONS, {network_label(trained): "bfloat16"})
     with search_in(tmp_path, study, settings) as search:
-        task = search.training_task(settings.settings_for({"embedding_dim": 2, "learning_rate": 0.001}), "trial-0")
+        task = search.training_task(trained, "trial-0")
     assert parse_train(task["settings"]).feature_precision == "bfloat16"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from imagematch.data.augmentation import N_DRAWS, augment, draw_augmentations
+from imagematch.data.augmentation import augment, draw_augmentations
 from imagematch.data.dataset import Dataset
-from imagematch.errors import DataError
+from imagematch.data.threads import thread_count
 
 _KEYS_PER_BATCH = 1 << 24
+_PICTURES_A_TASK = 16
+
+Batch = tuple[Any, np.ndarray, np.ndarray]
 
 
 def stream_batches(
@@ -20,19 +25,19 @@ def stream_batches(
     image_size: int,
     *,
     augment_seed: int | None = None,
-    prefetch: int = 1,
-) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-    """Decodes batches ahead of their use, in parallel, in the order given.
+    prefetch: int = 2,
+) -> Iterator[Batch]:
+    """Decodes batches ahead of their use, in threads, in the order given.
 
     Each picture is the decoder's; sides shorter than `image_size` are enlarged bilinearly in float32, as the network's
-    own first layer does. No more than `prefetch` + 3 batches are in memory at a time.
+    own first layer does. No more than `prefetch` + 1 batches are in memory at a time.
 
     Args:
         dataset: gives the pictures.
         batches: arrays of rows, (batch,) integers; they may differ in length, and be drawn as they are needed.
         image_size: side of the pictures, pixels.
         augment_seed: augments every picture, by this seed and its place in the stream; None leaves them as they are.
-        prefetch: batches to have ready.
+        prefetch: batches to have ready, or in the making.
 
     Yields:
         images (batch, image_size, image_size, 3) float32 tensor, 0 to 255; labels (batch,) int32; rows (batch,) int64.
@@ -40,43 +45,42 @@ def stream_batches(
     Raises:
         DataError: a file has gone or has changed since the manifest was made; names it.
     """
-    import tensorflow as tf
 
-    failures: list[DataError] = []
+    def decoded(rows: np.ndarray) -> list[np.ndarray]:
+        return [dataset.picture(row, image_size) for row in rows.tolist()]
 
-    def planned() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> Batch:
+        images = _squares([picture for part in parts for picture in part.result()], image_size)
+        if augment_seed is not None:
+            images = augment(images, draw_augmentations(augment_seed, number * _KEYS_PER_BATCH + np.arange(len(rows))))
+        return images, dataset.labels[rows].astype(np.int32), rows
+
+    decoders = ThreadPoolExecutor(max(2, thread_count()), thread_name_prefix="decode")
+    assembler = ThreadPoolExecutor(1, thread_name_prefix="assemble")
+    ahead: deque[Future[Batch]] = deque()
+    try:
         for number, batch in enumerate(batches):
             rows = np.asarray(batch, dtype=np.int64)
-            if augment_seed is None:
-                yield rows, np.zeros((len(rows), N_DRAWS), np.float32)
-            else:
-                yield rows, draw_augmentations(augment_seed, number * _KEYS_PER_BATCH + np.arange(len(rows)))
+            cuts = range(0, len(rows), _PICTURES_A_TASK)
+            parts = [decoders.submit(decoded, rows[start : start + _PICTURES_A_TASK]) for start in cuts]
+            ahead.append(assembler.submit(assembled, number, rows, parts))
+            if len(ahead) > prefetch:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        decoders.shutdown(cancel_futures=True)  # first: who assembles waits for them
+        assembler.shutdown(cancel_futures=True)
 
-    def picture(row: np.ndarray) -> np.ndarray:
-        try:
-            return dataset.picture(int(row), image_size)
-        except DataError as error:
-            failures.append(error)  # told by the loop below: raised in here, TensorFlow would print it and a traceback
-            return np.zeros((1, 1, 3), np.uint8)
 
-    def square(row: Any) -> Any:
-        pixels = tf.numpy_function(picture, [row], tf.uint8, stateful=False)
-        pixels.set_shape((None, None, 3))
-        return tf.ensure_shape(tf.image.resize(pixels, (image_size, image_size)), (image_size, image_size, 3))
+def _squares(pictures: Sequence[np.ndarray], side: int) -> Any:
+    """Pictures (h, w, 3) uint8 of any shapes -> (n, side, side, 3) float32 tensor; those of a shape in one go."""
+    import tensorflow as tf
 
-    def loaded(rows: Any, draws: Any) -> Any:
-        pictures = tf.data.Dataset.from_tensor_slices(rows).map(square, tf.data.AUTOTUNE, deterministic=True)
-        batch = pictures.batch(tf.size(rows, tf.int64))
-        if augment_seed is not None:
-            batch = batch.map(lambda images: augment(images, draws))
-        return batch.map(lambda images: (images, rows))
-
-    signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, N_DRAWS), tf.float32))
-    plan = tf.data.Dataset.from_generator(planned, output_signature=signature)
-    # Two at a time, so that decoding goes on across the end of a batch.
-    stream = plan.interleave(loaded, cycle_length=2, block_length=1, num_parallel_calls=2, deterministic=True)
-    for images, rows in stream.prefetch(prefetch):
-        if failures:
-            raise failures[0]
-        numbers = rows.numpy()
-        yield images, dataset.labels[numbers].astype(np.int32), numbers
+    images = np.empty((len(pictures), side, side, 3), np.float32)
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(pictures):
+        places.setdefault(picture.shape, []).append(place)
+    for own in places.values():
+        images[own] = tf.image.resize(np.stack([pictures[place] for place in own]), (side, side)).numpy()
+    return tf.convert_to_tensor(images)

@@ -11,7 +11,7 @@ from imagematch.errors import StudyError
 from imagematch.events import RunLog
 from imagematch.training import StopRequest
 from imagematch.tuning import records
-from imagematch.tuning.importing import import_ahead
+from imagematch.tuning.importing import importing
 from imagematch.tuning.locks import long_lock, storage_of
 from imagematch.tuning.search import Search
 from imagematch.tuning.space import labels_at
@@ -117,8 +117,8 @@ def _measure(
         "data": study.user_attrs.get(DATA, {}).get("digest"),
         "settings": as_begun(study, train).model_dump(mode="json", exclude_unset=True),
     }
-    import_ahead("scipy.stats")  # which most samplers' first draw needs
-    ((_, answer),) = search.call_all([task])
+    with importing("scipy.stats"):  # which most samplers' first draw needs
+        ((_, answer),) = search.call_all([task])
     if answer["event"] == "failed":  # for want of memory, perhaps: a new process has a second try
         log.event("baseline_failed", f"measuring the baseline failed ({answer['reason']}): trying once more")
         ((_, answer),) = search.call_all([task])

@@ -33,7 +33,6 @@ from imagematch.training import (
     sample_rows,
     shared_key,
 )
-from imagematch.tuning.importing import import_ahead
 from imagematch.tuning.trial import TrialFiles, run_trial
 
 
@@ -145,7 +144,6 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
 
     settings = parse_train(task["settings"])
     materials = bench.materials(settings, task["data"])
-    import_ahead("imagematch.training.loop")  # TensorFlow, which the first trial needs
     dataset = materials.dataset
     cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
     also = figure_names(task["objectives"])

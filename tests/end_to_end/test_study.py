@@ -60,6 +60,7 @@ def test_the_metrics_have_every_promised_key(small_study: Path) -> None:
 
 def test_the_best_configuration_runs_as_it_is_and_gives_the_same(small_study: Path, tmp_path: Path) -> None:
     best = small_study / EXP / "hpt_studies" / "small" / "best_config.yaml"
+    assert "feature_precision: float32\n" in best.read_text(), "the study's, whatever auto comes to elsewhere"
     again = run_command("train.py", "--config", best, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     first, second = (

@@ -109,7 +109,10 @@ def cut_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> t
 def _found(
     source: Source, entry_of: Mapping[str, Entry], eyes: bool, path: Path | None, log: RunLog
 ) -> Iterator[tuple[str, Face | None]]:
-    """(digest, face) of pictures, in order, searched in threads a few chunks ahead."""
+    """(digest, face) of pictures, in order, searched a chunk at a time.
+
+    In threads, not processes: OpenCV and Pillow let go of the interpreter's lock while they work.
+    """
 
     def search(item: tuple[str, Entry]) -> tuple[str, Face | None]:
         digest, entry = item

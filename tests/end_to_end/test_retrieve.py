@@ -560,7 +560,10 @@ def test_a_table_says_which_images_are_queries_and_which_the_gallery(command: Co
 def test_a_file_that_two_tables_name_is_one_file_however_they_name_it(command: Command, place: Path) -> None:
     files = [path.relative_to(place) for path in sorted(place.glob("gallery/*/*.png"))]
     (place / "deep").mkdir()
-    (place / "deep/query.csv").write_text("path\n" + "".join(f"{place / file}\n" for file in files[:3]))
+    (place / "link").symlink_to(place / "gallery")
+    linked = place / "link" / files[2].relative_to("gallery")
+    named = [place / files[0], f"../{files[1].as_posix()}", linked]
+    (place / "deep/query.csv").write_text("path\n" + "".join(f"{file}\n" for file in named))
     (place / "gallery.csv").write_text("path\n" + "".join(f"./{file.as_posix()}\n" for file in files))
     sides = ("--query", "deep/query.csv", "--gallery", "gallery.csv")
     code, _, _ = command("retrieve", "--model", str(MODEL), *sides, "--output", "out.json")

@@ -30,7 +30,8 @@ def stream_batches(
     """Decodes batches ahead of their use, in threads, in the order given.
 
     Each picture is the decoder's; sides shorter than `image_size` are enlarged bilinearly in float32, as the network's
-    own first layer does. No more than `prefetch` + 1 batches are in memory at a time.
+    own first layer does. The CPU does all of it. No more than `prefetch` + 2 batches are in memory at a
+    time, the one that is worked on among them.
 
     Args:
         dataset: gives the pictures.
@@ -46,13 +47,18 @@ def stream_batches(
         DataError: a file has gone or has changed since the manifest was made; names it.
     """
 
+    import tensorflow as tf
+
     def decoded(rows: np.ndarray) -> list[np.ndarray]:
         return [dataset.picture(row, image_size) for row in rows.tolist()]
 
     def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> Batch:
-        images = _squares([picture for part in parts for picture in part.result()], image_size)
-        if augment_seed is not None:
-            images = augment(images, draw_augmentations(augment_seed, number * _KEYS_PER_BATCH + np.arange(len(rows))))
+        pictures = [picture for part in parts for picture in part.result()]
+        with tf.device("CPU:0"):  # a GPU has the training's steps to do
+            images = _squares(pictures, image_size)
+            if augment_seed is not None:
+                keys = number * _KEYS_PER_BATCH + np.arange(len(rows))
+                images = augment(images, draw_augmentations(augment_seed, keys))
         return images, dataset.labels[rows].astype(np.int32), rows
 
     decoders = ThreadPoolExecutor(max(2, thread_count()), thread_name_prefix="decode")

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -199,9 +200,10 @@ def _same_file(queries: ImageFolder, gallery: ImageFolder) -> tuple[LeftOut, int
 
 def _places(images: ImageFolder) -> list[tuple[str, str]]:
     """Where each image's file is, and its digest."""
-    root = images.root.resolve()
-    files = images.files or images.paths
-    return [(str(root / file), digest) for file, digest in zip(files, images.digests.tolist(), strict=True)]
+    resolved = cache(Path.resolve)
+    files = [images.root / file for file in images.files or images.paths]
+    places = [str(resolved(file.parent) / file.name) for file in files]
+    return list(zip(places, images.digests.tolist(), strict=True))
 
 
 def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:

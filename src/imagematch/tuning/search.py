@@ -221,7 +221,8 @@ class Search:
                 if name in event:
                     running.trial.set_user_attr(name, event[name])
             history = self._files(_name_of(running.planned)).history
-            keep_artifacts(running.trial, running.planned.settings, history, artifacts_dir(self._dir))
+            trained = as_begun(self._study, running.planned.settings)
+            keep_artifacts(running.trial, trained, history, artifacts_dir(self._dir))
             self._study.tell(running.trial, None if pruned else event["values"], state=state)
         del self._running[child]  # now that its end is written; till then it is ours to queue again
         self._files(_name_of(running.planned)).remove_state()

@@ -25,6 +25,16 @@ from imagematch.matching import ImageMatcher
 from imagematch.retrieval import distances, embed_images, open_collection, submit
 
 MODEL = Path("exp/saved_models/small")
+SMALL = {
+    "experiment_name": "small",
+    "dataset": "folder",
+    "feature_extractor": "pixels",
+    "image_size": 8,
+    "embedding_dim": 8,
+    "epochs": 6,
+    "feature_dir": "exp/features",
+    "threshold": {"far": 0.05},
+}
 FOLDERS = ("--query", "query", "--gallery", "gallery")
 TABLE = ("--query", "table.csv", "--gallery", "table.csv")
 BAD_NAMES = ("=1+1.png", "<script>alert(1).png", "new\nline.png", "ü" * 125 + ".png")
@@ -46,17 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = root / part / f"digit {digits.target[row]}" / f"{row:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((digits.images[row] * 15.9).astype(np.uint8)).save(path)
-    settings = {
-        "experiment_name": "small",
-        "dataset": "folder",
-        "data_dir": str(root / "gallery"),
-        "feature_extractor": "pixels",
-        "image_size": 8,
-        "embedding_dim": 8,
-        "epochs": 6,
-        "feature_dir": "exp/features",
-        "threshold": {"far": 0.05},
-    }
+    settings = {**SMALL, "data_dir": str(root / "gallery")}
     here = Path.cwd()
     os.chdir(root)
     try:
@@ -588,20 +588,7 @@ def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
     for path in (*Path("query").rglob("*.png"), *Path("gallery").rglob("*.png")):
         in_noise(path, path)
-    settings = {
-        "experiment_name": "small",
-        "dataset": "folder",
-        "data_dir": "gallery",
-        "feature_extractor": "pixels",
-        "image_size": 8,
-        "embedding_dim": 8,
-        "epochs": 6,
-        "feature_dir": "exp/features",
-        "threshold": {"far": 0.05},
-        "face_crop": "haar",
-        "face_margin": 0.0,
-        "face_missing": "skip",
-    }
+    settings = {**SMALL, "data_dir": "gallery", "face_crop": "haar", "face_margin": 0.0, "face_missing": "skip"}
     run_training(parse_train(settings), Layout(), fresh=True)
     return place
 

@@ -13,6 +13,7 @@ PACKAGE = Path(imagematch.__file__).parent
 ROOMS = (
     "errors",
     "files",
+    "reading",
     "events",
     "config",
     "data",
@@ -29,7 +30,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "events"}
+FOUNDATION = {"errors", "files", "reading", "events"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

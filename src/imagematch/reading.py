@@ -1,0 +1,75 @@
+"""Opens files that may come from anywhere: regular ones of bounded size, inside the folder they belong to.
+
+Everything that is read goes through here, so that a named pipe, a device, a link that leads elsewhere or an endless
+file is refused at once, by an OSError whose `strerror` says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
+
+_DENSE_FROM = 64 * MB
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class RefusedFileError(OSError):
+    """A file that is there but must not be read; `strerror` says why."""
+
+    def __init__(self, reason: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, reason, str(path))
+
+
+def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> BinaryIO:
+    """Opens a regular file for reading, without waiting for anything.
+
+    Args:
+        path: the file; links to regular files are followed.
+        max_bytes: the size that a file of this kind can have at most.
+        inside: the folder that the file must lie in once all links are followed; None allows any place.
+        dense: refuse a large file most of which was never written: it costs its sender nothing and its reader gigabytes.
+
+    Raises:
+        RefusedFileError: it is no regular file, too large, or leads out of its folder.
+        OSError: as `open` does.
+    """
+    if inside is not None and not path.resolve().is_relative_to(inside.resolve()):
+        raise RefusedFileError("leads out of its folder", path)
+    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise RefusedFileError("is not a file", path)
+        if status.st_size > max_bytes:
+            raise RefusedFileError(f"has {status.st_size:,} bytes, and {max_bytes:,} are the most", path)
+        if dense and _is_mostly_holes(status):
+            raise RefusedFileError("is mostly holes: its content was never written", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: Path, *, max_bytes: int, inside: Path | None = None) -> bytes:
+    """The content of a regular file; see `open_file`. One that grows while it is read is refused like a large one."""
+    with open_file(path, max_bytes=max_bytes, inside=inside) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise RefusedFileError(f"has more than {max_bytes:,} bytes", path)
+    return content
+
+
+def check_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> None:
+    """Raises as `open_file` does, before a library opens the file by its name."""
+    open_file(path, max_bytes=max_bytes, inside=inside, dense=dense).close()
+
+
+def _is_mostly_holes(status: os.stat_result) -> bool:
+    """Whether less than half of a large file takes room on the disk; some file systems do not say (0 blocks)."""
+    allocated = getattr(status, "st_blocks", 0) * 512
+    return status.st_size > _DENSE_FROM and 0 < allocated < status.st_size // 2

@@ -32,7 +32,7 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
         path: the file; links to regular files are followed.
         max_bytes: the size that a file of this kind can have at most.
         inside: the folder that the file must lie in once all links are followed; None allows any place.
-        dense: refuse a large file most of which was never written: it costs its sender nothing and its reader gigabytes.
+        dense: refuse a large file most of which was never written: it costs its sender nothing, its reader gigabytes.
 
     Raises:
         RefusedFileError: it is no regular file, too large, or leads out of its folder.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from imagematch.events import printable
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 StorageOption = Annotated[str | None, typer.Option(help="Database URL instead of the files in exp/.")]
@@ -57,7 +59,8 @@ def upgrade(file: Annotated[Path, typer.Argument(help="A study's SQLite file, wr
     from imagematch.tuning.storage import upgrade_database
 
     backup = upgrade_database(file)
-    print(f"{file} needs no upgrade" if backup is None else f"{file} upgraded; the old file is kept as {backup}")
+    told = f"{file} needs no upgrade" if backup is None else f"{file} upgraded; the old file is kept as {backup}"
+    print(printable(told))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagematch.errors import StudyError
+from imagematch.events import printable
 from imagematch.files import Layout
 from imagematch.tuning import records
 from imagematch.tuning.refusals import storage_errors
@@ -14,6 +15,9 @@ from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
     import optuna
+
+_SHOWN = 100
+"""Characters of a name, which SQLite does not limit."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,11 @@ class Overview:
     @property
     def line(self) -> str:
         """For people."""
+        name = printable(self.name[:_SHOWN]).replace("\n", "\\n") + ("…" if len(self.name) > _SHOWN else "")
         if self.problem:
-            return f"{self.name}  cannot be read: {self.problem}"
+            return f"{name}  cannot be read: {printable(self.problem)}"
         best = "none complete" if self.best is None else f"best {self.best:.4f}"
-        return f"{self.name}  {self.finished} finished of {self.trials} trials  {best}"
+        return f"{name}  {self.finished} finished of {self.trials} trials  {best}"
 
 
 def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:

@@ -16,6 +16,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.training import StopRequest
 from imagematch.training.interruption import interrupted
 from imagematch.tuning.refusals import reason_of
+from imagematch.tuning.sound_storage import SoundStorage
 
 _T = TypeVar("_T")
 
@@ -27,7 +28,7 @@ _LOOK_EVERY_S = 0.2
 logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it warns of each query that broke off
 
 
-class PatientStorage(RDBStorage):
+class PatientStorage(SoundStorage):
     """Optuna's storage on a server; a call that fails because the server is away is tried again, with growing pauses.
 
     The answer to a call may be lost although the server has done it. Most calls can be done twice; the end of a trial
@@ -156,7 +157,7 @@ for _name in (
     "set_trial_system_attr",
     "record_heartbeat",
 ):
-    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
+    setattr(PatientStorage, _name, _patient(getattr(SoundStorage, _name)))
 
 
 def is_away(error: BaseException) -> bool:

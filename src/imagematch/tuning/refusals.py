@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 
 from imagematch.errors import StudyError
@@ -54,7 +55,7 @@ def storage_errors(url: str) -> Iterator[None]:
             where=where,
             do="run: imagematch study upgrade FILE" if older else "install that version: pip install -U optuna",
         ) from error
-    except (SQLAlchemyError, StorageInternalError, AssertionError) as error:
+    except (SQLAlchemyError, sqlite3.Error, StorageInternalError, AssertionError) as error:
         raise StudyError(f"the database refuses: {reason_of(error, url)}", where=where, do=_advice(error)) from error
 
 

@@ -68,4 +68,5 @@ def refuse_another(study_name: str, storage: BaseStorage) -> None:
 
 def _repeats_trials(study: optuna.Study) -> bool:
     """Whether a study is marked as a sibling, or, as those of older versions, holds nothing but repeated runs."""
-    return _REPEATS in study.user_attrs or all(RERUN_OF in t.user_attrs for t in study.get_trials(deepcopy=False))
+    marked = _REPEATS in study.user_attrs or all(RERUN_OF in t.user_attrs for t in study.get_trials(deepcopy=False))
+    return marked and len(study.directions) == 1

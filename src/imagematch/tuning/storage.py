@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import is_file, locked, make_dir, replacing, write_error
 from imagematch.training import StopRequest
 from imagematch.tuning.refusals import shown_url, storage_errors
+from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, read_head
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -57,17 +57,20 @@ def open_storage(
 
 
 def _open_file(url: str, file: Path, pooled: bool) -> RDBStorage:
-    from optuna.storages import RDBStorage
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    connecting: dict[str, Any] = {"connect_args": {"timeout": _BUSY_S}}
+    from imagematch.tuning.sound_storage import SoundStorage
+
+    connecting: dict[str, Any] = {"connect_args": {"timeout": _BUSY_S, "factory": BoundedConnection}}
     unpooled = {**connecting, "poolclass": NullPool}
     with _creation_lock(file):
+        if read_head(file):
+            check_database(file)
         with create_engine(url, **unpooled).connect() as connection:
             _refuse_another_programs(connection, url)
             _refuse_damage(connection)
-        return RDBStorage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
+        return SoundStorage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
 
 
 def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) -> RDBStorage:
@@ -158,14 +161,14 @@ def _sqlite_file(url: str, *, create: bool) -> Path | None:
     if not create and not is_file(path):
         raise StudyError("there is no such file", where=str(path), do="name a study's .db file")
     make_dir(path.parent)
-    try:
-        head = path.read_bytes()[:16] if path.is_file() else b""
-        if not head:
+    head = read_head(path)
+    if not head:
+        try:
             with path.open("ab"):
                 pass
-    except OSError as error:
-        raise write_error(path, error) from error
-    if head and head != b"SQLite format 3\x00":
+        except OSError as error:
+            raise write_error(path, error) from error
+    if head and head != MAGIC:
         raise StudyError("is not a study's database", where=str(path), do="move it away, or choose another study_name")
     return path
 
@@ -198,7 +201,10 @@ def upgrade_database(path: Path) -> Path | None:
     url = sqlite_url(path)
     with storage_errors(url):
         _refuse_what_is_no_study(path, url)
-        storage = RDBStorage(_as_template(url), skip_compatibility_check=True, skip_table_creation=True)
+        bounded: dict[str, Any] = {"connect_args": {"factory": BoundedConnection}}
+        storage = RDBStorage(
+            _as_template(url), engine_kwargs=bounded, skip_compatibility_check=True, skip_table_creation=True
+        )
         if storage.get_current_version() == storage.get_head_version():
             return None
         if storage.get_current_version() not in storage.get_all_versions():
@@ -206,7 +212,7 @@ def upgrade_database(path: Path) -> Path | None:
                 "was written by a newer version of Optuna", where=str(path), do="install it: pip install -U optuna"
             )
         backup = _free_name(path.with_name(f"{path.name}.before-{__version__}"))
-        with replacing(backup) as temporary, _sqlite(path) as old, _sqlite(temporary) as new:
+        with replacing(backup) as temporary, connected(path) as old, connected(temporary) as new:
             old.backup(new)  # what is still in a journal beside the file is in the copy
         with _quiet_migration():
             storage.upgrade()
@@ -218,7 +224,8 @@ def _refuse_what_is_no_study(path: Path, url: str) -> None:
     from sqlalchemy.pool import NullPool
 
     _sqlite_file(url, create=False)
-    with create_engine(url, poolclass=NullPool).connect() as connection:
+    check_database(path)
+    with create_engine(url, poolclass=NullPool, connect_args={"factory": BoundedConnection}).connect() as connection:
         _refuse_another_programs(connection, url)
         _refuse_damage(connection)
         missing = {"version_info", "studies", "trials"} - set(inspect(connection).get_table_names())
@@ -230,9 +237,3 @@ def _free_name(path: Path) -> Path:
     """`path`, or with a number where that is taken: a backup is never overwritten."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return path if not path.exists() else next(other for other in numbered if not other.exists())
-
-
-@contextlib.contextmanager
-def _sqlite(path: Path) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        yield connection

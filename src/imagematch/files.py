@@ -51,6 +51,11 @@ class Layout:
         return self.root / "projector" / name
 
     @property
+    def features(self) -> Path:
+        """The feature store, unless a configuration names another."""
+        return self.root / "features"
+
+    @property
     def manifests(self) -> Path:
         """Kept manifests, one file a data set."""
         return self.root / "manifests"

@@ -14,6 +14,7 @@ ROOMS = (
     "errors",
     "files",
     "reading",
+    "tensors",
     "events",
     "config",
     "data",
@@ -30,7 +31,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "reading", "events"}
+FOUNDATION = {"errors", "files", "reading", "tensors", "events"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -36,12 +38,13 @@ def duplicates(
             "classes apart: for copies, or for other images than it was trained on, a tenth of that is a start."
         ),
     ] = None,
+    feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
 ) -> None:
     """Finds images that match each other. Nothing is deleted.
 
     In a group every image matches every other, so that a chain of small differences does not join what is far apart.
     """
-    from imagematch.cli.retrieve import checked_output, store_of
+    from imagematch.cli.retrieve import checked_output
     from imagematch.errors import ConfigError
     from imagematch.events import console_log
     from imagematch.files import Layout
@@ -53,10 +56,9 @@ def duplicates(
     if threshold is not None and not 0 < threshold < math.inf:
         raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")
     log = console_log()
-    feature_dir = store_of(model)
     cropper = read_card(model).embedding.cropper
     images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
-    matcher = ImageMatcher.load(model, network_dir=feature_dir / "networks", log=log)
+    matcher = ImageMatcher.load(model, log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
     under = matcher.threshold if threshold is None else threshold
     groups, undivided = duplicate_groups(vectors, under)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir
+
 if TYPE_CHECKING:
     from imagematch.evaluation import OneShot
     from imagematch.events import RunLog
@@ -31,6 +33,7 @@ def evaluate(
         int | None, typer.Option(min=2, metavar="WAYS", help="Also one-shot trials among so many classes.")
     ] = None,
     output: OutputOption = None,
+    feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measures a saved matcher at its own threshold, with intervals, beside the frozen extractor alone."""
@@ -42,11 +45,11 @@ def evaluate(
     if output is not None:
         check_results_folder(output, ("metrics.json", "report.html"))
     if pairs is None:
-        _evaluate_split(model, split, data_dir, one_shot, output, as_json, log)
+        _evaluate_split(model, split, data_dir, one_shot, output, feature_dir, as_json, log)
         return
     if one_shot is not None:
         raise ConfigError("trials need a split, not a list of pairs", where="--one-shot", do="leave out --pairs")
-    _evaluate_pairs(model, pairs, data_dir, output, as_json, log)
+    _evaluate_pairs(model, pairs, data_dir, output, feature_dir, as_json, log)
 
 
 def _evaluate_split(
@@ -55,6 +58,7 @@ def _evaluate_split(
     data_dir: Path | None,
     one_shot: int | None,
     output: Path | None,
+    feature_dir: Path,
     as_json: bool,
     log: RunLog,
 ) -> None:
@@ -62,7 +66,7 @@ def _evaluate_split(
     from imagematch.errors import DataError
     from imagematch.pipeline import evaluate_model, write_evaluation
 
-    evaluation = evaluate_model(model, split=split, data_dir=data_dir, log=log)
+    evaluation = evaluate_model(model, split=split, data_dir=data_dir, feature_dir=feature_dir, log=log)
     found: dict[str, Any] = dict(evaluation.metrics)
     trials, refusal = None, None
     if one_shot is not None:
@@ -96,11 +100,17 @@ def _trial_lines(trials: Mapping[str, OneShot]) -> Iterator[str]:
 
 
 def _evaluate_pairs(
-    model: Path, pairs: Path, data_dir: Path | None, output: Path | None, as_json: bool, log: RunLog
+    model: Path,
+    pairs: Path,
+    data_dir: Path | None,
+    output: Path | None,
+    feature_dir: Path,
+    as_json: bool,
+    log: RunLog,
 ) -> None:
     from imagematch.pipeline.pairs import evaluate_pairs
 
-    found = evaluate_pairs(model, pairs, data_dir, log)
+    found = evaluate_pairs(model, pairs, data_dir, feature_dir, log)
     if output is not None:
         from imagematch.files import make_dir, write_json
 

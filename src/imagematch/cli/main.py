@@ -18,6 +18,7 @@ from imagematch.cli.retrieve import retrieve
 from imagematch.cli.running import run
 from imagematch.cli.study import app as study_app
 from imagematch.cli.train import train
+from imagematch.cli.upgrade import upgrade
 
 
 def _app(help_text: str | None = None) -> typer.Typer:
@@ -35,7 +36,9 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     pass
 
@@ -47,6 +50,7 @@ app.command()(match)
 app.command()(retrieve)
 app.command()(duplicates)
 app.command()(export)
+app.command()(upgrade)
 app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
 app.add_typer(study_app, name="study", help="The studies that are kept.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir
+
 if TYPE_CHECKING:
     from imagematch.retrieval import Retrieval
 
@@ -56,15 +58,6 @@ def checked_output(path: Path) -> Path:
     return path
 
 
-def store_of(model: Path) -> Path:
-    """The feature store that the matcher was trained with; it has the features of its own images."""
-    from imagematch.config import load_train
-    from imagematch.matching import read_card
-
-    read_card(model)  # no matcher there: told as such
-    return Path(load_train(model / "config.yaml").feature_dir)
-
-
 def retrieve(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
     query: Annotated[Path, typer.Option(help="The images searched for: a folder, or a .csv of path (and label).")],
@@ -97,6 +90,7 @@ def retrieve(
         ),
     ] = None,
     submit: Annotated[str | None, typer.Option(metavar="URL", help="Also post the JSON to this address.")] = None,
+    feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
 ) -> None:
     """Ranks a gallery by its distance to each query.
 
@@ -118,7 +112,7 @@ def retrieve(
     search.check()
     log = console_log()
     found = retrieve_images(
-        model, query, gallery, search, feature_dir=store_of(model), manifest_dir=Layout().manifests, log=log
+        model, query, gallery, search, feature_dir=feature_dir, manifest_dir=Layout().manifests, log=log
     )
     _write(output, found, model)
     for line in _lines(found):

@@ -13,10 +13,12 @@ from imagematch.extractors.engines import (
     EngineChoice,
     choose_engine,
     open_engine,
+    write_converted,
 )
 from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, find_spec, make_extractor
 from imagematch.extractors.kerashub import PREFIX
 from imagematch.extractors.registry import SPECS, Spec
+from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
 
 __all__ = [
     "BFLOAT16_COSINE",
@@ -31,7 +33,9 @@ __all__ = [
     "EngineChoice",
     "Extractor",
     "Network",
+    "SavedExtractor",
     "Spec",
+    "TrainedNetwork",
     "choose_engine",
     "choose_extractor",
     "find_cut",
@@ -42,4 +46,6 @@ __all__ = [
     "open_engine",
     "side_by_side",
     "trained_layers",
+    "write_converted",
+    "write_extractor",
 ]

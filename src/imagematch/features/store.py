@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,13 +14,14 @@ from typing import Any
 from imagematch.data import AUGMENTATION_VERSION, DECODER_VERSION
 from imagematch.errors import ModelError, StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation, Engine, EngineChoice, Network, choose_engine
+from imagematch.extractors import Concatenation, Engine, EngineChoice, Network, SavedExtractor, choose_engine
 from imagematch.features.computation import Computation
 from imagematch.features.entry import FORMAT, Entry, entry_name, read_facts
 from imagematch.features.index import digest_table
 from imagematch.features.side_by_side import FeatureArray, SideBySide
 from imagematch.features.views import MIRROR, Pictures, decoder
-from imagematch.files import BusyError, locked
+from imagematch.files import BusyError, locked, write_text
+from imagematch.reading import KB, read_file
 
 _DTYPES = {"float32": "float32", "bfloat16": "float16"}
 
@@ -60,6 +62,29 @@ class FeatureStore:
     def networks(self) -> Path:
         """Where converted networks are kept; `cache_dir` for `open_engine`."""
         return self.root / "networks"
+
+    def link(self, saved: SavedExtractor, extractor: Network) -> None:
+        """Records that a matcher which this machine saved has the extractor that it was trained with.
+
+        So the matcher finds the features that its training cached. No matcher can claim that of itself: it is found by
+        the digest of its network's content.
+
+        Raises:
+            StudyError: the store cannot be written.
+        """
+        write_text(self._link(saved), extractor.digest)
+
+    def _link(self, saved: SavedExtractor) -> Path:
+        return self.networks / "saved" / saved.digest
+
+    def _network_digest(self, network: Network) -> str:
+        if not isinstance(network, SavedExtractor):
+            return network.digest
+        try:
+            linked = read_file(self._link(network), max_bytes=KB, inside=self.root).decode("ascii")
+        except (OSError, UnicodeDecodeError):
+            return network.digest
+        return linked if re.fullmatch("[0-9a-f]{32}", linked) else network.digest
 
     def features(
         self,
@@ -151,7 +176,7 @@ class FeatureStore:
         """
         key = {
             "format": FORMAT,
-            "network": network.digest,
+            "network": self._network_digest(network),
             "image_size": network.image_size,
             "feature_dim": network.feature_dim,
             "decoder": DECODER_VERSION,

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
-from imagematch.matching.card import MatcherCard, read_card
-from imagematch.matching.embedder import golden_pictures
+from imagematch.matching.card import (
+    FaceCropCard,
+    HeadCard,
+    MatcherCard,
+    ProbabilityCard,
+    ProvenanceCard,
+    ThresholdCard,
+)
+from imagematch.matching.card_file import read_card
+from imagematch.matching.embedder import (
+    Embedder,
+    extraction,
+    golden_images,
+    replacement,
+    saved_extractors,
+    saved_network,
+)
 from imagematch.matching.folder import save_matcher
+from imagematch.matching.images import picture_blocks
 from imagematch.matching.matcher import ImageMatcher, Match
+from imagematch.matching.upgrade import upgrade_matcher
 
-__all__ = ["ImageMatcher", "Match", "MatcherCard", "golden_pictures", "read_card", "save_matcher"]
+__all__ = [
+    "Embedder",
+    "FaceCropCard",
+    "HeadCard",
+    "ImageMatcher",
+    "Match",
+    "MatcherCard",
+    "ProbabilityCard",
+    "ProvenanceCard",
+    "ThresholdCard",
+    "extraction",
+    "golden_images",
+    "picture_blocks",
+    "read_card",
+    "replacement",
+    "save_matcher",
+    "saved_extractors",
+    "saved_network",
+    "upgrade_matcher",
+]

@@ -1,77 +1,119 @@
-"""`matcher.json`: what a matcher's folder says about itself, checked when it is read."""
+"""`matcher.json`: what a matcher's folder says about itself: numbers, registered names and digests, never a path."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ConfigError, ModelError
-from imagematch.files import checked_name, digest_json, os_reason, recovered_dir
+from imagematch.evaluation import Probability, Threshold
+from imagematch.extractors import SPECS
+from imagematch.files import checked_name
+from imagematch.model import HeadShape
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever an older version could not use the folder any more."""
-FILE = "matcher.json"
-_MAX_IMAGE_SIZE = 4096
+CARD_FILE = "matcher.json"
+CONFIG_FILE = "config.yaml"
+HEAD_FILE = "head.safetensors"
+
+_GOLDEN = 3
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Text = Annotated[str, Field(max_length=1_000)]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
 
 
-class FaceCropCard(BaseModel):
+class _Card(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class FaceCropCard(_Card):
     """How faces are cut out of images before they are embedded; see `imagematch.data.FaceCropper`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    margin: float = Field(ge=0)
+    margin: float = Field(ge=0, le=2)
     align: bool
     missing: Literal["whole", "skip", "error"]
 
 
-class MemberCard(BaseModel):
-    """One of several extractors side by side."""
+class ExtractorCard(_Card):
+    """A network of the matcher; of several, their features stand side by side.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        name: what the user calls it.
+        feature_dim: length of its features.
+        network: digest of its converted network in the folder; None where OpenVINO does not run it.
+    """
 
-    extractor: str
-    network_digest: str
-    feature_dim: int = Field(gt=0)
+    name: Name
+    feature_dim: int = Field(ge=1, le=1 << 24)
+    network: Digest | None
 
 
-class EmbeddingCard(BaseModel):
+class HeadCard(_Card):
+    """Features -> embedding.
+
+    Attributes:
+        units: widths of the feed-forward blocks.
+        whitening: components of the whitening in front of them; None where there is none.
+        embedding_dim: length of an embedding.
+    """
+
+    units: Annotated[tuple[Width, ...], Field(max_length=64)]
+    whitening: Width | None
+    embedding_dim: Width
+
+
+class EmbeddingCard(_Card):
     """How images become embeddings.
 
     Attributes:
-        extractor: the extractor's name; of several side by side, their names joined by a plus.
-        network_digest: identifies its weights, image size and preprocessing.
-        feature_dim: length of its features.
-        image_size: side of the square it sees, pixels.
+        extractors: the networks, in the order of their features.
+        image_size: side of the square they see, pixels.
         decoder: version of the decoder.
-        engine: what ran the frozen extractor when the threshold was chosen; "tensorflow" for a trained one.
+        engine: what ran the extractor when the threshold was chosen.
         precision: what it computed in.
-        whole_model: the extractor was trained too, so that the Keras model runs as one.
-        dim: length of an embedding.
-        members: the extractors side by side, in the order of their features; empty where there is one.
+        trained: the extractor was trained with the head.
+        head: features -> embedding.
         test_time_flip: the embedding is the mean of the image's and its mirror image's, L2-normalised.
         face_crop: how faces are cut out; None where the whole image counts.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    extractor: str
-    network_digest: str
-    feature_dim: int = Field(gt=0)
-    image_size: int = Field(gt=0, le=_MAX_IMAGE_SIZE)
-    decoder: str
-    engine: str = Field(pattern="^(openvino|tensorflow|numpy)$")
-    precision: str = Field(pattern="^(float32|bfloat16)$")
-    whole_model: bool
-    dim: int = Field(gt=0)
-    members: tuple[MemberCard, ...] = ()
+    extractors: Annotated[tuple[ExtractorCard, ...], Field(min_length=1, max_length=16)]
+    image_size: int = Field(ge=1, le=2_048)
+    decoder: Annotated[str, Field(max_length=100)]
+    engine: Literal["openvino", "tensorflow", "numpy"]
+    precision: Literal["float32", "bfloat16"]
+    trained: bool
+    head: HeadCard
     test_time_flip: bool = False
     face_crop: FaceCropCard | None = None
+
+    @property
+    def extractor(self) -> str:
+        """The extractor's name; of several side by side, their names joined by a plus."""
+        return "+".join(one.name for one in self.extractors)
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of all features side by side."""
+        return sum(one.feature_dim for one in self.extractors)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.head.embedding_dim
+
+    @property
+    def head_shape(self) -> HeadShape:
+        """What the head's tensors follow from."""
+        return HeadShape(self.feature_dim, self.head.units, self.head.embedding_dim, self.head.whitening)
 
     @property
     def cropper(self) -> FaceCropper | None:
@@ -89,108 +131,122 @@ class EmbeddingCard(BaseModel):
             return to_picture(image, self.image_size)
         return cropper.to_picture(image, self.image_size)
 
+    @model_validator(mode="after")
+    def _networks_are_known(self) -> Self:
+        for one in self.extractors:
+            spec = SPECS.get(one.name)
+            if spec is None and one.network is None:
+                raise ValueError(f"there is no extractor {one.name!r}")
+            dim = None if spec is None else spec.feature_dim or 3 * self.image_size**2
+            if dim not in (None, one.feature_dim):
+                raise ValueError(f"{one.name} gives {dim} features, not {one.feature_dim}")
+            if one.name == "pixels" and one.network is not None:
+                raise ValueError("pixels need no network")
+        if self.engine == "numpy" and any(one.name != "pixels" for one in self.extractors):
+            raise ValueError("the engine numpy runs no network")
+        return self
 
-class ThresholdCard(BaseModel):
+
+class ThresholdCard(_Card):
     """Where a match begins: two images match iff their distance is under `distance`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    distance: float = Field(ge=0, le=2.001)
+    criterion: Text | dict[Text, float | dict[Text, float]]
+    chosen_on: Literal["calibration", "validation"]
 
-    distance: float
-    criterion: str | dict[str, Any]
-    chosen_on: str
+    def threshold(self) -> Threshold:
+        """As evaluation wants it."""
+        return Threshold(self.distance, self.criterion, self.chosen_on)
 
 
-class MatcherCard(BaseModel):
+class ProbabilityCard(_Card):
+    """Distance -> probability; see `imagematch.evaluation.Probability`."""
+
+    method: Literal["platt", "isotonic"]
+    prior: float = Field(gt=0, lt=1)
+    distances: Annotated[tuple[Annotated[float, Field(ge=0, le=2.001)], ...], Field(max_length=65_536)]
+    values: Annotated[tuple[Annotated[float, Field(ge=-1e9, le=1e9)], ...], Field(max_length=65_536)]
+    calibration_error: float | None = Field(ge=0, le=1)
+
+    def probability(self) -> Probability:
+        """As evaluation wants it. Raises ModelError where the knots do not fit together."""
+        return Probability.from_json(self.model_dump())
+
+    @model_validator(mode="after")
+    def _knots_fit(self) -> Self:
+        try:
+            self.probability()
+        except ModelError as error:
+            raise ValueError(error.what) from error
+        if any(one > after for one, after in zip(self.distances, self.distances[1:], strict=False)):
+            raise ValueError("the distances do not ascend")
+        if self.method == "isotonic" and not all(0 <= value <= 1 for value in self.values):
+            raise ValueError("a probability is not within 0 and 1")
+        return self
+
+
+class ProvenanceCard(_Card):
+    """What a matcher was made from, for people and for comparisons; nothing is opened or written by it."""
+
+    dataset: Text | None = None
+    dataset_digest: Digest | None = None
+    split_by: Text | None = None
+    seed: int | None = None
+    training_seed: int | None = None
+    extractor_digest: Digest | None = None
+    versions: Annotated[dict[Text, Text], Field(max_length=100)] = Field(default_factory=dict)
+    created: Text | None = None
+
+
+class MatcherCard(_Card):
     """A matcher's description.
 
     Attributes:
         format: version of this description.
         imagematch: version of the program that wrote it.
         name: the experiment.
-        files: digest of every file that belongs to the model.
+        files: digest of every file that belongs to the model; converted networks are named by theirs.
         embedding: how images become embeddings.
         threshold: where a match begins.
         probability: distance -> probability, as evaluation fitted it; None where it could not be fitted.
         provenance: data set, seeds, versions, time.
-        golden: embeddings of the golden pictures, recomputed at every load.
-        digest: of all the rest, by which an edit is noticed.
+        golden: embeddings of the golden images, recomputed at every load.
+        digest: of all the rest, by which an edit is noticed. It is no signature.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    format: int
-    imagematch: str
+    format: Literal[2]
+    imagematch: Text
     name: str
-    files: dict[str, str]
+    files: dict[str, Digest]
     embedding: EmbeddingCard
     threshold: ThresholdCard
-    probability: dict[str, Any] | None
-    provenance: dict[str, Any]
-    golden: list[list[float]]
-    digest: str
+    probability: ProbabilityCard | None
+    provenance: ProvenanceCard
+    golden: tuple[tuple[Unit, ...], ...]
+    digest: Digest
 
     @field_validator("name")
     @classmethod
     def _name_is_one(cls, name: str) -> str:
         try:
-            return checked_name(name, where=FILE)  # folders are named by it
+            return checked_name(name, where=CARD_FILE)  # folders are named by it
         except ConfigError as error:
             raise ValueError(error.what) from error
 
     @model_validator(mode="after")
-    def _golden_fits(self) -> Self:
-        if not self.golden or any(len(row) != self.embedding.dim for row in self.golden):
+    def _parts_fit(self) -> Self:
+        expected = {CONFIG_FILE, HEAD_FILE, *weights_files(len(self.embedding.extractors))}
+        if set(self.files) != expected:
+            raise ValueError(f"its files are not {', '.join(sorted(expected))}")
+        if len(self.golden) != _GOLDEN or any(len(row) != self.embedding.dim for row in self.golden):
             raise ValueError("golden embeddings of another size")
+        if any(math.hypot(*row) > 1.01 for row in self.golden):
+            raise ValueError("golden embeddings longer than 1")
         return self
 
 
-def read_card(folder: Path) -> MatcherCard:
-    """Reads and checks `matcher.json`; a folder that a kill left under another name is put back first.
-
-    Raises:
-        ModelError: the folder or the file is missing, damaged, edited, or of a newer version.
-    """
-    path = recovered_dir(folder) / FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        _check_format(values, path)
-        card, digest = MatcherCard.model_validate(values), sealed(values)["digest"]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if folder.is_dir():
-            raise ModelError(f"{FILE} is missing", where=str(folder), do="train the model again") from error
-        do = "train one: python train.py --config FILE"
-        raise ModelError("no such model folder", where=str(folder), do=do) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ModelError(
-            f"is damaged ({f'{key}: ' if key else ''}{first['msg']})", where=str(path), do="train the model again"
-        ) from error
-    except OSError as error:
-        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError("is damaged", where=str(path), do="train the model again") from error
-    if card.digest != digest:
-        raise ModelError(
-            "was changed since it was saved",
-            where=str(path),
-            do="restore it, or train again (another threshold needs no edit: matcher.match(a, b, threshold=0.9))",
-        )
-    return card
-
-
-def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's values as JSON, with the digest of all of them but itself."""
-    rest = {key: value for key, value in values.items() if key != "digest"}
-    return {**rest, "digest": digest_json(rest)}
-
-
-def _check_format(values: Any, path: Path) -> None:
-    if not isinstance(values, Mapping) or not isinstance(values.get("format"), int):
-        raise ValueError("no format")
-    if values["format"] > FORMAT:
-        raise ModelError(
-            f"was written by a newer imagematch ({values.get('imagematch', 'unknown version')})",
-            where=str(path),
-            do="update imagematch",
-        )
+def weights_files(extractors: int) -> list[str]:
+    """Names of the files that hold the extractors' weights, in their order."""
+    if extractors == 1:
+        return ["extractor.safetensors"]
+    return [f"extractor_{number}.safetensors" for number in range(1, extractors + 1)]

@@ -1,108 +1,180 @@
-"""A matcher's folder: written whole or not at all, and checked file by file when it is opened."""
+"""A matcher's folder: data that is written whole or not at all, and checked file by file when it is opened."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
+from imagematch.events import SILENT, RunLog
+from imagematch.extractors import (
+    Concatenation,
+    Extractor,
+    TrainedNetwork,
+    member_network,
+    write_converted,
+    write_extractor,
+)
 from imagematch.files import digest_file, os_reason, replacing_dir
-from imagematch.matching.card import FILE, FORMAT, EmbeddingCard, MatcherCard, ThresholdCard, read_card, sealed
-from imagematch.matching.embedder import golden_pictures, make_embedder
+from imagematch.matching.card import (
+    CARD_FILE,
+    CONFIG_FILE,
+    HEAD_FILE,
+    EmbeddingCard,
+    ExtractorCard,
+    MatcherCard,
+    ProbabilityCard,
+    ProvenanceCard,
+    ThresholdCard,
+    weights_files,
+)
+from imagematch.matching.card_file import read_card, sealed
+from imagematch.matching.embedder import golden_images, open_embedder, saved_network
+from imagematch.model import read_head, write_head
+from imagematch.reading import GB, MB, check_file
 
 if TYPE_CHECKING:
     import keras
 
-MODEL_FILE = "feature_model.keras"
-CONFIG_FILE = "config.yaml"
+KERAS_FILE = "feature_model.keras"
+"""Written for users of Keras. It is never opened: a Keras archive is a program."""
+
+_MAX_CONFIG_BYTES = 4 * MB
+_MAX_WEIGHTS_BYTES = 8 * GB
 
 
 def save_matcher(
     folder: Path,
     *,
     name: str,
-    model: keras.Model,
+    extractor: Extractor | Concatenation,
+    network: keras.Model | None,
+    trained: bool,
+    head: keras.Model,
     config: str,
-    embedding: EmbeddingCard,
+    embedding: Mapping[str, Any],
     threshold: ThresholdCard,
-    probability: Mapping[str, Any] | None,
-    provenance: Mapping[str, Any],
+    probability: ProbabilityCard | None,
+    provenance: ProvenanceCard,
     network_dir: Path | None = None,
     also: Callable[[Path], None] = lambda _folder: None,
-) -> None:
+    log: RunLog = SILENT,
+) -> MatcherCard:
     """Writes a matcher's folder; a folder of that name stays as it is until the new one is complete.
 
     Args:
         folder: where it goes.
         name: the experiment.
-        model: the feature model.
+        extractor: images -> features.
+        network: the extractor with weights of its own; None where they are those that it names.
+        trained: the extractor was trained with the head.
+        head: features -> embeddings, as `build_head` made it.
         config: the train file that reproduces it.
-        embedding: how images become embeddings.
+        embedding: the fields of `EmbeddingCard`, less `extractors` and `trained`.
         threshold: where a match begins.
         probability: distance -> probability.
         provenance: what it was made from; versions and the time are added.
-        network_dir: where converted networks are kept.
-        also: writes further files (figures, history, report) into the folder it is given.
+        network_dir: where converted networks are cached.
+        also: writes further files (metrics, history, report) into the folder it is given.
+        log: told what happens.
 
     Raises:
         StudyError: the folder cannot be written.
+        ModelError: the network cannot be built.
     """
-    from imagematch.model import save_feature_model
+    from imagematch.model import build_feature_model
 
     with replacing_dir(folder) as fresh:
-        save_feature_model(model, fresh / MODEL_FILE)
+        whole = network if network is not None else extractor.build()
+        build_feature_model(whole, head).save(fresh / KERAS_FILE)
+        extractors = _write_extractors(fresh, extractor, network, whole, network_dir, log)
+        values = {**embedding, "extractors": extractors, "trained": trained}
+        if trained:  # its threshold was chosen in float32, where all engines agree
+            engine = "tensorflow" if any(one.network is None for one in extractors) else "openvino"
+            values |= {"engine": engine, "precision": "float32"}
+        card = EmbeddingCard(**values)
+        write_head(fresh / HEAD_FILE, card.head_shape, head)
         (fresh / CONFIG_FILE).write_text(config, encoding="utf-8")
-        embedder = make_embedder(embedding, lambda: model, network_dir=network_dir)
-        golden = embedder.embed(golden_pictures(embedding.image_size))
-        card = MatcherCard(
-            format=FORMAT,
+        files = (CONFIG_FILE, HEAD_FILE, *weights_files(len(extractors)))
+        written = MatcherCard(
+            format=2,
             imagematch=metadata.version("imagematch"),
             name=name,
-            files={file: digest_file(fresh / file) for file in (MODEL_FILE, CONFIG_FILE)},
-            embedding=embedding,
+            files={file: digest_file(fresh / file) for file in files},
+            embedding=card,
             threshold=threshold,
-            probability=None if probability is None else dict(probability),
-            provenance={**provenance, "versions": _versions(), "created": datetime.now(UTC).isoformat()},
-            golden=[[float(f"{value:.7g}") for value in row] for row in golden],
-            digest="",
+            probability=probability,
+            provenance=provenance.model_copy(update={"versions": _versions(), "created": _now()}),
+            golden=((0.0,) * card.dim,) * 3,
+            digest="0" * 32,
         )
-        text = json.dumps(sealed(card.model_dump(mode="json")), indent=2, allow_nan=False)
-        (fresh / FILE).write_text(text + "\n", encoding="utf-8")
+        embedder = open_embedder(card, saved_network(written, fresh), read_head(fresh / HEAD_FILE, card.head_shape))
+        golden = embedder.embed(golden_images(card.image_size)).tolist()
+        rounded = tuple(tuple(float(f"{value:.7g}") for value in row) for row in golden)
+        sealed_card = sealed(written.model_copy(update={"golden": rounded}).model_dump(mode="json"))
+        text = json.dumps(sealed_card, indent=2, allow_nan=False)
+        (fresh / CARD_FILE).write_text(text + "\n", encoding="utf-8")
         also(fresh)
+    return read_card(folder)
+
+
+def _write_extractors(
+    folder: Path,
+    extractor: Extractor | Concatenation,
+    network: keras.Model | None,
+    whole: keras.Model,
+    network_dir: Path | None,
+    log: RunLog,
+) -> tuple[ExtractorCard, ...]:
+    """Writes weights and converted network of each extractor."""
+    members: Sequence[Any] = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
+    cards = []
+    for number, (member, file) in enumerate(zip(members, weights_files(len(members)), strict=True)):
+        built = member_network(whole, number) if isinstance(extractor, Concatenation) else whole
+        write_extractor(folder / file, built)
+        digest = None
+        if member.name != "pixels":
+            named = network is None
+            source = member if named else TrainedNetwork(member, built)
+            digest = write_converted(source, folder, network_dir if named else None, log)
+        cards.append(ExtractorCard(name=card_name(member.name), feature_dim=member.feature_dim, network=digest))
+    return tuple(cards)
+
+
+def card_name(extractor: str) -> str:
+    """An extractor's name without the folder that it came from."""
+    return re.sub(r"[^A-Za-z0-9_.:-]+", "_", extractor.rsplit("/", 1)[-1])[:100] if "/" in extractor else extractor
 
 
 def open_folder(folder: Path) -> MatcherCard:
-    """The card of a matcher's folder, after checking that every file is as it was written.
+    """The card of a matcher's folder, after checking that its small files are as they were written.
 
     Raises:
-        ModelError: something is missing, was edited, or comes from a newer version.
+        ModelError: something is missing, was edited, or comes from another version.
     """
     card = read_card(folder)
-    for file in sorted({MODEL_FILE, CONFIG_FILE} | set(card.files)):
-        check_file(card, folder, file)
+    for file, limit in ((HEAD_FILE, _MAX_WEIGHTS_BYTES), (CONFIG_FILE, _MAX_CONFIG_BYTES)):
+        path = folder / file
+        try:
+            check_file(path, max_bytes=limit, inside=folder, dense=True)
+            digest = digest_file(path)
+        except FileNotFoundError as error:
+            raise ModelError(f"{file} is missing", where=str(folder), do="train the model again") from error
+        except OSError as error:
+            raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="restore the file") from error
+        if digest != card.files[file]:
+            raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
     return card
 
 
-def check_file(card: MatcherCard, folder: Path, file: str) -> Path:
-    """The path of a file of the matcher. Raises ModelError where it is missing or no longer what it was."""
-    path = folder / file
-    missing = ModelError(f"{file} is missing", where=str(folder), do="train the model again")
-    if Path(file).name != file:
-        raise missing
-    try:
-        digest = digest_file(path)
-    except FileNotFoundError as error:
-        raise missing from error
-    except OSError as error:
-        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
-    if digest != card.files.get(file):
-        raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
-    return path
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _versions() -> dict[str, str]:

@@ -6,33 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from imagematch.data import DECODER_VERSION, to_picture
 from imagematch.errors import DataError, ModelError
-from imagematch.evaluation import Probability
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation, Engine
-from imagematch.matching.card import MatcherCard
-from imagematch.matching.embedder import (
-    Embedder,
-    Head,
-    SavedNetwork,
-    golden_pictures,
-    keras_head,
-    make_embedder,
-    saved_network,
-)
-from imagematch.matching.folder import MODEL_FILE, check_file, open_folder
+from imagematch.extractors import Concatenation, Engine, SavedExtractor
+from imagematch.matching.card import HEAD_FILE, MatcherCard
+from imagematch.matching.embedder import Embedder, golden_images, open_embedder, saved_network
+from imagematch.matching.folder import open_folder
 from imagematch.matching.images import as_list, is_many, picture_blocks
-from imagematch.model import flip_average
+from imagematch.model import flip_average, read_head, read_keras_head
 
 if TYPE_CHECKING:
     import keras
 
-_NETWORKS = Path("features/networks")
 _AGAIN = "train the model again"
 
 
@@ -57,79 +47,66 @@ class ImageMatcher:
     """Says whether two images show the same thing.
 
     An image is a path, a PIL image, or an array or tensor with values 0 to 255: (h, w) grey, or (h, w, 1 | 3 | 4). Many
-    are a list, a 4-D array, or a 1-D array of paths. Use `ImageMatcher.load`. Not to be shared between threads.
+    are a list, a 4-D array, or a 1-D array of paths. Use `ImageMatcher.load`. Threads may share a matcher.
 
     Attributes:
         card: what the folder says about itself.
     """
 
-    def __init__(self, card: MatcherCard, embedder: Embedder, open_model: Callable[[], keras.Model]) -> None:
+    def __init__(self, card: MatcherCard, folder: Path, embedder: Embedder) -> None:
         self.card = card
+        self._folder = folder
         self._embedder = embedder
-        self._open_model = open_model
-        self._probability = None if card.probability is None else Probability.from_json(card.probability)
+        self._probability = None if card.probability is None else card.probability.probability()
 
     @classmethod
-    def load(
-        cls, folder: str | Path, *, network_dir: Path | Literal["auto"] | None = "auto", log: RunLog = SILENT
-    ) -> ImageMatcher:
+    def load(cls, folder: str | Path, *, log: RunLog = SILENT) -> ImageMatcher:
         """Opens a matcher's folder and checks that it still gives its own results.
 
-        With a frozen extractor whose converted network is kept, this needs no TensorFlow.
+        The folder is data: numbers, names and a network of plain operations. Opening it runs no code of its sender's,
+        writes nothing, and needs no TensorFlow where OpenVINO runs the network.
 
         Args:
             folder: as `train.py` and `hpt.py` write it.
-            network_dir: where converted networks are kept; None keeps none. "auto" is the feature store beside the
-                folder, where the folder lies in an `exp`, else the current directory's.
             log: told if the engine had to be replaced.
 
         Raises:
-            ModelError: something is missing, was edited, comes from a newer version, or gives other embeddings.
+            ModelError: something is missing, was edited, comes from another version, or gives other embeddings.
         """
-        from imagematch.model import read_head
-
-        folder = Path(folder)
+        folder = Path(folder).absolute()
         card = open_folder(folder)
-        if card.embedding.decoder != DECODER_VERSION:
+        embedding = card.embedding
+        if embedding.decoder != DECODER_VERSION:
             log.event(
                 "other_decoder", f"{folder}: made when images were decoded another way; distances may differ slightly"
             )
-        opened = _ModelFile(card, folder)
-        embedder = make_embedder(
-            card.embedding,
-            opened.model,
-            head=None if card.embedding.whole_model else read_head(folder / MODEL_FILE),
-            network_dir=_network_dir(folder) if network_dir == "auto" else network_dir,
-            log=log,
-        )
-        matcher = cls(card, embedder, opened.model)
-        matcher._check_golden(folder)
+        head = read_head(folder / HEAD_FILE, embedding.head_shape, inside=folder)
+        matcher = cls(card, folder, open_embedder(embedding, saved_network(card, folder), head, log))
+        matcher._check_golden()
         return matcher
 
-    def _check_golden(self, folder: Path) -> None:
-        kept = np.array(self.card.golden, dtype=np.float32)
-        try:
-            given = self._embedder.embed(golden_pictures(self.card.embedding.image_size))
-        except ValueError as error:  # shapes that do not fit: the card and the model are not of one piece
-            raise ModelError("the model does not fit its matcher.json", where=str(folder), do=_AGAIN) from error
-        if kept.shape != given.shape:
-            raise ModelError("gives embeddings of another size than when it was saved", where=str(folder), do=_AGAIN)
-        distance = float(np.linalg.norm(kept - given, axis=1).max())
+    def _check_golden(self) -> None:
+        saved = np.array(self.card.golden, dtype=np.float32)
+        given = self._embedder.embed(golden_images(self.card.embedding.image_size))
+        distance = float(np.linalg.norm(saved - given, axis=1).max())
         if not distance <= self._embedder.golden_distance:
             raise ModelError(
-                f"no longer gives its own embeddings (they are {distance:.4f} from the kept ones)",
-                where=str(folder),
+                f"no longer gives its own embeddings (they are {distance:.4f} from those saved with it)",
+                where=str(self._folder),
                 do="use the versions named in matcher.json, or train again",
             )
 
-    @property
+    @cached_property
     def feature_model(self) -> keras.Model:
-        """The Keras model, images -> embeddings, without `test_time_flip`; opened when it is first asked for.
+        """The Keras model, images -> embeddings, without `test_time_flip`; built by name when it is first asked for.
 
         Raises:
-            ModelError: its file was changed since the matcher was loaded.
+            ModelError: the extractor is not one that imagematch builds by name, or its weights were changed.
         """
-        return self._open_model()
+        from imagematch.model import build_feature_model
+
+        head = read_keras_head(self._folder / HEAD_FILE, self.card.embedding.head_shape, inside=self._folder)
+        return build_feature_model(self.network.build(), head)
 
     @property
     def embedding_model(self) -> keras.Model:
@@ -144,14 +121,14 @@ class ImageMatcher:
 
         return build_flip_model(self.feature_model)
 
-    @property
-    def network(self) -> SavedNetwork | Concatenation:
+    @cached_property
+    def network(self) -> SavedExtractor | Concatenation:
         """The extractor alone, as engines and the feature store want it; opened when it is needed."""
-        return saved_network(self.card.embedding, self._open_model)
+        return saved_network(self.card, self._folder)
 
     @property
-    def engine(self) -> Engine | None:
-        """What runs the frozen extractor on this machine; None where it was trained, and runs as one with the head."""
+    def engine(self) -> Engine:
+        """What runs the extractor on this machine."""
         return self._embedder.engine
 
     @property
@@ -211,12 +188,8 @@ class ImageMatcher:
         """
         if (mirrored is not None) != self.card.embedding.test_time_flip:
             raise ValueError("features of mirror images are needed with test_time_flip, and only then")
-        embeddings = self._head(features)
-        return embeddings if mirrored is None else flip_average(embeddings, self._head(mirrored))
-
-    @cached_property
-    def _head(self) -> Head:
-        return self._embedder.head or keras_head(self.feature_model)
+        embeddings = self._embedder.head(features)
+        return embeddings if mirrored is None else flip_average(embeddings, self._embedder.head(mirrored))
 
     def predict(self, first: Any, second: Any) -> np.ndarray:
         """Scores of pairs of images, (n,) float32: minus the distance, so larger is closer.
@@ -272,26 +245,3 @@ class ImageMatcher:
         from imagematch.model import build_siamese_model
 
         return build_siamese_model(self.embedding_model)
-
-
-class _ModelFile:
-    """The feature model of a folder, opened once and only if it is still the file that the card describes."""
-
-    def __init__(self, card: MatcherCard, folder: Path) -> None:
-        self._card = card
-        self._folder = folder.absolute()
-        self._model: keras.Model | None = None
-
-    def model(self) -> keras.Model:
-        """Opens it, or gives what was opened. Raises ModelError where the file is no longer what it was."""
-        if self._model is None:
-            from imagematch.model import load_feature_model
-
-            self._model = load_feature_model(check_file(self._card, self._folder, MODEL_FILE))
-        return self._model
-
-
-def _network_dir(folder: Path) -> Path:
-    """Where the converted network of a matcher is kept: beside `saved_models`, where it was trained."""
-    beside = folder.absolute().parent.parent / _NETWORKS
-    return beside if beside.is_dir() else Path("exp") / _NETWORKS

@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from imagematch.model.flip import flip_average
     from imagematch.model.flip_model import Mirror, build_flip_model
     from imagematch.model.head import FFBlock, build_head
-    from imagematch.model.numpy_head import NumpyHead, read_head
+    from imagematch.model.head_weights import HeadShape, numpy_head, read_head, read_keras_head, write_head
+    from imagematch.model.numpy_head import NumpyHead
     from imagematch.model.siamese import PairScore, build_siamese_model
-    from imagematch.model.storage import load_feature_model, save_feature_model
 
 __all__ = [
     "FFBlock",
+    "HeadShape",
     "Mirror",
     "NumpyHead",
     "PairScore",
@@ -23,17 +24,22 @@ __all__ = [
     "build_head",
     "build_siamese_model",
     "flip_average",
-    "load_feature_model",
+    "numpy_head",
     "read_head",
-    "save_feature_model",
+    "read_keras_head",
     "split_feature_model",
+    "write_head",
 ]
 
 _MODULES = {
     "FFBlock": "head",
     "build_head": "head",
     "NumpyHead": "numpy_head",
-    "read_head": "numpy_head",
+    "HeadShape": "head_weights",
+    "numpy_head": "head_weights",
+    "read_head": "head_weights",
+    "read_keras_head": "head_weights",
+    "write_head": "head_weights",
     "flip_average": "flip",
     "Mirror": "flip_model",
     "build_flip_model": "flip_model",
@@ -41,8 +47,6 @@ _MODULES = {
     "build_siamese_model": "siamese",
     "build_feature_model": "feature_model",
     "split_feature_model": "feature_model",
-    "load_feature_model": "storage",
-    "save_feature_model": "storage",
 }
 
 

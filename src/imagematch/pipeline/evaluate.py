@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from imagematch.config import TrainSettings, load_train
-from imagematch.data import Dataset, decode
-from imagematch.errors import ConfigError, DataError, ModelError
+from imagematch.data import Dataset, decode, open_dataset
+from imagematch.errors import ConfigError, DataError
 from imagematch.evaluation import Probability, Threshold
 from imagematch.events import SILENT, RunLog
-from imagematch.features import FeatureArray
+from imagematch.extractors import choose_extractor
+from imagematch.features import MIRROR, FeatureArray, FeatureStore
 from imagematch.files import Layout, make_dir, write_json
-from imagematch.matching import ImageMatcher
-from imagematch.matching.embedder import extraction, replacement
+from imagematch.matching import ImageMatcher, extraction, replacement
 from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
 from imagematch.reporting import SplitView, write_model_report
-from imagematch.training import Materials, gather_materials
+from imagematch.training import unit_features
 
 SPLITS = ("test", "validation", "calibration", "train")
 
@@ -89,21 +89,25 @@ def evaluate_model(
     split: str = "test",
     data_dir: Path | str | None = None,
     layout: Layout | None = None,
+    feature_dir: Path | None = None,
     log: RunLog = SILENT,
 ) -> Evaluation:
     """Measures a saved matcher on a split, at its own threshold, beside the frozen extractor alone.
 
-    With a frozen extractor the kept features are used and only the head runs.
+    Features that are cached are used, and only the head runs. Of the matcher's configuration only what says which
+    images to read is believed: where features are cached is the caller's to say.
 
     Args:
         model_dir: the matcher's folder.
         split: one of SPLITS.
         data_dir: where the images are now; None: where they were.
-        layout: where manifests are kept; None: `exp`.
+        layout: where manifests are cached; None: `exp`.
+        feature_dir: the feature store; None: the layout's.
         log: told what happens.
 
     Raises:
-        ModelError: the matcher cannot be opened, or its extractor is no longer the one it was trained with.
+        ModelError: the matcher cannot be opened; or it was trained with its extractor, and the extractor that it began
+            with cannot be had any more.
         DataError: the images cannot be used, or the split is empty.
         ConfigError: no such split, or its configuration cannot be read.
     """
@@ -111,13 +115,21 @@ def evaluate_model(
         raise ConfigError(f"{split!r} is not one of {', '.join(SPLITS)}", where="split")
     folder, layout = Path(model_dir), layout or Layout()
     matcher = ImageMatcher.load(folder, log=log)
-    settings = _as_judged(load_train(folder / "config.yaml"), matcher, data_dir)
-    materials = gather_materials(untrained(settings, matcher), manifest_dir=layout.manifests, log=log)
-    dataset = materials.dataset
-    check_network(materials.extractor.digest, matcher, folder)
+    settings = load_train(folder / "config.yaml")
+    if data_dir is not None:
+        settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+    dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
     if not len(dataset.rows(split)):
         raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")
-    same = dataset.digest == matcher.card.provenance.get("dataset_digest")
+    store = FeatureStore(feature_dir or layout.features)
+    features = cached_features(store, dataset, matcher, log)
+    embed = _embedding(matcher, features)
+    alone_features = features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, log)
+
+    def baseline(rows: np.ndarray) -> np.ndarray:
+        return unit_features(alone_features, rows)
+
+    same = dataset.digest == matcher.card.provenance.dataset_digest
     remarks = [] if same else [_OTHER_DATA]
     history = read_history(folder)
     if history is None:
@@ -126,19 +138,18 @@ def evaluate_model(
         log.event("remark", remark)
     replaced = replacement(matcher.card.embedding, matcher.engine)  # told when the matcher was loaded
     remarks += [] if replaced is None else [replaced]
-    embed = _embedding(matcher, materials)
-    threshold = Threshold.from_json(matcher.card.threshold.model_dump())
+    threshold = matcher.card.threshold.threshold()
     stored = matcher.card.probability
-    probability = None if stored is None else Probability.from_json(stored)
-    reference = calibrate(materials.baseline, dataset, settings.threshold)
-    alone = figures_of(materials.baseline, dataset, split, reference.threshold, reference.probability)
+    probability = None if stored is None else stored.probability()
+    reference = calibrate(baseline, dataset, settings.threshold)
+    alone = figures_of(baseline, dataset, split, reference.threshold, reference.probability)
     metrics = {
         "validation": None,
         "test": None,
         split: figures_of(embed, dataset, split, threshold, probability, remarks),
         "baseline": {"test": None, split: alone},
     }
-    view, baseline_view = (split_view(dataset, split, one) for one in (embed, materials.baseline))
+    view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
     assert view is not None
     assert baseline_view is not None
     return Evaluation(
@@ -178,57 +189,36 @@ def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
     return folder / "report.html"
 
 
-def _as_judged(settings: TrainSettings, matcher: ImageMatcher, data_dir: Path | str | None) -> TrainSettings:
-    """The settings with the images where they are now, and with the engine and precision that serve here."""
-    changed: dict[str, Any] = {} if data_dir is None else {"data_dir": Path(data_dir)}
-    if matcher.engine is not None:
-        changed["engine"], changed["feature_precision"] = extraction(matcher.engine)
-    return settings.model_copy(update=changed)
-
-
-def check_network(digest: str, matcher: ImageMatcher, folder: Path) -> None:
-    """Raises ModelError where the network of `config.yaml` is not the one that the matcher began with."""
-    if digest != matcher.card.embedding.network_digest:
-        raise ModelError(
-            f"the extractor {matcher.card.embedding.extractor} is not the one it was trained with",
-            where=str(folder),
-            do="restore the weights that config.yaml names, or train again",
-        )
-
-
-def untrained(settings: TrainSettings, matcher: ImageMatcher) -> TrainSettings:
-    """The settings without what only training needs: augmented views, features at a cut."""
-    flip = settings.test_time_flip and not matcher.card.embedding.whole_model
-    return settings.model_copy(
-        update={"stages": (), "trainable": False, "image_augmentation": False, "test_time_flip": flip}
-    )
-
-
-def _embedding(matcher: ImageMatcher, materials: Materials) -> Embed:
-    """Data-set rows -> the matcher's embeddings: the head on kept features, else the whole model on images."""
-    if matcher.card.embedding.whole_model:
-        return lambda rows: _embedded_images(matcher, materials.dataset, rows)
-    from imagematch.matching.embedder import keras_head
-    from imagematch.model import flip_average
-
-    head = keras_head(matcher.feature_model)
-
-    def embed(features: FeatureArray, rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([head(features[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)])
-
-    plain, mirrored = materials.features.array, materials.inputs[-1].mirrored
-    if mirrored is None:
-        return lambda rows: embed(plain, rows)
-    return lambda rows: flip_average(embed(plain, rows), embed(mirrored, rows))
-
-
-def _embedded_images(matcher: ImageMatcher, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    size = matcher.card.embedding.image_size
-    blocks = [
-        matcher.embed([dataset.picture(int(row), size) for row in rows[start : start + _BLOCK]], cropped=True)
-        for start in range(0, len(rows), _BLOCK)
+def cached_features(store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog) -> list[FeatureArray]:
+    """The matcher's own features of all images; with `test_time_flip` those of the mirror images too."""
+    engine, precision = extraction(matcher.engine)
+    views = (0, MIRROR) if matcher.card.embedding.test_time_flip else (0,)
+    return [
+        store.features(dataset, matcher.network, engine=engine, precision=precision, view=view, log=log).array
+        for view in views
     ]
-    return np.concatenate(blocks)
+
+
+def _before(settings: TrainSettings, store: FeatureStore, dataset: Dataset, log: RunLog) -> FeatureArray:
+    """Features of the extractor that a trained matcher began with."""
+    extractor = choose_extractor(untrained(settings))
+    engine, precision = settings.engine, settings.feature_precision
+    return store.features(dataset, extractor, engine=engine, precision=precision, log=log).array
+
+
+def untrained(settings: TrainSettings) -> TrainSettings:
+    """The settings without what only training needs."""
+    return settings.model_copy(update={"stages": (), "trainable": False})
+
+
+def _embedding(matcher: ImageMatcher, features: Sequence[FeatureArray]) -> Embed:
+    """Data-set rows -> the matcher's embeddings: the head on cached features."""
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+        return np.concatenate([matcher.embed_features(*(array[block] for array in features)) for block in blocks])
+
+    return embed
 
 
 def read_history(folder: Path) -> list[dict[str, Any]] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from imagematch.errors import ConfigError, ImagematchError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, digest_file, make_dir, replacing, replacing_dir, write_json
-from imagematch.matching import ImageMatcher, golden_pictures
+from imagematch.matching import ImageMatcher, golden_images
 from imagematch.pipeline.evaluate import evaluate_model
 from imagematch.pipeline.existing import check_results_folder
 from imagematch.pipeline.exporters import EXPORTERS, Exporter
@@ -68,7 +68,7 @@ def export_matcher(model_dir: Path | str, kind: str, output: Path | str, *, log:
     _check_packages(exporter, kind)
     matcher = ImageMatcher.load(model_dir, log=log)
     model = matcher.embedding_model
-    pictures = [picture.astype(np.float32) for picture in golden_pictures(matcher.card.embedding.image_size)]
+    pictures = [picture.astype(np.float32) for picture in golden_images(matcher.card.embedding.image_size)]
     expected = np.concatenate([np.asarray(model(picture[None], training=False)) for picture in pictures])
     log.say(f"exporting {matcher.card.name} to {kind}")
     if exporter.suffix:

@@ -15,7 +15,6 @@ from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
     Interval,
-    Threshold,
     distances_of_rows,
     folded_accuracy,
     groups_of,
@@ -28,11 +27,11 @@ from imagematch.evaluation import (
 )
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, choose_extractor, open_engine
-from imagematch.matching import ImageMatcher
-from imagematch.matching.embedder import replacement
-from imagematch.matching.images import picture_blocks
-from imagematch.pipeline.evaluate import check_network, untrained
-from imagematch.training.materials import unit_rows
+from imagematch.features import FeatureStore
+from imagematch.files import Layout
+from imagematch.matching import ImageMatcher, picture_blocks, replacement
+from imagematch.pipeline.evaluate import untrained
+from imagematch.training import unit_rows
 
 FOLDS = 10
 """A table without folds is dealt into so many."""
@@ -172,7 +171,11 @@ def dealt_folds(same: np.ndarray) -> np.ndarray:
 
 
 def evaluate_pairs(
-    model_dir: Path | str, pairs_file: Path | str, data_dir: Path | str | None = None, log: RunLog = SILENT
+    model_dir: Path | str,
+    pairs_file: Path | str,
+    data_dir: Path | str | None = None,
+    feature_dir: Path | None = None,
+    log: RunLog = SILENT,
 ) -> PairsEvaluation:
     """Measures a saved matcher on a list of pairs, beside the frozen extractor alone.
 
@@ -182,6 +185,7 @@ def evaluate_pairs(
         model_dir: the matcher's folder.
         pairs_file: see `read_pairs`.
         data_dir: what the list's paths start from; None: the current directory.
+        feature_dir: the feature store; None: `exp/features`.
         log: told what happens.
 
     Raises:
@@ -192,7 +196,8 @@ def evaluate_pairs(
     matcher = ImageMatcher.load(model_dir, log=log)
     root = Path() if data_dir is None else Path(data_dir)
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
-    embeddings, features, unreadable = _embed_files(matcher, _alone(matcher, Path(model_dir), log), root, names, log)
+    alone = _alone(matcher, Path(model_dir), feature_dir or Layout().features, log)
+    embeddings, features, unreadable = _embed_files(matcher, alone, root, names, log)
     rows = {name: row for row, name in enumerate(name for name in names if name not in unreadable)}
     usable = [pair for pair in pairs if pair.first in rows and pair.second in rows]
     if not usable:
@@ -226,7 +231,7 @@ def evaluate_pairs(
         return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
 
     distances, found = figures(embeddings)
-    threshold = Threshold.from_json(matcher.card.threshold.model_dump())
+    threshold = matcher.card.threshold.threshold()
     return PairsEvaluation(
         pairs=len(usable),
         skipped=len(pairs) - len(usable),
@@ -244,15 +249,13 @@ def _both(same: np.ndarray) -> bool:
     return bool(same.any() and not same.all())
 
 
-def _alone(matcher: ImageMatcher, folder: Path, log: RunLog) -> Engine:
+def _alone(matcher: ImageMatcher, folder: Path, feature_dir: Path, log: RunLog) -> Engine:
     """What runs the frozen extractor alone; of a trained one, with the weights that it began with."""
-    if matcher.engine is not None:
+    if not matcher.card.embedding.trained:
         return matcher.engine
-    settings = untrained(load_train(folder / "config.yaml"), matcher)
-    network = choose_extractor(settings)
-    check_network(network.digest, matcher, folder)
-    networks = Path(settings.feature_dir) / "networks"
-    return open_engine(network, settings.engine, settings.feature_precision, networks, log)
+    settings = untrained(load_train(folder / "config.yaml"))
+    networks = FeatureStore(feature_dir).networks
+    return open_engine(choose_extractor(settings), settings.engine, settings.feature_precision, networks, log)
 
 
 def _embed_files(

@@ -138,8 +138,8 @@ def _is_of(
     network = (baseline_of(attributes, params) or {}).get("network_digest")  # older studies have not kept it
     return (
         (finished.folder / "config.yaml").read_text(encoding="utf-8") == winner.to_yaml()
-        and card.provenance.get("dataset_digest") == attributes.get(DATA, {}).get("digest")
-        and network in (None, card.embedding.network_digest)
+        and card.provenance.dataset_digest == attributes.get(DATA, {}).get("digest")
+        and network in (None, card.provenance.extractor_digest)
     )
 
 

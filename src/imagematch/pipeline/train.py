@@ -13,10 +13,19 @@ from imagematch.config import TrainSettings
 from imagematch.data import DECODER_VERSION
 from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation, Extractor
+from imagematch.extractors import Concatenation
+from imagematch.features import FeatureStore
 from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
-from imagematch.matching import save_matcher
-from imagematch.matching.card import EmbeddingCard, FaceCropCard, MemberCard, ThresholdCard
+from imagematch.matching import (
+    FaceCropCard,
+    HeadCard,
+    MatcherCard,
+    ProbabilityCard,
+    ProvenanceCard,
+    ThresholdCard,
+    save_matcher,
+    saved_extractors,
+)
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_learning_curves, write_model_report
 from imagematch.training import Materials, StopRequest, gather_materials, settings_in_force
@@ -178,59 +187,64 @@ def _train(
             probability=calibration.probability,
         )
 
-    save_matcher(
+    store = FeatureStore(Path(settings.feature_dir))
+    card = save_matcher(
         layout.model_dir(name),
         name=name,
-        model=training.feature_model(),
+        extractor=materials.extractor,
+        network=training.network,
+        trained=training.network is not None,
+        head=training.head,
         config=settings.to_yaml(),
-        embedding=_embedding_card(training, settings),
+        embedding=_embedding(training, settings),
         threshold=ThresholdCard(**calibration.threshold.to_json()),
-        probability=calibration.probability.to_json(),
+        probability=ProbabilityCard(**calibration.probability.to_json()),
         provenance=_provenance(settings, materials),
-        network_dir=Path(settings.feature_dir) / "networks",
+        network_dir=store.networks,
         also=write_figures,
+        log=log,
     )
+    if training.network is None:
+        _link_features(store, card, layout.model_dir(name), materials)
     log.event("saved", f"saved {layout.model_dir(name)}", path=str(layout.model_dir(name)))
     return TrainedMatcher(layout.model_dir(name), metrics)
 
 
-def _embedding_card(training: Training, settings: TrainSettings) -> EmbeddingCard:
-    extractor, features = training.materials.extractor, training.materials.features
-    whole = training.network is not None
-    cropper = training.materials.dataset.face_cropper
-    return EmbeddingCard(
-        extractor=extractor.name,
-        network_digest=extractor.digest,
-        feature_dim=extractor.feature_dim,
-        image_size=extractor.image_size,
-        decoder=DECODER_VERSION,
-        engine="tensorflow" if whole else features.engine,
-        precision="float32" if whole else features.precision,
-        whole_model=whole,
-        dim=int(training.head.output_shape[-1]),
-        members=_member_cards(extractor),
-        test_time_flip=settings.test_time_flip,
-        face_crop=None if cropper is None else FaceCropCard(**asdict(cropper)),
-    )
-
-
-def _member_cards(extractor: Extractor | Concatenation) -> tuple[MemberCard, ...]:
-    if not isinstance(extractor, Concatenation):
-        return ()
-    return tuple(
-        MemberCard(extractor=one.name, network_digest=one.digest, feature_dim=one.feature_dim)
-        for one in extractor.members
-    )
-
-
-def _provenance(settings: TrainSettings, materials: Materials) -> dict[str, Any]:
+def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
+    """How images become embeddings, as the matcher's card has it."""
+    features, cropper = training.materials.features, training.materials.dataset.face_cropper
     return {
-        "dataset": materials.dataset.name,
-        "dataset_digest": materials.dataset.digest,
-        "split_by": materials.dataset.split_by,
-        "seed": settings.seed,
-        "training_seed": settings.effective_training_seed,
+        "image_size": training.materials.extractor.image_size,
+        "decoder": DECODER_VERSION,
+        "engine": features.engine,
+        "precision": features.precision,
+        "head": HeadCard(
+            units=settings.intermediate_ff_block_units,
+            whitening=settings.feature_whitening,
+            embedding_dim=settings.embedding_dim,
+        ),
+        "test_time_flip": settings.test_time_flip,
+        "face_crop": None if cropper is None else FaceCropCard(**asdict(cropper)),
     }
+
+
+def _provenance(settings: TrainSettings, materials: Materials) -> ProvenanceCard:
+    return ProvenanceCard(
+        dataset=materials.dataset.name,
+        dataset_digest=materials.dataset.digest,
+        split_by=materials.dataset.split_by,
+        seed=settings.seed,
+        training_seed=settings.effective_training_seed,
+        extractor_digest=materials.extractor.digest,
+    )
+
+
+def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, materials: Materials) -> None:
+    """Lets the saved matcher find the features that its training cached."""
+    extractor = materials.extractor
+    members = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
+    for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
+        store.link(saved, trained_with)
 
 
 def _data_line(materials: Materials) -> str:

@@ -1,9 +1,8 @@
-"""A folder's images as vectors: through the kept features where the extractor is frozen, so that nothing runs twice."""
+"""A folder's images as vectors, through the cached features, so that no network sees an image twice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +12,13 @@ from imagematch.data import Quarantined
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore
-from imagematch.matching import ImageMatcher
-from imagematch.matching.embedder import WholeModel, extraction
+from imagematch.matching import ImageMatcher, extraction
 from imagematch.retrieval.images import ImageFolder, list_images
 
 SPACES = ("embedding", "features")
 """embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
 
 _BLOCK = 1024
-_PICTURES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,28 +97,20 @@ def embed_images(
     """
     if space not in SPACES:
         raise ConfigError(f"{space!r} is not one of {', '.join(SPACES)}", where="space")
-    card = matcher.card.embedding
-    if card.whole_model:
-        from imagematch.model import split_feature_model
+    (engine, precision), store = extraction(matcher.engine), FeatureStore(feature_dir)
 
-        network = matcher.embedding_model if space == "embedding" else split_feature_model(matcher.feature_model)[0]
-        vectors, computed = _run_whole(WholeModel(network, card.image_size), images, card.image_size, log), len(images)
+    def features(view: int | str) -> Features:
+        return store.features(images, matcher.network, engine=engine, precision=precision, view=view, log=log)
+
+    plain = features(0)
+    if space == "features":
+        vectors = np.asarray(plain.array)
     else:
-        assert matcher.engine is not None, "a frozen extractor has an engine"
-        (engine, precision), store = extraction(matcher.engine), FeatureStore(feature_dir)
-
-        def features(view: int | str) -> Features:
-            return store.features(images, matcher.network, engine=engine, precision=precision, view=view, log=log)
-
-        kept = features(0)
-        computed = kept.computed
-        if space == "features":
-            vectors = np.asarray(kept.array)
-        else:
-            arrays = [kept.array]
-            if card.test_time_flip:
-                arrays.append(features(MIRROR).array)
-            vectors = _in_blocks(matcher.embed_features, arrays, card.dim)
+        arrays = [plain.array]
+        if matcher.card.embedding.test_time_flip:
+            arrays.append(features(MIRROR).array)
+        vectors = _in_blocks(matcher.embed_features, arrays, matcher.card.embedding.dim)
+    computed = plain.computed
     if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
         raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
     return vectors, computed
@@ -133,14 +122,3 @@ def _in_blocks(head: Callable[..., np.ndarray], features: Sequence[FeatureArray]
     for start in range(0, count, _BLOCK):
         found[start : start + _BLOCK] = head(*(array[start : start + _BLOCK] for array in features))
     return found
-
-
-def _run_whole(model: WholeModel, images: ImageFolder, image_size: int, log: RunLog) -> np.ndarray:
-    """A network that was trained itself runs over every image: its features are nobody else's and are not kept."""
-    blocks = []
-    with log.progress("embedding", len(images)) as done, ThreadPoolExecutor() as pool:
-        for start in range(0, len(images), _PICTURES):
-            rows = range(start, min(start + _PICTURES, len(images)))
-            blocks.append(model.embed(list(pool.map(lambda row: images.picture(row, image_size), rows))))
-            done(len(rows))
-    return np.concatenate(blocks)

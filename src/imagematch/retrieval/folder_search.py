@@ -112,8 +112,7 @@ def retrieve(
 
     Where query and gallery are the same place a query's own file is left out of its ranking. A copy of it elsewhere is
     ranked; the figures leave that out too, since to find it says nothing. A FAISS index is kept in the model's folder
-    and appended to when the gallery has grown; so is an exact one where the extractor was trained and its features are
-    not kept. Else an exact one is made anew, from the kept features.
+    and appended to when the gallery has grown; an exact one is made anew, from the cached features.
 
     Args:
         model_dir: the matcher's folder.
@@ -143,13 +142,13 @@ def retrieve(
     dim = card.embedding.dim if search.space == "embedding" else card.embedding.feature_dim
     make_index(kind, search.metric, dim)  # FAISS is missing: told before the slow part, as are too few images
     check_count(kind, len(gallery))
-    matcher = ImageMatcher.load(model_dir, network_dir=feature_dir / "networks", log=log)
+    matcher = ImageMatcher.load(model_dir, log=log)
 
     def embed(images: ImageFolder, space: str = search.space) -> np.ndarray:
         return embed_images(matcher, images, feature_dir, space=space, log=log)[0]
 
     made = GalleryIndex.create(kind, search.metric, model=model_identity(card), space=search.space, dim=dim)
-    if kind == "exact" and not card.embedding.whole_model:
+    if kind == "exact":
         made.add(_ids(gallery), embed(gallery))
         index = made
     else:
@@ -174,7 +173,7 @@ def retrieve(
         reason = why_nothing_in_common(queries, gallery) if labels is None else none_relevant
         log.event("no_figures", f"no figures: {reason}")
     baseline = None
-    if labels is not None and search.space == "embedding" and kind == "exact" and not card.embedding.whole_model:
+    if labels is not None and search.space == "embedding" and kind == "exact" and not card.embedding.trained:
         asked, searched = embed(queries, "features"), embed(gallery, "features")
 
         def alone(part: slice, depth: int) -> Neighbours:

@@ -16,7 +16,7 @@ from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.graph_memory import release_graphs
 from imagematch.training.interruption import StopRequest, stop_on_signals
 from imagematch.training.judged import figure_names, sample_rows
-from imagematch.training.materials import Materials, gather_materials, shared_key, unit_rows
+from imagematch.training.materials import Materials, gather_materials, shared_key, unit_features, unit_rows
 
 if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
@@ -54,6 +54,7 @@ __all__ = [
     "stop_on_signals",
     "train_model",
     "training_identity",
+    "unit_features",
     "unit_rows",
 ]
 

@@ -12,7 +12,7 @@ from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Cut, Extractor, Network, choose_extractor
-from imagematch.features import Features, FeatureStore
+from imagematch.features import FeatureArray, Features, FeatureStore
 from imagematch.files import digest_bytes
 from imagematch.training.inputs import Inputs, gather_inputs
 from imagematch.training.sources import kept_blocks
@@ -61,12 +61,7 @@ class Materials:
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
         """The extractor's features alone, L2-normalised, of data-set rows: (len(rows), feature_dim) float32."""
-        unit = np.empty((len(rows), self.features.array.shape[1]), np.float32)
-        done = 0
-        for block in kept_blocks(self.features.array, rows):  # copies of a whole split would count
-            unit[done : done + len(block)] = unit_rows(block)
-            done += len(block)
-        return unit
+        return unit_features(self.features.array, rows)
 
     def whitening(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias that whiten the features to `dim`, fitted on the training images alone, once for all trials.
@@ -127,6 +122,16 @@ def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog
         for stage, extractor in zip(settings.stage_settings, extractors, strict=True)
     ]
     return Materials(dataset, extractors[-1], plain, tuple(inputs))
+
+
+def unit_features(features: FeatureArray, rows: np.ndarray) -> np.ndarray:
+    """Rows of features, L2-normalised: (len(rows), feature_dim) float32."""
+    unit = np.empty((len(rows), features.shape[1]), np.float32)
+    done = 0
+    for block in kept_blocks(features, rows):  # copies of a whole split would count
+        unit[done : done + len(block)] = unit_rows(block)
+        done += len(block)
+    return unit
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

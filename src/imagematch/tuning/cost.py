@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from imagematch.config import TrainSettings
 from imagematch.extractors import choose_extractor, open_engine
 
 if TYPE_CHECKING:
-    from imagematch.matching.embedder import Embedder
+    from imagematch.matching import Embedder
     from imagematch.training import Training
 
 _WARM_UP_RUNS = 5
@@ -48,13 +46,10 @@ def latency_ms(training: Training, settings: TrainSettings) -> float:
     The median of 30 runs of one picture each, after 5 that are not measured, in this process with the threads it has:
     other workers and programs disturb it. Reading and decoding the file are not in it.
     """
-    from imagematch.matching.embedder import FlipAveraged
-
     size = training.materials.extractor.image_size
     dataset = training.materials.dataset
     picture = [dataset.picture(int(dataset.rows("validation")[0]), size)]
-    plain = _embedder(training, settings)
-    embedder = FlipAveraged(plain) if settings.test_time_flip else plain
+    embedder = _embedder(training, settings)
     seconds = []
     for _ in range(_WARM_UP_RUNS + _RUNS):
         started = time.perf_counter()
@@ -64,16 +59,17 @@ def latency_ms(training: Training, settings: TrainSettings) -> float:
 
 
 def _embedder(training: Training, settings: TrainSettings) -> Embedder:
-    from imagematch.matching.embedder import HeadOnEngine, WholeModel
-    from imagematch.model.numpy_head import NumpyHead
+    from imagematch.extractors import TrainedNetwork
+    from imagematch.matching import Embedder
+    from imagematch.model import HeadShape, numpy_head
 
     extractor, features = training.materials.extractor, training.materials.features
     if training.network is not None:
-        return WholeModel(training.feature_model(), extractor.image_size)
-    name = "auto" if features.engine == "numpy" else features.engine
-    engine = open_engine(extractor, name, features.precision, Path(settings.feature_dir) / "networks")
-    kernels = [np.asarray(w) for w in training.head.get_weights() if w.ndim == 2]
-    if settings.feature_whitening is not None:
-        kernels = [kernels[0] @ kernels[1], *kernels[2:]]
-    biases = tuple(np.zeros(kernel.shape[1], np.float32) for kernel in kernels)  # the time does not depend on values
-    return HeadOnEngine(engine, NumpyHead(tuple(kernels), biases), golden_distance=0.0)
+        engine = open_engine(TrainedNetwork(extractor, training.network), "auto", "float32")
+    else:
+        name = "auto" if features.engine == "numpy" else features.engine
+        engine = open_engine(extractor, name, features.precision, Path(settings.feature_dir) / "networks")
+    units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
+    shape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
+    head = numpy_head(shape, dict(zip(shape.tensors(), training.head.get_weights(), strict=True)))
+    return Embedder(engine, head, test_time_flip=settings.test_time_flip)

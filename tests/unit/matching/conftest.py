@@ -16,11 +16,11 @@ import pytest
 from imagematch.data import DECODER_VERSION
 from imagematch.events import RunLog
 from imagematch.extractors import make_extractor
-from imagematch.matching import save_matcher
-from imagematch.matching.card import EmbeddingCard, ThresholdCard, sealed
-from imagematch.model import build_feature_model, build_head
+from imagematch.matching import HeadCard, ProbabilityCard, ProvenanceCard, ThresholdCard, save_matcher
+from imagematch.matching.card_file import sealed
+from imagematch.model import build_head
 
-PLATT = {"method": "platt", "prior": 0.5, "distances": [], "values": [10.0, -10.0], "calibration_error": 0.01}
+PLATT = ProbabilityCard(method="platt", prior=0.5, distances=(), values=(10.0, -10.0), calibration_error=0.01)
 
 
 def write_matcher(
@@ -30,13 +30,13 @@ def write_matcher(
     image_size: int = 8,
     engine: str = "numpy",
     precision: str = "float32",
-    whole_model: bool = False,
+    trained: bool = False,
     units: tuple[int, ...] = (16,),
     name: str = "small",
     network_dir: Path | None = None,
     **card: Any,
 ) -> Path:
-    """Saves a matcher with an untrained head; the threshold is 1."""
+    """Saves a matcher with an untrained head; the threshold is 1. `trained` says that its network was trained."""
     made = make_extractor(
         SimpleNamespace(feature_extractor=extractor, weights="random", image_size=image_size, trainable=False, seed=0)
     )
@@ -44,23 +44,22 @@ def write_matcher(
     save_matcher(
         folder,
         name=name,
-        model=build_feature_model(made.build(), head),
+        extractor=made,
+        network=made.build() if trained else None,
+        trained=trained,
+        head=head,
         config="experiment_name: small\n",
-        embedding=EmbeddingCard(
-            extractor=made.name,
-            network_digest=made.digest,
-            feature_dim=made.feature_dim,
-            image_size=image_size,
-            decoder=DECODER_VERSION,
-            engine=engine,
-            precision=precision,
-            whole_model=whole_model,
-            dim=12,
+        embedding={
+            "image_size": image_size,
+            "decoder": DECODER_VERSION,
+            "engine": engine,
+            "precision": precision,
+            "head": HeadCard(units=units, whitening=None, embedding_dim=12),
             **card,
-        ),
+        },
         threshold=ThresholdCard(distance=1.0, criterion={"far": 0.001}, chosen_on="calibration"),
         probability=PLATT,
-        provenance={"dataset": "made up", "seed": 0},
+        provenance=ProvenanceCard(dataset="made up", seed=0),
         network_dir=network_dir,
     )
     return folder
@@ -93,7 +92,7 @@ def edit(pixel_folder: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, An
 
 @pytest.fixture
 def images() -> np.ndarray:
-    """Four pictures (8, 8, 3) uint8."""
+    """Four images (8, 8, 3) uint8."""
     return np.random.default_rng(5).integers(0, 256, (4, 8, 8, 3), np.uint8)
 
 

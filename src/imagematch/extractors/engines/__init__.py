@@ -8,6 +8,16 @@ from imagematch.extractors.engines.choice import (
     choose_engine,
     open_engine,
 )
+from imagematch.extractors.engines.conversion import write_converted
 from imagematch.extractors.engines.interface import Engine
 
-__all__ = ["BFLOAT16_COSINE", "ENGINES", "PRECISIONS", "Engine", "EngineChoice", "choose_engine", "open_engine"]
+__all__ = [
+    "BFLOAT16_COSINE",
+    "ENGINES",
+    "PRECISIONS",
+    "Engine",
+    "EngineChoice",
+    "choose_engine",
+    "open_engine",
+    "write_converted",
+]

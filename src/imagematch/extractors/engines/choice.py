@@ -12,6 +12,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.engines.interface import Engine
 from imagematch.extractors.extractor import Network
+from imagematch.extractors.saved import SavedExtractor
 
 ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -50,7 +51,7 @@ def choose_engine(
     only `pixels` among them stays with numpy.
 
     Args:
-        network: an `Extractor`, or a saved network that looks like one.
+        network: an `Extractor`, or that of a saved matcher, which brings its converted network with it.
         engine: one of `ENGINES`.
         precision: one of `PRECISIONS`.
         cache_dir: where converted networks are kept between processes; None keeps none.
@@ -130,7 +131,8 @@ def _tensorflow(network: Network, precision: str) -> EngineChoice:
 def _openvino(network: Network, precision: str, cache_dir: Path | None, log: RunLog) -> EngineChoice:
     if importlib.util.find_spec("openvino") is None:
         raise _UnusableError("it is not installed")
-    from imagematch.extractors.engines.conversion import UnconvertibleError, converted_network
+    from imagematch.extractors.engines.conversion import Converted, UnconvertibleError, converted_network
+    from imagematch.extractors.engines.network_file import read_network
     from imagematch.extractors.engines.openvino import OpenVinoEngine, native_bfloat16
 
     try:
@@ -142,10 +144,15 @@ def _openvino(network: Network, precision: str, cache_dir: Path | None, log: Run
         raise _UnusableError(" ".join(str(error).split())[:200]) from error
     if precision == "bfloat16" and not bfloat16:
         raise _UnusableError("this processor has no bfloat16")
-    try:
-        converted = converted_network(core, network, cache_dir, bfloat16=bfloat16, log=log)
-    except UnconvertibleError as error:
-        raise _UnusableError(str(error)) from error
+    if isinstance(network, SavedExtractor) and network.network is not None:
+        size, dim = network.image_size, network.feature_dim
+        model = read_network(core, network.folder, network.network, image_size=size, feature_dim=dim)
+        converted = Converted(model, None)
+    else:
+        try:
+            converted = converted_network(core, network, cache_dir, bfloat16=bfloat16, log=log)
+        except UnconvertibleError as error:
+            raise _UnusableError(str(error)) from error
     cosine = converted.bfloat16_cosine
     bearable = bfloat16 and cosine is not None and cosine >= BFLOAT16_COSINE
     resolved = ("bfloat16" if bearable else "float32") if precision == "auto" else precision

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.errors import ImagematchError, StudyError
+from imagematch.errors import ImagematchError, ModelError, StudyError
 from imagematch.events import RunLog
+from imagematch.extractors.engines.network_file import read_network, write_network
 from imagematch.extractors.engines.tensorflow import exact_float32
 from imagematch.extractors.extractor import Network
-from imagematch.files import digest_file, locked, replacing_dir, write_json
+from imagematch.files import digest_json, locked, replacing_dir, write_json
+from imagematch.reading import KB, read_file
 
 if TYPE_CHECKING:
     import openvino
 
-_FORMAT = 1
+_FORMAT = 2
 _FLOAT32_TOLERANCE = 1e-3
-_FILES = ("network.xml", "network.bin")
+_MAX_FACTS_BYTES = 64 * KB
 _SAMPLES = 16
 _SAMPLES_AT_ONCE = 1_000
 
@@ -62,12 +64,12 @@ def converted_network(
             tried again only with another OpenVINO.
         ModelError: the network cannot be built.
     """
-    folder = None if cache_dir is None else cache_dir / network.digest
-    kept = None if folder is None else _read(core, folder, bfloat16)
+    folder = None if cache_dir is None else cache_dir / _cache_name(network)
+    kept = None if folder is None else _read(core, folder, network, bfloat16)
     if kept is not None:
         return kept
     with _turn(folder):
-        kept = None if folder is None else _read(core, folder, bfloat16)
+        kept = None if folder is None else _read(core, folder, network, bfloat16)
         if kept is not None:
             return kept
         log.say(f"converting {network.name} for OpenVINO (once)")
@@ -82,6 +84,30 @@ def converted_network(
         return converted
 
 
+def write_converted(network: Network, folder: Path, cache_dir: Path | None, log: RunLog) -> str | None:
+    """Writes the network in OpenVINO's form into a folder; returns its digest, None where OpenVINO cannot run it here.
+
+    Args:
+        network: what to convert.
+        folder: where its files go.
+        cache_dir: where converted networks are cached; None caches none.
+        log: told that a network is being converted.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    try:
+        import openvino
+
+        from imagematch.extractors.engines.openvino import native_bfloat16
+
+        core = openvino.Core()
+        converted = converted_network(core, network, cache_dir, bfloat16=native_bfloat16(core), log=log)
+    except (ImportError, RuntimeError, UnconvertibleError):
+        return None
+    return write_network(converted.model, folder)
+
+
 @contextlib.contextmanager
 def _turn(folder: Path | None) -> Iterator[None]:
     """Lets one process convert a network while others wait; where no lock can be had, everyone converts."""
@@ -92,48 +118,46 @@ def _turn(folder: Path | None) -> Iterator[None]:
         yield
 
 
-def _read(core: openvino.Core, folder: Path, bfloat16: bool) -> Converted | None:
-    """The kept network, or None where it is missing, damaged, or lacks what this processor needs to know.
-
-    Raises:
-        UnconvertibleError: this OpenVINO was found unable to run it.
-    """
+def _cache_name(network: Network) -> str:
+    """By content: what is converted, and what converts it."""
     import openvino
 
+    return digest_json([network.digest, _FORMAT, openvino.__version__])
+
+
+def _read(core: openvino.Core, folder: Path, network: Network, bfloat16: bool) -> Converted | None:
+    """The cached network, or None where it is missing, damaged, or lacks what this processor needs to know.
+
+    Raises:
+        UnconvertibleError: OpenVINO was found unable to run it.
+    """
     try:
-        facts: dict[str, Any] = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        if facts["format"] != _FORMAT:
-            return None
-        if "unconvertible" in facts and facts["openvino"] == openvino.__version__:
+        facts: dict[str, Any] = json.loads(read_file(folder / "network.json", max_bytes=_MAX_FACTS_BYTES))
+        if "unconvertible" in facts:
             raise UnconvertibleError(str(facts["unconvertible"]))
-        if facts["files"] != {name: digest_file(folder / name) for name in _FILES}:
-            return None
         cosine = facts["bfloat16_cosine"]
         if bfloat16 and cosine is None:
             return None
-        return Converted(core.read_model(folder / _FILES[0]), cosine)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        size, dim = network.image_size, network.feature_dim
+        return Converted(read_network(core, folder, facts["network"], image_size=size, feature_dim=dim), cosine)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError):
         return None
 
 
 def _keep(found: Converted | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
-    """Keeps the network, or why there is none, in the place of what a killed process left; no error where it cannot."""
-    import openvino
-
+    """Caches the network, or why there is none; that it cannot be cached is told and no error."""
     if folder is None:
         return
-    facts: dict[str, Any] = {"format": _FORMAT, "extractor": network.name, "openvino": openvino.__version__}
+    facts: dict[str, Any] = {"extractor": network.name}
     try:
         with replacing_dir(folder) as fresh:
             if isinstance(found, Converted):
-                openvino.save_model(found.model, fresh / _FILES[0], compress_to_fp16=False)
-                files = {name: digest_file(fresh / name) for name in _FILES}
-                facts |= {"bfloat16_cosine": found.bfloat16_cosine, "files": files}
+                facts |= {"network": write_network(found.model, fresh), "bfloat16_cosine": found.bfloat16_cosine}
             else:
                 facts["unconvertible"] = str(found)
             write_json(fresh / "network.json", facts)
     except (StudyError, RuntimeError) as error:
-        log.say(f"{network.name}: what was found of it cannot be kept in {folder.parent}: {error}")
+        log.say(f"{network.name}: what was found of it cannot be cached in {folder.parent}: {error}")
 
 
 def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:

@@ -1,0 +1,92 @@
+"""Upgrades a matcher's folder of imagematch 0.1: written anew as data by a process with limits, the old one kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from imagematch.errors import ModelError
+from imagematch.files import write_error
+from imagematch.matching.matcher import ImageMatcher
+from imagematch.reading import GB, MB, RefusedFileError, read_file
+
+_TIME_LIMIT_S = 900
+_MEMORY_LIMIT = 8 * GB
+_FILE_LIMIT = 4 * GB
+_OTHER_FILES = ("metrics.json", "history.csv", "report.html", "run.jsonl")
+_MAX_OTHER_BYTES = 256 * MB
+
+
+def upgrade_matcher(folder: Path) -> Path:
+    """Writes a matcher of format 1 anew and puts it in the old folder's place.
+
+    To read it, a Keras archive has to be opened, in a process with limits on memory and time. That is no safe thing to
+    do with a stranger's folder.
+
+    Args:
+        folder: the matcher's.
+
+    Returns:
+        Where the old folder is now.
+
+    Raises:
+        ModelError: it is not of format 1, or cannot be read; it stays as it is.
+        StudyError: the new folder cannot be written.
+    """
+    folder = folder.absolute()
+    backup = folder.with_name(f"{folder.name}.format-1")
+    if backup.exists():
+        raise ModelError("an earlier backup is in the way", where=str(backup), do="move it elsewhere")
+    if not folder.is_dir():
+        raise ModelError("no such model folder", where=str(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".upgrade-", dir=folder.parent) as work:
+            new = Path(work) / folder.name
+            _run_limited(folder, new)
+            _copy_others(folder, new)
+            ImageMatcher.load(new)
+            folder.rename(backup)
+            new.rename(folder)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return backup
+
+
+def _run_limited(old: Path, new: Path) -> None:
+    command = [sys.executable, "-m", "imagematch.matching.format_1", str(old), str(new)]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_TIME_LIMIT_S, preexec_fn=_limit
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"takes more than {_TIME_LIMIT_S} s to open", where=str(old)) from error
+    if done.returncode == 0:
+        return
+    try:
+        what, where, do = json.loads(done.stdout[-10_000:])
+    except ValueError as error:
+        reason = f"takes more than {_MEMORY_LIMIT >> 30} GB or {_TIME_LIMIT_S} s to open, or is damaged"
+        raise ModelError(reason, where=str(old), do="train the model again") from error
+    raise ModelError(str(what), where=str(where), do=str(do))
+
+
+def _limit() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_CPU, (_TIME_LIMIT_S, _TIME_LIMIT_S))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_LIMIT, _FILE_LIMIT))
+    os.setsid()
+
+
+def _copy_others(old: Path, new: Path) -> None:
+    """The files that are no part of the model; what cannot be read stays in the backup alone."""
+    for name in _OTHER_FILES:
+        try:
+            (new / name).write_bytes(read_file(old / name, max_bytes=_MAX_OTHER_BYTES, inside=old))
+        except (FileNotFoundError, RefusedFileError):
+            continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import ConfigError, DataError
+from imagematch.retrieval.index_files import check_faiss_file, check_links, read_vectors
 from imagematch.retrieval.metrics import make_metric
 from imagematch.retrieval.search import LeftOut, Neighbours, nearest, ranked
 
@@ -100,7 +102,7 @@ class FaissIndex:
         parts = max(part for part in range(1, max(1, self._dim // 4) + 1) if self._dim % part == 0)
         index = self._faiss.IndexIVFPQ(self._faiss.IndexFlatL2(self._dim), self._dim, cells, parts, 8)
         index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
-        index.nprobe = min(cells, max(_CELLS_AT_LEAST, int(cells * _CELLS_SEARCHED)))
+        index.nprobe = _probed(cells)
         wanted = _PER_CELL * max(cells, _CODES)
         sample = np.linspace(0, len(vectors) - 1, min(len(vectors), wanted)).astype(np.int64)
         index.train(make_metric(self.metric).prepared(vectors[sample]).vectors)
@@ -190,11 +192,22 @@ class FaissIndex:
 
     def read(self, folder: Path) -> None:
         """See Index."""
-        if not (folder / "faiss.index").is_file():
+        path = folder / "faiss.index"
+        if not os.path.lexists(path):
             return
-        index = self._faiss.read_index(str(folder / "faiss.index"))
-        if index.d != self._dim:
-            raise ValueError(f"vectors of {index.d} values, not {self._dim}")
-        self._index = index
-        if self.kind == "ivfpq":
-            self._vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        check_faiss_file(path, self.kind, self._dim)
+        index = self._faiss.read_index(str(path))
+        check_links(self._faiss, index)
+        vectors = read_vectors(folder / "vectors.npy", self._dim) if self.kind == "ivfpq" else self._vectors
+        if self.kind == "ivfpq" and len(vectors) != index.ntotal:
+            raise ValueError("its parts do not fit")
+        if self.kind == "ivfpq":  # how hard it looks is ours to say, not the file's
+            index.nprobe = _probed(index.nlist)
+        elif self.kind == "hnsw":
+            index.hnsw.efConstruction = _EFFORT_BUILDING
+        self._index, self._vectors = index, vectors
+
+
+def _probed(cells: int) -> int:
+    """How many of so many cells a search looks into."""
+    return min(cells, max(_CELLS_AT_LEAST, int(cells * _CELLS_SEARCHED)))

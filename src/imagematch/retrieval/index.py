@@ -9,6 +9,7 @@ import numpy as np
 
 from imagematch.errors import ConfigError
 from imagematch.retrieval.faiss_index import FAISS_KINDS, FaissIndex
+from imagematch.retrieval.index_files import read_vectors
 from imagematch.retrieval.metrics import make_metric
 from imagematch.retrieval.search import LeftOut, Neighbours, nearest
 
@@ -71,7 +72,7 @@ class ExactIndex:
 
     def read(self, folder: Path) -> None:
         """See Index; the vectors are mapped."""
-        self._vectors = np.load(folder / self._FILE, mmap_mode="r", allow_pickle=False)
+        self._vectors = read_vectors(folder / self._FILE, self._vectors.shape[1])
 
 
 def choose_index(count: int, metric: str = "euclidean", asked: str | None = None) -> str:

@@ -12,11 +12,17 @@ import numpy as np
 from imagematch.errors import ModelError
 from imagematch.files import digest_file, digest_json, recovered_dir, replacing_dir, write_json
 from imagematch.matching import MatcherCard
+from imagematch.reading import KB, check_file, read_file
 from imagematch.retrieval.index import Index, make_index
+from imagematch.retrieval.index_files import FILE_BYTES
 from imagematch.retrieval.search import LeftOut, Neighbours
 
 _FORMAT = 1
 _FILE = "index.json"
+_FILES = ("faiss.index", "vectors.npy", "images.json")
+_FACTS_BYTES = 64 * KB
+_IMAGE_BYTES = 16 * KB
+"""Of an image's path, each letter escaped, and its digest."""
 _AGAIN = "remove it: it will be built again"
 
 
@@ -111,7 +117,7 @@ class GalleryIndex:
             return None
         made = GalleryIndex.create(self.kind, self._index.metric, model=self._model, space=self._space, dim=self._dim)
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = json.loads(read_file(path, max_bytes=_FACTS_BYTES))
             if kept["format"] > _FORMAT:
                 raise ModelError("was written by a newer imagematch", where=str(path), do="update imagematch")
             if kept["model"] != self._model:
@@ -119,13 +125,19 @@ class GalleryIndex:
             if different := [name for name, value in made._facts().items() if kept[name] != value]:
                 raise ModelError(f"is an index of another {different[0]}", where=str(folder), do=_AGAIN)
             for name, digest in kept["files"].items():
-                if Path(name).name != name or digest_file(folder / name) != digest:
+                if name not in _FILES:
+                    raise ValueError(f"{name} is none of its files")
+                check_file(folder / name, max_bytes=FILE_BYTES, dense=True)
+                if digest_file(folder / name) != digest:
                     raise ValueError(f"{name} was changed")
             made._index.read(folder)
-            images = json.loads((folder / "images.json").read_text(encoding="utf-8"))
+            most = len(made) * _IMAGE_BYTES + _FACTS_BYTES
+            images = json.loads(read_file(folder / "images.json", max_bytes=most))
+            if len(images) != len(made):
+                raise ValueError("its parts do not fit")
             made.ids = [ImageId(str(path), str(digest)) for path, digest in images]
             if not len(made._index) == len(made.ids) == kept["count"]:
                 raise ValueError("its parts do not fit")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
             raise ModelError("is damaged", where=str(folder), do=_AGAIN) from error
         return made

@@ -578,12 +578,12 @@ def test_a_file_that_two_tables_name_is_one_file_however_they_name_it(command: C
 def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The matcher is trained on what is cut out of photos: each has a digit as its face, in noise of its own."""
     from imagematch.config import parse_train
-    from imagematch.data import Face
+    from imagematch.data import Face, decode
     from imagematch.files import Layout
     from imagematch.pipeline import run_training
 
-    def find(pixels: np.ndarray, *, eyes: bool) -> Face | None:
-        return Face(4, 6, 8, 8) if pixels.shape[0] == 20 else None
+    def find(image: bytes, *, eyes: bool) -> Face | None:
+        return Face(4, 6, 8, 8) if decode(image).shape[0] == 20 else None
 
     monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
     for path in (*Path("query").rglob("*.png"), *Path("gallery").rglob("*.png")):

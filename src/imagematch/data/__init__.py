@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment, draw_augmentations
+from imagematch.data.boxes import Box, check_digest
 from imagematch.data.checking import DataCheck, check_data
 from imagematch.data.contact_sheet import contact_sheet
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.decoding import DECODER_VERSION, MAX_PIXELS, Box, check_digest, decode, read_bytes, to_picture
+from imagematch.data.decoding import DECODER_VERSION, Overview, decode, overview, read_bytes, to_picture
 from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED
 from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch
@@ -30,7 +31,6 @@ __all__ = [
     "DECODER_VERSION",
     "DESCRIPTIONS",
     "DOWNLOADS",
-    "MAX_PIXELS",
     "NOT_FETCHED",
     "NO_FACE",
     "N_DRAWS",
@@ -46,6 +46,7 @@ __all__ = [
     "FaceCropper",
     "Fact",
     "Found",
+    "Overview",
     "Quarantined",
     "Source",
     "augment",
@@ -66,6 +67,7 @@ __all__ = [
     "manifest_path",
     "open_dataset",
     "open_source",
+    "overview",
     "read_bytes",
     "read_faces",
     "read_manifest",

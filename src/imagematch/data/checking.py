@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagematch.data.boxes import box_size
 from imagematch.data.dataset import Dataset
-from imagematch.data.decoding import box_size
 from imagematch.data.manifest import Fact, manifest_path
 from imagematch.data.near_duplicates import near_duplicates
 from imagematch.data.opening import Survey, assemble, survey

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from imagematch.data.decoding import decode
+from imagematch.data.decoding import Overview, decode, overview
 from imagematch.data.faces import Face, cut_to_face
 from imagematch.data.manifest import Fact
 from imagematch.data.opening import Survey
@@ -59,21 +59,22 @@ def _spread_over(rows: Sequence[tuple[Entry, Fact]], count: int) -> list[tuple[E
 
 def _pair(surveyed: Survey, entry: Entry, fact: Fact) -> tuple[Image.Image, Image.Image]:
     data = surveyed.source.read(entry.file or entry.path)
-    photo = Image.fromarray(decode(data))
+    photo = overview(data, _CELL)
     face = surveyed.faces.get(fact.digest)
     used = entry
     if face is not None and surveyed.cropper is not None:
         used, _ = cut_to_face(entry, fact, face, surveyed.cropper)
-    cut = Image.fromarray(decode(data, box=used.box, angle=used.angle)).resize((_CELL, _CELL))
+    cut = Image.fromarray(decode(data, _CELL, box=used.box, angle=used.angle)).resize((_CELL, _CELL))
     framed = _framed(photo, used, face)
     if surveyed.cropper is not None and face is None and entry.box is None:
         ImageDraw.Draw(cut).rectangle((0, 0, _CELL - 1, _CELL - 1), outline=_RED, width=4)
     return framed, cut
 
 
-def _framed(photo: Image.Image, used: Entry, face: Face | None) -> Image.Image:
-    scale = _CELL / max(photo.size)
-    small = photo.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
+def _framed(photo: Overview, used: Entry, face: Face | None) -> Image.Image:
+    scale = _CELL / max(photo.width, photo.height)
+    small = Image.fromarray(photo.pixels)
+    small = small.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))
     page = Image.new("RGB", (_CELL, _CELL), "white")
     page.paste(small)
     draw = ImageDraw.Draw(page)

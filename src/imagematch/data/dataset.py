@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.data.decoding import Box, check_digest, decode, read_bytes
+from imagematch.data.boxes import Box, check_digest
+from imagematch.data.decoding import decode, read_bytes
 from imagematch.data.faces import FaceCropper
 from imagematch.data.manifest import doubt
 from imagematch.data.sources import Source

@@ -29,13 +29,8 @@ _IN_A_FIGURE = 10
 
 def thumbnail(images: ImageFolder, row: int, side: int = _SIDE) -> tuple[np.ndarray, str]:
     """A small picture of an image, its aspect ratio kept, and its full size in words."""
-    from PIL import Image
-
-    picture = images.picture(row)
-    size = f"{picture.shape[1]} x {picture.shape[0]}"
-    small = Image.fromarray(np.ascontiguousarray(picture))
-    small.thumbnail((side, side))
-    return np.asarray(small), size
+    seen = images.overview(row, side)
+    return seen.pixels, f"{seen.width} x {seen.height}"
 
 
 def neighbours_figure(found: Retrieval, query: int, count: int = 5) -> Figure:

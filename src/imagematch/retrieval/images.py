@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from imagematch.data import (
     Entry,
     FaceCropper,
     Found,
+    Overview,
     Quarantined,
     Source,
     check_digest,
@@ -31,6 +32,7 @@ from imagematch.data import (
     image_files,
     manifest_path,
     open_source,
+    overview,
     read_bytes,
     read_faces,
     read_manifest,
@@ -77,13 +79,20 @@ class ImageFolder:
 
     def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
+        return self._decoded(row, lambda data, box, angle: decode(data, max_size, box=box, angle=angle))
+
+    def overview(self, row: int, side: int) -> Overview:
+        """The same, shrunk in proportion until its longer side is at most `side`."""
+        return self._decoded(row, lambda data, box, angle: overview(data, side, box=box, angle=angle))
+
+    def _decoded(self, row: int, decoded: Callable[[bytes, Box | None, float], T]) -> T:
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
         file = (self.files or self.paths)[row]
         try:
             data = read_bytes(self.root / file)
             check_digest(data, str(self.digests[row]), box, angle)
-            return decode(data, max_size, box=box, angle=angle)
+            return decoded(data, box, angle)
         except DataError as error:
             doubt(self.manifest, file)
             where = error.where or str(self.root / file)

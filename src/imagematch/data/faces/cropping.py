@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.data.decoding import Box, to_picture
-from imagematch.data.faces.detection import Face, find_face
+from imagematch.data.boxes import Box
+from imagematch.data.decoding import overview, read_bytes, to_picture
+from imagematch.data.faces.detection import SEARCHED_SIDE, Face, face_in
 from imagematch.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,18 +64,23 @@ class FaceCropper:
         Raises:
             DataError: the image cannot be read, or has no face and `missing` is not "whole".
         """
-        pixels = to_picture(image)
-        face = find_face(pixels, eyes=self.align)
-        if face is None:
-            if self.missing != "whole":
-                raise DataError(
-                    "no face found in it",
-                    where=str(image) if isinstance(image, str | Path) else "",
-                    do="use a picture that shows a face",
-                )
-            return to_picture(pixels, max_size)
-        box, angle = self.region(face, pixels.shape[1], pixels.shape[0])
-        return to_picture(pixels, max_size, box=box, angle=angle)
+        if not isinstance(image, str | Path):
+            return self._face_of(image, max_size)
+        data = read_bytes(Path(image))  # once: the face is cut out of what it was found in
+        try:
+            return self._face_of(data, max_size)
+        except DataError as error:
+            raise type(error)(error.what, where=str(image), do=error.do) from error
+
+    def _face_of(self, image: Any, max_size: int | None) -> np.ndarray:
+        seen = overview(image, SEARCHED_SIDE)
+        face = face_in(seen, eyes=self.align)
+        if face is not None:
+            box, angle = self.region(face, seen.width, seen.height)
+            return to_picture(image, max_size, box=box, angle=angle)
+        if self.missing != "whole":
+            raise DataError("no face found in it", do="use a picture that shows a face")
+        return to_picture(image, max_size)
 
 
 def _inside(centre: float, side: int, length: int) -> tuple[float, float]:

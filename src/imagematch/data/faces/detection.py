@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from imagematch.data.decoding import Overview, overview
 from imagematch.errors import DataError
 
 DETECTOR_VERSION = "1"
@@ -21,8 +22,8 @@ DETECTOR_VERSION = "1"
 
 _FACES = "haarcascade_frontalface_default.xml"
 _EYES = "haarcascade_eye.xml"
-_LONGEST_SIDE = 480
-"""Pictures are searched at this size: a face is found by its coarse structure, and time grows with the pixels."""
+SEARCHED_SIDE = 480
+"""Pixels of the longer side of what is searched: coarse structure is enough, and time grows with the pixels."""
 _SMALLEST_FACE = 0.1
 """Of the picture's shorter side."""
 _SMALLEST_WINDOW = 24
@@ -64,25 +65,25 @@ class Face(NamedTuple):
     angle: float = 0.0
 
 
-def find_face(pixels: np.ndarray, *, eyes: bool = False) -> Face | None:
-    """The largest face of a picture.
+def find_face(image: Any, *, eyes: bool = False) -> Face | None:
+    """The largest face of an image.
 
     Args:
-        pixels: (height, width, 3) uint8, as `decode` gives them, in full size.
+        image: in any form; see `imagematch.data.to_picture`.
         eyes: look for the eyes too.
 
     Returns:
-        The face; None where none is found.
+        The face, in pixels of the full size; None where none is found.
 
     Raises:
-        DataError: OpenCV, or its cascades, are not there.
+        DataError: the image cannot be read, or OpenCV, or its cascades, are not there.
     """
-    grey = Image.fromarray(pixels).convert("L")
-    shrink = min(1.0, _LONGEST_SIDE / max(grey.size))
-    if shrink < 1:
-        size = max(1, round(grey.width * shrink)), max(1, round(grey.height * shrink))
-        grey = grey.resize(size, Image.Resampling.BILINEAR)
-    searched = np.asarray(grey)
+    return face_in(overview(image, SEARCHED_SIDE), eyes=eyes)
+
+
+def face_in(seen: Overview, *, eyes: bool) -> Face | None:
+    """The same in an image of which there is an overview of SEARCHED_SIDE already."""
+    searched = np.asarray(Image.fromarray(seen.pixels).convert("L"))
     if min(searched.shape) < _SMALLEST_WINDOW:
         return None
     smallest = max(_SMALLEST_WINDOW, round(_SMALLEST_FACE * min(searched.shape)))
@@ -92,7 +93,7 @@ def find_face(pixels: np.ndarray, *, eyes: bool = False) -> Face | None:
     # The largest; of equally large ones the uppermost, whatever order they come in.
     x, y, w, h = max(found.tolist(), key=lambda box: (box[2] * box[3], -box[1], -box[0]))
     angle = _leaning(searched[y : y + h, x : x + w]) if eyes else 0.0
-    across, down = pixels.shape[1] / grey.width, pixels.shape[0] / grey.height
+    across, down = seen.width / searched.shape[1], seen.height / searched.shape[0]
     return Face(round(x * across, 1), round(y * down, 1), round(w * across, 1), round(h * down, 1), angle)
 
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagematch.data.decoding import DECODER_VERSION, check_digest, cut_digest, decode
+from imagematch.data.boxes import check_digest, cut_digest
+from imagematch.data.decoding import DECODER_VERSION
 from imagematch.data.faces.cropping import FaceCropper
 from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
 from imagematch.data.kept_table import load_table, save_table
@@ -120,7 +121,7 @@ def _found(
         try:
             data = source.read(file)
             check_digest(data, digest)
-            return digest, find_face(decode(data), eyes=eyes)
+            return digest, find_face(data, eyes=eyes)
         except DataError as error:
             doubt(path, file)
             raise DataError(error.what, where=error.where or entry.path, do=error.do or "run again") from error

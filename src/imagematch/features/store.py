@@ -72,7 +72,8 @@ class FeatureStore:
         Raises:
             StudyError: the store cannot be written.
         """
-        write_text(self._link(saved), extractor.digest)
+        if saved.digest != extractor.digest:
+            write_text(self._link(saved), extractor.digest)
 
     def _link(self, saved: SavedExtractor) -> Path:
         return self.networks / "saved" / saved.digest

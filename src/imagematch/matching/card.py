@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal, Self
 
@@ -167,6 +168,11 @@ class ProbabilityCard(_Card):
     distances: Annotated[tuple[Annotated[float, Field(ge=0, le=2.001)], ...], Field(max_length=65_536)]
     values: Annotated[tuple[Annotated[float, Field(ge=-1e9, le=1e9)], ...], Field(max_length=65_536)]
     calibration_error: float | None = Field(ge=0, le=1)
+
+    @classmethod
+    def of(cls, fitted: Probability) -> ProbabilityCard:
+        """What evaluation fitted, as a card has it."""
+        return cls.model_validate_json(json.dumps(fitted.to_json()))
 
     def probability(self) -> Probability:
         """As evaluation wants it. Raises ModelError where the knots do not fit together."""

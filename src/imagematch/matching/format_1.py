@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from imagematch.errors import ImagematchError, ModelError
+from imagematch.evaluation import Probability
 from imagematch.extractors import SPECS, Concatenation, Extractor, Spec
 from imagematch.matching.card import (
     CONFIG_FILE,
@@ -60,7 +61,7 @@ def _write(card: Mapping[str, Any], old: Path, new: Path) -> MatcherCard:
 
     embedding = card["embedding"]
     network, head = split_feature_model(_open_archive(old / KERAS_FILE, old))
-    provenance, face_crop = card["provenance"], embedding.get("face_crop")
+    provenance, fitted, face_crop = card["provenance"], card["probability"], embedding.get("face_crop")
     written = save_matcher(
         new,
         name=card["name"],
@@ -79,7 +80,7 @@ def _write(card: Mapping[str, Any], old: Path, new: Path) -> MatcherCard:
             "face_crop": None if face_crop is None else FaceCropCard(**face_crop),
         },
         threshold=ThresholdCard(**card["threshold"]),
-        probability=None if card["probability"] is None else ProbabilityCard(**_tuples(card["probability"])),
+        probability=None if fitted is None else ProbabilityCard.of(Probability.from_json(fitted)),
         provenance=ProvenanceCard(
             **{key: provenance[key] for key in ProvenanceCard.model_fields if key in provenance},
             extractor_digest=embedding["network_digest"],
@@ -132,10 +133,6 @@ def _head_card(head: keras.Model) -> HeadCard:
         raise ValueError(f"its head consists of {', '.join(kinds)}"[:200])
     first = int(dense[0].units) if whitening else None
     return HeadCard(units=blocks, whitening=first, embedding_dim=int(dense[-1].units))
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from imagematch.config import load_train
+from imagematch.data import csv_rows
 from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
@@ -28,9 +28,10 @@ from imagematch.evaluation import (
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, choose_extractor, open_engine
 from imagematch.features import FeatureStore
-from imagematch.files import Layout
+from imagematch.files import Layout, os_reason
 from imagematch.matching import ImageMatcher, picture_blocks, replacement
 from imagematch.pipeline.evaluate import untrained
+from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.training import unit_rows
 
 FOLDS = 10
@@ -129,28 +130,27 @@ def read_pairs(path: Path) -> list[FilePair]:
         DataError: the list cannot be read; names file and line.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            if "," in first:
-                file.seek(0)
-                pairs = list(_table(path, csv.reader(file)))
-                if not pairs:
-                    raise DataError("the list of pairs is empty", where=str(path))
-                return pairs
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the list of pairs cannot be read: {error}", where=str(path)) from error
-    return [
-        FilePair(lfw_path(pair.first), lfw_path(pair.second), pair.same, pair.fold) for pair in read_lfw_pairs(path)
-    ]
+        with_commas = "," in next(text_lines(path, max_bytes=TABLE_BYTES), "")
+    except OSError as error:
+        raise DataError(f"the list of pairs cannot be read: {os_reason(error)}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "the list of pairs cannot be read: it is not UTF-8 text", where=str(path), do="save it as UTF-8"
+        ) from error
+    if not with_commas:
+        return [FilePair(lfw_path(p.first), lfw_path(p.second), p.same, p.fold) for p in read_lfw_pairs(path)]
+    if pairs := list(_table(path)):
+        return pairs
+    raise DataError("the list of pairs is empty", where=str(path))
 
 
-def _table(path: Path, rows: Iterator[list[str]]) -> Iterator[FilePair]:
-    for number, row in enumerate(rows, 1):
-        if not row or (number == 1 and row[-1].strip().lower() == "same"):
+def _table(path: Path) -> Iterator[FilePair]:
+    for place, (line, row) in enumerate(csv_rows(path, ",")):
+        if place == 0 and row[-1].strip().lower() == "same":
             continue
         same = _SAME.get(row[2].strip().lower()) if len(row) == 3 else None
         if same is None or not row[0] or not row[1]:
-            raise DataError("expected path_a,path_b,same with same 1 or 0", where=f"{path}:{number}")
+            raise DataError("expected path_a,path_b,same with same 1 or 0", where=f"{path}:{line}")
         yield FilePair(row[0], row[1], same, None)
 
 

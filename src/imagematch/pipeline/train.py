@@ -198,7 +198,7 @@ def _train(
         config=settings.to_yaml(),
         embedding=_embedding(training, settings),
         threshold=ThresholdCard(**calibration.threshold.to_json()),
-        probability=ProbabilityCard(**calibration.probability.to_json()),
+        probability=ProbabilityCard.of(calibration.probability),
         provenance=_provenance(settings, materials),
         network_dir=store.networks,
         also=write_figures,

@@ -18,7 +18,6 @@ from imagematch.data import decode, to_picture
 from imagematch.data.decoding import inspect, overview, value_range
 from imagematch.errors import DataError
 
-
 DAMAGED_TIFF = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 """As the package does; pytest puts its own filters first."""
 

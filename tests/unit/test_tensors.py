@@ -120,7 +120,7 @@ def renamed(header):
 
 
 def overlapping(header):
-    header["steps"]["data_offsets"] = header["kernel"]["data_offsets"][:1] + [12]
+    header["steps"]["data_offsets"] = [0, 12]
 
 
 def swapped(header):

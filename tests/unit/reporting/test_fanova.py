@@ -30,9 +30,7 @@ def test_importances_are_those_of_optuna(depth):
 
 
 def test_a_field_of_many_choices_is_no_matter():
-    found = get_param_importances(
-        mixed_study(200, choices=40), evaluator=QuickFanova(n_trees=4, seed=0), normalize=False
-    )
+    found = get_param_importances(mixed_study(200, choices=40), evaluator=QuickFanova(n_trees=4, seed=0))
     assert sum(found.values()) == pytest.approx(1.0)
     assert found["choice"] > 0.3
 

@@ -64,7 +64,7 @@ def measure(trials: int, tell: Callable[[str], None]) -> dict[str, Any]:
         study = timed("open", lambda: reporting.read_study(database, NAME))
         timed("trials", lambda: study.get_trials(deepcopy=False))
         timed("trials.csv", lambda: trials_table(study).to_csv(index=False))
-        timed("notebook's figures", lambda: reporting.StudyFigures(study).all())
+        timed("notebook's figures", lambda: reporting.StudyPlots(study).all())
         page = Path(folder) / "report.html"
         timed("report.html", lambda: reporting.write_study_report(page, study))
         megabytes = {"report.html": page.stat().st_size / 1e6, "database": database.stat().st_size / 1e6}

@@ -36,6 +36,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
+from comparison import COMPARED_METRICS, Recipe, comparison_table, comparison_text, write_comparison
 from imagematch.config import DATASETS, LOSSES, OFFLINE_LOSSES, StudySettings, TrainSettings, parse_study, read_yaml
 from imagematch.data import Dataset, fold_datasets, open_dataset
 from imagematch.errors import ImagematchError
@@ -43,7 +44,7 @@ from imagematch.evaluation import split_figures
 from imagematch.events import RunLog
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.pipeline import FinishedStudy, run_study
-from imagematch.reporting import COMPARED, Recipe, comparison_table, comparison_text, read_study, write_comparison
+from imagematch.reporting import read_study
 from imagematch.training import Materials, StopRequest, gather_materials, release_graphs, stop_on_signals
 from imagematch.tuning import records
 from imagematch.tuning.samplers import derived_seed
@@ -231,7 +232,7 @@ def at_edges(winner: TrainSettings, study: StudySettings) -> list[str]:
 
 def remarks_on(table: Any, edges: Mapping[str, Sequence[str]]) -> list[str]:
     """Which winners lie at an edge of what was searched, and which losses are better than no head at all."""
-    values = {row["recipe"]: row[COMPARED[0]] for row in table.to_dict("records")}
+    values = {row["recipe"]: row[COMPARED_METRICS[0]] for row in table.to_dict("records")}
     baseline = values.pop("baseline")
     better = ", ".join(loss for loss, value in values.items() if value > baseline) or "no loss"
     remarks = [f"A better MAP@R than the frozen extractor's {baseline:.4f}, by the mean of the runs: {better}."]
@@ -243,9 +244,9 @@ def remarks_on(table: Any, edges: Mapping[str, Sequence[str]]) -> list[str]:
 def ratios_of(table: Any) -> dict[str, float]:
     """The table as a flat mapping; what is missing is left out."""
     rows = {row["recipe"]: row for row in table.to_dict("records")}
-    keys = {name + end: name + runs for name in COMPARED for end, runs in _JSON_ENDS.items()}
+    keys = {name + end: name + runs for name in COMPARED_METRICS for end, runs in _JSON_ENDS.items()}
     found = {f"{recipe}_{key}": row[column] for recipe, row in rows.items() for key, column in keys.items()}
-    first = COMPARED[0]
+    first = COMPARED_METRICS[0]
     found |= {f"{recipe}_to_baseline": row[first] / rows["baseline"][first] for recipe, row in rows.items()}
     return {key: float(value) for key, value in found.items() if value is not None and np.isfinite(value)}
 

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 from tests.conftest import run_command
 
+from comparison import Recipe, comparison_table
 from imagematch.config import LOSS_FIELDS, LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, load_train, parse_study
-from imagematch.reporting import Recipe, comparison_table
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -18,6 +18,7 @@ ROOMS = (
     "tensors",
     "events",
     "config",
+    "learning_curves",
     "data",
     "extractors",
     "features",

@@ -79,7 +79,7 @@ def duplicates(
 
 
 def _list(images: ImageFolder, groups: Sequence[Group]) -> None:
-    from imagematch.reporting.escaping import visible
+    from imagematch.reporting import visible
 
     for number, group in enumerate(groups[:_LISTED], start=1):
         print(f"{number}: at most {group.diameter:.4f} apart")
@@ -97,8 +97,8 @@ def _write(
     model: Path,
     threshold: float,
 ) -> None:
-    from imagematch.files import write_json, write_text
-    from imagematch.reporting import groups_table, write_groups_page
+    from imagematch.files import write_json
+    from imagematch.reporting import groups_table, write_csv, write_groups_page
 
     suffix = output.suffix.lower()
     if suffix == ".json":
@@ -115,7 +115,7 @@ def _write(
         chains = [[images.paths[row] for row in chain.tolist()] for chain in undivided]
         write_json(output, {"threshold": threshold, "groups": listed, "undivided": chains})
     elif suffix == ".csv":
-        write_text(output, groups_table(images, groups).to_csv(index=False, lineterminator="\n"))
+        write_csv(output, groups_table(images, groups))
     else:
         write_groups_page(
             output, images, groups, model=model.resolve().name, threshold=threshold, undivided=sum(map(len, undivided))

@@ -124,14 +124,14 @@ def retrieve(
 
 
 def _write(output: Path, found: Retrieval, model: Path) -> None:
-    from imagematch.files import write_json, write_text
-    from imagematch.reporting import neighbours_table, write_neighbours_page
+    from imagematch.files import write_json
+    from imagematch.reporting import neighbours_table, write_csv, write_neighbours_page
 
     suffix = output.suffix.lower()
     if suffix == ".json":
         write_json(output, found.ranking())
     elif suffix == ".csv":
-        write_text(output, neighbours_table(found).to_csv(index=False, lineterminator="\n"))
+        write_csv(output, neighbours_table(found))
     else:
         write_neighbours_page(output, found, model=model.resolve().name)
 

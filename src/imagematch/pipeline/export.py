@@ -119,7 +119,7 @@ def export_projector(
     folder = make_dir(layout.projector_dir(name) if output is None else Path(output))
     logs = layout.tensorboard_dir(name)
     for write, target in ((write_projector, folder), (write_tensorboard_projector, logs)):
-        write(target, view.embeddings, view.labels, view.class_names, view.picture, paths=view.paths, name=name)
+        write(target, view.embeddings, view.labels, view.class_names, view.image, paths=view.paths, name=name)
     return folder, logs
 
 

@@ -119,5 +119,5 @@ def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
         labels=dataset.labels[rows],
         class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
-        picture=lambda place: dataset.picture(int(rows[place]), _PICTURE_SIDE),
+        image=lambda row: dataset.picture(int(rows[row]), _PICTURE_SIDE),
     )

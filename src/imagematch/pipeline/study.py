@@ -16,7 +16,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, write_text
 from imagematch.matching import read_card
 from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training, unfinished_dir
-from imagematch.reporting import cell, write_study_report
+from imagematch.reporting import spreadsheet_cell, write_study_report
 from imagematch.training import StopRequest
 from imagematch.tuning import Search, open_study, owned, rank_again, records
 from imagematch.tuning.baseline import baseline_of, measure_baselines
@@ -149,7 +149,7 @@ def _write_trials(study: optuna.Study, folder: Path) -> None:
 
 def _harmless(table: pd.DataFrame) -> pd.DataFrame:
     """The table with texts that no spreadsheet takes for a formula."""
-    return table.map(lambda value: cell(value) if isinstance(value, str) else value)
+    return table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
 
 
 def remove_study_files(settings: StudySettings, layout: Layout) -> None:

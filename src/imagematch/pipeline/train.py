@@ -16,6 +16,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation
 from imagematch.features import FeatureStore
 from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
+from imagematch.learning_curves import write_learning_curves
 from imagematch.matching import (
     FaceCropCard,
     HeadCard,
@@ -27,7 +28,7 @@ from imagematch.matching import (
     saved_extractors,
 )
 from imagematch.pipeline.judging import judge, split_view
-from imagematch.reporting import write_learning_curves, write_model_report
+from imagematch.reporting import write_model_report
 from imagematch.training import Materials, StopRequest, gather_materials, settings_in_force
 
 if TYPE_CHECKING:

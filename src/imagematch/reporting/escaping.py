@@ -1,4 +1,4 @@
-"""Makes names and other foreign text harmless wherever a report puts them: HTML, plotly, CSV and TSV."""
+"""Makes class names, file names and other foreign text harmless where no template escapes it: plots, CSV and TSV."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ _FORMULA_STARTS = ("=", "+", "-", "@", '"')  # a quote: it hides a formula, or j
 
 
 def visible(text: object, at_most: int | None = 100) -> str:
-    """`text` as one line: control characters, line feeds and lone surrogates as escapes; cut in the middle if long."""
+    """`text` as one line: control and bidirectional characters, line feeds and lone surrogates as escapes.
+
+    Args:
+        text: anything; its `str`.
+        at_most: characters; a longer line is cut in the middle. None cuts nothing.
+    """
     line = printable(str(text)).replace("\n", "\\n").replace("\t", "\\t")
     if at_most is None or len(line) <= at_most:
         return line
-    kept = at_most - len(_ELLIPSIS)
-    return line[: kept - kept // 2] + _ELLIPSIS + line[len(line) - kept // 2 :]
+    room = at_most - len(_ELLIPSIS)
+    return line[: room - room // 2] + _ELLIPSIS + line[len(line) - room // 2 :]
 
 
-def markup(text: object, at_most: int | None = 100) -> str:
-    """`text` for HTML, in elements and in quoted attributes."""
-    return html.escape(visible(text, at_most))
-
-
-def label(text: object, at_most: int | None = 100) -> str:
+def plot_label(text: object, at_most: int | None = 100) -> str:
     """`text` for plotly's names, labels and hovers, which interpret tags but do not decode the entities of quotes."""
     return html.escape(visible(text, at_most), quote=False)
 
 
-def cell(text: object) -> str:
+def spreadsheet_cell(text: object) -> str:
     """`text` as one field of a CSV or TSV file: one line, and never a formula or a quoted field to a spreadsheet."""
     line = visible(text, None)
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line

@@ -6,36 +6,46 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.reporting.class_tables import worst_and_best_classes
-from imagematch.reporting.metrics_tables import (
-    baseline_block,
+from markupsafe import Markup
+
+from imagematch.learning_curves import History, best_epoch, learning_curves_svg
+from imagematch.reporting.html import Page, ReportCard
+from imagematch.reporting.images import SplitView
+from imagematch.reporting.mistakes import pairs_html, worst_false_matches, worst_false_non_matches
+from imagematch.reporting.notes import Note, plot_or_note, table_or_note
+from imagematch.reporting.numbers import count_text, number_text
+from imagematch.reporting.plots import (
+    det_plot,
+    histogram_plot,
+    projection_plot,
+    reliability_plot,
+    roc_plot,
+)
+from imagematch.reporting.plots.projection import ProjectionMethod
+from imagematch.reporting.tables import (
     counts_text,
-    criterion_text,
-    figures_table,
-    flat_figures,
-    interval,
-    main_split,
-    number,
+    metrics_table,
     operating_table,
     tar_at_far_table,
-    title_of,
     warnings_of,
+    worst_and_best_classes,
 )
-from imagematch.reporting.mistakes import pairs_html, worst_false_matches, worst_false_non_matches
-from imagematch.reporting.notes import Note, figure_or_note, table_or_note
-from imagematch.reporting.page import Card, Page
-from imagematch.reporting.projection import Method, projection_figure
-from imagematch.reporting.training_figures import History, best_epoch, learning_curves
-from imagematch.reporting.verification_figures import det_figure, histogram_figure, roc_figure
-from imagematch.reporting.view import SplitView
+from imagematch.reporting.tables.metrics import (
+    baseline_metrics,
+    criterion_text,
+    flat_metrics,
+    interval,
+    main_split,
+    title_of,
+)
 
 if TYPE_CHECKING:
     from imagematch.evaluation import PairDistances, Probability, Threshold
 
 _CARDS = ("roc_auc", "map_at_r", "recall_at_1", "eer", "tar_at_far_0.001", "balanced_accuracy")
-_PROJECTED_POINTS = 800
-_METHODS = {"platt": "Platt's sigmoid", "isotonic": "an isotonic fit"}
-_WORDS = {
+_PROJECTED_IMAGES = 800
+_PROBABILITY_METHODS = {"platt": "Platt's sigmoid", "isotonic": "an isotonic fit"}
+_TERMS = {
     "genuine / impostor pair": "two images of the same class / of different classes",
     "FAR, false accept rate": "the share of impostor pairs that match (also FMR, FPR)",
     "TAR, true accept rate": "the share of genuine pairs that match (also recall, TPR); FRR is 1 - TAR",
@@ -43,7 +53,7 @@ _WORDS = {
     "EER": "the error rate at the threshold where FAR and FRR are equal",
     "MAP@R, mAP, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first "
     "(among the first R; in the whole ranking), the share of them among the first R, whether one is among the first K",
-    "baseline": "the frozen feature extractor alone, without a head, judged on the same images",
+    "baseline": "the frozen feature extractor alone, without a head, measured on the same images",
     "95 % interval": "resampled over classes, since pairs of one class are not independent",
 }
 
@@ -67,7 +77,7 @@ def write_model_report(
         name: the experiment.
         config: the train file that reproduces it.
         metrics: the contents of `metrics.json`.
-        history: the training's epochs; empty where they are not kept.
+        history: the training's epochs; empty where they were not saved.
         test: the test split with the matcher's embeddings; None leaves out what needs images.
         baseline: the same images with the frozen extractor's features as embeddings.
         threshold: under it two images match.
@@ -79,27 +89,27 @@ def write_model_report(
     page = Page(name, "image matcher")
     add_summary(page, metrics)
     _add_threshold(page, metrics, threshold, probability)
-    page.section("All figures", counts_text(metrics))
-    page.table(table_or_note(lambda: figures_table(metrics), "Figures"))
+    page.section("All metrics", counts_text(metrics))
+    page.table(table_or_note(lambda: metrics_table(metrics), "Metrics"))
     if test is None:
         page.section("Pairs")
-        page.figure(Note("There is no test split, so no pairs, classes or pictures are shown."))
+        page.plot(Note("There is no test split, so no pairs, classes or images are shown."))
     else:
         _add_pairs(page, main_split(metrics), test, baseline, threshold.distance, probability)
         _add_classes(page, test, threshold.distance)
         _add_mistakes(page, test, threshold.distance)
         _add_projections(page, test, baseline)
     _add_training(page, history, config)
-    page.section("Words")
-    page.html(f"<dl>{''.join(f'<dt>{word}</dt><dd>{meaning}</dd>' for word, meaning in _WORDS.items())}</dl>")
+    page.section("Glossary")
+    page.terms(_TERMS)
     page.write(path)
 
 
 def add_summary(page: Page, metrics: Mapping[str, Any]) -> None:
-    """The figures that matter, with intervals, beside the baseline's, and what to know before believing them."""
+    """The metrics that matter, with intervals, beside the baseline's, and the warnings."""
     split = main_split(metrics)
-    block, reference = metrics.get(split), baseline_block(metrics)
-    model, base = flat_figures(block), flat_figures(reference)
+    block, reference = metrics.get(split), baseline_metrics(metrics)
+    model, base = flat_metrics(block), flat_metrics(reference)
     cards = []
     for name in _CARDS:
         value = model.get(name)
@@ -109,8 +119,8 @@ def add_summary(page: Page, metrics: Mapping[str, Any]) -> None:
         if (ends := interval(block, name)) is not None:
             below.append(f"95 %: {ends[0]:.4f} to {ends[1]:.4f}")
         if base.get(name) is not None:
-            below.append(f"baseline {number(base[name])}")
-        cards.append(Card(title_of(name).replace(" at the threshold", ""), number(value), tuple(below)))
+            below.append(f"baseline {number_text(base[name])}")
+        cards.append(ReportCard(title_of(name).replace(" at the threshold", ""), number_text(value), tuple(below)))
     if cards:
         page.cards(cards)
     page.text(counts_text(metrics))
@@ -131,12 +141,13 @@ def _add_threshold(
     if confusion:
         page.text(
             f"On the {split} split {int(confusion['tp']):,} genuine pairs match and {int(confusion['fn']):,} are "
-            f"missed; {int(confusion['fp']):,} impostor pairs match by mistake and {int(confusion['tn']):,} are told "
-            "apart."
+            f"missed; {int(confusion['fp']):,} impostor pairs match by mistake and {int(confusion['tn']):,} do not "
+            "match."
         )
     if probability is not None:
+        method = _PROBABILITY_METHODS[probability.method]
         page.text(
-            f"Probabilities: {_METHODS[probability.method]}, fitted on the {threshold.chosen_on} split for a share of "
+            f"Probabilities: {method}, fitted on the {threshold.chosen_on} split for a share of "
             f"{100 * probability.prior:g} % genuine pairs" + _calibration_errors(block.get("probability") or {}, split)
         )
     page.heading("In a gallery")
@@ -151,12 +162,12 @@ def _calibration_errors(probability: Mapping[str, Any], split: str) -> str:
         (probability.get("fitted_error"), "there"),
         (probability.get("calibration_error"), f"on the {split} split"),
     ]
-    told = [f"{error:.4f} {where}" for error, where in found if error is not None]
-    return f"; calibration error {', '.join(told)}." if told else "."
+    texts = [f"{error:.4f} {where}" for error, where in found if error is not None]
+    return f"; calibration error {', '.join(texts)}." if texts else "."
 
 
 def threshold_text(threshold: Threshold, split: str) -> str:
-    """Where a match begins, what that was chosen on, and how far to trust figures of a split at it."""
+    """Where a match begins, what that was chosen on, and how far to trust metrics of a split at it."""
     text = (
         f"Two images match if their distance is under {threshold.distance:.4f}. The threshold was chosen by "
         f"{criterion_text(threshold.criterion)} on the {threshold.chosen_on} split"
@@ -166,9 +177,9 @@ def threshold_text(threshold: Threshold, split: str) -> str:
 
 def _trust_in(chosen_on: str, split: str) -> str:
     if chosen_on == split:
-        return ", the very images measured here: the figures at it are too good."
+        return ", the very images measured here: the metrics at it are too good."
     if chosen_on == "calibration":
-        return ", which selected nothing else and is no part of the figures here."
+        return ", which selected nothing else and is not measured here."
     return ", which also selected the best epoch: it may be a little off for new images."
 
 
@@ -187,21 +198,19 @@ def _add_pairs(
     curves: dict[str, PairDistances] = {"this matcher": pairs}
     if baseline is not None:
         curves["baseline"] = pair_distances(baseline.embeddings, baseline.labels)
-    page.figure(
-        figure_or_note(lambda: histogram_figure(pairs, threshold), "Distances"),
+    page.plot(
+        plot_or_note(lambda: histogram_plot(pairs, threshold), "Distances"),
         f"Distances of all pairs of the {split} split; left of the line is a match.",
     )
-    page.figures(
+    page.plots(
         [
-            (figure_or_note(lambda: roc_figure(curves, threshold), "ROC"), "ROC: up and to the left is better."),
-            (figure_or_note(lambda: det_figure(curves, threshold), "DET"), "DET: down and to the left is better."),
+            (plot_or_note(lambda: roc_plot(curves, threshold), "ROC"), "ROC: up and to the left is better."),
+            (plot_or_note(lambda: det_plot(curves, threshold), "DET"), "DET: down and to the left is better."),
         ]
     )
     if probability is not None:
-        from imagematch.reporting.calibration_figures import reliability_figure
-
-        page.figure(
-            figure_or_note(lambda: reliability_figure(probability, pairs), "Reliability"),
+        page.plot(
+            plot_or_note(lambda: reliability_plot(probability, pairs), "Reliability"),
             f"How often pairs are genuine where a probability is claimed, on the {split} split at the probability's "
             "prior; on the diagonal the claims hold.",
         )
@@ -231,12 +240,12 @@ def _add_projections(page: Page, test: SplitView, baseline: SplitView | None) ->
     views = [("this matcher", test)] if baseline is None else [("this matcher", test), ("baseline", baseline)]
     for title, method in (("t-SNE", "tsne"), ("PCA", "pca")):
         page.heading(title)
-        page.figures([(_projection(view, method), f"{title} of {name}.") for name, view in views])
+        page.plots([(_projection(view, method), f"{title} of {name}.") for name, view in views])
 
 
 def _projection(view: SplitView, method: str) -> Any:
-    kind: Method = "tsne" if method == "tsne" else "pca"
-    return figure_or_note(lambda: projection_figure(view, kind, at_most=_PROJECTED_POINTS), method)
+    kind: ProjectionMethod = "tsne" if method == "tsne" else "pca"
+    return plot_or_note(lambda: projection_plot(view, kind, at_most=_PROJECTED_IMAGES), method)
 
 
 def _add_training(page: Page, history: History, config: str) -> None:
@@ -244,14 +253,11 @@ def _add_training(page: Page, history: History, config: str) -> None:
     if history:
         objective = objective_of(config, history)
         best = best_epoch(history, objective)
-        kept = f"; the weights are those of epoch {best}, the best by {objective}" if best is not None else ""
-        page.text(f"{len(history)} epochs{kept}.")
-        page.figure(
-            figure_or_note(lambda: learning_curves(history, objective), "Learning curves"),
-            "The dotted line is the best epoch.",
-        )
+        of_best = f"; the weights are those of epoch {best}, the best by {objective}" if best is not None else ""
+        page.text(f"{count_text(len(history), 'epoch')}{of_best}. The dotted line is the best epoch.")
+        page.html(Markup(learning_curves_svg(history, objective, embedded=True)))  # noqa: S704
     else:
-        page.figure(Note("The training's history is not at hand."))
+        page.plot(Note("The training's history was not saved."))
     page.heading("Configuration")
     page.text("Saved as config.yaml; train.py runs it as it is.")
     page.code(config)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from imagematch.files import make_dir, replacing, write_json, write_text
-from imagematch.reporting.escaping import cell
-from imagematch.reporting.pictures import make_sprite, sprite_side
+from imagematch.reporting.escaping import spreadsheet_cell
+from imagematch.reporting.images import make_sprite, sprite_side
 
 VECTORS, METADATA, SPRITE, CONFIG = "vecs.tsv", "meta.tsv", "sprite.png", "projector_config.json"
 PROJECTOR_FILES = (CONFIG, VECTORS, METADATA, SPRITE)
@@ -21,7 +21,7 @@ def write_projector(
     embeddings: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    pictures: Callable[[int], np.ndarray] | None = None,
+    images: Callable[[int], np.ndarray] | None = None,
     *,
     paths: Sequence[str] | np.ndarray | None = None,
     name: str = "embeddings",
@@ -33,7 +33,7 @@ def write_projector(
         embeddings: (n, dim).
         labels: (n,) int, index into `class_names`.
         class_names: every class's name.
-        pictures: row -> (h, w, 3) uint8; None writes no sprite.
+        images: row -> (h, w, 3) uint8; None writes no sprite.
         paths: (n,) the images' ids; rows are numbered where they are None.
         name: of the tensor.
 
@@ -57,9 +57,9 @@ def write_projector(
         "tensorPath": VECTORS,
         "metadataPath": METADATA,
     }
-    if pictures is not None:
+    if images is not None:
         side = sprite_side(len(vectors))
-        _write_sprite(folder / SPRITE, make_sprite(len(vectors), pictures, side))
+        _write_sprite(folder / SPRITE, make_sprite(len(vectors), images, side))
         tensor["sprite"] = {"imagePath": SPRITE, "singleImageDim": [side, side]}
     write_json(folder / CONFIG, {"embeddings": [tensor]})
     return folder / CONFIG
@@ -70,7 +70,7 @@ def write_tensorboard_projector(
     embeddings: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    pictures: Callable[[int], np.ndarray] | None = None,
+    images: Callable[[int], np.ndarray] | None = None,
     *,
     paths: Sequence[str] | np.ndarray | None = None,
     name: str = "embeddings",
@@ -84,7 +84,7 @@ def write_tensorboard_projector(
     """
     import json
 
-    written = write_projector(log_folder, embeddings, labels, class_names, pictures, paths=paths, name=name)
+    written = write_projector(log_folder, embeddings, labels, class_names, images, paths=paths, name=name)
     tensor = json.loads(written.read_text(encoding="utf-8"))["embeddings"][0]
     lines = [f"  {key}: {json.dumps(tensor[value])}" for key, value in _FIELDS.items()]
     if "sprite" in tensor:
@@ -103,7 +103,9 @@ _FIELDS = {"tensor_name": "tensorName", "tensor_path": "tensorPath", "metadata_p
 def _metadata(labels: np.ndarray, class_names: Sequence[str], paths: Sequence[str] | np.ndarray | None) -> str:
     lines = ["class\tfile"]
     for row, label in enumerate(np.asarray(labels).tolist()):
-        lines.append(f"{cell(class_names[int(label)])}\t{row if paths is None else cell(paths[row])}")
+        lines.append(
+            f"{spreadsheet_cell(class_names[int(label)])}\t{row if paths is None else spreadsheet_cell(paths[row])}"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,43 +1,41 @@
-"""The report of a study: the winner beside the baseline, how it was found, and how far luck had a hand in it."""
+"""The report of a study: the winner beside the baseline, how it was found, and what of it is luck."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.reporting.metrics_tables import figures_table, number
+from imagematch.reporting.escaping import visible
+from imagematch.reporting.html import Page, ReportCard
 from imagematch.reporting.model_report import add_summary
 from imagematch.reporting.notes import Note, table_or_note
-from imagematch.reporting.page import Card, Page
-from imagematch.reporting.study_facts import (
-    data_text,
-    feature_store_text,
-    maximises,
-    objective_name,
-    ranked_trials,
-    state_counts,
-    winning_trial,
-)
-from imagematch.reporting.study_figures import StudyFigures
-from imagematch.reporting.study_tables import (
+from imagematch.reporting.numbers import number_text
+from imagematch.reporting.plots import StudyPlots
+from imagematch.reporting.studies import maximises, objective_name, ranked_trials, state_counts, winning_trial
+from imagematch.reporting.tables import (
     baseline_table,
     best_configuration,
     front_table,
-    repeated_runs,
+    metrics_table,
+    reruns_table,
     time_table,
     trials_overview,
     unfinished_trials,
 )
+from imagematch.tuning import records as attributes
 from imagematch.tuning.baseline import baseline_value
 from imagematch.tuning.records import values_text
-from imagematch.tuning.study import DEFINITION
+from imagematch.tuning.study import BASELINE, DATA, DEFINITION
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 _MANY_ROWS = 1000
+_BEST_TRIALS, _REASONS, _WIDTH = 5, 10, 160
 
 
 def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, Any] | None = None) -> None:
@@ -45,7 +43,7 @@ def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, An
 
     Args:
         path: the file.
-        study: any Optuna study; what only ours note is left out where it is missing.
+        study: any Optuna study; what only our studies store is left out where it is missing.
         metrics: the winner's `metrics.json`; None where it was not trained.
 
     Raises:
@@ -56,37 +54,39 @@ def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, An
     if metrics:
         page.section("The winner, trained and measured")
         add_summary(page, metrics)
-        page.table(table_or_note(lambda: figures_table(metrics), "Figures"))
+        page.table(table_or_note(lambda: metrics_table(metrics), "Metrics"))
     _add_winner(page, study)
-    _add_figures(page, study)
+    _add_plots(page, study)
     page.section("Trials")
     page.table(
         table_or_note(lambda: trials_overview(study).drop(columns="what happened", errors="ignore"), "Trials"),
         at_most=_MANY_ROWS,
     )
-    page.heading("Pruned, failed and repeated trials, and why")
-    page.table(table_or_note(lambda: unfinished_trials(study), "Pruned, failed or repeated trials"), at_most=_MANY_ROWS)
+    page.heading("Pruned, failed and duplicate trials, and why")
+    page.table(
+        table_or_note(lambda: unfinished_trials(study), "Pruned, failed or duplicate trials"), at_most=_MANY_ROWS
+    )
     page.section("Time", feature_store_text(study))
     page.table(table_or_note(lambda: time_table(study), "Times by part"))
     page.write(path)
 
 
 def study_summary(study: optuna.Study) -> str:
-    """The study in one line: how many trials ended how, the best value, the front; says so where none is finished."""
+    """The study in one line: how many trials ended how, the best value, the front; states where none is finished."""
     counts = state_counts(study)
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no trials"
-    told = "Trials: " + told
+    text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no trials"
+    text = "Trials: " + text
     winner = winning_trial(study)
     if winner is None or winner.values is None:
-        return f"{told}. No trial is finished yet, so there is nothing to compare."
+        return f"{text}. No trial is finished yet, so there is nothing to compare."
     best = ranked_trials(study)[0]
-    value = number(float((best.values or [0.0])[0]))
-    told = f"{told}. Best {objective_name(study)}: {value} (trial {best.number})."
+    value = number_text(float((best.values or [0.0])[0]))
+    text = f"{text}. Best {objective_name(study)}: {value} (trial {best.number})."
     if len(study.directions) == 1:
-        return told
+        return text
     names = " and ".join(objective_name(study, objective) for objective in range(len(study.directions)))
     front = "; ".join(f"trial {t.number}: {values_text(t.values or [])}" for t in ranked_trials(study))
-    return f"{told} Pareto front of {names}: {front}. The winner is trial {winner.number}."
+    return f"{text} Pareto front of {names}: {front}. The winner is trial {winner.number}."
 
 
 def _add_search_summary(page: Page, study: optuna.Study) -> None:
@@ -96,37 +96,37 @@ def _add_search_summary(page: Page, study: optuna.Study) -> None:
     ranked = ranked_trials(study)
     winner = winning_trial(study)
     if winner is None:
-        page.warning("No trial is finished: the figures below stay empty until one is.")
+        page.warning("No trial is finished: the plots below stay empty until one is.")
         return
     objective, better = objective_name(study), "higher" if maximises(study) else "lower"
     cards = [
-        Card(
+        ReportCard(
             f"best {objective} in the search",
-            number(_value(ranked[0])),
+            number_text(_value(ranked[0])),
             (f"trial {ranked[0].number}", f"{better} is better"),
         )
     ]
-    runs = table_or_note(lambda: repeated_runs(study), "Repeated runs")
+    runs = table_or_note(lambda: reruns_table(study), "Reruns")
     if not isinstance(runs, Note):
         by_trial = {row["trial"]: row for _, row in runs.iterrows()}
         cards += _mean_cards(by_trial.get(str(winner.number)), by_trial.get(str(ranked[0].number)))
     baseline = baseline_value(study.user_attrs, winner.params)
     if baseline is not None:
-        cards.append(Card("baseline", number(baseline), ("the frozen extractor alone", "same images")))
+        cards.append(ReportCard("baseline", number_text(baseline), ("the frozen extractor alone", "same images")))
     page.cards(cards)
 
 
-def _mean_cards(winner: Mapping[Any, Any] | None, best: Mapping[Any, Any] | None) -> list[Card]:
-    """What the winner came to by mean, and how much too good the best single trial looked; rows of `repeated_runs`."""
+def _mean_cards(winner: Mapping[Any, Any] | None, best: Mapping[Any, Any] | None) -> list[ReportCard]:
+    """What the winner came to by mean, and how much too good the best single trial looked; rows of `reruns_table`."""
     cards = []
     if winner is not None:
         one_seed = winner["spread"] is None or math.isnan(winner["spread"])
-        told = (f"trial {winner['trial']}", "" if one_seed else f"spread {number(winner['spread'])}")
-        cards.append(Card("the winner's mean over other seeds", number(float(winner["mean"])), told))
+        below = (f"trial {winner['trial']}", "" if one_seed else f"spread {number_text(winner['spread'])}")
+        cards.append(ReportCard("the winner's mean over other seeds", number_text(float(winner["mean"])), below))
     if best is not None:
-        optimism = number(float(best["optimism of the search"]))
-        told = (f"trial {best['trial']}: best single value less its mean", f"mean {number(float(best['mean']))}")
-        cards.append(Card("optimism of the search", optimism, told))
+        optimism = number_text(float(best["optimism of the search"]))
+        below = (f"trial {best['trial']}: best single value less its mean", f"mean {number_text(float(best['mean']))}")
+        cards.append(ReportCard("optimism of the search", optimism, below))
     return cards
 
 
@@ -149,28 +149,103 @@ def _add_winner(page: Page, study: optuna.Study) -> None:
         page.heading("The Pareto front")
         page.text(
             "Trials that no other beats in one objective without being worse in the other. The best of them in the "
-            "first objective are run again with other seeds, and the winner is the best of those by its mean."
+            "first objective are rerun with other seeds, and the winner is the best of those by its mean."
         )
         page.table(table_or_note(lambda: front_table(study), "Pareto front"))
-    page.heading("Run again with other seeds")
+    page.heading("Rerun with other seeds")
     page.text("The search keeps the luckiest of many runs, so its best value is too good.")
-    runs_again = table_or_note(lambda: repeated_runs(study), "Trials run again with other seeds")
-    if not isinstance(runs_again, Note):
+    reruns = table_or_note(lambda: reruns_table(study), "Trials rerun with other seeds")
+    if not isinstance(reruns, Note):
         page.text(
-            "The best few were run again with other seeds, and the winner is the best by their mean. The difference to "
+            "The best few were rerun with other seeds, and the winner is the best by their mean. The difference to "
             "the baseline is taken run by run on the same images; its interval covers the seeds, not the choice of "
             "images."
         )
-    page.table(runs_again)
+    page.table(reruns)
     page.heading("The frozen extractor alone")
     page.table(table_or_note(lambda: baseline_table(study), "Baseline"))
 
 
-def _add_figures(page: Page, study: optuna.Study) -> None:
+def _add_plots(page: Page, study: optuna.Study) -> None:
     objectives = len(study.directions)
     for objective in range(objectives):
         of = f" of {objective_name(study, objective)}" if objectives > 1 else ""
-        page.section(f"Figures{of}")
-        for titled in StudyFigures(study, objective).all():
+        page.section(f"Plots{of}")
+        for titled in StudyPlots(study, objective).all():
             page.heading(titled.title)
-            page.figure(titled.shown, "" if isinstance(titled.shown, Note) else titled.reading)
+            page.plot(titled.shown, "" if isinstance(titled.shown, Note) else titled.reading)
+
+
+def study_lines(study: optuna.Study) -> list[str]:
+    """What `study show` prints; what was not noted is left out."""
+    lines = [study_summary(study)]
+    objective, baselines = objective_name(study), study.user_attrs.get(BASELINE)
+    for name, metrics in baselines.items() if isinstance(baselines, Mapping) else ():
+        if isinstance(metrics, Mapping) and isinstance(metrics.get(objective), (int, float)):
+            lines.append(f"baseline {visible(name)}: {objective} {metrics[objective]:.4f}")
+    winner = winning_trial(study)
+    for trial in ranked_trials(study)[:_BEST_TRIALS]:
+        params = ", ".join(f"{name} {value}" for name, value in trial.params.items())
+        marked = "  (the winner)" if winner is not None and trial.number == winner.number else ""
+        lines.append(
+            visible(f"trial {trial.number:>3}  {attributes.values_text(trial.values or ())}  {params}", _WIDTH) + marked
+        )
+    reasons = Counter(_reason(trial) for trial in study.get_trials(deepcopy=False))
+    lines += [f"{count:,} x {reason}" for reason, count in reasons.most_common() if reason][:_REASONS]
+    return lines
+
+
+def _reason(trial: FrozenTrial) -> str:
+    """Why a trial came to nothing, without what tells it from others that came to nothing for the same reason."""
+    if attributes.is_duplicate(trial) or trial.state.name not in ("FAIL", "PRUNED"):
+        return ""
+    if attributes.OVER_LIMIT in trial.user_attrs:
+        return "not trained: over max_parameters"
+    if trial.state.name == "PRUNED":
+        return "pruned"
+    return f"failed: {visible(trial.user_attrs.get(attributes.REASON, 'no reason was stored'), _WIDTH)}"
+
+
+def feature_store_text(study: optuna.Study) -> str:
+    """What caching the features saved, in a sentence; empty where it was not measured.
+
+    What all of them cost is not known where some were cached before the study.
+    """
+    baselines, data = study.user_attrs.get(BASELINE), study.user_attrs.get(DATA)
+    if not isinstance(baselines, Mapping) or not isinstance(data, Mapping):
+        return ""
+    measured = [f for f in baselines.values() if isinstance(f, Mapping) and f.get("extraction_s")]
+    trained = [t for t in study.get_trials(deepcopy=False) if attributes.SECONDS in t.user_attrs]
+    if not measured or len(trained) < 2 or any("images_through_network" not in f for f in measured):
+        return ""
+    images, computed = int(data.get("images", 0)), [int(f["images_through_network"]) for f in measured]
+    seconds = sum(float(f["extraction_s"]) for f in measured)
+    if not any(computed):
+        return (
+            f"The features were cached before the study, and used by {len(trained):,} trials: "
+            "no image went through the network."
+        )
+    if min(computed) < images:
+        return (
+            f"{sum(computed):,} of {images * len(measured):,} images went through the network, in {seconds:,.1f} s: "
+            f"the features of the others were cached, or are those of identical files. "
+            f"{len(trained):,} trials used them."
+        )
+    saved = seconds / len(measured) * len(trained) - seconds
+    return (
+        f"The features were computed once, in {seconds:,.1f} s, and used by {len(trained):,} trials: computing "
+        f"them in every trial would have taken about {max(saved, 0.0):,.0f} s more."
+    )
+
+
+def data_text(study: optuna.Study) -> str:
+    """What the study was run on, in a sentence; empty where it was not stored."""
+    data = study.user_attrs.get(DATA)
+    if not isinstance(data, Mapping):
+        return ""
+    splits = data.get("splits") if isinstance(data.get("splits"), Mapping) else {}
+    counts = ", ".join(f"{visible(name)} {split.get('images', 0):,}" for name, split in (splits or {}).items())
+    return (
+        f"Data: {visible(data.get('dataset', 'unknown'))}, {int(data.get('images', 0)):,} images of "
+        f"{int(data.get('classes', 0)):,} classes, split by {visible(data.get('split_by', 'unknown'))} ({counts})."
+    )

@@ -32,10 +32,10 @@ def make_view(
     labels = np.arange(images) % classes
     vectors = random.normal(size=(classes, dim))[labels] + noise * random.normal(size=(images, dim))
     embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    pictures = random.integers(0, 255, (images, 10, 12, 3), dtype=np.uint8)
+    images_of = random.integers(0, 255, (images, 10, 12, 3), dtype=np.uint8)
     names = names or tuple(f"class {number}" for number in range(classes))
     paths = [f"{names[label]}/{row}.png" for row, label in enumerate(labels)]
-    return SplitView(embeddings, labels, names, paths, lambda row: pictures[row])
+    return SplitView(embeddings, labels, names, paths, lambda row: images_of[row])
 
 
 def make_metrics(view: SplitView, baseline: SplitView, threshold: Threshold, split_by: str = "image") -> dict:

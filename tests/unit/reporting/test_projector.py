@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from imagematch.reporting import write_projector, write_tensorboard_projector
-from imagematch.reporting.pictures import sprite_side
+from imagematch.reporting.images import sprite_side
 
 from .samples import HOSTILE, make_view
 
 
 def test_the_projectors_files_fit_together(tmp_path, view):
-    config = write_projector(tmp_path, view.embeddings, view.labels, view.class_names, view.picture, paths=view.paths)
+    config = write_projector(tmp_path, view.embeddings, view.labels, view.class_names, view.image, paths=view.paths)
 
     tensor = json.loads(config.read_text())["embeddings"][0]
     assert tensor["tensorShape"] == [60, 8]
@@ -25,7 +25,7 @@ def test_the_projectors_files_fit_together(tmp_path, view):
     with Image.open(tmp_path / tensor["sprite"]["imagePath"]) as sprite:
         side = tensor["sprite"]["singleImageDim"][0]
         assert sprite.size == (8 * side, 8 * side), "60 pictures need a grid of 8 x 8"
-        second = np.asarray(Image.fromarray(view.picture(9)).resize((side, side)))
+        second = np.asarray(Image.fromarray(view.image(9)).resize((side, side)))
         np.testing.assert_array_equal(np.asarray(sprite)[side : 2 * side, side : 2 * side], second)
 
 
@@ -48,7 +48,7 @@ def test_tensorboard_reads_its_configuration(tmp_path, view):
     from google.protobuf import text_format
     from tensorboard.plugins.projector import ProjectorConfig
 
-    path = write_tensorboard_projector(tmp_path, view.embeddings, view.labels, view.class_names, view.picture)
+    path = write_tensorboard_projector(tmp_path, view.embeddings, view.labels, view.class_names, view.image)
     config = text_format.Parse(path.read_text(), ProjectorConfig())
     assert path.name == "projector_config.pbtxt"
     assert config.embeddings[0].tensor_path == "vecs.tsv"

@@ -1,0 +1,77 @@
+"use strict";
+(function () {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const config = {
+    responsive: true, displaylogo: false,
+    displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,  // it would stay over the legend
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  };
+  const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%,()*+-;.=:?@^_`{|}~";
+
+  // Text of base 85 (four bytes in five characters) that holds a zlib stream.
+  async function unpacked(id) {
+    const element = document.getElementById(id), text = element.textContent;
+    const values = new Uint8Array(128), out = new Uint8Array((text.length / 5) * 4);
+    for (let i = 0; i < alphabet.length; i++) values[alphabet.charCodeAt(i)] = i;
+    for (let i = 0, o = 0; i < text.length; i += 5) {
+      let word = 0;
+      for (let k = 0; k < 5; k++) word = word * 85 + values[text.charCodeAt(i + k)];
+      out[o++] = word >>> 24; out[o++] = word >>> 16; out[o++] = word >>> 8; out[o++] = word;
+    }
+    const stream = new Blob([out.subarray(0, Number(element.dataset.bytes))]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).text();
+  }
+
+  // What all plots share. Paper is white, whatever the screen is.
+  function painted(layout, onPaper) {
+    const night = dark.matches && !onPaper;
+    const ink = night ? "#dde1e7" : "#1f242b", line = night ? "#343a43" : "#e3e6ea";
+    const copy = JSON.parse(JSON.stringify(layout));
+    const shades = { gridcolor: line, zerolinecolor: line, linecolor: line };
+    const axis = Object.assign({ automargin: true, title: { standoff: 12 } }, shades);
+    const colorbar = { outlinewidth: 0, ticks: "" };
+    copy.template = {
+      layout: { xaxis: axis, yaxis: axis, hovermode: "closest", coloraxis: { colorbar } },
+      data: { contour: [{ colorbar }], scatter: [{ marker: { colorbar } }], parcoords: [{ line: { colorbar } }] },
+    };
+    copy.paper_bgcolor = copy.plot_bgcolor = "rgba(0,0,0,0)";
+    copy.font = Object.assign({}, copy.font, { color: ink, family: "system-ui, sans-serif" });
+    copy.modebar = { bgcolor: "rgba(0,0,0,0)", color: "#8b929c", activecolor: ink };
+    for (const key of Object.keys(copy)) {
+      if (/^[xy]axis\d*$/.test(key)) Object.assign(copy[key], shades);
+    }
+    delete copy.width;
+    return copy;
+  }
+
+  function draw(figure) {
+    if (figure.spec) return;
+    figure.spec = specifications[Number(figure.dataset.number)];
+    Plotly.newPlot(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, false), config);
+  }
+
+  function redraw(onPaper) {
+    for (const figure of figures) {
+      if (!figure.spec) continue;
+      Plotly.react(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, onPaper), config);
+    }
+  }
+
+  const figures = Array.from(document.querySelectorAll("figure.plot"));
+  let specifications = [];
+  Promise.all([unpacked("plotly"), unpacked("plots")]).then(([code, plots]) => {
+    specifications = JSON.parse(plots);
+    const script = document.createElement("script");
+    script.textContent = code;
+    document.head.append(script);
+    const seen = new IntersectionObserver((entries) => {
+      for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
+    }, { rootMargin: "800px" });
+    for (const figure of figures) seen.observe(figure);
+    window.addEventListener("beforeprint", () => { figures.forEach(draw); redraw(true); });
+    window.addEventListener("afterprint", () => redraw(false));
+    dark.addEventListener("change", () => redraw(false));
+  }).catch(() => {
+    for (const figure of figures) figure.querySelector(".canvas").textContent = "Plots need a browser of 2023 or later.";
+  });
+})();

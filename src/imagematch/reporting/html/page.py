@@ -1,0 +1,211 @@
+"""One self-contained HTML page: text, tables, plots and images, with plotly embedded once and no network."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from imagematch.files import write_text
+from imagematch.reporting.escaping import visible
+from imagematch.reporting.notes import Note
+from imagematch.reporting.numbers import number_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+_TEXT_AT_MOST = 160
+_TALL_ROWS = 30
+_PANEL_PX = 230
+"""Width of one of several panels of a plot below which their titles meet; a narrow screen scrolls instead."""
+
+
+@dataclass(frozen=True)
+class ReportCard:
+    """A metric at the top of a page.
+
+    Attributes:
+        title: of the metric.
+        value: for people.
+        below: lines under it: its interval, the baseline's.
+    """
+
+    title: str
+    value: str
+    below: tuple[str, ...] = ()
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Templates escape every value, and show its control and bidirectional characters as escapes."""
+    environment = Environment(
+        loader=PackageLoader("imagematch.reporting", "html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, (Markup, StrictUndefined)) else visible(value, None),
+    )
+    environment.filters["shortened"] = visible
+    return environment
+
+
+def render(template: str, **values: Any) -> Markup:
+    """A template of this room with values: all text in them is escaped, only `Markup` is not."""
+    return Markup(_environment().get_template(template).render(**values))  # noqa: S704
+
+
+class Page:
+    """Collects a page's parts and writes it. All text is escaped; only `html` takes markup.
+
+    Args:
+        title: of the page.
+        kind: one or two words above the title.
+    """
+
+    def __init__(self, title: str, kind: str) -> None:
+        self._title = title
+        self._kind = kind
+        self._sections: list[dict[str, Any]] = [{"id": "s0", "title": "", "parts": []}]
+        self._plots: list[str] = []
+
+    def _add(self, kind: str, **values: Any) -> None:
+        self._sections[-1]["parts"].append({"kind": kind, **values})
+
+    def section(self, title: str, intro: str = "") -> None:
+        """Begins a section."""
+        self._sections.append({"id": f"s{len(self._sections)}", "title": title, "parts": []})
+        if intro:
+            self.text(intro)
+
+    def heading(self, title: str) -> None:
+        """A heading inside the section."""
+        self._add("heading", text=title)
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self._add("text", text=text)
+
+    def warning(self, text: str) -> None:
+        """A paragraph that must not be overlooked."""
+        self._add("warning", text=text)
+
+    def html(self, code: Markup) -> None:
+        """What `render` returned."""
+        self._add("html", code=code)
+
+    def cards(self, cards: Sequence[ReportCard]) -> None:
+        """A row of metrics."""
+        self._add("cards", cards=cards)
+
+    def code(self, text: str) -> None:
+        """Preformatted text with its line breaks."""
+        self._add("code", lines=text.splitlines())
+
+    def terms(self, meanings: dict[str, str]) -> None:
+        """Words and their meanings."""
+        self._add("terms", meanings=meanings)
+
+    def table(self, table: pd.DataFrame | Note, *, at_most: int = 500) -> None:
+        """A table of at most so many rows, or the note in its place."""
+        if isinstance(table, Note):
+            self._add("note", text=table.text)
+            return
+        self._add(
+            "table",
+            head=[(name, _is_numeric(table[name])) for name in table.columns],
+            rows=[[_cell(value) for value in row] for row in table.head(at_most).itertuples(index=False, name=None)],
+            tall=len(table) > _TALL_ROWS,
+        )
+        if len(table) > at_most:
+            self.text(f"The first {at_most:,} of {len(table):,} rows.")
+
+    def plot(self, plot: Figure | Note, caption: str = "") -> None:
+        """A plot, or the note in its place."""
+        self._add("plots", plots=[self._plot(plot, caption)], beside=False)
+
+    def plots(self, plots: Sequence[tuple[Figure | Note, str]]) -> None:
+        """Plots with their captions, beside each other where there is room."""
+        self._add("plots", plots=[self._plot(*one) for one in plots], beside=True)
+
+    def _plot(self, plot: Figure | Note, caption: str) -> dict[str, Any]:
+        if isinstance(plot, Note):
+            return {"note": plot.text}
+        specification = json.loads(plot.to_json() or "{}")
+        layout = specification["layout"]
+        layout.pop("template", None)  # page.js has the one of all plots
+        layout.pop("title", None)
+        columns = len({tuple(axis["domain"]) for name, axis in layout.items() if _is_panel(name, axis)})
+        self._plots.append(json.dumps(specification, separators=(",", ":"), allow_nan=False))
+        return {
+            "number": len(self._plots) - 1,
+            "height": int(layout.get("height") or 450),
+            "min_width": columns * _PANEL_PX if columns > 1 else 0,
+            "caption": caption,
+        }
+
+    def render(self) -> str:
+        """The page's HTML."""
+        return render(
+            "page.html.j2",
+            title=self._title,
+            kind=self._kind,
+            sections=self._sections,
+            style=_own_file("page.css"),
+            script=_own_file("page.js"),
+            plotly=_packed_plotly() if self._plots else None,
+            plots=_packed(f"[{','.join(self._plots)}]"),
+        )
+
+    def write(self, path: Path) -> None:
+        """Writes the page atomically. Raises StudyError where that is impossible."""
+        write_text(path, self.render() + "\n")
+
+
+def _is_panel(name: str, axis: Any) -> bool:
+    return name.startswith("xaxis") and isinstance(axis, dict) and "domain" in axis
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    """A cell's text, and whether it is a number."""
+    if value is None:
+        return "–", False
+    if isinstance(value, (bool, str)):
+        return visible(value, _TEXT_AT_MOST), False
+    return visible(number_text(value.item() if hasattr(value, "item") else value), _TEXT_AT_MOST), True
+
+
+@functools.cache
+def _own_file(name: str) -> Markup:
+    return Markup(resources.files("imagematch.reporting.html").joinpath(name).read_text(encoding="utf-8"))  # noqa: S704
+
+
+@functools.cache
+def _packed_plotly() -> dict[str, Any]:
+    from plotly.offline import get_plotlyjs
+
+    return _packed(get_plotlyjs())
+
+
+def _packed(text: str) -> dict[str, Any]:
+    """Text compressed, as text of base 85 that `page.js` unpacks: plotly is 1.8 MB of it instead of 4.8."""
+    packed = zlib.compress(text.encode("utf-8"), 9)
+    # the alphabet with "&", "<" and ">" replaced, so that the text ends no element; page.js has the same
+    letters = base64.b85encode(packed, pad=True).decode("ascii").translate(str.maketrans("&<>", ",.:"))
+    return {"bytes": len(packed), "text": Markup(letters)}  # noqa: S704

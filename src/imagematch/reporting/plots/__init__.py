@@ -1,0 +1,19 @@
+"""Plotly figures, the same in notebooks, reports and the dashboard."""
+
+from __future__ import annotations
+
+from imagematch.reporting.plots.neighbours import neighbours_plot
+from imagematch.reporting.plots.pairs import det_plot, histogram_plot, reliability_plot, roc_plot
+from imagematch.reporting.plots.projection import projection_plot
+from imagematch.reporting.plots.study import StudyPlots, TitledPlot
+
+__all__ = [
+    "StudyPlots",
+    "TitledPlot",
+    "det_plot",
+    "histogram_plot",
+    "neighbours_plot",
+    "projection_plot",
+    "reliability_plot",
+    "roc_plot",
+]

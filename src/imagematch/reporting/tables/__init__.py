@@ -1,0 +1,44 @@
+"""Tables as pandas data frames, the same in notebooks and reports."""
+
+from __future__ import annotations
+
+from imagematch.reporting.tables.metrics import (
+    class_table,
+    counts_text,
+    metrics_table,
+    operating_table,
+    tar_at_far_table,
+    warnings_of,
+    worst_and_best_classes,
+)
+from imagematch.reporting.tables.retrieval import groups_table, nearest, neighbours_table, write_csv
+from imagematch.reporting.tables.study import (
+    baseline_table,
+    best_configuration,
+    front_table,
+    reruns_table,
+    time_table,
+    trials_overview,
+    unfinished_trials,
+)
+
+__all__ = [
+    "baseline_table",
+    "best_configuration",
+    "class_table",
+    "counts_text",
+    "front_table",
+    "groups_table",
+    "metrics_table",
+    "nearest",
+    "neighbours_table",
+    "operating_table",
+    "reruns_table",
+    "tar_at_far_table",
+    "time_table",
+    "trials_overview",
+    "unfinished_trials",
+    "warnings_of",
+    "worst_and_best_classes",
+    "write_csv",
+]

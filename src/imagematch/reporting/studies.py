@@ -111,7 +111,7 @@ def winning_trial(study: optuna.Study) -> FrozenTrial | None:
 def what_happened(trial: FrozenTrial) -> str:
     """Why a trial is not simply complete: pruned where, failed why, duplicate or retry of which; empty if it is."""
     stored, parts = trial.user_attrs, []
-    if attributes.is_duplicate(trial):
+    if attributes.is_repeat(trial):
         parts.append(f"duplicates trial {stored[attributes.DUPLICATE_OF]}, whose value it has")
     elif attributes.OVER_LIMIT in stored:
         parts.append(visible(stored.get(attributes.REASON, "not trained"), 200))
@@ -142,7 +142,7 @@ def state_counts(study: optuna.Study) -> dict[str, int]:
     )
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     for trial in trials:
-        untrained = "duplicates" if attributes.is_duplicate(trial) else "over max_parameters"
-        trained = not attributes.is_duplicate(trial) and attributes.OVER_LIMIT not in trial.user_attrs
+        untrained = "duplicates" if attributes.is_repeat(trial) else "over max_parameters"
+        trained = not attributes.is_repeat(trial) and attributes.OVER_LIMIT not in trial.user_attrs
         counts[names[trial.state.name] if trained else untrained] += 1
     return counts

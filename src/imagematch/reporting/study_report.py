@@ -197,7 +197,7 @@ def study_lines(study: optuna.Study) -> list[str]:
 
 def _reason(trial: FrozenTrial) -> str:
     """Why a trial came to nothing, without what tells it from others that came to nothing for the same reason."""
-    if attributes.is_duplicate(trial) or trial.state.name not in ("FAIL", "PRUNED"):
+    if attributes.is_repeat(trial) or trial.state.name not in ("FAIL", "PRUNED"):
         return ""
     if attributes.OVER_LIMIT in trial.user_attrs:
         return "not trained: over max_parameters"

@@ -213,7 +213,7 @@ def test_states_are_counted_once(study):
         "failed": 1,
         "running": 0,
         "waiting": 0,
-        "repeated": 1,
+        "duplicates": 1,
         "over max_parameters": 0,
     }
     assert sum(counts.values()) == len(study.trials)

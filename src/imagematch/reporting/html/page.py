@@ -144,7 +144,8 @@ class Page:
         specification = json.loads(plot.to_json() or "{}")
         layout = specification["layout"]
         layout.pop("template", None)  # page.js has the one of all plots
-        layout.pop("title", None)
+        layout.pop("title", None)  # the page has it as a heading
+        layout["margin"] = {**layout.get("margin", {}), "t": min(layout.get("margin", {}).get("t", 30), 30)}
         columns = len({tuple(axis["domain"]) for name, axis in layout.items() if _is_panel(name, axis)})
         self._plots.append(json.dumps(specification, separators=(",", ":"), allow_nan=False))
         return {

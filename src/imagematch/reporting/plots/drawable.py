@@ -52,9 +52,7 @@ def drawable_copy(study: optuna.Study, *, duplicates: bool = False, bare: bool =
         bare: without parameters and intermediate values, which take most of the time.
     """
     trials = study.get_trials(deepcopy=False)
-    return _copied(
-        study, [None if not duplicates and attributes.is_duplicate(trial) else trial for trial in trials], bare
-    )
+    return _copied(study, [None if not duplicates and attributes.is_repeat(trial) else trial for trial in trials], bare)
 
 
 def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
@@ -62,7 +60,7 @@ def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
 
     The best trial in each objective is always among them.
     """
-    trained = [trial for trial in study.get_trials(deepcopy=False) if not attributes.is_duplicate(trial)]
+    trained = [trial for trial in study.get_trials(deepcopy=False) if not attributes.is_repeat(trial)]
     complete = [trial for trial in trained if trial.state.name == "COMPLETE" and trial.values is not None]
     drawn = set()
     for objective, direction in enumerate(study.directions):

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from imagematch.reporting.plots.drawable import drawable_copy
-from imagematch.reporting.plots.style import WORST_TO_BEST, laid_out
+from imagematch.reporting.plots.style import (
+    BASELINE_COLOUR,
+    GENUINE_COLOUR,
+    IMPOSTOR_COLOUR,
+    MARK_COLOUR,
+    MODEL_COLOUR,
+    WORST_TO_BEST,
+    laid_out,
+)
 
 if TYPE_CHECKING:
     import optuna
     from plotly.graph_objects import Figure
 
 _ENTRIES_IN_LEGEND = 12
+_STATE_COLOURS = {
+    "COMPLETE": MODEL_COLOUR,
+    "PRUNED": IMPOSTOR_COLOUR,
+    "FAIL": MARK_COLOUR,
+    "RUNNING": GENUINE_COLOUR,
+}
 
 
-def restyled(figure: Figure, height: int, sample: str = "") -> Figure:
+def restyled(figure: Figure, height: int, sample: str = "", scale: str = "Blues") -> Figure:
     """Optuna's figure in our layout and colours.
 
     Args:
         figure: changed.
         height: in pixels.
         sample: what part of the study is drawn; it stands over the plot. Empty where all of it is.
+        scale: the colour scale that Optuna took single colours from.
     """
     title: Any = figure.layout.title.text
     legend = figure.layout.legend.to_plotly_json()
@@ -28,16 +45,68 @@ def restyled(figure: Figure, height: int, sample: str = "") -> Figure:
     if figure.layout.showlegend is not False and len(figure.data) > _ENTRIES_IN_LEGEND:
         figure.update_layout(showlegend=False)
     figure.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top", **legend})
-    scale = [list(stop) for stop in WORST_TO_BEST]
-    for trace in figure.data:  # Optuna's blues end in a blue that no dark screen shows
-        for part in (trace, getattr(trace, "marker", None), getattr(trace, "line", None)):
-            if getattr(part, "colorscale", None) is not None:
-                part.colorscale = scale
+    _recolour(figure, scale)
+    _unquote_choices(figure)
+    _fill_diagonals(figure)
     if sample:
         figure.add_annotation(
             text=sample, showarrow=False, xref="paper", yref="paper", x=0, y=1, xanchor="left", yanchor="bottom"
         )
     return figure
+
+
+def _recolour(figure: Figure, scale: str) -> None:
+    """Puts our scale in place of Optuna's, whose darkest blue is not seen on a dark screen, nor its yellow on paper."""
+    from plotly.colors import sample_colorscale, unlabel_rgb
+
+    steps = [step / 100 for step in range(101)]
+    theirs = np.array([unlabel_rgb(colour) for colour in sample_colorscale(scale, steps)])
+    own = [list(stop) for stop in WORST_TO_BEST]
+
+    def recoloured(colour: Any) -> Any:
+        if isinstance(colour, tuple):
+            return [recoloured(one) for one in colour]
+        if not isinstance(colour, str) or not colour.startswith("rgb("):
+            return colour
+        nearest = np.argmin(np.abs(theirs - unlabel_rgb(colour)).sum(axis=1))
+        return sample_colorscale(own, [steps[nearest]])[0]
+
+    for trace in figure.data:
+        for part in (trace, getattr(trace, "marker", None), getattr(trace, "line", None)):
+            if getattr(part, "colorscale", None) is not None:
+                part.colorscale = own
+            elif getattr(part, "color", None) is not None:
+                part.color = recoloured(part.color)
+    for annotation in figure.layout.annotations:
+        annotation.font.color = None
+
+
+def _unquote_choices(figure: Figure) -> None:
+    """Choices as they were written: Optuna puts those that are text in quotes."""
+    for axis in figure.select_xaxes():
+        if axis.categoryarray is not None:
+            axis.categoryarray = [_unquoted(choice) for choice in axis.categoryarray]
+    for trace in figure.data:
+        if trace.type == "scatter" and trace.x is not None and any(isinstance(x, str) for x in trace.x):
+            trace.x = [_unquoted(x) for x in trace.x]
+
+
+def _unquoted(choice: Any) -> Any:
+    quoted = isinstance(choice, str) and len(choice) > 2 and choice[0] == choice[-1] == "'"
+    return choice[1:-1] if quoted else choice
+
+
+def _fill_diagonals(figure: Figure) -> None:
+    """Gives the empty panels of a contour plot their parameter's values: plotly cannot draw an axis of no choices."""
+    scatter = [trace for trace in figure.data if trace.type == "scatter"]
+
+    def row(trace: Any) -> tuple[float, ...] | None:
+        return figure.layout[f"yaxis{(trace.yaxis or 'y')[1:]}"].domain
+
+    for empty in scatter:
+        others = [trace for trace in scatter if row(trace) == row(empty) and trace.x is not None and len(trace.x)]
+        if empty.x is None and empty.xaxis and others:
+            empty.update(x=others[0].y, y=others[0].y, mode="markers", marker={"opacity": 0}, hoverinfo="skip")
 
 
 def timeline(study: optuna.Study, *, bare: bool) -> Figure:
@@ -51,4 +120,6 @@ def timeline(study: optuna.Study, *, bare: bool) -> Figure:
 
     figure = plot_timeline(drawable_copy(study, duplicates=True, bare=bare))
     figure.data = [bar for bar in figure.data if bar.name != "WAITING"]
+    for bar in figure.data:
+        bar.marker.color = _STATE_COLOURS.get(bar.name, BASELINE_COLOUR)
     return figure

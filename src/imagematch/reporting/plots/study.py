@@ -87,13 +87,14 @@ class StudyPlots:
         parameters: int = 0,
         height: int = 450,
         whole: bool = False,
+        scale: str = "Blues",
     ) -> Figure | Note:
         if len(self._complete) < trials:
             return Note(f"{what}: needs {trials} finished trials, there {_are(len(self._complete))}.")
         if len(self._parameters) < parameters:
             found = len(self._parameters)
             return Note(f"{what}: needs {_several(parameters)} that vary, there {_are(found)}.")
-        return plot_or_note(lambda: restyled(make(), height, "" if whole else self._sample), what)
+        return plot_or_note(lambda: restyled(make(), height, "" if whole else self._sample, scale), what)
 
     @property
     def _sample(self) -> str:
@@ -218,6 +219,7 @@ class StudyPlots:
             "Rank",
             lambda: plot_rank(self._study, names, target=self._target, target_name=self._name),
             parameters=1,
+            scale="RdYlBu_r",
             height=450 if len(names) <= 2 else 720,
         )
 

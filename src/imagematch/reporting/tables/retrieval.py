@@ -32,9 +32,9 @@ def neighbours_table(found: Retrieval) -> pd.DataFrame:
     rows = found.neighbours.rows[query, rank]
     table = pd.DataFrame(
         {
-            "query": [found.queries.paths[row] for row in query],
+            "query": _paths(found.queries, query.tolist()),
             "rank": rank + 1,
-            "gallery": [found.gallery.paths[row] for row in rows],
+            "gallery": _paths(found.gallery, rows.tolist()),
             "distance": found.neighbours.distances[query, rank].round(6),
         }
     )
@@ -50,14 +50,24 @@ def groups_table(images: ImageFolder, groups: Sequence[Group]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns: dict[str, list[object]] = {name: [] for name in ("group", "images", "path", "distance", "copy")}
-    for number, group in enumerate(groups, start=1):
-        digests = images.digests[group.rows].tolist()
-        for row, distance, digest in zip(group.rows.tolist(), group.distances.tolist(), digests, strict=True):
-            values = (number, len(group.rows), images.paths[row], round(distance, 6), digests.count(digest) > 1)
-            for name, value in zip(columns, values, strict=True):
-                columns[name].append(value)
-    return pd.DataFrame(columns)
+    rows = [row for group in groups for row in group.rows.tolist()]
+    digests = [images.digests[group.rows].tolist() for group in groups]
+    return pd.DataFrame(
+        {
+            "group": [number for number, group in enumerate(groups, start=1) for _ in group.rows],
+            "images": [len(group.rows) for group in groups for _ in group.rows],
+            "path": _paths(images, rows),
+            "distance": [round(distance, 6) for group in groups for distance in group.distances.tolist()],
+            "copy": [of_group.count(digest) > 1 for of_group in digests for digest in of_group],
+        }
+    )
+
+
+def _paths(images: ImageFolder, rows: Sequence[int]) -> pd.Series:
+    """Paths as Python strings: pandas' own strings hold no bytes that are no UTF-8."""
+    import pandas as pd
+
+    return pd.Series([images.paths[row] for row in rows], dtype=object)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -44,7 +44,7 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
 
     def rank(trial: FrozenTrial) -> tuple[int, bool, float, int]:
         value = trial.values[0] if trial.state.name == "COMPLETE" and trial.values else 0.0
-        return states.get(trial.state.name, 5), attributes.is_duplicate(trial), sign * float(value), trial.number
+        return states.get(trial.state.name, 5), attributes.is_repeat(trial), sign * float(value), trial.number
 
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     names = [objective_name(study, number) for number in range(len(study.directions))]

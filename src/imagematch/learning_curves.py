@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import ceil, floor, isfinite, log10
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -133,12 +133,11 @@ def _draw_panel(
     def down(value: float) -> float:
         return _HEIGHT * (high - value) / (high - low)
 
-    for step in range(5):
-        value = low + (high - low) * step / 4
+    for value in _ticks(low, high):
         height = f"{down(value):.1f}"
         grid = {"x1": "0", "x2": str(_WIDTH), "y1": height, "y2": height, "stroke": "currentColor"}
         SubElement(group, "line", {**grid, "stroke-opacity": "0.15"})
-        _text(group, f"{value:.3g}", -8, down(value) + 4, **{"text-anchor": "end", "fill-opacity": "0.75"})
+        _text(group, f"{value:.6g}", -8, down(value) + 4, **{"text-anchor": "end", "fill-opacity": "0.75"})
     for epoch in sorted({round(first + (last - first) * step / 5) for step in range(6)}):
         _text(group, str(epoch), across(epoch), _HEIGHT + 18, **{"text-anchor": "middle", "fill-opacity": "0.75"})
     _text(group, "epoch", _WIDTH, _HEIGHT + 34, **{"text-anchor": "end", "fill-opacity": "0.75"})
@@ -166,6 +165,13 @@ def _range(values: Sequence[float], names: Sequence[str]) -> tuple[float, float]
         return 0.0, 1.1 * high
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - room, high + room
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two ends, three to seven of them."""
+    power = 10.0 ** floor(log10((high - low) / 4))
+    step = next(power * one for one in (1, 2, 5, 10) if (high - low) / (power * one) <= 6)
+    return [step * number for number in range(ceil(low / step), floor(high / step) + 1)]
 
 
 def _shown(name: str) -> str:

@@ -82,7 +82,7 @@ def _panels(history: History, objective: str) -> dict[str, list[str]]:
     known = list(dict.fromkeys(name for record in history for name in record if name not in ("epoch", "fold")))
     metrics = [name for name in known if name.startswith("val_") and name != "val_loss"]
     metrics.sort(key=lambda name: name != objective)
-    panels = {
+    panels: dict[str, list[str]] = {
         "Loss": [name for name in ("loss", "val_loss") if name in known],
         "Validation metrics": metrics,
         "Active share and spread": [name for name in ("active", "spread") if name in known],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from imagematch.reporting.html import render
 
@@ -64,7 +65,7 @@ def is_pixelated(pixels: np.ndarray) -> bool:
     return max(pixels.shape[:2]) < _PIXELATED_BELOW
 
 
-def images_html(images: Sequence[np.ndarray], captions: Sequence[str]) -> str:
+def images_html(images: Sequence[np.ndarray], captions: Sequence[str]) -> Markup:
     """Images side by side with a caption under each, in HTML without any script; the captions are escaped."""
     shown = [
         {"uri": image_uri(image), "pixelated": is_pixelated(image), "caption": caption}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from imagematch.reporting.html import render
 from imagematch.reporting.images import SplitView, image_uri, is_pixelated
@@ -74,7 +75,7 @@ def _pair_blocks(
         yield start + row, start + columns[row, position], found[row, position]
 
 
-def pairs_html(view: SplitView, pairs: Sequence[ImagePair], threshold: float) -> str:
+def pairs_html(view: SplitView, pairs: Sequence[ImagePair], threshold: float) -> Markup:
     """The pairs as images with class, file, distance and the decision, in HTML without any script; text is escaped.
 
     Args:

@@ -317,7 +317,8 @@ def test_a_front_is_told_in_a_table_and_in_a_line():
     made.set_user_attr(DEFINITION, {"objective": ["val_map_at_r", "parameters"], "fixed": {}, "space": {}})
     for values in ([0.5, 2000.0], [0.9, 9000.0], [0.4, 3000.0], [0.7, 2500.0]):
         made.add_trial(optuna.trial.create_trial(values=values))
-    made.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs={records.OVER_LIMIT: 7}))
+    pruned = optuna.trial.TrialState.PRUNED
+    made.add_trial(optuna.trial.create_trial(state=pruned, user_attrs={records.OVER_LIMIT: 7}))
     table = front_table(made)
     assert table["trial"].tolist() == ["1", "3", "0"]
     assert table["val_map_at_r"].tolist() == [0.9, 0.7, 0.5]

@@ -52,7 +52,8 @@ def drawable_copy(study: optuna.Study, *, duplicates: bool = False, bare: bool =
         bare: without parameters and intermediate values, which take most of the time.
     """
     trials = study.get_trials(deepcopy=False)
-    return _copied(study, [None if not duplicates and attributes.is_repeat(trial) else trial for trial in trials], bare)
+    shown = [trial if duplicates or not attributes.is_repeat(trial) else None for trial in trials]
+    return _copied(study, shown, bare)
 
 
 def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:

@@ -72,7 +72,8 @@ def _recolour(figure: Figure, scale: str) -> None:
         return sample_colorscale(own, [steps[nearest]])[0]
 
     for trace in figure.data:
-        for part in (trace, getattr(trace, "marker", None), getattr(trace, "line", None)):
+        parts: list[Any] = [trace, getattr(trace, "marker", None), getattr(trace, "line", None)]
+        for part in parts:
             if getattr(part, "colorscale", None) is not None:
                 part.colorscale = own
             elif getattr(part, "color", None) is not None:

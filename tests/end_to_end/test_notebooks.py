@@ -57,7 +57,7 @@ def executed(name: str, folder: Path, **parameters: Any) -> str:
             assert output.output_type != "error"
             data = output.get("data", {})
             shown.append(output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")[:5000])
-            shown += [kind for kind in data if "plotly" in kind]
+            shown += [kind for kind in data if "plotly" in kind or "svg" in kind]
     return "\n".join(shown)
 
 
@@ -107,4 +107,5 @@ def test_the_matcher_is_evaluated(workplace):
     assert "chosen by balanced accuracy on the calibration split, which selected nothing else" in shown
     assert "mAP" in shown
     assert "data:image/png;base64" in shown
-    assert shown.count("application/vnd.plotly") == 7
+    assert shown.count("application/vnd.plotly") == 6
+    assert shown.count("image/svg+xml") == 1, "the learning curves"

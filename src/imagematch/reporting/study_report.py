@@ -1,4 +1,4 @@
-"""The report of a study: the winner beside the baseline, how it was found, and what of it is luck."""
+"""The report of a study: the winner beside the baseline, how it was found, and how much of it is luck."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _add_winner(page: Page, study: optuna.Study) -> None:
         )
         page.table(table_or_note(lambda: front_table(study), "Pareto front"))
     page.heading("Rerun with other seeds")
-    page.text("The search keeps the luckiest of many runs, so its best value is too good.")
+    page.text("The best of many runs is partly luck, so its value is too good.")
     reruns = table_or_note(lambda: reruns_table(study), "Trials rerun with other seeds")
     if not isinstance(reruns, Note):
         page.text(
@@ -177,7 +177,7 @@ def _add_plots(page: Page, study: optuna.Study) -> None:
 
 
 def study_lines(study: optuna.Study) -> list[str]:
-    """What `study show` prints; what was not noted is left out."""
+    """The lines of `study show`; what was not stored is left out."""
     lines = [study_summary(study)]
     objective, baselines = objective_name(study), study.user_attrs.get(BASELINE)
     for name, metrics in baselines.items() if isinstance(baselines, Mapping) else ():
@@ -196,7 +196,7 @@ def study_lines(study: optuna.Study) -> list[str]:
 
 
 def _reason(trial: FrozenTrial) -> str:
-    """Why a trial came to nothing, without what tells it from others that came to nothing for the same reason."""
+    """Why a trial gave no value, worded alike for all trials with the same reason."""
     if attributes.is_repeat(trial) or trial.state.name not in ("FAIL", "PRUNED"):
         return ""
     if attributes.OVER_LIMIT in trial.user_attrs:

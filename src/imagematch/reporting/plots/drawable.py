@@ -36,14 +36,14 @@ class _GivenTrials(InMemoryStorage):
         deepcopy: bool = True,  # noqa: ARG002
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """The trials themselves, whatever `deepcopy` says."""
+        """The trials themselves, whatever `deepcopy` is."""
         return [trial for trial in self._given if states is None or trial.state in states]
 
 
 def drawable_copy(study: optuna.Study, *, duplicates: bool = False, bare: bool = False) -> optuna.Study:
     """A copy in memory for plots: numbers, values, times and parameters, with harmless names and no attributes.
 
-    Names and choices are escaped, since plotly interprets tags in them. Trials keep their numbers.
+    Names and choices are escaped, since plotly interprets tags in them. Trials have their numbers unchanged.
 
     Args:
         study: stays as it is.

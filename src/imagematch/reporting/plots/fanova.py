@@ -1,6 +1,6 @@
-"""fANOVA of thousands of trials in seconds: Optuna's own figures, with each tree's variances taken at once.
+"""fANOVA of thousands of trials in seconds: Optuna's own importances, with each tree's variances taken at once.
 
-Optuna walks through a tree once for every place where it splits, in Python: minutes for a thousand trials, and the
+Optuna walks through a tree once for every split, in Python: minutes for a thousand trials, and the
 combinations of a field of twenty choices never end. A tree is a sum over its leaves, so that the marginal of a
 parameter is one too: a running sum over the leaves' ends, or, where a field has a column for each choice, a sum over
 how far pairs of leaves overlap.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class QuickFanova(FanovaImportanceEvaluator):
-    """Optuna's evaluator with the same forest, and the same importances but for rounding."""
+    """Optuna's evaluator with the same forest, and the same importances up to rounding."""
 
     def __init__(self, *, n_trees: int = 64, max_depth: int = 64, seed: int | None = None) -> None:
         super().__init__(n_trees=n_trees, max_depth=max_depth, seed=seed)
@@ -103,8 +103,8 @@ class _Leaves:
 
 def _variance_along(low: NDArray[np.float64], high: NDArray[np.float64], amounts: NDArray[np.float64]) -> float:
     """The variance over [0, 1] of the sum of amounts[i] on [low[i], high[i])."""
-    ends, place = np.unique(np.concatenate([low, high]), return_inverse=True)
-    begins, stops = place.reshape(2, -1)
+    ends, position = np.unique(np.concatenate([low, high]), return_inverse=True)
+    begins, stops = position.reshape(2, -1)
     steps = np.bincount(begins, amounts, minlength=len(ends)) - np.bincount(stops, amounts, minlength=len(ends))
     marginal, widths = np.cumsum(steps)[:-1], np.diff(ends)
     mean = float(marginal @ widths)

@@ -56,7 +56,7 @@ def restyled(figure: Figure, height: int, sample: str = "", scale: str = "Blues"
 
 
 def _recolour(figure: Figure, scale: str) -> None:
-    """Puts our scale in place of Optuna's, whose darkest blue is not seen on a dark screen, nor its yellow on paper."""
+    """Puts our scale in place of Optuna's, whose darkest blue is illegible on a dark screen, and its yellow on paper."""
     from plotly.colors import sample_colorscale, unlabel_rgb
 
     steps = [step / 100 for step in range(101)]

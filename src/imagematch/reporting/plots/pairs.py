@@ -41,11 +41,11 @@ def _colours(names: Mapping[str, PairDistances]) -> list[tuple[str, str]]:
     """Colour and dash of each curve: the model first, whatever is called a baseline grey."""
     others = iter(SERIES_COLOURS[1:] * len(names))
     styles = []
-    for place, name in enumerate(names):
+    for number, name in enumerate(names):
         if "baseline" in name.lower():
             styles.append((BASELINE_COLOUR, "dash"))
         else:
-            styles.append((MODEL_COLOUR if place == 0 else next(others), "solid"))
+            styles.append((MODEL_COLOUR if number == 0 else next(others), "solid"))
     return styles
 
 

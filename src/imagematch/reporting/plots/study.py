@@ -259,7 +259,7 @@ class StudyPlots:
             ),
             (
                 "Importance (PED-ANOVA)",
-                "What tells the best trials from the rest; needs many trials.",
+                "What distinguishes the best trials from the rest; needs many trials.",
                 self.importances,
             ),
             ("Importance (fANOVA)", "How much of the objective's variance each explains.", self.fanova_importances),

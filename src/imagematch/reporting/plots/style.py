@@ -28,7 +28,7 @@ def class_colours(classes: int) -> list[str]:
 
 def luminance(colour: str) -> float:
     """Relative luminance of `#rrggbb`, 0 to 1. Source: WCAG 2.2."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

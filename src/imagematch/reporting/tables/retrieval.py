@@ -64,14 +64,14 @@ def groups_table(images: ImageFolder, groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def _paths(images: ImageFolder, rows: Sequence[int]) -> pd.Series:
-    """Paths as Python strings: pandas' own strings hold no bytes that are no UTF-8."""
+    """Paths as Python strings: pandas' own strings are UTF-8 only."""
     import pandas as pd
 
     return pd.Series([images.paths[row] for row in rows], dtype=object)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table atomically. Paths that are no UTF-8 keep their bytes, as Python's `surrogateescape` reads them.
+    """Writes a table atomically. Paths that are not UTF-8 are written with their own bytes (`surrogateescape`).
 
     Raises:
         StudyError: it cannot be written.

@@ -1,4 +1,4 @@
-"""A study in tables: trials, the best configuration, what was not finished and why, repeated runs, time."""
+"""A study in tables: trials, the best configuration, unfinished trials with the reason, reruns, time."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,20 +57,21 @@ def restyled(figure: Figure, height: int, sample: str = "", scale: str = "Blues"
 
 
 def _recolour(figure: Figure, scale: str) -> None:
-    """Puts our scale in place of Optuna's, whose darkest blue is illegible on a dark screen, and its yellow on paper."""
+    """Puts our scale in place of Optuna's, whose darkest blue is illegible on a dark screen, its yellow on paper."""
     from plotly.colors import sample_colorscale, unlabel_rgb
 
-    steps = [step / 100 for step in range(101)]
-    theirs = np.array([unlabel_rgb(colour) for colour in sample_colorscale(scale, steps)])
     own = [list(stop) for stop in WORST_TO_BEST]
+    steps = [step / 100 for step in range(101)]
+    theirs, ours = sample_colorscale(scale, steps), sample_colorscale(own, steps)
+    palette = np.array([unlabel_rgb(colour) for colour in theirs])
 
+    @functools.cache
     def recoloured(colour: Any) -> Any:
         if isinstance(colour, tuple):
             return [recoloured(one) for one in colour]
         if not isinstance(colour, str) or not colour.startswith("rgb("):
             return colour
-        nearest = np.argmin(np.abs(theirs - unlabel_rgb(colour)).sum(axis=1))
-        return sample_colorscale(own, [steps[nearest]])[0]
+        return ours[int(np.argmin(np.abs(palette - unlabel_rgb(colour)).sum(axis=1)))]
 
     for trace in figure.data:
         parts: list[Any] = [trace, getattr(trace, "marker", None), getattr(trace, "line", None)]
@@ -99,6 +101,8 @@ def _unquoted(choice: Any) -> Any:
 
 def _fill_diagonals(figure: Figure) -> None:
     """Gives the empty panels of a contour plot their parameter's values: plotly cannot draw an axis of no choices."""
+    if not any(trace.type == "contour" for trace in figure.data):
+        return
     scatter = [trace for trace in figure.data if trace.type == "scatter"]
 
     def row(trace: Any) -> tuple[float, ...] | None:

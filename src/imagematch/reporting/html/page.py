@@ -147,7 +147,7 @@ class Page:
         layout.pop("title", None)  # the page has it as a heading
         layout["margin"] = {**layout.get("margin", {}), "t": min(layout.get("margin", {}).get("t", 30), 30)}
         columns = len({tuple(axis["domain"]) for name, axis in layout.items() if _is_panel(name, axis)})
-        self._plots.append(json.dumps(specification, separators=(",", ":"), allow_nan=False))
+        self._plots.append(json.dumps(_rounded(specification), separators=(",", ":"), allow_nan=False))
         return {
             "number": len(self._plots) - 1,
             "height": int(layout.get("height") or 450),
@@ -171,6 +171,15 @@ class Page:
     def write(self, path: Path) -> None:
         """Writes the page atomically. Raises StudyError where that is impossible."""
         write_text(path, self.render() + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    """A specification with floats of seven digits: more are never seen, and double the page's data."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _is_panel(name: str, axis: Any) -> bool:

@@ -30,7 +30,7 @@ def test_every_loss_is_searched_by_folds_of_classes(recipes: ModuleType, loss: s
     common = recipes.common_values(options)
     study = recipes.study_of(loss, common)
     assert (study.folds, study.fixed["split_by"], study.n_trials) == (4, "class", common["n_trials"])
-    assert study.effective_pruner == "none", "as many whole trials for each"
+    assert study.pruner == "none", "as many whole trials for each"
     assert study.fixed["split"][2] == 0.5
     first = study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
     assert first.images_per_batch == common["batch_classes"] * common["batch_images"]

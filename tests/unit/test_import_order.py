@@ -16,6 +16,8 @@ ROOMS = (
     "reading",
     "tensors",
     "events",
+    "options",
+    "registry",
     "config",
     "data",
     "extractors",
@@ -31,7 +33,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "reading", "tensors", "events"}
+FOUNDATION = {"errors", "files", "reading", "tensors", "events", "options", "registry"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagematch.losses import PAIR_LOSSES, CrossBatchMemory, loss_class
+from imagematch.config import PAIR_LOSSES
+from imagematch.losses import CrossBatchMemory, loss_class
 
 RNG = np.random.default_rng(0)
 

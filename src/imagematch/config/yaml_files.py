@@ -1,4 +1,4 @@
-"""Strict YAML: one mapping a file, YAML 1.2 numbers, no tags, no duplicate keys, bounded, with line numbers."""
+"""Strict YAML: one mapping a file, YAML 1.2 numbers, no tags, no duplicate keys, bounded, with lines; and back."""
 
 from __future__ import annotations
 
@@ -199,3 +199,41 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+
+
+_PLAIN = re.compile(r"[a-z][a-z0-9_]*")
+_NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Settings as text that reads back as the same values, here and by YAML 1.1 readers: one `key: value` a line."""
+    return "".join(f"{key}: {_text(value)}\n" for key, value in values.items())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        text = repr(value)
+        return text.replace("e", ".0e") if "e" in text and "." not in text else text  # YAML 1.1 reads 1e-05 as text
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_text(inner) for inner in value) + "]"
+    return _quoted(str(value)) if isinstance(value, (str, Path)) else _quoted(repr(value))
+
+
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text not in _NOT_TEXT:
+        return text
+    return '"' + "".join(_escaped(letter) for letter in text) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

@@ -33,6 +33,7 @@ from imagematch.config.names import (
     direction_of,
 )
 from imagematch.config.problems import did_you_mean
+from imagematch.config.reference import ReferenceRow, reference_rows, write_reference
 from imagematch.config.rules import LARGEST_GRID
 from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label, space_difference
 from imagematch.config.study_settings import RERUN_SUFFIX, STUDY_FACTS, STUDY_KEYS, StudySettings
@@ -89,6 +90,7 @@ __all__ = [
     "IntRange",
     "KeyFacts",
     "Label",
+    "ReferenceRow",
     "StudySettings",
     "TrainSettings",
     "did_you_mean",
@@ -101,6 +103,8 @@ __all__ = [
     "parse_value",
     "parse_yaml",
     "read_yaml",
+    "reference_rows",
     "space_difference",
     "to_yaml",
+    "write_reference",
 ]

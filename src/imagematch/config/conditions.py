@@ -28,7 +28,12 @@ def of_losses(option: str) -> Condition:
         own = ", ".join(f"`{name}`" for name in specs[loss].options)
         return f"belongs to {', '.join(_families(tuple(having)))}; {loss} has {own}"
 
-    return Condition(("loss", *rivals), lambda values: values["loss"] in having and not ruled_out(values), otherwise)
+    return Condition(
+        "with a loss that has it",
+        ("loss", *rivals),
+        lambda values: values["loss"] in having and not ruled_out(values),
+        otherwise,
+    )
 
 
 def _families(losses: tuple[str, ...]) -> list[str]:
@@ -86,27 +91,40 @@ def _not_frozen(values: Values) -> str:
 _WHAT_TRAINS = ("feature_extractor", "weights", "trainable", "stages")
 
 WITH_FACES = Condition(
+    "with a face_crop",
     ("face_crop",),
     lambda values: values["face_crop"] != "none",
     lambda _: "has no effect without face_crop: haar",
 )
-WITH_BLOCKS = Condition(("intermediate_ff_block_units",), lambda values: len(values["intermediate_ff_block_units"]) > 0)
-WITH_A_NETWORK = Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels")
-WITH_TRAINED_LAYERS = Condition(_WHAT_TRAINS, _decays, _no_decay)
+WITH_BLOCKS = Condition(
+    "with feed-forward blocks",
+    ("intermediate_ff_block_units",),
+    lambda values: len(values["intermediate_ff_block_units"]) > 0,
+)
+WITH_A_NETWORK = Condition(
+    "without pixels as the extractor", ("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"
+)
+WITH_TRAINED_LAYERS = Condition("where layers of the extractor are trained", _WHAT_TRAINS, _decays, _no_decay)
 WITH_AUGMENTATION = Condition(
+    "with image_augmentation: true",
     ("image_augmentation", "stages"),
     lambda values: any(in_stages("image_augmentation", values)),
     lambda _: "has no effect without image_augmentation: true",
 )
 WITH_FROZEN_FEATURES = Condition(
-    _WHAT_TRAINS, lambda values: all(part is False for part in _trained_parts(values)), _not_frozen
+    "with a frozen extractor",
+    _WHAT_TRAINS,
+    lambda values: all(part is False for part in _trained_parts(values)),
+    _not_frozen,
 )
 WITH_BALANCED_BATCHES = Condition(
+    "without batch_size",
     ("batch_size", "loss"),
     lambda values: values["batch_size"] is None and values["loss"] not in OFFLINE_LOSSES,
     _not_balanced,
 )
 WITH_EPOCHS = Condition(
+    "without lr_schedule: bit_hyperrule",
     ("lr_schedule", "stages"),
     lambda values: any(schedule != "bit_hyperrule" for schedule in in_stages("lr_schedule", values)),
     lambda _: "does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",

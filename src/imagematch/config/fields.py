@@ -49,12 +49,14 @@ class Condition:
     """When a key counts.
 
     Attributes:
+        when: the same in words, for the reference.
         depends_on: the keys that `holds` reads.
         holds: whether the key counts under these values.
         otherwise: the message for a user who gives the key where it does not count; None, in place of it or as its
             answer, accepts the key, without effect.
     """
 
+    when: str
     depends_on: tuple[str, ...]
     holds: Callable[[Values], bool]
     otherwise: Callable[[Values], str | None] | None = None

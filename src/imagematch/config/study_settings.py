@@ -36,7 +36,10 @@ class StudyKeys(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    study_name: str = key(Option(REQUIRED, {"type": "string"}, "Names the study.", expects="text"), **_STUDY)
+    study_name: str = key(
+        Option(REQUIRED, {"type": "string"}, "Names the study, and its winner.", expects="text"),
+        **{**_STUDY, "group": "name"},
+    )
     seed: int = key(whole(0, 0, 2**32 - 1, "Fixes the splits, the draws and the seeds of all trials."), **_STUDY)
     n_trials: int = key(whole(30, 1, 10_000_000, "Distinct finished trials, whoever ran them."), **_STUDY)
     sampler: str = key(choice("tpe", names.SAMPLERS, "How configurations are drawn."), **_STUDY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
@@ -30,6 +30,11 @@ class TrainSettings(TrainKeys):
     of the loss have the values that count; an option that the loss does not have is None, or its plain default. Which
     keys were given stays known (`model_fields_set`).
     """
+
+    if TYPE_CHECKING:  # what resolution settles, and the options that rooms other than `losses` read
+        training_seed: int
+        margin: float | None
+        proxy_rate: float
 
     @model_validator(mode="after")
     def _follows_the_rules(self) -> Self:

@@ -72,9 +72,11 @@ class WrittenKeys(BaseModel):
         number(0.25, 0, 1, "Share of validation that the threshold is chosen on.", above=True, below=True), **_DATA
     )
     min_images_per_class: int = key(whole(2, 1, 1_000_000, "Smaller classes are left out."), **_DATA)
-    max_classes: int | None = key(whole(None, 2, 10_000_000, "Takes the first classes alone; by default all."), **_DATA)
+    max_classes: int | None = key(
+        whole(None, 2, 10_000_000, "Takes the most frequent classes alone; by default all."), **_DATA
+    )
     face_crop: str = key(choice("none", names.FACE_CROPS, "Cuts out the largest face with this detector."), **_DATA)
-    face_margin: float = key(number(0.2, 0, 2, "Margin around the face, as a share of its size."), **_FACES)
+    face_margin: float = key(number(0.2, 0, 2, "Added on each side of the face, as a share of its own side."), **_FACES)
     face_align: bool = key(flag(False, "Turns the face so that the eyes are level."), **_FACES)
     face_missing: str = key(
         choice("whole", names.FACES_MISSING, "Without a face: takes the whole image, skips it, or stops."), **_FACES
@@ -110,7 +112,7 @@ class WrittenKeys(BaseModel):
         condition=conditions.WITH_A_NETWORK,
     )
     image_augmentation: bool = key(
-        flag(False, "Flips, shifts and colours training images at random."), **_EXTRACTED, per_stage=True
+        flag(False, "Zooms, flips, turns, shifts, brightens training images at random."), **_EXTRACTED, per_stage=True
     )
     augmented_views: int = key(
         whole(0, 0, 1_000, "Augmented copies of each image whose features are cached; 0: anew in every epoch."),
@@ -191,7 +193,10 @@ class WrittenKeys(BaseModel):
     )
     weight_decay: float = key(number(0.0, 0, 10, "Decoupled weight decay."), **_STAGE)
     gradient_clipping: float | None = key(
-        number(None, 0, 1_000_000, "Longest gradient; by default none is clipped.", above=True), **_STAGE
+        number(
+            None, 0, 1_000_000, "Longest gradient of a step, over all weights; by default none is clipped.", above=True
+        ),
+        **_STAGE,
     )
     training_precision: str = key(
         choice("float32", names.TRAINING_PRECISIONS, "The numbers that training computes in."), **_TRAINING

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -41,7 +42,7 @@ class RunLog:
             record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
             if message is not None:
                 record["message"] = message
-            line = json.dumps(record, default=str) + "\n"
+            line = json.dumps(_finite(record), default=str, allow_nan=False) + "\n"
             make_dir(self._path.parent)
             try:
                 with self._path.open("a", encoding="utf-8") as file:
@@ -116,6 +117,15 @@ def _bar(what: str, total: int, stream: TextIO) -> Iterator[Advance]:
     with Progress(*columns, console=Console(file=stream), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+def _finite(value: Any) -> Any:
+    """The same value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def printable(text: str) -> str:

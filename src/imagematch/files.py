@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from typing import Any
 
 from imagematch.errors import ConfigError, StudyError
 
-_DIGEST_CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".tmp-"
 _LEFT_OVER_S = 24 * 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -137,13 +136,11 @@ def replacing(path: Path) -> Iterator[Path]:
     make_dir(path.parent)
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=path.suffix, dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{path.suffix}")
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # less what the umask takes away
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         fsync_dir(path.parent)
     except OSError as error:
@@ -160,12 +157,6 @@ def remove_leftovers(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if path.lstat().st_mtime < oldest:
                 path.unlink()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 @contextlib.contextmanager
@@ -188,9 +179,10 @@ def replacing_dir(path: Path) -> Iterator[Path]:
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         fsync_dir(fresh)
-        if path.exists():
-            path.rename(old)
-        fresh.rename(path)
+        with _renaming_in(path.parent):
+            if path.exists():
+                path.rename(old)
+            fresh.rename(path)
         fsync_dir(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
@@ -204,8 +196,24 @@ def recovered_dir(path: Path) -> Path:
     with contextlib.suppress(OSError, ValueError):  # a name that is too long, or none (".")
         old = path.with_name(f".{path.name}.old")
         if old.is_dir() and not path.exists():
-            old.rename(path)
+            with _renaming_in(path.parent):  # who replaces the folder right now is let finish
+                if old.is_dir() and not path.exists():
+                    old.rename(path)
     return path
+
+
+@contextlib.contextmanager
+def _renaming_in(folder: Path) -> Iterator[None]:
+    """One process at a time renames inside a folder; where the folder cannot be locked, nobody is kept from it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -265,11 +273,8 @@ def digest_bytes(data: bytes | memoryview) -> str:
 
 def digest_file(path: Path) -> str:
     """Content digest of a file, read in chunks. Raises OSError as `open` does."""
-    state = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        while chunk := file.read(_DIGEST_CHUNK_BYTES):
-            state.update(chunk)
-    return state.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def digest_json(value: Any) -> str:

@@ -47,3 +47,10 @@ def test_the_silent_log_tells_nobody(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="cannot write"):
         RunLog(tmp_path).event("x")
+
+
+def test_what_json_does_not_have_is_null_in_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    RunLog(path).event("epoch", loss=float("nan"), rates=[1.0, float("inf")], nested={"x": float("-inf")})
+    record = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (record["loss"], record["rates"], record["nested"]) == (None, [1.0, None], {"x": None})

@@ -25,6 +25,7 @@ from imagematch.files import (
     replacing,
     replacing_dir,
     write_json,
+    write_text,
 )
 
 
@@ -192,3 +193,43 @@ def test_names_that_are_safe(name: str) -> None:
 def test_names_that_are_not(name: str) -> None:
     with pytest.raises(ConfigError):
         checked_name(name, where="x")
+
+
+READER = """
+import sys
+from pathlib import Path
+from imagematch.files import recovered_dir
+folder = Path(sys.argv[1])
+print("reading", flush=True)
+while True:
+    recovered_dir(folder)
+"""
+
+
+def test_readers_never_disturb_a_folder_that_is_being_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    readers = [
+        subprocess.Popen([sys.executable, "-c", READER, str(folder)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "reading\n"
+        for number in range(300):
+            with replacing_dir(folder) as fresh:
+                (fresh / "number").write_text(str(number))
+            assert (folder / "number").read_text() == str(number)
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.communicate()
+
+
+def test_the_umask_decides_who_may_read_what_is_written(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640

@@ -14,7 +14,9 @@ from imagematch.tuning.siblings import sibling_names
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.study._frozen import FrozenStudy
+
+    from imagematch.tuning.sound_storage import SoundStorage
 
 _SHOWN = 100
 """Characters of a name, which SQLite does not limit."""
@@ -68,17 +70,15 @@ def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
 
 
 def _in_database(url: str) -> list[Overview]:
-    import optuna
-
     storage = open_storage(url, create=False)
     with storage_errors(url):
-        names = sorted(optuna.get_all_study_names(storage))
         siblings = sibling_names(storage)
-        return [_overview(optuna.load_study(study_name=n, storage=storage)) for n in names if n not in siblings]
+        studies = sorted(storage.get_all_studies(), key=lambda study: study.study_name)
+        return [_overview(study, storage) for study in studies if study.study_name not in siblings]
 
 
-def _overview(study: optuna.Study) -> Overview:
-    trials = study.get_trials(deepcopy=False)
+def _overview(study: FrozenStudy, storage: SoundStorage) -> Overview:
+    trials = storage.outlined_trials(study._study_id, (records.DUPLICATE_OF, records.OVER_LIMIT))
     best = records.best_of(trials, study.directions)
     value = best[0].values[0] if best else None
     return Overview(study.study_name, len(records.counted(trials)), len(trials), value)

@@ -150,6 +150,7 @@ for _name in (
     "set_study_system_attr",
     "get_trial",
     "_get_trials",
+    "outlined_trials",
     "_get_best_trial_id",
     "_set_trial_param",
     "set_trial_intermediate_value",

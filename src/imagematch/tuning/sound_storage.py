@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from imagematch.errors import StudyError
 from imagematch.events import printable
 from imagematch.tuning.attribute_kinds import OF_STUDIES, OF_TRIALS, of_their_kind
+from imagematch.tuning.bulk_reading import BulkReadingStorage
 from imagematch.tuning.refusals import shown_url
 
 _T = TypeVar("_T")
@@ -23,7 +24,7 @@ _ODD = (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, Rec
 _SHOWN = 100
 
 
-class SoundStorage(RDBStorage):
+class SoundStorage(BulkReadingStorage):
     """Optuna's storage; a database with rows that Optuna did not write is refused, whichever program wrote them.
 
     Attributes that imagematch notes, but of another kind, are left out: another program may use their names.
@@ -59,7 +60,14 @@ class SoundStorage(RDBStorage):
     def _get_trials(self, study_id: int, *arguments: Any, **options: Any) -> list[FrozenTrial]:
         """As Optuna's; see the class. Raises StudyError."""
         plain = super()._get_trials
-        trials = self._read(lambda: plain(study_id, *arguments, **options))
+        return self._all_sound(study_id, self._read(lambda: plain(study_id, *arguments, **options)))
+
+    def outlined_trials(self, study_id: int, attributes: Collection[str]) -> list[FrozenTrial]:
+        """As BulkReadingStorage's; see the class. Raises StudyError."""
+        plain = super().outlined_trials
+        return self._all_sound(study_id, self._read(lambda: plain(study_id, attributes)))
+
+    def _all_sound(self, study_id: int, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         objectives = len(self.get_study_directions(study_id)) if trials else 0
         return [self._sound(trial, objectives) for trial in trials]
 

@@ -18,8 +18,9 @@ from imagematch.tuning.refusals import shown_url, storage_errors
 from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, read_head
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
     from sqlalchemy import Connection
+
+    from imagematch.tuning.sound_storage import SoundStorage
 
 HEARTBEAT_S = 60
 GRACE_S = 180
@@ -35,7 +36,7 @@ def sqlite_url(path: Path) -> str:
 
 def open_storage(
     url: str, *, create: bool = True, pooled: bool = False, log: RunLog = SILENT, stop: StopRequest | None = None
-) -> RDBStorage:
+) -> SoundStorage:
     """Opens (or creates) the storage behind a SQLAlchemy URL.
 
     Args:
@@ -56,7 +57,7 @@ def open_storage(
         return _open_server(url, pooled, log, stop) if file is None else _open_file(url, file, pooled)
 
 
-def _open_file(url: str, file: Path, pooled: bool) -> RDBStorage:
+def _open_file(url: str, file: Path, pooled: bool) -> SoundStorage:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
@@ -73,7 +74,7 @@ def _open_file(url: str, file: Path, pooled: bool) -> RDBStorage:
         return SoundStorage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
 
 
-def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) -> RDBStorage:
+def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) -> SoundStorage:
     from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
     from sqlalchemy.pool import NullPool

@@ -93,7 +93,7 @@ def _train(document: Document) -> TrainSettings:
         )
     known = {key: value for key, value in document.values.items() if key in TRAIN_KEYS}
     problems = [_unknown_in_train(key) for key in document.values if key not in TRAIN_KEYS]
-    problems += [problem for key, value in known.items() if (problem := _choices_given(key, value))]
+    problems += _choices_given(known, "a study searches {}_grid")
     settings = None
     try:
         settings = TrainSettings.model_validate(known)
@@ -109,11 +109,11 @@ def _once(problems: list[Problem]) -> list[Problem]:
     return list({problem.key: problem for problem in reversed(problems)}.values())[::-1]
 
 
-def _choices_given(key: str, value: Any) -> Problem | None:
-    """A list of choices where one value belongs, as `embedding_dim: [64, 128]`."""
-    if not isinstance(value, list) or key not in TUNABLE or KEYS[key].option.schema.get("type") not in _SINGLE:
-        return None
-    return Problem(key, f"{key} must be {KEYS[key].option.expects}, not {shown(value)}", f"a study searches {key}_grid")
+def _choices_given(values: Mapping[str, Any], do: str) -> Iterator[Problem]:
+    """The keys that have a list of choices where one value belongs, as `embedding_dim: [64, 128]`."""
+    for key, value in values.items():
+        if isinstance(value, list) and key in TUNABLE and KEYS[key].option.schema.get("type") in _SINGLE:
+            yield Problem(key, f"{key} must be {KEYS[key].option.expects}, not {shown(value)}", do.format(key))
 
 
 def _unknown_in_train(key: Any) -> Problem:
@@ -136,7 +136,7 @@ def _study(document: Document) -> StudySettings:
     plain = {key: value for key, value in given.items() if key in _PLAIN_KEYS}
     space, wrong = _space(given)
     problems += wrong
-    problems += [problem for key, value in plain.items() if (problem := _choices_given(key, value))]
+    problems += _choices_given(plain, "did you mean {}_grid?")
     fixed: dict[str, Any] = {}
     try:
         checked = TrainKeys.model_validate({**plain, "experiment_name": "x"})

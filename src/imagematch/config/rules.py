@@ -21,16 +21,15 @@ _MAX_COMBINATIONS = 20_000
 _NEED_DATA_DIR = {"folder": "the folder that holds a folder for each class", "csv": "the table of images"}
 
 Rule = Callable[[Values], Iterator[Problem]]
-_RULES: list[Rule] = []
-_READ: set[str] = {"stages", "trainable"}
+RULES: list[tuple[Rule, tuple[str, ...]]] = []
+"""Each rule of train files, with the keys that it reads."""
 
 
 def _rule(*reads: str) -> Callable[[Rule], Rule]:
     """Decorates a rule of train files: values of every key -> what is wrong with them; it reads the keys `reads`."""
 
     def register(rule: Rule) -> Rule:
-        _RULES.append(rule)
-        _READ.update(reads)
+        RULES.append((rule, reads))
         return rule
 
     return register
@@ -95,7 +94,7 @@ def broken_rules(values: Values, given: Collection[str]) -> Iterator[Problem]:
     if "trainable" in given and values["trainable"] is False and starts_untrained(values):
         what = f"trainable: false has no effect with {values['feature_extractor']}, which has no published weights"
         yield Problem("trainable", what, "leave it out, and all of it is trained, or give weights: PATH")
-    for rule in _RULES:
+    for rule, _ in RULES:
         yield from rule(values)
 
 
@@ -168,7 +167,8 @@ def _by_hyperrule(study: StudySettings) -> bool:
 
 def _broken_by_trials(study: StudySettings) -> list[Problem]:
     """The rules of a train file that some trial would break; of ranges the two ends are tried."""
-    read = _READ.union(*(condition.depends_on for condition in CONDITIONS.values()))
+    of_conditions = (condition.depends_on for condition in CONDITIONS.values())
+    read = {"stages", "trainable"}.union(*of_conditions, *(reads for _, reads in RULES))
     varied = [key for key in study.space if key in read]
     first = {key: dimension.ends[0] for key, dimension in study.space.items()}
     idle = {key for key in (*study.fixed, *study.space) if key in CONDITIONS and _given(study, key)}

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imagematch.losses.base import Loss, LossValue, PairLoss, loss_value, register_loss
+from imagematch.losses.base import (
+    Loss,
+    LossValue,
+    PairLoss,
+    cosine_scale,
+    loss_value,
+    register_loss,
+    temperature_of,
+)
 from imagematch.losses.batch import Batch
 from imagematch.losses.cross_batch_memory import CrossBatchMemory
+from imagematch.losses.distances import cosine_similarity, euclidean, squared_euclidean
 from imagematch.losses.lazy import tf
 from imagematch.losses.offline_triplets import draw_triplets
 from imagematch.losses.proxies import ProxyLoss
+from imagematch.losses.reducers import count, masked_logsumexp, mean_where, share
 from imagematch.registry import LOSS_REGISTRY
 
 if TYPE_CHECKING:
@@ -27,11 +37,20 @@ __all__ = [
     "LossValue",
     "PairLoss",
     "ProxyLoss",
+    "cosine_scale",
+    "cosine_similarity",
+    "count",
     "draw_triplets",
+    "euclidean",
     "loss_class",
     "loss_value",
     "make_loss",
+    "masked_logsumexp",
+    "mean_where",
     "register_loss",
+    "share",
+    "squared_euclidean",
+    "temperature_of",
     "tf",
 ]
 

@@ -112,6 +112,12 @@ def facts_of(model: type[BaseModel]) -> dict[str, KeyFacts]:
     return {key: facts for key, facts in found.items() if isinstance(facts, KeyFacts)}
 
 
+def names_of(model: type[BaseModel], key: str) -> tuple[str, ...]:
+    """The names that a key takes; none where it takes something else."""
+    facts = model.model_fields[key].json_schema_extra if key in model.model_fields else None
+    return tuple(facts.option.schema.get("enum", ())) if isinstance(facts, KeyFacts) else ()
+
+
 REQUIRED: Any = ...
 """The default of a key that has none."""
 

@@ -36,7 +36,7 @@ def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
 
     Args:
         path: the YAML file.
-        overrides: "key=value" each, the value in YAML; they take the place of what the file says.
+        overrides: "key=value" each, the value in YAML; they replace what the file says.
 
     Raises:
         ConfigError: the file or an override is wrong; names its line.
@@ -45,7 +45,7 @@ def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySettings:
-    """Reads a study file, as `load_train` does. An override takes the place of every form of its field."""
+    """Reads a study file, as `load_train` does. An override replaces every form of its key."""
     return _study(_overridden(read_yaml(path), overrides))
 
 
@@ -88,7 +88,7 @@ def _train(document: Document) -> TrainSettings:
     if "study_name" in document.values and "experiment_name" not in document.values:
         raise ConfigError(
             "this is a study file: it has study_name",
-            where=document.place("study_name")[1],
+            where=document.location("study_name")[1],
             do="run it with hpt.py --hpt-config-filepath",
         )
     known = {key: value for key, value in document.values.items() if key in TRAIN_KEYS}
@@ -99,7 +99,7 @@ def _train(document: Document) -> TrainSettings:
         settings = TrainSettings.model_validate(known)
     except ValidationError as error:
         problems = _once([*problems, *problems_of(error, TrainSettings)])
-    refuse(problems, document.place)
+    refuse(problems, document.location)
     assert settings is not None
     return settings
 
@@ -127,7 +127,7 @@ def _study(document: Document) -> StudySettings:
     if "experiment_name" in given and "study_name" not in given:
         raise ConfigError(
             "this is a train file: it has experiment_name",
-            where=document.place("experiment_name")[1],
+            where=document.location("experiment_name")[1],
             do="run it with train.py --config, or give it a study_name instead",
         )
     problems = [problem for key in given if (problem := _unknown_in_study(key))]
@@ -148,10 +148,10 @@ def _study(document: Document) -> StudySettings:
         study = StudySettings.model_validate({**about_study, "fixed": fixed, "space": space})
     except ValidationError as error:
         problems += problems_of(error, StudySettings)
-    refuse(_once(problems), document.place)
+    refuse(_once(problems), document.location)
     assert study is not None
     keys = {key: key + form for key in TRAIN_KEYS for form in _FORMS if key + form in given}
-    refuse(list(broken_study_rules(study, keys)), document.place)
+    refuse(list(broken_study_rules(study, keys)), document.location)
     return study
 
 
@@ -172,8 +172,8 @@ def _given_twice(document: Document) -> Iterator[Problem]:
     for field in TRAIN_KEYS:
         keys = [field + form for form in _FORMS if field + form in document.values]
         if len(keys) > 1:
-            places = " and ".join(_key_and_line(document, key) for key in keys)
-            yield Problem(keys[-1], f"{field} is given more than once: {places}", "keep one of them")
+            locations = " and ".join(_key_and_line(document, key) for key in keys)
+            yield Problem(keys[-1], f"{field} is given more than once: {locations}", "keep one of them")
 
 
 def _key_and_line(document: Document, key: str) -> str:

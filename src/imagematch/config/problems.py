@@ -70,19 +70,19 @@ def _in_our_words(details: Any, key: str, model: type[BaseModel]) -> list[Proble
     return [Problem(key, f"{key} must be {expected}{value}")]
 
 
-def refuse(problems: Sequence[Problem], place: Callable[[str], tuple[int, str]]) -> None:
+def refuse(problems: Sequence[Problem], location: Callable[[str], tuple[int, str]]) -> None:
     """Raises one ConfigError for all problems, in the order of their lines, if there are any.
 
     Args:
         problems: what was found.
-        place: key -> (rank by line, "FILE:LINE").
+        location: key -> (rank by line, "FILE:LINE").
     """
     if not problems:
         return
-    first, *rest = sorted(problems, key=lambda problem: place(problem.key)[0])
-    more = tuple(ConfigError(problem.what, where=place(problem.key)[1], do=problem.do) for problem in rest)
+    first, *rest = sorted(problems, key=lambda problem: location(problem.key)[0])
+    more = tuple(ConfigError(problem.what, where=location(problem.key)[1], do=problem.do) for problem in rest)
     count = f" (and {len(more)} more)" if more else ""
-    raise ConfigError(first.what + count, where=place(first.key)[1], do=first.do, more=more)
+    raise ConfigError(first.what + count, where=location(first.key)[1], do=first.do, more=more)
 
 
 def nearest(typed: str, valid: Iterable[str]) -> str | None:

@@ -30,7 +30,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 @dataclass(frozen=True)
 class ReferenceRow:
-    """What a user is told about a key.
+    """What the reference says about a key.
 
     Attributes:
         key: its name.

@@ -1,4 +1,4 @@
-"""What several keys must keep to together: in a train file, and in a study."""
+"""What several keys must agree on: in a train file, and in a study."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, SkipValidation, ValidationError, fie
 from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import names
-from imagematch.config.fields import REQUIRED, Affects, facts_of, key
+from imagematch.config.fields import REQUIRED, Affects, facts_of, key, names_of
 from imagematch.config.problems import invalid, problems_of, refuse, shown
 from imagematch.config.space import Choices, Dimension
 from imagematch.config.train_keys import CONDITIONS, DEFAULTS, KEYS, is_active
@@ -69,8 +69,7 @@ class StudyKeys(BaseModel):
     @classmethod
     def _is_a_known_name(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
-        about = STUDY_FACTS.get(name)
-        known = None if about is None else about.option.schema.get("enum")
+        known = names_of(cls, name)
         return checked_choice(name, value, known) if known else value
 
     @field_validator("objective")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import conditions, names, values
-from imagematch.config.fields import REQUIRED, Affects, facts_of, key
+from imagematch.config.fields import REQUIRED, Affects, key, names_of
 from imagematch.options import Option, choice, flag, number, whole
 
 _MAX_SEED = 2**32 - 1
@@ -19,7 +19,7 @@ STAGES_FORM = "a list of mappings, as [{trainable: false, epochs: 10}, {trainabl
 _UNITS = {"type": "integer", "minimum": 1, "maximum": 65_536}
 _EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, {"type": "string", "pattern": f"^{names.KERASHUB}."}]}
 
-_SEEDS = "rerun_seeds repeats the best trials with other seeds"
+_SEEDS = "rerun_seeds trains the best trials again with other seeds"
 _NAME: Any = {"group": "name", "affects": Affects.NOTHING, "tunable": "the study names its trials"}
 _DATA: Any = {"group": "data", "affects": Affects.DATA, "tunable": "trials on other data cannot be compared"}
 _FACES: Any = {**_DATA, "condition": conditions.WITH_FACES}
@@ -251,7 +251,7 @@ class WrittenKeys(BaseModel):
     @classmethod
     def _is_a_known_name(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
-        known = facts_of(cls)[name].option.schema.get("enum")
+        known = names_of(cls, name)
         return values.checked_choice(name, value, known) if known and value is not None else value
 
     @field_validator("feature_extractor")

@@ -44,7 +44,7 @@ class Document:
     lines: Mapping[str, int] = field(default_factory=dict)
     overridden: frozenset[str] = frozenset()
 
-    def place(self, key: str) -> tuple[int, str]:
+    def location(self, key: str) -> tuple[int, str]:
         """Where a key stands: its rank among problems, and "FILE:LINE", "--set KEY" or the file alone."""
         top = key.partition("[")[0]
         if top in self.overridden:
@@ -105,21 +105,21 @@ def parse_value(text: str, *, where: str) -> Any:
     return _load(text, lambda _: where)[1]
 
 
-def _load(text: str, place: Callable[[int], str]) -> tuple[yaml.Node | None, Any]:
+def _load(text: str, location: Callable[[int], str]) -> tuple[yaml.Node | None, Any]:
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         return root, None if root is None else loader.construct_document(root)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"the character {chr(error.character)!a} is not allowed", where=place(line)) from error
+        raise ConfigError(f"the character {chr(error.character)!a} is not allowed", where=location(line)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = error.problem or "not valid YAML"
         if "another document" in what:
             what = "a second document (---): one file, one configuration"
         what = what if isinstance(error, _Refused) else f"not valid YAML: {what}"
-        raise ConfigError(what, where=place(mark.line + 1 if mark else 1)) from error
+        raise ConfigError(what, where=location(mark.line + 1 if mark else 1)) from error
 
 
 class _Refused(yaml.MarkedYAMLError):

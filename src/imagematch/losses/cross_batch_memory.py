@@ -10,7 +10,7 @@ from imagematch.losses.lazy import tf
 class CrossBatchMemory(Loss):
     """A pair loss whose anchors are compared with their batch and with the last `size` embeddings before it.
 
-    What is remembered is constant in the gradient, and is kept in a checkpoint. With training=False nothing is
+    What is remembered is constant in the gradient, and is saved in checkpoints. With training=False nothing is
     compared with the memory, and nothing enters it.
 
     Args:

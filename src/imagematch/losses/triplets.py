@@ -39,7 +39,10 @@ class TripletOptions:
         random_batches=1.0,  # TensorFlow Addons' default, whose recipe they are
     )
     loss_distance: str = choice(
-        "euclidean", ("euclidean", "squared_euclidean"), "The distance that triplets are judged by.", common=True
+        "euclidean",
+        ("euclidean", "squared_euclidean"),
+        "The distance between anchors, positives and negatives.",
+        common=True,
     )
     triplet_hinge: str = choice(
         "hinge",

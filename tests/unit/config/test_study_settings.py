@@ -177,15 +177,15 @@ def test_space_as_json() -> None:
         margin_range={"low": 0, "high": 1},
         dropout=0.5,
     )
-    kept = json.loads(json.dumps(study.space_json(), allow_nan=False))
-    assert kept == study.space_json()
-    assert kept["fixed"] == {
+    stored = json.loads(json.dumps(study.space_json(), allow_nan=False))
+    assert stored == study.space_json()
+    assert stored["fixed"] == {
         "dropout": 0.5,
         "dataset": "folder",
         "intermediate_ff_block_units": [8],
         "weights": "a/b.h5",
     }
-    assert kept["space"] == {"margin": {"low": 0.0, "high": 1.0, "step": None, "log": False}}
+    assert stored["space"] == {"margin": {"low": 0.0, "high": 1.0, "step": None, "log": False}}
 
 
 def test_differences_are_readable() -> None:

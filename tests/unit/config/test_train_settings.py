@@ -159,7 +159,7 @@ def test_refused_in_one_line_that_names_the_field(field: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "kept"),
+    ("field", "value", "read_as"),
     [
         ("dropout", 1, 1.0),
         ("dropout", 0, 0.0),
@@ -180,10 +180,10 @@ def test_refused_in_one_line_that_names_the_field(field: str, value: Any) -> Non
         ("image_size", None, None),
     ],
 )
-def test_accepted(field: str, value: Any, kept: Any) -> None:
+def test_accepted(field: str, value: Any, read_as: Any) -> None:
     read = getattr(_train(**{field: value}), field)
-    assert read == kept
-    assert type(read) is type(kept)
+    assert read == read_as
+    assert type(read) is type(read_as)
 
 
 def test_threshold_by_cost() -> None:

@@ -34,7 +34,7 @@ _METRIC = {"type": "string", "enum": list(names.SECOND_OBJECTIVES)}
 class StudyKeys(BaseModel):
     """What a study file says about the study itself, and the two keys it shares with a train file (seed, objective)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     study_name: str = key(
         Option(REQUIRED, {"type": "string"}, "Names the study, and its winner.", expects="text"),

@@ -33,7 +33,7 @@ _BATCH: Any = {**_STAGE, "changes_val_loss": True}
 class WrittenKeys(BaseModel):
     """The keys that no loss brings, each checked on its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     experiment_name: str = key(Option(REQUIRED, values.PATH, "Names the folders of the run.", expects="text"), **_NAME)
     seed: int = key(

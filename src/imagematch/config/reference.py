@@ -135,14 +135,14 @@ def _cell(text: str) -> str:
 
 def train_schema() -> dict[str, Any]:
     """JSON Schema of a train file."""
-    properties = {key: _property(facts) for key, facts in KEYS.items()}
+    properties = {key: _property(key, facts) for key, facts in KEYS.items()}
     return _file_schema("An imagematch train file", properties, "experiment_name")
 
 
 def study_schema() -> dict[str, Any]:
     """JSON Schema of a study file."""
-    properties = {key: _property(facts) for key, facts in KEYS.items() if key != "experiment_name"}
-    properties |= {key: _property(facts) for key, facts in STUDY_FACTS.items()}
+    properties = {key: _property(key, facts) for key, facts in KEYS.items() if key != "experiment_name"}
+    properties |= {key: _property(key, facts) for key, facts in STUDY_FACTS.items()}
     for key in TUNABLE:
         properties |= _dimensions(key, KEYS[key])
     return _file_schema("An imagematch study file", properties, "study_name")
@@ -167,8 +167,10 @@ def _value_schema(facts: KeyFacts) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]} if facts.option.default is None else schema
 
 
-def _property(facts: KeyFacts) -> dict[str, Any]:
-    having = f" An option of {', '.join(facts.losses)}." if facts.losses else ""
+def _property(key: str, facts: KeyFacts) -> dict[str, Any]:
+    defaults = {loss: LOSS_REGISTRY.all()[loss].options[key].default for loss in facts.losses}
+    losses = ", ".join(f"{loss} (default {default})" for loss, default in defaults.items())
+    having = f" An option of {losses}." if losses else ""
     counts = f" Counts {facts.condition.when}." if facts.condition is not None and not facts.losses else ""
     found = {"description": facts.option.description + counts + having, **_value_schema(facts)}
     default = facts.option.default

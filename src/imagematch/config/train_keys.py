@@ -52,14 +52,16 @@ _TYPES = {"number": float, "integer": int, "boolean": bool, "string": str}
 
 
 def _keys_of_losses() -> dict[str, Any]:
-    """The losses' options as fields of a model; None is the published default of the loss, which each has its own."""
+    """The losses' options as fields of a model; None stands for the default that the loss in use has."""
     specs = LOSS_REGISTRY.all()
     fields: dict[str, Any] = {}
     for name, option in LOSS_REGISTRY.options().items():
         having = tuple(loss for loss, spec in specs.items() if name in spec.options)
         if name in WrittenKeys.model_fields:
             raise ConfigError(f"the option {name!r} of {having[0]} is a key already", where=_origins(having))
-        own = option if option.common else Option(None, option.schema, option.description)
+        meanings = {specs[loss].options[name].description for loss in having}
+        description = option.description if len(meanings) == 1 else "Its meaning depends on the loss."
+        own = option if option.common else Option(None, option.schema, description)
         kind: Any = _TYPES[option.schema["type"]]
         facts: Any = {"changes_val_loss": option.scales, "losses": having, "condition": conditions.of_losses(name)}
         about = key(own, group="loss", affects=Affects.TRAINING, tunable=True, **facts)

@@ -169,7 +169,7 @@ def run_again(
     """The winner's test figures with another seed; kept, so that they are found when the program is started again."""
     from imagematch.training import train_model, training_identity
 
-    seed = derived_seed(winner.effective_training_seed, number)
+    seed = derived_seed(winner.training_seed, number)
     settings = winner.model_copy(update={"training_seed": seed})
     path = make_dir(layout.study_dir(winner.experiment_name) / "runs") / f"seed-{number}.json"
     found = materials()

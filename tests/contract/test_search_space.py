@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from imagematch.config import SAMPLERS, TUNABLE, StudySettings, parse_study
+from imagematch.config import KEYS, SAMPLERS, TUNABLE, StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import records
 from imagematch.tuning.plan import Plan
@@ -91,15 +91,15 @@ def test_a_grid_of_it_is_searched(field: str) -> None:
     assert len(trained) == len(choices)
 
 
-@pytest.mark.parametrize("field", [field for field, kind in TUNABLE.items() if kind in ("int", "float")])
+@pytest.mark.parametrize("field", [field for field in TUNABLE if KEYS[field].kind in ("int", "float")])
 @pytest.mark.parametrize("manner", ["plain", "step", "log"])
 def test_a_range_of_it_is_searched(field: str, manner: str) -> None:
     (low, high), context = EXAMPLES[field]
     if manner == "log" and low == 0:
-        low = high // 4 if TUNABLE[field] == "int" else high / 4
+        low = high // 4 if KEYS[field].kind == "int" else high / 4
     given = {"low": low, "high": high}
     if manner == "step":
-        given["step"] = round((high - low) / 4, 6) if TUNABLE[field] == "float" else max(1, (high - low) // 4)
+        given["step"] = round((high - low) / 4, 6) if KEYS[field].kind == "float" else max(1, (high - low) // 4)
     elif manner == "log":
         given["log"] = True
     for sampler in ("tpe", "qmc"):

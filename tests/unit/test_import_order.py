@@ -17,6 +17,8 @@ ROOMS = (
     "npz",
     "tensors",
     "events",
+    "options",
+    "registry",
     "config",
     "data",
     "extractors",
@@ -32,7 +34,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events"}
+FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events", "options", "registry"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -51,7 +51,7 @@ def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: s
     - "eer": where FAR and FRR are closest to each other.
     - {"far": x}: the largest threshold whose FAR is at most x. {"frr": x}: the smallest whose FRR is at most x.
     - {"cost": {"false_match": a, "false_non_match": b, "prior": p}}: minimises a (1 - p) FAR + b p FRR; p, the share of
-      genuine pairs in use, is their share in these pairs where it is not given.
+      genuine pairs in use, is 0.5 where it is not given.
 
     It lies midway between the two neighbouring distances, so no decision hangs on rounding.
 
@@ -114,7 +114,7 @@ def _wrong(what: str) -> ConfigError:
         what,
         where="threshold",
         do="use balanced_accuracy, accuracy, f1, eer, {far: 0.001}, {frr: 0.01} "
-        "or {cost: {false_match: 10, false_non_match: 1}}",
+        "or {cost: {false_match: 10, false_non_match: 1, prior: 0.5}}",
     )
 
 
@@ -129,7 +129,7 @@ def _goal(name: str, value: Any, genuine: int, impostors: int) -> Goal:
         return lambda tp, fp: tp / (tp + fp + genuine)
     if name == "balanced_accuracy":
         return lambda tp, fp: tp * impostors - fp * genuine
-    prior = value.get("prior", genuine / (genuine + impostors))
+    prior = value.get("prior", 0.5)
     match_cost = value["false_match"] * (1 - prior) / impostors
     miss_cost = value["false_non_match"] * prior / genuine
     return lambda tp, fp: -(match_cost * fp + miss_cost * (genuine - tp))

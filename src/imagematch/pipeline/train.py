@@ -234,7 +234,7 @@ def _provenance(settings: TrainSettings, materials: Materials) -> ProvenanceCard
         dataset_digest=materials.dataset.digest,
         split_by=materials.dataset.split_by,
         seed=settings.seed,
-        training_seed=settings.effective_training_seed,
+        training_seed=settings.training_seed,
         extractor_digest=materials.extractor.digest,
     )
 

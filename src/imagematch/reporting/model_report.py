@@ -258,11 +258,13 @@ def _add_training(page: Page, history: History, config: str) -> None:
 
 
 def objective_of(config: str, history: History) -> str:
-    """The objective that a train file names, else the default."""
-    from imagematch.config import DEFAULTS
+    """The objective that a train file names, if the history has it; else the default."""
+    from imagematch.config import DEFAULTS, parse_yaml
+    from imagematch.errors import ConfigError
 
-    for line in config.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "objective" and value.strip() and any(value.strip() in record for record in history):
-            return value.strip()
-    return str(DEFAULTS["objective"])
+    default = str(DEFAULTS["objective"])
+    try:
+        named = str(parse_yaml(config, where="config.yaml").values.get("objective", default))
+    except ConfigError:  # a file that somebody has edited is shown as it is
+        return default
+    return named if any(named in record for record in history) else default

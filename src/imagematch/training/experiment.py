@@ -24,10 +24,7 @@ from imagematch.training.preparation import build_network, prepare_stages, train
 from imagematch.training.sources import Source
 from imagematch.training.validation import embed_rows
 
-_NEUTRAL = {"experiment_name", "data_dir", "feature_dir", "test_time_flip", "threshold"}
-"""Settings that a training can be resumed without: they do not change what is trained."""
-
-_VERSION = 2
+_VERSION = 3
 """Raised whenever the same settings would train something else: state and results of older versions do not fit."""
 
 
@@ -81,8 +78,8 @@ class Training:
 
 def training_identity(materials: Materials, settings: TrainSettings) -> str:
     """Digest of all that decides what a training comes to; a checkpoint of another identity does not fit."""
-    own = settings.model_dump(mode="json", exclude=_NEUTRAL)
-    return digest_json([_VERSION, materials.dataset.digest, materials.extractor.digest, own])
+    inputs = [materials.dataset.digest, materials.extractor.digest]
+    return digest_json([_VERSION, *inputs, settings.trained_values])
 
 
 def train_model(
@@ -101,7 +98,7 @@ def train_model(
         ConfigError: as `prepare_stages`.
     """
     extractor = materials.extractor
-    seed = settings.effective_training_seed
+    seed = settings.training_seed
     words = np.random.SeedSequence(seed).generate_state(4)
     plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
     keras.utils.set_random_seed(head_seed)

@@ -246,8 +246,8 @@ class _Run:
     def _failure(self, problem: str) -> TrainingFailedError:
         settings = self._settings
         ways = [f"lower learning_rate (now {settings.learning_rate:g})"]
-        if settings.effective_margin is not None:
-            ways.append(f"raise margin (now {settings.effective_margin:g})")
+        if settings.margin is not None:
+            ways.append(f"raise margin (now {settings.margin:g})")
         if settings.loss != "triplet_semihard":
             ways.append("use loss: triplet_semihard")
         return TrainingFailedError(problem, where=settings.experiment_name, do=" or ".join(ways))

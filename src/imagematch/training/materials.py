@@ -18,29 +18,6 @@ from imagematch.training.inputs import Inputs, gather_inputs
 from imagematch.training.sources import kept_blocks
 from imagematch.training.whitening import PrincipalComponents, principal_components
 
-_SHARED = (
-    "seed",
-    "dataset",
-    "data_dir",
-    "split",
-    "split_by",
-    "calibration_share",
-    "min_images_per_class",
-    "max_classes",
-    "face_crop",
-    "face_margin",
-    "face_align",
-    "face_missing",
-    "image_size",
-    "feature_extractor",
-    "weights",
-    "test_time_flip",
-    "engine",
-    "feature_precision",
-    "feature_dir",
-)
-_SHARED_STAGES = ("trainable", "image_augmentation", "augmented_views")
-
 
 @dataclass(frozen=True)
 class Materials:
@@ -78,9 +55,7 @@ class Materials:
 
 def shared_key(settings: TrainSettings) -> tuple[object, ...]:
     """Trainings with equal keys share their materials."""
-    whole = [getattr(settings, name) for name in _SHARED]
-    stages = [getattr(stage, name) for stage in settings.stage_settings for name in _SHARED_STAGES]
-    return tuple(map(str, (*whole, *stages)))
+    return tuple(map(str, settings.shared_values))
 
 
 def gather_materials(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Materials:

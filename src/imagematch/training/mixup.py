@@ -22,7 +22,7 @@ def mixup_shares(settings: TrainSettings, epoch: int, steps: int, images: int) -
     alpha = mixup_alpha(images)
     if settings.lr_schedule != "bit_hyperrule" or settings.loss not in PROXY_LOSSES or alpha == 0:
         return None
-    random = np.random.default_rng((settings.effective_training_seed, epoch))
+    random = np.random.default_rng((settings.training_seed, epoch))
     return random.beta(alpha, alpha, steps).astype(np.float32)
 
 

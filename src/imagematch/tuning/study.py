@@ -96,7 +96,7 @@ def open_study(
         study_name=settings.study_name,
         storage=storage,
         directions=[direction_of(name) for name in settings.objectives],
-        pruner=make_pruner(settings.effective_pruner, longest=longest_training(settings), folds=settings.folds),
+        pruner=make_pruner(settings.pruner, longest=longest_training(settings), folds=settings.folds),
         load_if_exists=True,
     )
     kept = study.user_attrs.get(DEFINITION)

@@ -133,7 +133,7 @@ def _train_fold(
     """Trains a fold, or finds what it came to before the trial was cut off."""
     from imagematch.training import training_identity
 
-    seed = derived_seed(settings.effective_training_seed, number, purpose=_FOLD_PURPOSE)
+    seed = derived_seed(settings.training_seed, number, purpose=_FOLD_PURPOSE)
     own = settings.model_copy(update={"training_seed": seed})
     identity, path = training_identity(materials, own) + second, files.finished(number)
     if path.is_file():

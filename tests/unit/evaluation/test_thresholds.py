@@ -22,7 +22,7 @@ GOALS: list[tuple[Criterion, Any]] = [
     ("balanced_accuracy", lambda at: at.balanced_accuracy),
     ("f1", lambda at: at.f1 or 0),
     (COST, lambda at: -(5 * 0.7 * at.far + 0.3 * at.frr)),
-    ({"cost": {"false_match": 2, "false_non_match": 3}}, lambda at: -(2 * at.fp + 3 * at.fn)),
+    ({"cost": {"false_match": 2, "false_non_match": 3}}, lambda at: -(2 * at.far + 3 * at.frr)),
 ]
 
 

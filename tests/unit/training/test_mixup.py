@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagematch.config import parse_train
-from imagematch.losses import PAIR_LOSSES, PROXY_LOSSES, make_loss
+from imagematch.config import PAIR_LOSSES, PROXY_LOSSES, parse_train
+from imagematch.losses import make_loss
 from imagematch.training.mixup import mixed_value, mixup_shares
 
 

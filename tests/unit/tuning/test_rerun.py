@@ -33,7 +33,7 @@ class FakeSearch:
         self._answers = answers
 
     def training_task(self, train: Any, name: str) -> dict[str, Any]:
-        self.seeds.add(train.effective_training_seed)
+        self.seeds.add(train.training_seed)
         return {"dim": train.embedding_dim, "seed": int(name.rpartition("-")[2])}
 
     def call_all(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -43,7 +43,7 @@ def value_at(planned: PlannedTrial, step: int) -> float:
     """A curve of its own for every trial; those of different trials cross."""
     params = planned.trial.params
     away = abs(math.log10(params["learning_rate"] / 0.01)) + abs(math.log2(params["embedding_dim"] / 8))
-    wave = math.sin(step * (1 + planned.settings.effective_training_seed % 7)) / 20
+    wave = math.sin(step * (1 + planned.settings.training_seed % 7)) / 20
     return (1 - math.exp(-step / (3 + planned.place % 4))) / (1 + away) + wave
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagematch.config import parse_value, parse_yaml, read_yaml
-from imagematch.config.yaml_loader import MAX_BYTES
+from imagematch.config.yaml_files import MAX_BYTES
 from imagematch.errors import ConfigError
 
 

@@ -1,4 +1,4 @@
-"""Strict YAML: one mapping a file, YAML 1.2 numbers, no tags, no duplicate keys, bounded, with line numbers."""
+"""Strict YAML: one mapping a file, YAML 1.2 numbers, no tags, no duplicate keys, bounded, with lines; and back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Document:
     lines: Mapping[str, int] = field(default_factory=dict)
     overridden: frozenset[str] = frozenset()
 
-    def place(self, key: str) -> tuple[int, str]:
+    def location(self, key: str) -> tuple[int, str]:
         """Where a key stands: its rank among problems, and "FILE:LINE", "--set KEY" or the file alone."""
         top = key.partition("[")[0]
         if top in self.overridden:
@@ -105,21 +105,21 @@ def parse_value(text: str, *, where: str) -> Any:
     return _load(text, lambda _: where)[1]
 
 
-def _load(text: str, place: Callable[[int], str]) -> tuple[yaml.Node | None, Any]:
+def _load(text: str, location: Callable[[int], str]) -> tuple[yaml.Node | None, Any]:
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         return root, None if root is None else loader.construct_document(root)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"the character {chr(error.character)!a} is not allowed", where=place(line)) from error
+        raise ConfigError(f"the character {chr(error.character)!a} is not allowed", where=location(line)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = error.problem or "not valid YAML"
         if "another document" in what:
             what = "a second document (---): one file, one configuration"
         what = what if isinstance(error, _Refused) else f"not valid YAML: {what}"
-        raise ConfigError(what, where=place(mark.line + 1 if mark else 1)) from error
+        raise ConfigError(what, where=location(mark.line + 1 if mark else 1)) from error
 
 
 class _Refused(yaml.MarkedYAMLError):
@@ -198,3 +198,41 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+
+
+_PLAIN = re.compile(r"[a-z][a-z0-9_]*")
+_NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Settings as text that reads back as the same values, here and by YAML 1.1 readers: one `key: value` a line."""
+    return "".join(f"{key}: {_text(value)}\n" for key, value in values.items())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        text = repr(value)
+        return text.replace("e", ".0e") if "e" in text and "." not in text else text  # YAML 1.1 reads 1e-05 as text
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_text(inner) for inner in value) + "]"
+    return _quoted(str(value)) if isinstance(value, (str, Path)) else _quoted(repr(value))
+
+
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text not in _NOT_TEXT:
+        return text
+    return '"' + "".join(_escaped(letter) for letter in text) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

@@ -19,8 +19,8 @@ import keras
 from imagematch.config import parse_train
 from imagematch.losses import make_loss
 from imagematch.model import build_head
-from imagematch.training.devices import SharedOut, across, gpus
-from imagematch.training.optimization import make_optimizer
+from imagematch.training.devices import DataParallel, across, gpus
+from imagematch.training.optimizers import make_optimizer
 from imagematch.training.steps import compiled_steps
 
 assert gpus() == []
@@ -37,13 +37,13 @@ for name in ("nt_xent", "proxy_anchor"):
         head = build_head(64, units=(8,), embedding_dim=4, seed=1)
         images = keras.Input((6, 6, 2))
         model = keras.Model(images, head(across(network, used)(images)))
-        assert any(isinstance(layer, SharedOut) for layer in model.layers) == (len(used) > 1)
+        assert any(isinstance(layer, DataParallel) for layer in model.layers) == (len(used) > 1)
         loss = make_loss(settings, n_classes=5, embedding_dim=4)
         optimizer = make_optimizer(settings)
         variables = [*model.trainable_variables, *loss.trainable_variables]
         optimizer.build(variables)
         shares = [1.0] * len(model.trainable_variables) + [5.0] * len(loss.trainable_variables)
-        steps = compiled_steps(model, loss, optimizer, variables, rate_shares=shares)
+        steps = compiled_steps(model, loss, optimizer, variables, lr_multipliers=shares)
         totals = steps(inputs, labels, np.full(4, 0.05, np.float32))
         after = [*network.variables, *head.variables, *loss.variables]
         trained.append([np.asarray(totals), *(np.asarray(variable) for variable in after)])
@@ -63,8 +63,8 @@ from pathlib import Path
 from imagematch.config import parse_train
 from imagematch.extractors import SPECS
 from imagematch.extractors.networks import build_network
-from imagematch.training import gather_materials, preparation, train_model
-from imagematch.training.devices import SharedOut
+from imagematch.training import load_training_data, preparation, train_model
+from imagematch.training.devices import DataParallel
 
 folder = Path(sys.argv[1])
 build_network(SPECS["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
@@ -73,13 +73,13 @@ model = {"feature_extractor": "small_cnn", "image_size": 16, "weights": str(fold
 batch = {"loss": "nt_xent", "batch_classes": 4, "batch_images": 5, "epochs": 1, "embedding_dim": 8}
 rates = {"optimizer": "sgd", "learning_rate": 0.01, "trainable": 2, "layer_decay": 0.5}
 settings = parse_train({**data, **model, **batch, **rates, "feature_dir": str(folder / "features")})
-materials = gather_materials(settings, manifest_dir=folder / "manifests")
+materials = load_training_data(settings, manifest_dir=folder / "manifests")
 initial = [np.asarray(variable) for variable in materials.extractor.build().variables]
 trained = []
 for used in (devices[:1], devices):
     preparation.gpus = lambda: used
     training = train_model(materials, settings)
-    assert any(isinstance(layer, SharedOut) for layer in training._model.layers) == (len(used) > 1)
+    assert any(isinstance(layer, DataParallel) for layer in training._model.layers) == (len(used) > 1)
     weights = [np.asarray(variable) for variable in training.network.variables]
     assert sum(not np.array_equal(one, other) for one, other in zip(weights, initial, strict=True)) == 1
     head = [np.asarray(variable) for variable in training.head.variables]

@@ -3,24 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import imagematch.training.inputs
 import numpy as np
 import pytest
 
-import imagematch.training.inputs
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.evaluation import quick_figures
 from imagematch.features.computation import Computation
 from imagematch.losses import draw_triplets
 from imagematch.training import (
-    Materials,
     StopRequest,
     Training,
+    TrainingData,
     embed_rows,
-    gather_materials,
+    load_training_data,
     sample_rows,
-    shared_key,
     train_model,
+    training_data_key,
 )
 
 
@@ -54,8 +54,8 @@ def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def gathered(settings: TrainSettings, folder: Path) -> Materials:
-    return gather_materials(settings, manifest_dir=folder / "manifests")
+def gathered(settings: TrainSettings, folder: Path) -> TrainingData:
+    return load_training_data(settings, manifest_dir=folder / "manifests")
 
 
 def trained(settings: TrainSettings, folder: Path) -> Training:
@@ -96,7 +96,7 @@ def test_kept_features_at_the_cut_train_the_same_model(folder: Path, monkeypatch
 def test_the_feature_model_is_the_whole_network(folder: Path) -> None:
     training = trained(settings_of(folder, trainable=2), folder)
     rows = np.arange(12)
-    images = np.stack([training.materials.dataset.picture(row, 16) for row in rows]).astype(np.float32)
+    images = np.stack([training.data.dataset.picture(row, 16) for row in rows]).astype(np.float32)
     embeddings = np.asarray(training.feature_model()(images, training=False))
     np.testing.assert_allclose(embeddings, training.embed(rows), atol=1e-3)
 
@@ -116,7 +116,7 @@ def test_images_augmented_anew_go_through_the_frozen_network_and_are_judged_by_i
     settings = settings_of(folder, image_augmentation=True, epochs=1)
     training = trained(settings, folder)
     assert training.network is None
-    head = training.head(training.materials.features.array[:20], training=False)
+    head = training.head(training.data.features.array[:20], training=False)
     np.testing.assert_allclose(training.embed(np.arange(20)), np.asarray(head), atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_stages_train_the_head_first_and_then_the_network(folder: Path) -> None:
 def test_a_stage_may_augment_on_its_own(folder: Path, views: int) -> None:
     own = {"image_augmentation": True, **({"augmented_views": views} if views else {})}
     settings, plain = (settings_of(folder, stages=[STAGES[0], {**STAGES[1], **more}]) for more in (own, {}))
-    assert shared_key(settings) != shared_key(plain)
+    assert training_data_key(settings) != training_data_key(plain)
     materials = gathered(settings, folder)
     first, second = ([] if inputs.views is None else inputs.views for inputs in materials.inputs)
     assert (len(first), len(second)) == (1, 1 + views if views else 0)
@@ -200,7 +200,7 @@ def test_layer_decay_slows_the_lower_layers(folder: Path) -> None:
     """By its power of the layers above: one step of Adam moves every weight by about the rate."""
     settings = settings_of(folder, trainable=4, layer_decay=0.1, epochs=1, batch_classes=4, batch_images=180)
     training = trained(settings, folder)
-    initial = training.materials.extractor.build()
+    initial = training.data.extractor.build()
     moved = {
         after.path.split("/")[-2]: float(np.abs(after - before).max())
         for before, after in zip(initial.trainable_variables, training.network.trainable_variables, strict=True)

@@ -12,7 +12,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 from imagematch.config import parse_train
 from imagematch.losses import make_loss
 from imagematch.model import build_head
-from imagematch.training import FeatureSource, Stage, Validator, fit, plan_batches, release_graphs
+from imagematch.training import EpochValidator, FeatureSource, Stage, fit, plan_batches, release_graphs
 
 LIBC = ctypes.CDLL(None)
 LABELS = np.repeat(np.arange(4), 6)
@@ -26,7 +26,7 @@ def train() -> None:
     plan = plan_batches(settings, LABELS, 0)
     source = FeatureSource([FEATURES], rows, LABELS, plan, seed=0)
     head = build_head(5, units=(8,), embedding_dim=settings.embedding_dim, seed=0)
-    fit([Stage(settings, head, source, Validator(source, rows, LABELS, loss, plan))], loss)
+    fit([Stage(settings, head, source, EpochValidator(source, rows, LABELS, loss, plan))], loss)
 
 
 def kept_after_training() -> Counter[str]:

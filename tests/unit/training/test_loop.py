@@ -12,16 +12,16 @@ from imagematch.losses import make_loss
 from imagematch.model import build_head
 from imagematch.training import (
     EpochRecord,
+    EpochValidator,
     FeatureSource,
     FitResult,
     Stage,
     StopRequest,
-    Validator,
     embed_rows,
     fit,
     plan_batches,
 )
-from imagematch.training.optimization import make_optimizer
+from imagematch.training.optimizers import make_optimizer
 
 CLASSES, IMAGES, DIM = 6, 20, 12
 
@@ -49,7 +49,7 @@ class Bench:
         self.source = FeatureSource([self.features], train, self.labels, plan, seed=2)
         self.loss = make_loss(settings, n_classes=CLASSES, embedding_dim=8)
         judged_plan = plan_batches(settings, self.labels[judged], 0)
-        self.validator = Validator(self.source, judged, self.labels, self.loss, judged_plan)
+        self.validator = EpochValidator(self.source, judged, self.labels, self.loss, judged_plan)
 
     def fit(self, **options: object) -> FitResult:
         return fit([Stage(self.settings, self.head, self.source, self.validator)], self.loss, **options)
@@ -169,7 +169,7 @@ def test_steps_without_two_images_of_a_class_are_counted() -> None:
 def test_an_objective_that_is_not_measured_is_refused() -> None:
     bench = Bench(settings_of(loss="triplet_semihard", objective="val_loss"))
     rows = np.arange(0, len(bench.labels), 4)
-    bench.validator = Validator(
+    bench.validator = EpochValidator(
         bench.source, rows, bench.labels, None, plan_batches(bench.settings, bench.labels[rows], 0)
     )
     with pytest.raises(ConfigError, match="val_loss"):

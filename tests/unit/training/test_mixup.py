@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from imagematch.training.mixup import mixed_value, mixup_shares
 
 from imagematch.config import parse_train
 from imagematch.losses import PAIR_LOSSES, PROXY_LOSSES, make_loss
-from imagematch.training.mixup import mixed_value, mixup_shares
 
 
 def shares(loss: str, images: int, schedule: str = "bit_hyperrule", epoch: int = 0) -> np.ndarray | None:

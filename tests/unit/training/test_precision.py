@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from imagematch.training.precision import computing_in
 
 from imagematch.model import build_head
-from imagematch.training.precision import computing_in
 
 
 def test_products_are_rounded_within_and_not_outside() -> None:

@@ -1,10 +1,10 @@
 """The images an epoch is judged by, and the spread of embeddings."""
 
 import numpy as np
+from imagematch.training.sources import FeatureSource
 
 from imagematch.training import sample_rows
 from imagematch.training.batches import RandomBatches
-from imagematch.training.sources import FeatureSource
 from imagematch.training.validation import embed_rows, spread_of
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.losses import make_loss
-from imagematch.training.optimization import learning_rate_at, learning_rates, make_optimizer
+from imagematch.training.optimizers import learning_rate_at, learning_rates, make_optimizer
 
 
 def settings(**values: object) -> TrainSettings:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from imagematch.training.bit_hyperrule import mixup_alpha, rate_share
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.training import settings_in_force
-from imagematch.training.bit_hyperrule import mixup_alpha, rate_share
-from imagematch.training.optimization import learning_rates
+from imagematch.training.optimizers import learning_rates
 
 
 def ruled(**values: object) -> TrainSettings:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from imagematch.training import TrainingData, load_training_data
 from PIL import Image
 
 from imagematch.config import parse_train
 from imagematch.features import Features, normalize_rows
+from imagematch.training import TrainingData, load_training_data
 
 
 def test_the_baseline_is_the_normalized_features() -> None:

@@ -15,7 +15,7 @@ from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError
 from imagematch.files import digest_json
 from imagematch.losses import make_loss
-from imagematch.model import Whitening, build_feature_model, build_head, flip_average
+from imagematch.model import HeadShape, Whitening, build_feature_model, build_head, flip_average, head_in_numpy
 from imagematch.training.batch_sources import BatchSource, embed_rows
 from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
@@ -39,6 +39,7 @@ class Training:
         network: the extractor, images -> features; None where it stayed frozen.
         result: history and best epoch.
         parameters: number of weights of the head, and of the extractor where it was trained.
+        shape: of the head.
     """
 
     data: TrainingData
@@ -46,26 +47,32 @@ class Training:
     network: keras.Model | None
     result: FitResult
     parameters: int
+    shape: HeadShape
     _source: BatchSource
     _model: keras.Model
     _flip: bool
 
-    def embed(self, rows: np.ndarray, *, without_flip: bool = False) -> np.ndarray:
+    def embed(self, rows: np.ndarray, *, as_validated: bool = False) -> np.ndarray:
         """Embeddings of data-set rows; with `test_time_flip` averaged over each image and its mirror image.
+
+        On features of a frozen extractor they are, to the last bit, those of the saved matcher.
 
         Args:
             rows: (m,) at least one row of the data set.
-            without_flip: of the images as they are whatever the settings say: per-epoch validation uses these.
+            as_validated: the embeddings of per-epoch validation: without flips, and by the model that was trained.
 
         Returns:
             (m, embedding_dim) float32, L2-normalised.
         """
 
-        def embed(block: Any) -> Any:
+        def trained(block: Any) -> Any:
             return self._model(np.asarray(block, np.float32), training=False)
 
+        if as_validated:
+            return embed_rows(self._source, rows, trained)
+        embed = trained if self.network is not None else head_in_numpy(self.shape, self.head)
         embeddings = embed_rows(self._source, rows, embed)
-        if without_flip or not self._flip:
+        if not self._flip:
             return embeddings
         return flip_average(embeddings, embed_rows(self._source, rows, embed, mirrored=True))
 
@@ -133,8 +140,10 @@ def train_model(
         discard_unfit=discard_unfit,
     )
     parameters = head.count_params() + (0 if network is None else network.count_params())
-    last = stages[-1]
-    return Training(data, head, network, result, parameters, last.source, last.model, settings.test_time_flip)
+    units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
+    shape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
+    last, flip = stages[-1], settings.test_time_flip
+    return Training(data, head, network, result, parameters, shape, last.source, last.model, flip)
 
 
 def _whitening(data: TrainingData, dim: int | None) -> Whitening | None:

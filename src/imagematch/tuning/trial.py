@@ -188,7 +188,7 @@ def _second_value(name: str, training: Training, best: Mapping[str, Any], settin
     dataset = training.data.dataset
     rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
     (figure,) = embedding_metric_names([name])
-    return quick_figures(training.embed(rows, without_flip=True), dataset.labels[rows], [figure])[figure]
+    return quick_figures(training.embed(rows, as_validated=True), dataset.labels[rows], [figure])[figure]
 
 
 def _mean(done: Sequence[_Trained]) -> float:

@@ -198,7 +198,7 @@ def tensorflow_turn(loss: Callable[[Any, Any], Any], batch: int, *, triplets: bo
 
     from imagematch.config import parse_train
     from imagematch.model import build_head
-    from imagematch.training.optimization import make_optimizer
+    from imagematch.training.optimizers import make_optimizer
 
     head = build_head(FEATURE_DIM, units=UNITS, embedding_dim=EMBEDDING_DIM, seed=0)
     variables = [*head.trainable_variables, *getattr(loss, "trainable_variables", [])]

@@ -44,7 +44,7 @@ from imagematch.events import RunLog
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.pipeline import FinishedStudy, run_study
 from imagematch.reporting import COMPARED, Recipe, comparison_table, comparison_text, read_study, write_comparison
-from imagematch.training import Materials, StopRequest, gather_materials, release_graphs, stop_on_signals
+from imagematch.training import StopRequest, TrainingData, load_training_data, release_graphs, stop_on_signals
 from imagematch.tuning import records
 from imagematch.tuning.samplers import derived_seed
 from imagematch.tuning.study import BASELINE
@@ -139,8 +139,8 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
     studies = [study_of(loss, common) for loss in options.losses]
 
     @functools.cache
-    def materials() -> Materials:  # the same for every loss
-        return gather_materials(settings, manifest_dir=layout.manifests, log=log)
+    def load_data() -> TrainingData:  # the same for every loss
+        return load_training_data(settings, manifest_dir=layout.manifests, log=log)
 
     recipes: list[Recipe] = []
     edges: dict[str, list[str]] = {}
@@ -151,7 +151,7 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
         settings = finished.settings
         runs = [finished.matcher.metrics["test"]]
         for number in range(1, options.seeds):
-            runs.append(run_again(settings, number, materials, layout, stop))
+            runs.append(run_again(settings, number, load_data, layout, stop))
             log.say(f"{settings.loss} again, seed {number}: test MAP@R {runs[-1]['map_at_r']:.4f}")
         recipes.append(Recipe(settings.loss, runs, search_facts(finished, layout, seconds)))
         edges[settings.loss] = at_edges(settings, study)
@@ -164,7 +164,7 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
 
 
 def run_again(
-    winner: TrainSettings, number: int, materials: Callable[[], Materials], layout: Layout, stop: StopRequest
+    winner: TrainSettings, number: int, load_data: Callable[[], TrainingData], layout: Layout, stop: StopRequest
 ) -> dict[str, Any]:
     """The winner's test figures with another seed; kept, so that they are found when the program is started again."""
     from imagematch.training import train_model, training_identity
@@ -172,7 +172,7 @@ def run_again(
     seed = derived_seed(winner.training_seed, number)
     settings = winner.model_copy(update={"training_seed": seed})
     path = make_dir(layout.study_dir(winner.experiment_name) / "runs") / f"seed-{number}.json"
-    found = materials()
+    found = load_data()
     identity = training_identity(found, settings)
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))

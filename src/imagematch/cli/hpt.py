@@ -50,14 +50,14 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import fold_datasets, open_dataset
-        from imagematch.training import refuse_missing_classes
+        from imagematch.training import check_batch_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
         folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
         for one in (dataset, *folds):
-            refuse_missing_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
+            check_batch_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
         points = study.grid_points
         print(f"grid points: {'endless' if points is None else f'{points:,}'}")
         print(f"images: {len(dataset.paths):,}")

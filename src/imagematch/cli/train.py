@@ -37,10 +37,10 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import open_dataset
-        from imagematch.training import refuse_missing_classes
+        from imagematch.training import check_batch_classes
 
         dataset = open_dataset(settings, manifest_dir=layout.manifests)
-        refuse_missing_classes(settings, dataset.labels[dataset.rows("train")])
+        check_batch_classes(settings, dataset.labels[dataset.rows("train")])
         print(f"images: {len(dataset.paths):,}")
         print(f"classes: {len(dataset.class_names):,}")
         for split in ("train", "validation", "calibration", "test"):

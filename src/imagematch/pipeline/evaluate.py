@@ -15,16 +15,14 @@ from imagematch.errors import ConfigError, DataError
 from imagematch.evaluation import Probability, Threshold
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import choose_extractor
-from imagematch.features import MIRROR, FeatureArray, FeatureStore
+from imagematch.features import MIRROR, FeatureArray, FeatureStore, map_features, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, extraction, replacement
 from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
 from imagematch.reporting import SplitView, write_model_report
-from imagematch.training import unit_features
 
 SPLITS = ("test", "validation", "calibration", "train")
 
-_BLOCK = 256
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
 _NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
 
@@ -127,7 +125,7 @@ def evaluate_model(
     alone_features = features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, log)
 
     def baseline(rows: np.ndarray) -> np.ndarray:
-        return unit_features(alone_features, rows)
+        return normalized_features(alone_features, rows)
 
     same = dataset.digest == matcher.card.provenance.dataset_digest
     remarks = [] if same else [_OTHER_DATA]
@@ -215,8 +213,7 @@ def _embedding(matcher: ImageMatcher, features: Sequence[FeatureArray]) -> Embed
     """Data-set rows -> the matcher's embeddings: the head on cached features."""
 
     def embed(rows: np.ndarray) -> np.ndarray:
-        blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-        return np.concatenate([matcher.embed_features(*(array[block] for array in features)) for block in blocks])
+        return map_features(matcher.embed_features, features, rows)
 
     return embed
 

@@ -27,12 +27,11 @@ from imagematch.evaluation import (
 )
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, choose_extractor, open_engine
-from imagematch.features import FeatureStore
+from imagematch.features import FeatureStore, normalize_rows
 from imagematch.files import Layout, os_reason
 from imagematch.matching import ImageMatcher, picture_blocks, replacement
 from imagematch.pipeline.evaluate import untrained
 from imagematch.reading import TABLE_BYTES, text_lines
-from imagematch.training import unit_rows
 
 FOLDS = 10
 """A table without folds is dealt into so many."""
@@ -275,7 +274,7 @@ def _embed_files(
                     pictures.append(picture)
             if pictures:
                 given = alone.run(pictures)
-                features.append(unit_rows(given))
+                features.append(normalize_rows(given))
                 once = alone is matcher.engine and not card.test_time_flip
                 embeddings.append(matcher.embed_features(given) if once else matcher.embed(pictures, cropped=True))
             done(len(found))

@@ -28,7 +28,7 @@ from imagematch.matching import (
 )
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_learning_curves, write_model_report
-from imagematch.training import Materials, StopRequest, gather_materials, settings_in_force
+from imagematch.training import StopRequest, TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
     from imagematch.training import Training
@@ -138,25 +138,39 @@ def _train(
 
     name = settings.experiment_name
     with stop.at_once():
-        materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
-    log.event("data", _data_line(materials), **materials.dataset.summary())
+        data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
+    log.event("data", _data_line(data), **data.dataset.summary())
     writer = _tensorboard(layout.tensorboard_dir(name))
-    labels = materials.dataset.labels[materials.dataset.rows("train")]
+    labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
-    untold = any(stage.batch_size for stage in settings.stage_settings)
+    random_batches = any(stage.batch_size for stage in settings.stage_settings)
+    warned, resumed_after = False, 0
+
+    def on_resume(done: int) -> None:
+        nonlocal resumed_after
+        resumed_after = done
+        log.event("resumed", f"resuming after epoch {done} of {epochs}", epoch=done)
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
-        nonlocal untold
-        log.event("epoch", epoch_line(record, epochs), **record)
-        if untold and EMPTY_STEPS in record:
-            untold = False
-            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+        nonlocal warned
         writer(record)
+        if record["epoch"] <= resumed_after:
+            return False
+        log.event("epoch", epoch_line(record, epochs), **record)
+        if random_batches and not warned and EMPTY_STEPS in record:
+            warned = True
+            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
         return False
 
     training = train_model(
-        materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint, discard_unfit=discard_unfit
+        data,
+        settings,
+        on_epoch=on_epoch,
+        on_resume=on_resume,
+        stop=stop,
+        checkpoint=checkpoint,
+        discard_unfit=discard_unfit,
     )
     result = training.result
     log.event(
@@ -167,7 +181,7 @@ def _train(
         seconds=result.seconds,
     )
     with stop.at_once():
-        calibration, metrics = judge(training.embed, materials.baseline, materials.dataset, settings)
+        calibration, metrics = judge(training.embed, data.baseline, data.dataset, settings)
 
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)
@@ -181,8 +195,8 @@ def _train(
             config=settings.to_yaml(),
             metrics=metrics,
             history=result.history,
-            test=split_view(materials.dataset, "test", training.embed),
-            baseline=split_view(materials.dataset, "test", materials.baseline),
+            test=split_view(data.dataset, "test", training.embed),
+            baseline=split_view(data.dataset, "test", data.baseline),
             threshold=calibration.threshold,
             probability=calibration.probability,
         )
@@ -191,7 +205,7 @@ def _train(
     card = save_matcher(
         layout.model_dir(name),
         name=name,
-        extractor=materials.extractor,
+        extractor=data.extractor,
         network=training.network,
         trained=training.network is not None,
         head=training.head,
@@ -199,22 +213,22 @@ def _train(
         embedding=_embedding(training, settings),
         threshold=ThresholdCard(**calibration.threshold.to_json()),
         probability=ProbabilityCard.of(calibration.probability),
-        provenance=_provenance(settings, materials),
+        provenance=_provenance(settings, data),
         network_dir=store.networks,
         also=write_figures,
         log=log,
     )
     if training.network is None:
-        _link_features(store, card, layout.model_dir(name), materials)
+        _link_features(store, card, layout.model_dir(name), data)
     log.event("saved", f"saved {layout.model_dir(name)}", path=str(layout.model_dir(name)))
     return TrainedMatcher(layout.model_dir(name), metrics)
 
 
 def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     """How images become embeddings, as the matcher's card has it."""
-    features, cropper = training.materials.features, training.materials.dataset.face_cropper
+    features, cropper = training.data.features, training.data.dataset.face_cropper
     return {
-        "image_size": training.materials.extractor.image_size,
+        "image_size": training.data.extractor.image_size,
         "decoder": DECODER_VERSION,
         "engine": features.engine,
         "precision": features.precision,
@@ -228,27 +242,27 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _provenance(settings: TrainSettings, materials: Materials) -> ProvenanceCard:
+def _provenance(settings: TrainSettings, data: TrainingData) -> ProvenanceCard:
     return ProvenanceCard(
-        dataset=materials.dataset.name,
-        dataset_digest=materials.dataset.digest,
-        split_by=materials.dataset.split_by,
+        dataset=data.dataset.name,
+        dataset_digest=data.dataset.digest,
+        split_by=data.dataset.split_by,
         seed=settings.seed,
         training_seed=settings.training_seed,
-        extractor_digest=materials.extractor.digest,
+        extractor_digest=data.extractor.digest,
     )
 
 
-def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, materials: Materials) -> None:
+def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:
     """Lets the saved matcher find the features that its training cached."""
-    extractor = materials.extractor
+    extractor = data.extractor
     members = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
 
 
-def _data_line(materials: Materials) -> str:
-    dataset = materials.dataset
+def _data_line(data: TrainingData) -> str:
+    dataset = data.dataset
     counts = ", ".join(
         f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test")
     )

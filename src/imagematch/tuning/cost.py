@@ -46,8 +46,8 @@ def latency_ms(training: Training, settings: TrainSettings) -> float:
     The median of 30 runs of one picture each, after 5 that are not measured, in this process with the threads it has:
     other workers and programs disturb it. Reading and decoding the file are not in it.
     """
-    size = training.materials.extractor.image_size
-    dataset = training.materials.dataset
+    size = training.data.extractor.image_size
+    dataset = training.data.dataset
     picture = [dataset.picture(int(dataset.rows("validation")[0]), size)]
     embedder = _embedder(training, settings)
     seconds = []
@@ -63,7 +63,7 @@ def _embedder(training: Training, settings: TrainSettings) -> Embedder:
     from imagematch.matching import Embedder
     from imagematch.model import head_in_numpy
 
-    extractor, features = training.materials.extractor, training.materials.features
+    extractor, features = training.data.extractor, training.data.features
     if training.network is not None:
         engine = open_engine(TrainedNetwork(extractor, training.network), "auto", "float32")
     else:

@@ -15,7 +15,7 @@ from imagematch.config import TrainSettings
 from imagematch.data import fold_datasets
 from imagematch.errors import ConfigError
 from imagematch.files import remove_leftovers, write_json
-from imagematch.training import Materials, StopRequest
+from imagematch.training import StopRequest, TrainingData
 from imagematch.tuning.cost import latency_ms
 from imagematch.tuning.samplers import derived_seed
 
@@ -75,7 +75,7 @@ class _Trained:
 
 
 def run_trial(
-    materials: Materials,
+    materials: TrainingData,
     settings: TrainSettings,
     files: TrialFiles,
     *,
@@ -128,7 +128,7 @@ def run_trial(
 
 
 def _train_fold(
-    materials: Materials, settings: TrainSettings, files: TrialFiles, number: int, stop: StopRequest, second: str
+    materials: TrainingData, settings: TrainSettings, files: TrialFiles, number: int, stop: StopRequest, second: str
 ) -> _Trained:
     """Trains a fold, or finds what it came to before the trial was cut off."""
     from imagematch.training import training_identity
@@ -147,7 +147,7 @@ def _train_fold(
 
 
 def _train(
-    materials: Materials,
+    materials: TrainingData,
     settings: TrainSettings,
     checkpoint: Path,
     on_epoch: Callable[[Mapping[str, Any]], bool],
@@ -174,7 +174,7 @@ def _train(
 def _second_value(name: str, training: Training, best: Mapping[str, Any], settings: TrainSettings) -> float:
     """The second objective of a finished training: of its best epoch, or of its model."""
     from imagematch.evaluation import quick_figures
-    from imagematch.training import figure_names, sample_rows
+    from imagematch.training import embedding_metric_names, sample_rows
 
     if name == "parameters":
         return float(training.parameters)
@@ -185,10 +185,10 @@ def _second_value(name: str, training: Training, best: Mapping[str, Any], settin
     if name == "val_loss":
         what = f"val_loss has no meaning with {settings.loss} here: validation classes have no proxies"
         raise ConfigError(what, where="objective", do="choose another second objective")
-    dataset = training.materials.dataset
+    dataset = training.data.dataset
     rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
-    (figure,) = figure_names([name])
-    return quick_figures(training.embed(rows, as_judged=True), dataset.labels[rows], [figure])[figure]
+    (figure,) = embedding_metric_names([name])
+    return quick_figures(training.embed(rows, as_validated=True), dataset.labels[rows], [figure])[figure]
 
 
 def _mean(done: Sequence[_Trained]) -> float:

@@ -25,13 +25,13 @@ from imagematch.data import fold_datasets
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
 from imagematch.events import RunLog
 from imagematch.training import (
-    Materials,
     StopRequest,
-    figure_names,
-    gather_materials,
+    TrainingData,
+    embedding_metric_names,
+    load_training_data,
     release_graphs,
     sample_rows,
-    shared_key,
+    training_data_key,
 )
 from imagematch.tuning.trial import TrialFiles, run_trial
 
@@ -90,19 +90,19 @@ class _Lines(io.StringIO):
 
 
 class _Bench:
-    """Materials of the last task, used again as long as the next one asks for the same."""
+    """TrainingData of the last task, used again as long as the next one asks for the same."""
 
     def __init__(self, manifest_dir: Path, log: RunLog) -> None:
         self._manifest_dir = manifest_dir
         self._log = log
-        self._kept: dict[tuple[object, ...], Materials] = {}
+        self._kept: dict[tuple[object, ...], TrainingData] = {}
 
-    def materials(self, settings: TrainSettings, data: str | None = None) -> Materials:
+    def materials(self, settings: TrainSettings, data: str | None = None) -> TrainingData:
         """Those of the settings; raises StudyError where the images are not those of the digest `data`."""
-        key = shared_key(settings)
+        key = training_data_key(settings)
         if key not in self._kept:
             self._kept.clear()
-            materials = gather_materials(settings, manifest_dir=self._manifest_dir, log=self._log)
+            materials = load_training_data(settings, manifest_dir=self._manifest_dir, log=self._log)
             if data not in (None, materials.dataset.digest):
                 raise StudyError(
                     "these are not the images, or not the splits, that the study was begun with",
@@ -111,7 +111,7 @@ class _Bench:
                 )
             self._kept[key] = materials
             resolved = settings.model_copy(update={"feature_precision": materials.features.precision})
-            self._kept[shared_key(resolved)] = materials  # what the study asks for from now on
+            self._kept[training_data_key(resolved)] = materials  # what the study asks for from now on
         return self._kept[key]
 
 
@@ -146,7 +146,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
     materials = bench.materials(settings, task["data"])
     dataset = materials.dataset
     cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
-    also = figure_names(task["objectives"])
+    also = embedding_metric_names(task["objectives"])
     counted = task["limited"] or not materials.extractor.frozen
     measured = []
     for one in cut:

@@ -9,7 +9,7 @@ import pytest
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
-from imagematch.training import Materials, StopRequest, gather_materials
+from imagematch.training import StopRequest, TrainingData, load_training_data
 from imagematch.tuning import trial as trials
 from imagematch.tuning.trial import TrialFiles, run_trial
 
@@ -30,11 +30,11 @@ def settings_fixture(tmp_path_factory: pytest.TempPathFactory) -> TrainSettings:
 
 
 @pytest.fixture(scope="module", name="materials")
-def materials_fixture(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Materials:
-    return gather_materials(settings, manifest_dir=tmp_path_factory.mktemp("manifests"))
+def materials_fixture(settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    return load_training_data(settings, manifest_dir=tmp_path_factory.mktemp("manifests"))
 
 
-def run(materials: Materials, settings: TrainSettings, folder: Path, **options: object) -> dict[str, object]:
+def run(materials: TrainingData, settings: TrainSettings, folder: Path, **options: object) -> dict[str, object]:
     steps: list[tuple[int, float]] = []
 
     def on_step(number: int, value: float) -> bool:
@@ -48,7 +48,7 @@ def run(materials: Materials, settings: TrainSettings, folder: Path, **options: 
 
 
 def test_the_value_is_the_mean_over_the_folds_and_each_is_a_step(
-    materials: Materials, settings: TrainSettings, tmp_path: Path
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path
 ) -> None:
     noted = run(materials, settings, tmp_path)
     values = noted["fold_values"]
@@ -69,7 +69,7 @@ def test_the_value_is_the_mean_over_the_folds_and_each_is_a_step(
 
 
 def test_a_trial_that_was_cut_off_goes_on_with_its_fold(
-    materials: Materials, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(materials, settings, tmp_path / "whole")
     trained: list[Path] = []
@@ -95,7 +95,7 @@ def test_a_trial_that_was_cut_off_goes_on_with_its_fold(
 
 
 def test_finished_folds_of_other_settings_are_not_taken(
-    materials: Materials, settings: TrainSettings, tmp_path: Path
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path
 ) -> None:
     first = run(materials, settings, tmp_path, folds=2)
     other = settings.model_copy(update={"learning_rate": 0.01})
@@ -103,7 +103,7 @@ def test_finished_folds_of_other_settings_are_not_taken(
 
 
 def test_finished_folds_of_other_objectives_are_not_taken(
-    materials: Materials, settings: TrainSettings, tmp_path: Path
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path
 ) -> None:
     run(materials, settings, tmp_path, folds=2)
     sizes = run(materials, settings, tmp_path, folds=2, second="parameters")["values"]
@@ -112,7 +112,7 @@ def test_finished_folds_of_other_objectives_are_not_taken(
     assert sizes != values
 
 
-def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
+def test_a_pruned_trial_ends_after_its_fold(materials: TrainingData, settings: TrainSettings, tmp_path: Path) -> None:
     noted = run(materials, settings, tmp_path, on_step=lambda _number, _value: True)
     assert len(noted["fold_values"]) == 1  # type: ignore[arg-type]
     assert noted["pruned"] is True
@@ -120,7 +120,7 @@ def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: Trai
 
 @pytest.mark.parametrize(("folds", "last"), [(1, 2), (3, 3)])
 def test_at_its_last_step_a_trial_is_not_pruned(
-    folds: int, last: int, materials: Materials, settings: TrainSettings, tmp_path: Path
+    folds: int, last: int, materials: TrainingData, settings: TrainSettings, tmp_path: Path
 ) -> None:
     at_the_last = run(materials, settings, tmp_path, folds=folds, on_step=lambda number, _value: number == last)
     assert at_the_last["pruned"] is False
@@ -130,7 +130,7 @@ def test_at_its_last_step_a_trial_is_not_pruned(
 
 @pytest.mark.parametrize("second", ["parameters", "latency_ms", "val_eer", "val_average_precision"])
 def test_the_second_objective_stands_beside_the_first(
-    materials: Materials, settings: TrainSettings, tmp_path: Path, second: str
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path, second: str
 ) -> None:
     noted = run(materials, settings, tmp_path, folds=1, second=second)
     first, value = noted["values"]  # type: ignore[misc]
@@ -146,7 +146,7 @@ def test_the_second_objective_stands_beside_the_first(
 
 
 def test_figures_are_of_what_every_fold_measures(
-    materials: Materials, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fold whose validation classes lack proxies has no val_loss."""
     plain_train = trials._train
@@ -165,7 +165,7 @@ def test_figures_are_of_what_every_fold_measures(
 
 
 def test_val_loss_is_no_second_objective_where_validation_classes_have_no_proxies(
-    materials: Materials, settings: TrainSettings, tmp_path: Path
+    materials: TrainingData, settings: TrainSettings, tmp_path: Path
 ) -> None:
     proxies = settings.changed_to(loss="proxy_nca", epochs=1)
     dataset = materials.dataset

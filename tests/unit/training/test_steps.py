@@ -1,4 +1,4 @@
-"""bfloat16 while training: rounded products, float32 weights and embeddings, the same model in float32 afterwards."""
+"""The training step: MixUp's loss against the cross-entropy with blended labels; bfloat16 within, float32 outside."""
 
 from __future__ import annotations
 
@@ -6,8 +6,35 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from imagematch.config import parse_train
+from imagematch.losses import make_loss
 from imagematch.model import build_head
-from imagematch.training.precision import computing_in
+from imagematch.training.steps import computing_in, mixup_loss
+
+
+def test_the_value_is_the_cross_entropy_of_blended_labels() -> None:
+    random, share = np.random.default_rng(0), 0.3
+    x, y = random.standard_normal((6, 4)).astype(np.float32), np.array([0, 0, 1, 1, 2, 2])
+    settings = parse_train({"experiment_name": "x", "loss": "normalised_softmax", "temperature": 0.5})
+    loss = make_loss(settings, n_classes=3, embedding_dim=4)
+    seen: list[np.ndarray] = []
+
+    def embed(inputs: tf.Tensor) -> tf.Tensor:
+        seen.append(np.asarray(inputs))
+        return tf.math.l2_normalize(inputs, 1)
+
+    value = mixup_loss(embed, loss, tf.constant(x), tf.constant(y), tf.constant(share))
+    expected = []
+    for i in range(6):
+        blend = share * x[i] + (1 - share) * x[5 - i]
+        np.testing.assert_allclose(seen[0][i], blend, rtol=1e-6)
+        proxies = np.asarray(loss.proxies)
+        logits = proxies @ blend / np.linalg.norm(blend) / np.linalg.norm(proxies, axis=1) / 0.5
+        log_shares = logits - np.log(np.exp(logits).sum())
+        target = share * np.eye(3)[y[i]] + (1 - share) * np.eye(3)[y[5 - i]]
+        expected.append(-(target * log_shares).sum())
+    assert float(value.loss) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(value.terms) == 6
 
 
 def test_products_are_rounded_within_and_not_outside() -> None:

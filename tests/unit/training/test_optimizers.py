@@ -1,4 +1,4 @@
-"""Learning-rate schedules by hand-computed values; weight decay where it belongs; gradients clipped together."""
+"""Adam against Keras's; weight decay where it belongs; gradients clipped together."""
 
 import keras
 import numpy as np
@@ -7,37 +7,11 @@ import tensorflow as tf
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.losses import make_loss
-from imagematch.training.optimization import learning_rate_at, learning_rates, make_optimizer
+from imagematch.training import make_optimizer
 
 
 def settings(**values: object) -> TrainSettings:
     return parse_train({"experiment_name": "x", "learning_rate": 0.1, "epochs": 100, **values})
-
-
-def test_constant() -> None:
-    assert [learning_rate_at(settings(), epoch) for epoch in (0, 50, 99)] == [0.1, 0.1, 0.1]
-
-
-def test_cosine_warms_up_then_falls_to_zero() -> None:
-    cosine = settings(lr_schedule="cosine")
-    assert learning_rate_at(cosine, 0) == 0
-    assert learning_rate_at(cosine, 2.5) == pytest.approx(0.05)
-    assert learning_rate_at(cosine, 5) == pytest.approx(0.1)
-    assert learning_rate_at(cosine, 52.5) == pytest.approx(0.05)
-    assert learning_rate_at(cosine, 100) == pytest.approx(0)
-
-
-def test_ramp_sustain_decay() -> None:
-    ramp = settings(lr_schedule="ramp_sustain_decay")
-    assert learning_rate_at(ramp, 0) == pytest.approx(0.001)
-    assert learning_rate_at(ramp, 5) == pytest.approx(0.1)
-    assert learning_rate_at(ramp, 7) == pytest.approx(0.001 + 0.099 * 0.64)
-
-
-def test_an_epochs_rates_are_those_of_its_steps() -> None:
-    cosine = settings(lr_schedule="cosine")
-    expected = [learning_rate_at(cosine, epoch) for epoch in (2, 2.25, 2.5, 2.75)]
-    np.testing.assert_allclose(learning_rates(cosine, 2, 4, 100), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "peer"), [("adam", keras.optimizers.Adam), ("adamw", keras.optimizers.AdamW)])

@@ -24,7 +24,7 @@ def test_mirrored_images_are_the_images_with_left_and_right_exchanged(tmp_path: 
         np.testing.assert_array_equal(mirrored[:, :, column], plain[:, :, 7 - column])
 
 
-def test_kept_features_of_mirror_images_are_for_judging_alone() -> None:
+def test_cached_features_of_mirror_images_are_for_validation_alone() -> None:
     random = np.random.default_rng(0)
     array, mirror = random.random((2, 40, 5), np.float32)
     labels = np.repeat(np.arange(4), 10)

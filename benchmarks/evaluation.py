@@ -21,8 +21,8 @@ from imagematch.evaluation import (
     choose_threshold,
     eer,
     pair_distances,
-    quick_figures,
-    retrieval_figures,
+    epoch_metrics,
+    retrieval_metrics,
     roc_auc,
     roc_curve,
 )
@@ -73,7 +73,7 @@ def compare(rounds: int) -> dict[str, dict[str, float]]:
     embeddings, labels = sample(SIZE, DIM, CLASSES)
     pairs = pair_distances(embeddings, labels)
     threshold = choose_threshold(pairs, "balanced_accuracy").distance
-    scores = -np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    scores = -np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     same = np.arange(len(scores)) < pairs.genuine.count
     results, seconds = in_turns(
         {
@@ -83,8 +83,8 @@ def compare(rounds: int) -> dict[str, dict[str, float]]:
             "bootstrap_200_resamples": lambda: bootstrap_intervals(
                 embeddings, labels, resamples=200, pairs=pairs, threshold=threshold
             ),
-            "map_at_r_10000x1024": lambda: retrieval_figures(embeddings, labels),
-            "quick_figures_5000x1024": lambda: quick_figures(embeddings[:5000], labels[:5000]),
+            "map_at_r_10000x1024": lambda: retrieval_metrics(embeddings, labels),
+            "quick_figures_5000x1024": lambda: epoch_metrics(embeddings[:5000], labels[:5000]),
         },
         rounds,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from imagematch.evaluation import quick_figures
+from imagematch.evaluation import epoch_metrics
 from imagematch.losses import Loss
 from imagematch.training.batches import BatchPlan
 from imagematch.training.judged import figure_names
@@ -64,7 +64,7 @@ class Validator:
         spread = spread_of(embeddings)
         if not np.isfinite(spread):
             return {"spread": float("nan")}
-        figures = {f"val_{name}": value for name, value in quick_figures(embeddings, self._labels, self._also).items()}
+        figures = {f"val_{name}": value for name, value in epoch_metrics(embeddings, self._labels, self._also).items()}
         if self._loss is not None:
             values = [float(self._loss(embeddings[batch], self._labels[batch])) for batch in self._batches]
             figures["val_loss"] = float(np.mean(values))

@@ -8,7 +8,7 @@ from imagematch.evaluation import AtThreshold, at_threshold, class_rates, listed
 def test_counts_and_scores_against_scikit_learn(random_sample) -> None:
     pairs = pair_distances(*random_sample())
     at = at_threshold(pairs, 0.9)
-    values = np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    values = np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     same, match = np.arange(len(values)) < pairs.genuine.count, values < np.float32(0.9)
     assert [[at.tn, at.fp], [at.fn, at.tp]] == metrics.confusion_matrix(same, match).tolist()
     assert at.accuracy == pytest.approx(metrics.accuracy_score(same, match))

@@ -9,7 +9,7 @@ import pytest
 import imagematch.training.inputs
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
-from imagematch.evaluation import quick_figures
+from imagematch.evaluation import epoch_metrics
 from imagematch.features.computation import Computation
 from imagematch.losses import draw_triplets
 from imagematch.training import (
@@ -150,7 +150,7 @@ def test_a_stage_may_augment_on_its_own(folder: Path, views: int) -> None:
     best = augmented.result.history[augmented.result.best_epoch - 1]
     judged = materials.dataset.rows("validation")
     rows = sample_rows(judged, materials.dataset.labels, settings.validation_max_images, settings.seed)
-    figures = quick_figures(augmented.embed(rows), materials.dataset.labels[rows])
+    figures = epoch_metrics(augmented.embed(rows), materials.dataset.labels[rows])
     assert figures["map_at_r"] == pytest.approx(best["val_map_at_r"], abs=1e-3), "judged by the images as they are"
 
 

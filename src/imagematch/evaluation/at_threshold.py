@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.blocks import cosine_distance_blocks, in_class_order, class_segments, to_euclidean
+from imagematch.evaluation.blocks import class_segments, cosine_distance_blocks, in_class_order, to_euclidean
 from imagematch.evaluation.pairs import PairDistances
 
 GALLERY_SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)

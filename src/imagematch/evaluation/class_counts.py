@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from imagematch.evaluation.blocks import (
     ClassOrder,
     ClassSegment,
+    DistanceBlock,
     class_segments,
     cosine_distance_blocks,
     cosine_limit,
@@ -71,24 +73,38 @@ def class_counts(order: ClassOrder, pairs: PairDistances, threshold: float | Non
     bins = len(edges) + 1
     genuine, impostor = (np.zeros((len(sizes), bins), dtype=np.int64) for _ in range(2))
     matches = None if threshold is None else _MatchCounter(order, cosine_limit(threshold))
-    for block in cosine_distance_blocks(order.rows, upper_triangle=True):
-        steps = block.cosine_distances.view(np.int32) >> _SHIFT
-        cells = table.take(steps, mode="clip")
+    steps, cells = (np.empty(max(_CELLS, len(classes)), dtype=np.int64) for _ in range(2))  # one pair each
+    for block in _slices(order):
+        shape = block.cosine_distances.shape
+        step, cell = (memory[: shape[0] * shape[1]].reshape(shape) for memory in (steps, cells))
+        np.right_shift(block.cosine_distances.view(np.int32), _SHIFT, out=step)
+        table.take(step, mode="clip", out=cell)
         for part in class_segments(order, block.first, block.stop):
             rows = slice(part.first - block.first, part.stop - block.first)
-            inside = cells[rows, part.first - block.column : part.end - block.column]
+            inside = cell[rows, part.first - block.column : part.end - block.column]
             upper = np.triu(np.ones(inside.shape, dtype=bool), 1)
             genuine[part.class_index] += np.bincount(inside[upper], minlength=bins)
             later = slice(part.end - block.column, None)
-            impostor[part.class_index] += np.bincount(cells[rows, later].ravel(), minlength=bins)
+            impostor[part.class_index] += np.bincount(cell[rows, later].ravel(), minlength=bins)
             if matches is not None:
                 matches.add(part, block.cosine_distances[rows], block.column, upper)
-            cells[rows, : later.start] = bins  # no impostor pair, or one that counts in another row
+            cell[rows, : later.start] = bins  # no impostor pair, or one that counts in another row
         first_class = classes[block.column]
-        cells += ((classes[block.column :] - first_class) * (bins + 1))[None]
-        shape = (len(sizes) - first_class, bins + 1)
-        impostor[first_class:] += np.bincount(cells.ravel(), minlength=shape[0] * shape[1]).reshape(shape)[:, :bins]
+        cell += ((classes[block.column :] - first_class) * (bins + 1))[None]
+        later_classes = len(sizes) - first_class
+        counts = np.bincount(cell.ravel(), minlength=later_classes * (bins + 1)).reshape(later_classes, bins + 1)
+        impostor[first_class:] += counts[:, :bins]
     return ClassCounts(genuine, impostor, None if matches is None else matches.counts())
+
+
+def _slices(order: ClassOrder) -> Iterator[DistanceBlock]:
+    """The blocks of the upper triangle, cut into at most `_CELLS` pairs or one row each."""
+    for block in cosine_distance_blocks(order.rows, upper_triangle=True):
+        rows = max(1, _CELLS // block.cosine_distances.shape[1])
+        for start in range(0, block.stop - block.first, rows):
+            first, stop = block.first + start, min(block.first + start + rows, block.stop)
+            part = block.cosine_distances[start : stop - block.first, first - block.column :]
+            yield DistanceBlock(first, stop, first, part)
 
 
 class _MatchCounter:

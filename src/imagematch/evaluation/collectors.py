@@ -59,7 +59,9 @@ class CountingCollector:
         if self._filled + cosine_distances.size > self._BUFFER:
             self._count()
         stop = self._filled + cosine_distances.size
-        np.minimum(cosine_distances, np.float32(2), out=self._distances[self._filled : stop].reshape(cosine_distances.shape))
+        np.minimum(
+            cosine_distances, np.float32(2), out=self._distances[self._filled : stop].reshape(cosine_distances.shape)
+        )
         self._filled = stop
 
     def _count(self) -> None:

@@ -34,18 +34,18 @@ def verification_intervals(
     fars: Iterable[float] = FARS,
     threshold: float | None = None,
 ) -> dict[str, Interval]:
-    """Intervals of `roc_auc`, `eer`, `average_precision` and `tar_at_far_X` for images of other classes of the same kind.
+    """Intervals of `roc_auc`, `eer`, `average_precision` and `tar_at_far_X` over the choice of classes.
 
     With a threshold also of `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`, `tar` and `far` at it. A
     metric is left out where it is undefined, or becomes so when a class is left out; a TAR also below the resolution
     of its FAR. Fewer than three classes give no interval.
 
-    Pairs that share a class are not independent, but classes are: standard errors are the jackknife's, every metric
-    computed again without each class (`jackknife_error`). One pass over all pairs gives all of them, because leaving out
-    a class removes exactly its own pairs. The pairs are counted in bins for this (`class_counts`), so a standard error
-    is off by less than a hundredth; the metrics themselves and the counts at the threshold are exact. The ends are
-    symmetric on the logit scale (`logit_interval`). The EER's are where the ROC, moved by the half width of the FRR's
-    interval, meets FAR = FRR. benchmarks/interval_coverage.py measures how often they hold the true value.
+    Pairs that share a class are not independent, but classes are. So standard errors are the jackknife's: every metric
+    is computed again without each class (`jackknife_error`). One pass over all pairs gives all of them, because leaving
+    out a class removes exactly its own pairs. The pairs are counted in bins for this (`class_counts`), so a standard
+    error is off by about a hundredth. The metrics themselves and the counts at the threshold are exact. The ends are
+    symmetric on the logit scale (`logit_interval`). Those of the EER are where the ROC, moved by the half width of the
+    interval of its FRR, meets FAR = FRR. benchmarks/interval_coverage.py measures how often intervals hold the truth.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.

@@ -86,7 +86,7 @@ def _aucs_without_each_group(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The AUC without each group, (groups,), NaN where undefined; and the genuine pairs of each group, (groups,).
 
-    Twice the number of couples (genuine, impostor) in order, ties counting 1, less the couples that a group has part in.
+    The AUC counts couples (genuine, impostor) in order, here twice, ties once; those of the group are subtracted.
     """
     count = int(max(side.max() for side in groups)) + 1
     impostor_couples = 2 * pairs.impostor.count - pairs.impostor.below(distances) - pairs.impostor.up_to(distances)

@@ -8,13 +8,13 @@ import numpy as np
 
 from imagematch.errors import DataError
 from imagematch.evaluation.blocks import (
-    DistanceBlock,
     ClassOrder,
-    genuine_values,
+    DistanceBlock,
+    class_segments,
     cosine_distance_blocks,
+    genuine_values,
     impostor_values,
     in_class_order,
-    class_segments,
 )
 from imagematch.evaluation.collectors import CountingCollector, SortingCollector
 from imagematch.evaluation.distance_multiset import DistanceMultiset

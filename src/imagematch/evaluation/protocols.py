@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from imagematch.errors import DataError
-from imagematch.evaluation.blocks import to_euclidean, to_cosine_distances, checked_embeddings
+from imagematch.evaluation.blocks import checked_embeddings, to_cosine_distances, to_euclidean
 from imagematch.evaluation.pairs import listed_pairs
 from imagematch.evaluation.thresholds import Criterion, choose_threshold
 from imagematch.evaluation.verification import roc_auc

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.blocks import COINCIDENT, DistanceBlock, ClassOrder, ClassSegment, class_segments
+from imagematch.evaluation.blocks import COINCIDENT, ClassOrder, ClassSegment, DistanceBlock, class_segments
 
 _ROW_SPACING = 4.0
 
@@ -113,7 +113,7 @@ def _take_relevant(cosine_distances: np.ndarray, part: ClassSegment, first: int)
 def _not_farther(nearest: np.ndarray, query: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """How many of a query's nearest irrelevant images (queries, depth) are as near as each relevant one, or nearer.
 
-    One search for all queries: cosine distances are multiples of 2^-24 up to 2, so adding 4 x query is exact in float64.
+    One search serves all queries: cosine distances are multiples of 2^-24 up to 2, so adding 4 x query is exact.
     """
     depth = nearest.shape[1]
     finite = np.minimum(nearest, np.float32(3)).astype(np.float64)

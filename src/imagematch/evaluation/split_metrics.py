@@ -9,9 +9,9 @@ import numpy as np
 
 from imagematch.evaluation.at_threshold import at_threshold, operating_points
 from imagematch.evaluation.blocks import in_class_order
+from imagematch.evaluation.calibration import Probability, calibration_error
 from imagematch.evaluation.intervals import rate_name, retrieval_intervals, verification_intervals
 from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
-from imagematch.evaluation.calibration import Probability, calibration_error
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.retrieval import RECALL_KS, retrieval_metrics
 from imagematch.evaluation.thresholds import Threshold

@@ -24,7 +24,7 @@ def test_a_distance_at_the_threshold_is_no_match() -> None:
     assert at_threshold(pairs, 0.3).confusion == {"tp": 1, "fp": 0, "tn": 2, "fn": 1}
 
 
-def test_undefined_figures_are_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     nothing = at_threshold(listed_pairs(np.array([0.5, 0.6]), np.array([True, False])), 0.1)
     assert nothing.precision is None
     assert nothing.f1 == 0

@@ -4,11 +4,11 @@ import pytest
 from imagematch.errors import DataError
 from imagematch.evaluation.blocks import (
     COINCIDENT,
+    checked_embeddings,
+    class_segments,
     cosine_distance_blocks,
     in_class_order,
-    class_segments,
     to_euclidean,
-    checked_embeddings,
 )
 
 

@@ -1,4 +1,4 @@
-"""The figures that models are selected by are those that evaluation gives, each by its own function."""
+"""The metrics by which models are selected equal those of their own functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from imagematch.config import OBJECTIVES
 from imagematch.errors import DataError
-from imagematch.evaluation import EPOCH_METRICS, pair_distances, epoch_metrics, retrieval_metrics, tar_at_far
+from imagematch.evaluation import EPOCH_METRICS, epoch_metrics, pair_distances, retrieval_metrics, tar_at_far
 
 
 @pytest.fixture(name="sample")

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from imagematch.errors import DataError
-from imagematch.evaluation import eer, pair_distances, epoch_metrics, retrieval_metrics, roc_auc
+from imagematch.evaluation import eer, epoch_metrics, pair_distances, retrieval_metrics, roc_auc
 
 
 def naive(rows: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -> dict:
     """Sorts each query's gallery by (distance, relevant): ties are pessimistic."""
-    figures: dict = {"r": [], "map_at_r": [], "ap": [], **{k: [] for k in ks}}
+    metrics: dict = {"r": [], "map_at_r": [], "ap": [], **{k: [] for k in ks}}
     for query in range(len(rows)):
         gallery = [
             (float(np.float32(1) - rows[query] @ rows[other]), bool(labels[other] == labels[query]))
@@ -22,12 +22,12 @@ def naive(rows: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -> dict:
         if not r:
             continue
         precisions = [sum(relevant[: i + 1]) / (i + 1) if hit else 0 for i, hit in enumerate(relevant)]
-        figures["r"].append(sum(relevant[:r]) / r)
-        figures["map_at_r"].append(sum(precisions[:r]) / r)
-        figures["ap"].append(sum(precisions) / r)
+        metrics["r"].append(sum(relevant[:r]) / r)
+        metrics["map_at_r"].append(sum(precisions[:r]) / r)
+        metrics["ap"].append(sum(precisions) / r)
         for k in ks:
-            figures[k].append(any(relevant[:k]))
-    return {name: np.mean(values) for name, values in figures.items()} | {"queries": len(figures["r"])}
+            metrics[k].append(any(relevant[:k]))
+    return {name: np.mean(values) for name, values in metrics.items()} | {"queries": len(metrics["r"])}
 
 
 def check(rows: np.ndarray, labels: np.ndarray) -> None:
@@ -92,7 +92,7 @@ def test_a_collapsed_model_scores_nothing() -> None:
     assert (found.recall_at_k[1], found.map_at_r, found.r_precision) == (0, 0, 0)
 
 
-def test_quick_figures_are_the_same(random_sample, tied_sample, small_blocks) -> None:
+def test_quick_metrics_are_the_same(random_sample, tied_sample, small_blocks) -> None:
     for rows, labels in (random_sample(), tied_sample()):
         quick, slow = epoch_metrics(rows, labels), retrieval_metrics(rows, labels)
         pairs = pair_distances(rows, labels)

@@ -33,7 +33,7 @@ def test_ties_are_exact(tied_sample, small_blocks) -> None:
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 0, 0], [0, 1, 2]])
-def test_degenerate_splits_are_empty_and_told(labels: list[int]) -> None:
+def test_degenerate_splits_are_empty_and_refused(labels: list[int]) -> None:
     pairs = pair_distances(np.eye(3, dtype=np.float32)[: len(labels)], np.array(labels, dtype=int))
     assert pairs.genuine.count + pairs.impostor.count == len(labels) * (len(labels) - 1) // 2
     with pytest.raises(DataError, match="no genuine pair" if not pairs.genuine.count else "no impostor pair"):
@@ -74,9 +74,9 @@ def test_questions_to_distances() -> None:
     assert found.values.tolist() == [np.float32(0.1), 0.5, 1.5]
     assert found.counts.tolist() == [1, 3, 2]
     assert found.elements().tolist() == np.sort(listed).astype(np.float32).tolist()
-    asked = np.array([0, 0.1, 0.3, 0.5, 1.5, 9])
-    assert found.below(asked).tolist() == [(listed.astype(np.float32) < np.float32(x)).sum() for x in asked]
-    assert found.up_to(asked).tolist() == [(listed.astype(np.float32) <= np.float32(x)).sum() for x in asked]
+    limits = np.array([0, 0.1, 0.3, 0.5, 1.5, 9])
+    assert found.below(limits).tolist() == [(listed.astype(np.float32) < np.float32(x)).sum() for x in limits]
+    assert found.up_to(limits).tolist() == [(listed.astype(np.float32) <= np.float32(x)).sum() for x in limits]
     assert found.value_at(np.arange(6)).tolist() == found.elements().tolist()
     nothing = DistanceMultiset.of(np.empty(0))
     assert (nothing.count, int(nothing.below(1.0)), list(nothing.chunks())) == (0, 0, [])

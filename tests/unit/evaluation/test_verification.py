@@ -120,9 +120,9 @@ def test_allowed_errors(rate: float, count: int) -> None:
 
 def test_missing_kinds_and_rates() -> None:
     one_class = listed_pairs(np.array([0.1]), np.array([True]))
-    for figure in (roc_auc, eer, average_precision, tar_at_far):
+    for metric in (roc_auc, eer, average_precision, tar_at_far):
         with pytest.raises(DataError, match="no impostor pair"):
-            figure(one_class)
+            metric(one_class)
     pairs = listed_pairs(np.array([0.1, 0.2]), np.array([True, False]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         tar_at_far(pairs, [1.5])

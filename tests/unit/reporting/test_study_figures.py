@@ -25,7 +25,7 @@ from imagematch.reporting import (
     unfinished_trials,
     write_study_report,
 )
-from imagematch.reporting.study_reading import drawable_copy
+from imagematch.reporting.study_reading import drawable_copy, sampled_copy
 from imagematch.tuning import records
 from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER
 from imagematch.tuning.siblings import RERUN_OF
@@ -43,6 +43,26 @@ def test_repeats_count_in_no_figure_and_numbers_stay(study):
     assert 12 not in history.data[0].x
     assert 11 in history.data[0].x
     assert len(drawable_copy(study).trials) == len(study.trials)
+
+
+def test_of_a_large_study_a_sample_is_drawn_and_said(study, monkeypatch):
+    monkeypatch.setattr("imagematch.reporting.study_figures._MOST_TRIALS", 8)
+    figures = StudyFigures(study)
+    shown = {titled.title: titled.shown for titled in figures.all()}
+    assert not [title for title, figure in shown.items() if isinstance(figure, Note)]
+    said = {title for title, figure in shown.items() if any("8 of" in note.text for note in figure.layout.annotations)}
+    assert said == set(shown) - {"Optimisation history", "Timeline", "EDF"}
+    complete = [t for t in study.trials if t.state.name == "COMPLETE" and not records.is_repeat(t)]
+    assert len(shown["Optimisation history"].data[0].x) == len(complete), "whatever is cheap shows every trial"
+    best = study.best_trial.number
+    assert best in [trial.number for trial in figures._complete]
+    assert len(figures._complete) <= 8
+
+
+def test_a_sample_is_the_same_each_time_and_trials_keep_their_numbers(study):
+    drawn = [[t.number for t in sampled_copy(study, 5).trials if t.state.name != "WAITING"] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 5
 
 
 @pytest.mark.parametrize("trials", [0, 1])

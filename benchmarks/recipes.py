@@ -39,7 +39,7 @@ from PIL import Image
 from imagematch.config import DATASETS, LOSSES, OFFLINE_LOSSES, StudySettings, TrainSettings, parse_study, read_yaml
 from imagematch.data import Dataset, fold_datasets, open_dataset
 from imagematch.errors import ImagematchError
-from imagematch.evaluation import split_figures
+from imagematch.evaluation import split_metrics
 from imagematch.events import RunLog
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.pipeline import FinishedStudy, run_study
@@ -182,7 +182,7 @@ def run_again(
         found, settings, stop=stop, checkpoint=path.with_suffix(".checkpoint.npz"), discard_unfit=True
     )
     rows = found.dataset.rows("test")
-    figures = split_figures(training.embed(rows), found.dataset.labels[rows], split_by="class", resamples=0)
+    figures = split_metrics(training.embed(rows), found.dataset.labels[rows], split_by="class", intervals=False)
     write_json(path, {"identity": identity, "config": settings.to_yaml(), "test": figures})
     path.with_suffix(".checkpoint.npz").unlink(missing_ok=True)
     release_graphs()

@@ -15,15 +15,15 @@ from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
     Interval,
+    connected_groups,
     distances_of_rows,
     folded_accuracy,
-    groups_of,
     lfw_path,
-    listed_auc_interval,
     listed_pairs,
+    pair_list_auc_interval,
     read_lfw_pairs,
     roc_auc,
-    threshold_block,
+    threshold_summary,
 )
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, choose_extractor, open_engine
@@ -207,7 +207,7 @@ def evaluate_pairs(
         )
     first, second = (np.array([rows[getattr(pair, side)] for pair in usable]) for side in ("first", "second"))
     same = np.array([pair.same for pair in usable])
-    groups, folds = groups_of(first, second, same), dealt_folds(same)
+    groups, folds = connected_groups(first, second, same), dealt_folds(same)
     if usable[0].fold is not None:  # LFW's: the folders are the people
         people = {name: str(PurePath(name).parent) for name in rows}
         groups = np.unique([people[name] for name in rows], return_inverse=True)[1]
@@ -225,7 +225,7 @@ def evaluate_pairs(
         distances = distances_of_rows(vectors, first, second)
         if not _both(same):
             return distances, ListFigures(None, None, None)
-        interval = listed_auc_interval(distances, same, (groups[first], groups[second]))
+        interval = pair_list_auc_interval(distances, same, (groups[first], groups[second]))
         folded = folded_accuracy(distances, same, folds) if foldable else None
         return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
 
@@ -238,7 +238,7 @@ def evaluate_pairs(
         unreadable=unreadable,
         matcher=found,
         baseline=figures(features)[1],
-        at_threshold=threshold_block(listed_pairs(distances, same), threshold),
+        at_threshold=threshold_summary(listed_pairs(distances, same), threshold),
         remarks=tuple(remarks),
     )
 

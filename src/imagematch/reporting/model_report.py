@@ -44,7 +44,7 @@ _WORDS = {
     "MAP@R, mAP, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first "
     "(among the first R; in the whole ranking), the share of them among the first R, whether one is among the first K",
     "baseline": "the frozen feature extractor alone, without a head, judged on the same images",
-    "95 % interval": "resampled over classes, since pairs of one class are not independent",
+    "95 % interval": "over the choice of classes, since pairs that share a class are not independent",
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.evaluation import quick_figures
+from imagematch.evaluation import epoch_metrics
 from imagematch.training.batch_sources import BatchSource, embed_rows
 from imagematch.training.batches import BatchPlan
 
@@ -100,7 +100,7 @@ class EpochValidator:
         spread = spread_of(embeddings)
         if not np.isfinite(spread):
             return {"spread": float("nan")}
-        found = quick_figures(embeddings, self._labels, self._also)
+        found = epoch_metrics(embeddings, self._labels, self._also)
         metrics = {f"val_{name}": value for name, value in found.items()}
         if self._loss is not None:
             values = [float(self._loss(embeddings[batch], self._labels[batch])) for batch in self._batches]

@@ -173,7 +173,7 @@ def _train(
 
 def _second_value(name: str, training: Training, best: Mapping[str, Any], settings: TrainSettings) -> float:
     """The second objective of a finished training: of its best epoch, or of its model."""
-    from imagematch.evaluation import quick_figures
+    from imagematch.evaluation import epoch_metrics
     from imagematch.training import embedding_metric_names, sample_rows
 
     if name == "parameters":
@@ -188,7 +188,7 @@ def _second_value(name: str, training: Training, best: Mapping[str, Any], settin
     dataset = training.data.dataset
     rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
     (figure,) = embedding_metric_names([name])
-    return quick_figures(training.embed(rows, as_validated=True), dataset.labels[rows], [figure])[figure]
+    return epoch_metrics(training.embed(rows, as_validated=True), dataset.labels[rows], [figure])[figure]
 
 
 def _mean(done: Sequence[_Trained]) -> float:

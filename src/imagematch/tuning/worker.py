@@ -140,7 +140,7 @@ def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
 
 
 def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
-    from imagematch.evaluation import quick_figures
+    from imagematch.evaluation import epoch_metrics
 
     settings = parse_train(task["settings"])
     materials = bench.materials(settings, task["data"])
@@ -151,7 +151,7 @@ def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -
     measured = []
     for one in cut:
         rows = sample_rows(one.rows("validation"), one.labels, settings.validation_max_images, settings.seed)
-        measured.append(quick_figures(materials.baseline(rows), one.labels[rows], also))
+        measured.append(epoch_metrics(materials.baseline(rows), one.labels[rows], also))
     parent.tell(
         "done",
         figures={f"val_{name}": float(np.mean([figures[name] for figures in measured])) for name in measured[0]},

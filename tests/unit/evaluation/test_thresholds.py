@@ -98,7 +98,7 @@ def test_json_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("criterion", "told"),
+    ("criterion", "message"),
     [
         ("acuracy", "unknown criterion 'acuracy'"),
         ({"eer": 0.1}, "takes no value"),
@@ -112,9 +112,9 @@ def test_json_round_trip() -> None:
         ({"cost": {"false_match": 1, "false_non_match": 1, "prior": 2}}, "prior between"),
     ],
 )
-def test_wrong_criteria(criterion: Any, told: str) -> None:
+def test_wrong_criteria(criterion: Any, message: str) -> None:
     pairs, _ = listed([1], [2])
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         choose_threshold(pairs, criterion)
 
 

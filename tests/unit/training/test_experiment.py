@@ -10,7 +10,7 @@ import pytest
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
-from imagematch.evaluation import quick_figures
+from imagematch.evaluation import epoch_metrics
 from imagematch.features.computation import Computation
 from imagematch.losses import draw_triplets
 from imagematch.training import (
@@ -159,7 +159,7 @@ def test_a_stage_may_augment_on_its_own(folder: Path, in_stages: Training, views
     best = augmented.result.history[augmented.result.best_epoch - 1]
     validation = data.dataset.rows("validation")
     rows = sample_rows(validation, data.dataset.labels, settings.validation_max_images, settings.seed)
-    metrics = quick_figures(augmented.embed(rows), data.dataset.labels[rows])
+    metrics = epoch_metrics(augmented.embed(rows), data.dataset.labels[rows])
     assert metrics["map_at_r"] == pytest.approx(best["val_map_at_r"], abs=1e-3), "validated on images as they are"
 
 

@@ -8,16 +8,16 @@ from imagematch.errors import DataError
 from imagematch.evaluation import (
     Probability,
     at_threshold,
-    bootstrap_intervals,
     calibration_error,
     choose_threshold,
     eer,
     fit_probability,
     listed_pairs,
     pair_distances,
-    retrieval_figures,
+    retrieval_metrics,
     roc_auc,
-    split_figures,
+    split_metrics,
+    verification_intervals,
 )
 
 DESIGNED = {
@@ -48,22 +48,22 @@ DESIGNED_THRESHOLD = {
 }
 
 
-def as_json(figures: dict[str, Any]) -> dict[str, Any]:
-    again: dict[str, Any] = json.loads(json.dumps(figures, allow_nan=False))
-    assert again == figures
+def as_json(metrics: dict[str, Any]) -> dict[str, Any]:
+    again: dict[str, Any] = json.loads(json.dumps(metrics, allow_nan=False))
+    assert again == metrics
     return again
 
 
 def test_a_whole_block(random_sample) -> None:
     rows, labels = random_sample(n=400, classes=35)
-    pairs, retrieved = pair_distances(rows, labels), retrieval_figures(rows, labels, whole_ranking=True)
+    pairs, retrieved = pair_distances(rows, labels), retrieval_metrics(rows, labels, whole_ranking=True)
     threshold = choose_threshold(pairs, {"far": 0.01}, chosen_on="validation")
     probability = fit_probability(listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False])))
-    given = {"threshold": threshold, "probability": probability, "whole_ranking": True, "seed": 3}
-    found = as_json(split_figures(rows, labels, split_by="image", **given))
+    given = {"threshold": threshold, "probability": probability, "whole_ranking": True}
+    found = as_json(split_metrics(rows, labels, split_by="image", **given))
     assert set(found) >= DESIGNED
     assert found["roc_auc"] == roc_auc(pairs)
-    interval = bootstrap_intervals(rows, labels, seed=3, threshold=threshold.distance)["roc_auc"]
+    interval = verification_intervals(rows, labels, threshold=threshold.distance)["roc_auc"]
     assert found["roc_auc_ci95"] == found["ci95"]["roc_auc"] == [interval.low, interval.high]
     assert found["eer"] == eer(pairs)
     assert found["recall_at_1"] == found["recall_at_k"]["1"] == retrieved.recall_at_k[1]
@@ -100,7 +100,7 @@ def test_what_is_undefined_is_null(labels: list[int]) -> None:
     threshold = choose_threshold(pair_distances(np.eye(4), np.array([0, 0, 1, 1])), "eer")
     probability = Probability("platt", 0.5, (), (4.0, -4.0), 0.01)
     given = {"threshold": threshold, "probability": probability}
-    found = as_json(split_figures(rows, np.array(labels), split_by="class", **given))
+    found = as_json(split_metrics(rows, np.array(labels), split_by="class", **given))
     assert found["roc_auc"] is found["roc_auc_ci95"] is found["eer"] is None
     assert set(found["tar_at_far"].values()) == {None}
     assert found["images"] == len(labels)
@@ -112,7 +112,7 @@ def test_what_is_undefined_is_null(labels: list[int]) -> None:
 
 
 def test_intervals_and_threshold_can_be_left_out(random_sample) -> None:
-    found = as_json(split_figures(*random_sample(), resamples=0))
+    found = as_json(split_metrics(*random_sample(), intervals=False))
     assert found["roc_auc_ci95"] is found["threshold"] is found["split_by"] is found["shared_classes"] is None
     assert found["ci95"] == {}
     assert found["map_at_r"] > 0
@@ -120,4 +120,4 @@ def test_intervals_and_threshold_can_be_left_out(random_sample) -> None:
 
 def test_broken_embeddings_are_refused() -> None:
     with pytest.raises(DataError, match="not finite"):
-        split_figures(np.full((3, 2), np.nan), np.arange(3))
+        split_metrics(np.full((3, 2), np.nan), np.arange(3))

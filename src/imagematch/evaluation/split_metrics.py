@@ -1,4 +1,4 @@
-"""All figures of one split as a JSON object: a block of metrics.json."""
+"""All metrics of one split as a JSON object: a block of metrics.json."""
 
 from __future__ import annotations
 
@@ -9,38 +9,32 @@ import numpy as np
 
 from imagematch.evaluation.at_threshold import at_threshold, operating_points
 from imagematch.evaluation.blocks import in_class_order
-from imagematch.evaluation.bootstrap import (
-    TRUSTED_CLASSES,
-    Interval,
-    bootstrap_intervals,
-    rate_name,
-    retrieval_intervals,
-)
 from imagematch.evaluation.calibration import Probability, calibration_error
+from imagematch.evaluation.intervals import rate_name, retrieval_intervals, verification_intervals
+from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
 from imagematch.evaluation.pairs import PairDistances, pair_distances
-from imagematch.evaluation.retrieval import KS, retrieval_figures
+from imagematch.evaluation.retrieval import RECALL_KS, retrieval_metrics
 from imagematch.evaluation.thresholds import Threshold
 from imagematch.evaluation.verification import FARS, average_precision, eer, roc_auc, tar_at_far
 
 
-def split_figures(
+def split_metrics(
     embeddings: np.ndarray,
     labels: np.ndarray,
     *,
     split_by: str | None = None,
     threshold: Threshold | None = None,
     pairs: PairDistances | None = None,
-    ks: Sequence[int] = KS,
-    resamples: int = 200,
-    seed: int = 0,
+    ks: Sequence[int] = RECALL_KS,
+    intervals: bool = True,
     whole_ranking: bool = False,
     probability: Probability | None = None,
 ) -> dict[str, Any]:
-    """Computes every figure of a split.
+    """Computes every metric of a split.
 
-    The keys of DESIGN's metrics.json, and: `average_precision`, `recall_at_k`, `mean_average_precision`,
+    The keys are the documented ones of metrics.json, and `average_precision`, `recall_at_k`, `mean_average_precision`,
     `tar_at_far_below_resolution` (rates whose value is null because fewer than 30 false accepts are expected),
-    `ci95` (by figure), `ci95_classes`, `ci95_trustworthy` (30 classes or more), `shared_classes` (the split shares its
+    `ci95` (by metric), `ci95_classes`, `ci95_trustworthy` (30 classes or more), `shared_classes` (the split shares its
     classes with training: "image"), `queries`, `queries_excluded`, `probability` (its `method`,
     `prior`, `fitted_error` where it was fitted and `calibration_error` here), and in `threshold` `far`, `tar` and
     `operating_points`.
@@ -49,54 +43,66 @@ def split_figures(
         embeddings: (n, d) float32, L2-normalised.
         labels: (n,).
         split_by: how the data set was split: "image", "class", "predefined"; None where unknown.
-        threshold: chosen elsewhere, applied here.
-        pairs: what `pair_distances` gave for the same embeddings, if it is at hand.
+        threshold: chosen on other pairs.
+        pairs: `pair_distances` of the same embeddings, if already computed.
         ks: the K of Recall@K.
-        resamples: of the intervals; 0 leaves them out.
-        seed: of the resamples.
-        whole_ranking: also the mAP.
-        probability: fitted elsewhere, judged here.
+        intervals: whether to compute 95 % intervals.
+        whole_ranking: whether to compute the mAP.
+        probability: fitted to other pairs.
 
     Returns:
-        Python numbers, strings, lists and dicts only; null for what is undefined (no genuine pair, one class) or not
-        computed.
+        Python numbers, strings, lists and dicts only; None where a metric is undefined (no genuine pair, one class) or
+        not computed.
 
     Raises:
         ValueError: the shapes do not fit.
         DataError: embeddings are NaN, infinite or not L2-normalised.
+
+    Examples:
+        >>> rows = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]])
+        >>> metrics = split_metrics(rows, np.array([0, 0, 1, 1]), split_by="class")
+        >>> metrics["roc_auc"], metrics["map_at_r"], metrics["genuine_pairs"], metrics["threshold"]
+        (0.75, 0.5, 2, None)
     """
     order = in_class_order(embeddings, labels)
     pairs = pair_distances(embeddings, labels) if pairs is None else pairs
     both = bool(pairs.genuine.count and pairs.impostor.count)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "roc_auc": roc_auc(pairs) if both else None,
         "roc_auc_ci95": None,
         "eer": eer(pairs) if both else None,
         "average_precision": average_precision(pairs) if both else None,
         **_tar_block(pairs, both),
-        **_retrieval_block(embeddings, labels, ks, resamples, seed, whole_ranking, bool(pairs.genuine.count)),
+        **_retrieval_block(embeddings, labels, ks, intervals, whole_ranking, bool(pairs.genuine.count)),
         "images": len(order.rows),
         "classes": len(order.names),
         "genuine_pairs": pairs.genuine.count,
         "impostor_pairs": pairs.impostor.count,
         "split_by": split_by,
         "shared_classes": None if split_by is None else split_by == "image",
-        "threshold": None if threshold is None else threshold_block(pairs, threshold),
+        "threshold": None if threshold is None else threshold_summary(pairs, threshold),
         "probability": None if probability is None else _probability_block(pairs, probability, both),
     }
-    if both and resamples:
+    if both and intervals:
         at = None if threshold is None else threshold.distance
-        intervals = bootstrap_intervals(embeddings, labels, resamples=resamples, seed=seed, pairs=pairs, threshold=at)
-        skipped = {f"tar_at_far_{name}" for name in figures["tar_at_far_below_resolution"]}
-        figures["ci95"] |= {name: _ends(found) for name, found in intervals.items() if name not in skipped}
-        figures["roc_auc_ci95"] = _ends(intervals["roc_auc"]) if intervals else None
-        figures["ci95_classes"] = len(order.names)
-        figures["ci95_trustworthy"] = len(order.names) >= TRUSTED_CLASSES
-    return figures
+        found = verification_intervals(embeddings, labels, pairs=pairs, threshold=at)
+        metrics["ci95"] |= {name: _ends(interval) for name, interval in found.items()}
+        metrics["roc_auc_ci95"] = metrics["ci95"].get("roc_auc")
+        metrics["ci95_classes"] = len(order.names)
+        metrics["ci95_trustworthy"] = len(order.names) >= TRUSTED_CLASSES
+    return metrics
 
 
-def threshold_block(pairs: PairDistances, threshold: Threshold) -> dict[str, Any]:
-    """What a threshold does to pairs, as a JSON object: DESIGN's `threshold`, with rates and operating points."""
+def threshold_summary(pairs: PairDistances, threshold: Threshold) -> dict[str, Any]:
+    """The `threshold` of metrics.json: a threshold with the decisions on pairs, rates and operating points.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False]))
+        >>> summary = threshold_summary(pairs, Threshold(0.8, "eer"))
+        >>> summary["confusion"], summary["tar"], summary["far"]
+        ({'tp': 1, 'fp': 1, 'tn': 1, 'fn': 1}, 0.5, 0.5)
+    """
     at = at_threshold(pairs, threshold.distance)
     return {
         "distance": threshold.distance,
@@ -146,8 +152,7 @@ def _retrieval_block(
     embeddings: np.ndarray,
     labels: np.ndarray,
     ks: Sequence[int],
-    resamples: int,
-    seed: int,
+    intervals: bool,
     whole_ranking: bool,
     relevant: bool,
 ) -> dict[str, Any]:
@@ -157,8 +162,8 @@ def _retrieval_block(
     if not relevant:
         nothing = {str(k): None for k in ks}
         return {**block, "recall_at_k": nothing, "queries": 0, "queries_excluded": len(labels), "ci95": {}}
-    found = retrieval_figures(embeddings, labels, sorted({1, *ks}), whole_ranking=whole_ranking)
-    intervals = retrieval_intervals(found.per_query, resamples=resamples, seed=seed) if resamples else {}
+    found = retrieval_metrics(embeddings, labels, sorted({1, *ks}), whole_ranking=whole_ranking)
+    ends = {name: _ends(interval) for name, interval in retrieval_intervals(found.per_query).items()}
     return {
         **block,
         "recall_at_1": found.recall_at_k[1],
@@ -168,7 +173,7 @@ def _retrieval_block(
         "recall_at_k": {str(k): found.recall_at_k[k] for k in ks},
         "queries": found.queries,
         "queries_excluded": found.excluded,
-        "ci95": {name: _ends(interval) for name, interval in intervals.items()},
+        "ci95": ends if intervals else {},
     }
 
 

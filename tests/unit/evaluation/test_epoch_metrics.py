@@ -1,4 +1,4 @@
-"""The figures that models are selected by are those that evaluation gives, each by its own function."""
+"""The metrics by which models are selected equal those of their own functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from imagematch.config import OBJECTIVES
 from imagematch.errors import DataError
-from imagematch.evaluation import SELECTABLE, pair_distances, quick_figures, retrieval_figures, tar_at_far
+from imagematch.evaluation import EPOCH_METRICS, epoch_metrics, pair_distances, retrieval_metrics, tar_at_far
 
 
 @pytest.fixture(name="sample")
@@ -25,7 +25,7 @@ def pairs_of(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def test_rates_and_average_precision(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    found = quick_figures(*sample, ["tar_at_far_0.1", "frr_at_far_0.01", "average_precision"])
+    found = epoch_metrics(*sample, ["tar_at_far_0.1", "frr_at_far_0.01", "average_precision"])
     at = {one.far: one.tar for one in tar_at_far(pair_distances(*sample), [0.1, 0.01])}
     distances, same = pairs_of(*sample)
     assert found["tar_at_far_0.1"] == at[0.1]
@@ -34,15 +34,15 @@ def test_rates_and_average_precision(sample: tuple[np.ndarray, np.ndarray]) -> N
 
 
 def test_ranks(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    found = quick_figures(*sample, ["recall_at_5", "recall_at_10", "mean_average_precision"])
-    slow = retrieval_figures(*sample, whole_ranking=True)
+    found = epoch_metrics(*sample, ["recall_at_5", "recall_at_10", "mean_average_precision"])
+    slow = retrieval_metrics(*sample, whole_ranking=True)
     assert found["recall_at_5"] == slow.recall_at_k[5]
     assert found["recall_at_10"] == slow.recall_at_k[10]
     assert found["mean_average_precision"] == slow.mean_average_precision
 
 
 def test_the_best_of_every_threshold(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    found = quick_figures(*sample, ["accuracy", "balanced_accuracy", "f1"])
+    found = epoch_metrics(*sample, ["accuracy", "balanced_accuracy", "f1"])
     distances, same = pairs_of(*sample)
     best = {"accuracy": 0.0, "balanced_accuracy": 0.0, "f1": 0.0}
     for threshold in np.linspace(0, 2, 4001):
@@ -58,9 +58,9 @@ def test_the_best_of_every_threshold(sample: tuple[np.ndarray, np.ndarray]) -> N
 
 
 def test_a_rate_that_cannot_be_resolved_is_refused(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(DataError, match=r"too few for a rate at a false accept rate of 0\.001, which needs 30,000"):
-        quick_figures(sample[0][:150], sample[1][:150], ["tar_at_far_0.001"])
+    with pytest.raises(DataError, match=r"too few for a false accept rate of 0\.001, which needs 30,000"):
+        epoch_metrics(sample[0][:150], sample[1][:150], ["tar_at_far_0.001"])
 
 
 def test_every_objective_can_be_measured() -> None:
-    assert {f"val_{name}" for name in SELECTABLE} | {"val_loss"} == set(OBJECTIVES)
+    assert {f"val_{name}" for name in EPOCH_METRICS} | {"val_loss"} == set(OBJECTIVES)

@@ -63,6 +63,13 @@ class Bench:
         return embed_rows(self.source, rows, lambda block: self.head(block, training=False))
 
 
+@functools.cache
+def fitted(**values: object) -> tuple[Bench, FitResult]:
+    """A bench after its training, and the result; shared by tests, which do not change it."""
+    bench = Bench(settings_of(**values))
+    return bench, bench.fit()
+
+
 def test_it_learns_and_records_every_epoch() -> None:
     result = Bench(settings_of(epochs=8)).fit()
     assert [record["epoch"] for record in result.history] == list(range(1, 9))
@@ -77,7 +84,7 @@ def test_bfloat16_learns_and_is_validated_in_float32() -> None:
     bench = Bench(settings_of(epochs=8, training_precision="bfloat16"))
     result = bench.fit()
     assert result.history[-1]["loss"] < result.history[0]["loss"]
-    assert result.history[0]["loss"] != Bench(settings_of(epochs=1)).fit().history[0]["loss"]
+    assert result.history[0]["loss"] != fitted(epochs=1)[1].history[0]["loss"]
     again = bench.validator.metrics(lambda block: bench.head(block, training=False))
     assert again["val_map_at_r"] == pytest.approx(result.best_value, abs=1e-9)
 
@@ -93,15 +100,14 @@ def test_mixup_of_the_bit_hyperrule_reaches_the_steps(monkeypatch: pytest.Monkey
 
 
 def test_the_best_epochs_weights_are_put_back() -> None:
-    bench = Bench(settings_of(epochs=30, early_stopping_patience=3, learning_rate=0.02))
-    result = bench.fit()
+    bench, result = fitted(epochs=60, early_stopping_patience=2, learning_rate=0.02)
     assert result.best_epoch < len(result.history)
     again = bench.validator.metrics(lambda block: bench.head(block, training=False))
     assert again["val_map_at_r"] == pytest.approx(result.best_value, abs=1e-9)
 
 
 def test_early_stopping_counts_epochs_without_improvement() -> None:
-    result = Bench(settings_of(epochs=60, early_stopping_patience=2, learning_rate=0.02)).fit()
+    _, result = fitted(epochs=60, early_stopping_patience=2, learning_rate=0.02)
     assert result.ended_by == "early_stopping"
     assert len(result.history) == result.best_epoch + 2
 
@@ -167,7 +173,7 @@ def test_steps_without_two_images_of_a_class_are_counted() -> None:
     (record,) = bench.fit().history
     pairs = [labels for _, chunk in bench.source.chunks(0) for labels in chunk]
     assert record["empty_steps"] == sum(one != other for one, other in pairs) > 30
-    assert "empty_steps" not in Bench(settings_of(epochs=1)).fit().history[0]
+    assert "empty_steps" not in fitted(epochs=1)[1].history[0]
 
 
 def test_an_objective_that_is_not_measured_is_refused() -> None:
@@ -284,23 +290,12 @@ def by_two_optimisers(settings: TrainSettings) -> Bench:
     return bench
 
 
-@functools.cache
-def at_the_head_s_rate(optimizer: str) -> Bench:
-    bench = Bench(proxy_settings(optimizer))
-    bench.fit()
-    return bench
-
-
-def proxy_settings(optimizer: str, **values: object) -> TrainSettings:
-    own = {"loss": "normalised_softmax", "temperature": 0.5, "optimizer": optimizer, "weight_decay": 0.1, "epochs": 1}
-    return settings_of(**own, **values)
-
-
 @pytest.mark.parametrize("rate", [0.1, 30])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_proxies_learn_at_a_rate_of_their_own(optimizer: str, rate: float) -> None:
-    settings = proxy_settings(optimizer, proxy_rate=rate)
-    bench, expected, plain = Bench(settings), by_two_optimisers(settings), at_the_head_s_rate(optimizer)
+    own = {"loss": "normalised_softmax", "temperature": 0.5, "optimizer": optimizer, "weight_decay": 0.1, "epochs": 1}
+    settings = settings_of(**own, proxy_rate=rate)
+    bench, expected, (plain, _) = Bench(settings), by_two_optimisers(settings), fitted(**own)
     bench.fit()
     np.testing.assert_allclose(bench.loss.proxies, expected.loss.proxies, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(bench.embeddings(), expected.embeddings(), atol=1e-4)

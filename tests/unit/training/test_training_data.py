@@ -16,10 +16,10 @@ def test_the_baseline_is_the_normalized_features() -> None:
     np.testing.assert_array_equal(data.baseline(np.array([3, 1])), normalize_rows(array[[3, 1]]))
 
 
-def loaded(root: Path, kept: Path) -> TrainingData:
+def loaded(root: Path, cache: Path) -> TrainingData:
     settings = {"experiment_name": "x", "dataset": "folder", "feature_extractor": "pixels", "image_size": 8}
-    places = {"data_dir": str(root), "feature_dir": str(kept / "features")}
-    return load_training_data(parse_train({**settings, **places}), manifest_dir=kept / "manifests")
+    places = {"data_dir": str(root), "feature_dir": str(cache / "features")}
+    return load_training_data(parse_train({**settings, **places}), manifest_dir=cache / "manifests")
 
 
 def by_content(data: TrainingData) -> dict[str, list[float]]:

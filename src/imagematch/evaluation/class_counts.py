@@ -14,6 +14,7 @@ from imagematch.evaluation.blocks import (
     class_segments,
     cosine_distance_blocks,
     cosine_limit,
+    to_euclidean,
 )
 from imagematch.evaluation.pairs import PairDistances
 
@@ -48,11 +49,13 @@ class ClassCounts:
     Attributes:
         genuine: (classes, bins) int64, pairs within the class.
         impostor: (classes, bins) int64, pairs of an image of the class and an image of another class.
+        edges: (bins - 1,) float64, the Euclidean distance at which each bin but the first one begins.
         matches: counts at the threshold; None without one.
     """
 
     genuine: np.ndarray
     impostor: np.ndarray
+    edges: np.ndarray
     matches: MatchCounts | None
 
 
@@ -94,7 +97,8 @@ def class_counts(order: ClassOrder, pairs: PairDistances, threshold: float | Non
         later_classes = len(sizes) - first_class
         counts = np.bincount(cell.ravel(), minlength=later_classes * (bins + 1)).reshape(later_classes, bins + 1)
         impostor[first_class:] += counts[:, :bins]
-    return ClassCounts(genuine, impostor, None if matches is None else matches.counts())
+    distances = to_euclidean((edges << _SHIFT).astype(np.int32).view(np.float32)).astype(np.float64)
+    return ClassCounts(genuine, impostor, distances, None if matches is None else matches.counts())
 
 
 def _slices(order: ClassOrder) -> Iterator[DistanceBlock]:

@@ -15,6 +15,7 @@ from imagematch.config import TrainSettings
 from imagematch.data import fold_datasets
 from imagematch.errors import ConfigError
 from imagematch.files import remove_leftovers, write_json
+from imagematch.reading import MB, read_file
 from imagematch.training import Materials, StopRequest
 from imagematch.tuning.cost import latency_ms
 from imagematch.tuning.samplers import derived_seed
@@ -26,6 +27,7 @@ OnStep = Callable[[int, float], bool]
 """Told each step's number (from 1) and value, larger or smaller as the objective has it; True ends the trial there."""
 
 _FOLD_PURPOSE = 1_000_000
+_FOLD_BYTES = 16 * MB
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,21 @@ def _train_fold(
     seed = derived_seed(settings.effective_training_seed, number, purpose=_FOLD_PURPOSE)
     own = settings.model_copy(update={"training_seed": seed})
     identity, path = training_identity(materials, own) + second, files.finished(number)
-    if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))  # written whole or not at all
-        if kept.pop("identity") == identity:
-            return _Trained(**kept)
+    if (finished := _finished(path, identity)) is not None:
+        return finished
     trained = _train(materials, own, files.checkpoint(number), lambda _record: False, stop, second)
     write_json(path, {"identity": identity, **asdict(trained)})
     files.checkpoint(number).unlink(missing_ok=True)
     return trained
+
+
+def _finished(path: Path, identity: str) -> _Trained | None:
+    """What a fold came to, as `_train_fold` wrote it; None where nothing, or nothing of this identity, is there."""
+    try:
+        kept = json.loads(read_file(path, max_bytes=_FOLD_BYTES))
+        return _Trained(**kept) if kept.pop("identity") == identity else None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
 def _train(

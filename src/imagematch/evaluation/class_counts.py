@@ -72,8 +72,8 @@ def class_counts(order: ClassOrder, pairs: PairDistances, threshold: float | Non
     """
     classes, sizes = order.classes_of_rows, order.sizes
     edges = _bin_edges(pairs, int(np.clip(_CELLS // max(len(sizes), 1), _FEWEST_BINS, _MOST_BINS)))
-    table = np.searchsorted(edges, np.arange(_STEPS), side="right")
     bins = len(edges) + 1
+    table = np.repeat(np.arange(bins), np.diff(edges, prepend=0, append=max(_STEPS, edges[-1])))  # a step's bin
     genuine, impostor = (np.zeros((len(sizes), bins), dtype=np.int64) for _ in range(2))
     matches = None if threshold is None else _MatchCounter(order, cosine_limit(threshold))
     steps, cells = (np.empty(max(_CELLS, len(classes)), dtype=np.int64) for _ in range(2))  # one pair each

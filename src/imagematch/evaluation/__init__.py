@@ -16,6 +16,7 @@ from imagematch.evaluation.at_threshold import (
 from imagematch.evaluation.calibration import Probability, Reliability, calibration_error, fit_probability, reliability
 from imagematch.evaluation.curves import DetCurve, DistanceHistogram, RocCurve, det_curve, distance_histogram, roc_curve
 from imagematch.evaluation.epoch_metrics import EPOCH_METRICS, epoch_metrics
+from imagematch.evaluation.guarantees import guaranteed_threshold
 from imagematch.evaluation.intervals import retrieval_intervals, verification_intervals
 from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
 from imagematch.evaluation.pair_list_intervals import connected_groups, pair_list_auc_interval
@@ -76,6 +77,7 @@ __all__ = [
     "epoch_metrics",
     "fit_probability",
     "folded_accuracy",
+    "guaranteed_threshold",
     "lfw_path",
     "listed_pairs",
     "one_shot",

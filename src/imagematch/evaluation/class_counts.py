@@ -14,6 +14,7 @@ from imagematch.evaluation.blocks import (
     class_segments,
     cosine_distance_blocks,
     cosine_limit,
+    to_euclidean,
 )
 from imagematch.evaluation.pairs import PairDistances
 
@@ -48,11 +49,13 @@ class ClassCounts:
     Attributes:
         genuine: (classes, bins) int64, pairs within the class.
         impostor: (classes, bins) int64, pairs of an image of the class and an image of another class.
+        edges: (bins - 1,) float64, the Euclidean distance at which each bin but the first one begins.
         matches: counts at the threshold; None without one.
     """
 
     genuine: np.ndarray
     impostor: np.ndarray
+    edges: np.ndarray
     matches: MatchCounts | None
 
 
@@ -69,8 +72,8 @@ def class_counts(order: ClassOrder, pairs: PairDistances, threshold: float | Non
     """
     classes, sizes = order.classes_of_rows, order.sizes
     edges = _bin_edges(pairs, int(np.clip(_CELLS // max(len(sizes), 1), _FEWEST_BINS, _MOST_BINS)))
-    table = np.searchsorted(edges, np.arange(_STEPS), side="right")
     bins = len(edges) + 1
+    table = np.repeat(np.arange(bins), np.diff(edges, prepend=0, append=max(_STEPS, edges[-1])))  # a step's bin
     genuine, impostor = (np.zeros((len(sizes), bins), dtype=np.int64) for _ in range(2))
     matches = None if threshold is None else _MatchCounter(order, cosine_limit(threshold))
     steps, cells = (np.empty(max(_CELLS, len(classes)), dtype=np.int64) for _ in range(2))  # one pair each
@@ -94,7 +97,8 @@ def class_counts(order: ClassOrder, pairs: PairDistances, threshold: float | Non
         later_classes = len(sizes) - first_class
         counts = np.bincount(cell.ravel(), minlength=later_classes * (bins + 1)).reshape(later_classes, bins + 1)
         impostor[first_class:] += counts[:, :bins]
-    return ClassCounts(genuine, impostor, None if matches is None else matches.counts())
+    distances = to_euclidean((edges << _SHIFT).astype(np.int32).view(np.float32)).astype(np.float64)
+    return ClassCounts(genuine, impostor, distances, None if matches is None else matches.counts())
 
 
 def _slices(order: ClassOrder) -> Iterator[DistanceBlock]:

@@ -6,7 +6,7 @@ import pytest
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import assert_sound, trials_in
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,13 @@ def test_a_trial_that_fails_costs_one_trial(
     assert (process.returncode, stderr) == (0, "")
     trials = trials_in(url)
     assert_sound(trials, planned=12, processes=2)
-    doomed = [t for t in trials if t.params["embedding_dim"] == 16 and not records.is_repeat(t)]
+    doomed = [t for t in trials if t.params["embedding_dim"] == 16 and not attributes.is_duplicate(t)]
     assert doomed, "the seed drew some"
     assert {t.state.name for t in doomed} == {"FAIL"}
     for trial in doomed:
-        assert reason in trial.user_attrs[records.REASON]
+        assert reason in trial.user_attrs[attributes.REASON]
     assert stdout.count("failed: ") == len(doomed)
-    places = [t.user_attrs[records.PLACE] for t in trials]
+    places = [t.user_attrs[attributes.TRIAL_INDEX] for t in trials]
     assert sorted(places) == list(range(len(trials))), "a failed trial is not tried again, the plan goes on"
 
 
@@ -44,10 +44,10 @@ def test_images_that_are_gone_end_the_search_after_three_trials_and_leave_none_r
     assert process.returncode == 3
     assert stderr == "error: here: the images are gone; bring them back\n"
     trials = trials_in(url)
-    gone = [t for t in trials if "gone" in t.user_attrs.get(records.REASON, "")]
+    gone = [t for t in trials if "gone" in t.user_attrs.get(attributes.REASON, "")]
     assert len(gone) == 3
     assert not [t for t in trials if t.state.name == "RUNNING"]
-    cut = [t for t in trials if "queued again" in t.user_attrs.get(records.REASON, "")]
+    cut = [t for t in trials if "queued again" in t.user_attrs.get(attributes.REASON, "")]
     waiting = [t for t in trials if t.state.name == "WAITING"]
     assert len(waiting) == len(cut) <= 1, "what the other worker was at is queued again"
     monkeypatch.delenv("QUICK_GONE_DIM")

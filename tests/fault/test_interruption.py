@@ -19,8 +19,8 @@ from tests.conftest import ROOT, run_command
 from imagematch.config import parse_train
 from imagematch.errors import InterruptedRunError
 from imagematch.files import Layout
+from imagematch.interruption import stop_on_signals
 from imagematch.pipeline import train
-from imagematch.training import stop_on_signals
 
 STUDY = """\
 study_name: cut

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import trials_in
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 EPOCHS = 80
 ONE_TRIAL = f"""\
@@ -33,7 +33,7 @@ HPT += "main.hpt_script()"
 
 def ends_of(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
     return sorted(
-        (t.user_attrs[records.PLACE], str(sorted(t.params.items())), t.state.name, t.last_step, t.value)
+        (t.user_attrs[attributes.TRIAL_INDEX], str(sorted(t.params.items())), t.state.name, t.last_step, t.value)
         for t in trials
         if t.state.name != "FAIL"
     )

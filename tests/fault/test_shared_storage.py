@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from imagematch.tuning.patience import WAIT_S, PatientStorage
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 from tests.conftest import ROOT, run_command
@@ -18,15 +19,14 @@ from tests.quick_study import NAME, settings_of
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
+from imagematch.interruption import StopRequest
 from imagematch.reporting import read_study, study_lines
-from imagematch.training import StopRequest
 from imagematch.tuning import Search, child, open_study, records, refuse_if_worked_on, study_exists
 from imagematch.tuning.locks import storage_of
-from imagematch.tuning.overview import overviews
-from imagematch.tuning.patience import WAIT_S, PatientStorage
 from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import alive, beat, queue, recover
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
+from imagematch.tuning.tables import overviews
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])

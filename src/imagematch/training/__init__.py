@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from imagematch.interruption import StopRequest, stop_on_signals
 from imagematch.training.batches import (
     BatchPlan,
     ClassBalancedBatches,
@@ -14,7 +15,6 @@ from imagematch.training.batches import (
 )
 from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.graph_memory import release_graphs
-from imagematch.training.interruption import StopRequest, stop_on_signals
 from imagematch.training.judged import figure_names, sample_rows
 from imagematch.training.materials import Materials, gather_materials, shared_key, unit_features, unit_rows
 

@@ -14,10 +14,10 @@ import tensorflow as tf
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError
 from imagematch.files import digest_json
+from imagematch.interruption import StopRequest
 from imagematch.losses import make_loss
 from imagematch.model import build_feature_model, build_head, flip_average
 from imagematch.model.head import Whitening
-from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.materials import Materials
 from imagematch.training.preparation import build_network, prepare_stages, training_classes

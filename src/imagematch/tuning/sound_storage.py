@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial
 
 from imagematch.errors import StudyError
 from imagematch.events import printable
-from imagematch.tuning.attribute_kinds import OF_STUDIES, OF_TRIALS, of_their_kind
+from imagematch.tuning.attributes import OF_STUDIES, OF_TRIALS, of_their_kind
 from imagematch.tuning.bulk_reading import BulkReadingStorage
-from imagematch.tuning.refusals import shown_url
+from imagematch.tuning.storage_errors import shown_url
 
 _T = TypeVar("_T")
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import is_file, locked, make_dir, replacing, write_error
-from imagematch.training import StopRequest
-from imagematch.tuning.refusals import shown_url, storage_errors
+from imagematch.interruption import StopRequest
 from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, read_head
+from imagematch.tuning.storage_errors import reporting_in_one_line, shown_url, storage_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -71,7 +71,8 @@ def _open_file(url: str, file: Path, pooled: bool) -> SoundStorage:
         with create_engine(url, **unpooled).connect() as connection:
             _refuse_another_programs(connection, url)
             _refuse_damage(connection)
-        return SoundStorage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
+        storage = reporting_in_one_line(SoundStorage)
+        return storage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
 
 
 def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) -> SoundStorage:
@@ -80,7 +81,7 @@ def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) 
     from sqlalchemy.pool import NullPool
 
     from imagematch.tuning.locks import tables_lock
-    from imagematch.tuning.patience import PatientStorage
+    from imagematch.tuning.retrying_storage import RetryingStorage
 
     parts = make_url(url)
     endless = parts.get_backend_name() == "postgresql" and "connect_timeout" not in parts.query
@@ -89,7 +90,9 @@ def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) 
     with create_engine(url, **unpooled).begin() as connection, tables_lock(connection):
         _refuse_another_programs(connection, url)
         engine = {**connecting, "pool_pre_ping": True} if pooled else unpooled
-        return PatientStorage(_as_template(url), log=log, stop=stop, engine_kwargs=engine, **_HEARTBEAT)
+        return reporting_in_one_line(RetryingStorage)(
+            _as_template(url), log=log, stop=stop, engine_kwargs=engine, **_HEARTBEAT
+        )
 
 
 def _as_template(url: str) -> str:

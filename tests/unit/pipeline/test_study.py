@@ -12,7 +12,7 @@ from imagematch.files import Layout
 from imagematch.pipeline import run_study
 from imagematch.pipeline import study as pipeline
 from imagematch.pipeline.train import TrainedMatcher
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
 
 
@@ -38,7 +38,7 @@ class FakeSearch:
             params={"embedding_dim": 4},
             distributions={"embedding_dim": choices},
             value=0.5,
-            user_attrs={records.PLACE: 0},
+            user_attrs={attributes.TRIAL_INDEX: 0},
         )
         self._study.add_trial(trial)
 

@@ -1,9 +1,9 @@
 """What a study notes is of the kinds that are expected when it is read."""
 
 import pytest
+from imagematch.tuning.attribute_kinds import OF_STUDIES, OF_TRIALS, of_their_kind
 
 from imagematch.tuning import records, rerun, siblings, study
-from imagematch.tuning.attribute_kinds import OF_STUDIES, OF_TRIALS, of_their_kind
 
 
 def test_the_names_are_those_that_are_noted() -> None:

@@ -11,9 +11,9 @@ from imagematch.config import parse_study
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import BusyError, locked
-from imagematch.training import StopRequest
+from imagematch.interruption import StopRequest
+from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION, as_begun
 from imagematch.tuning.baseline import baseline_of, baseline_value, measure_baselines
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION, as_begun
 
 BASE = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0}
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imagematch.tuning.calls import call_all
 
 from imagematch.errors import DataError, InterruptedRunError
 from imagematch.events import SILENT, RunLog
-from imagematch.training import StopRequest
-from imagematch.tuning.calls import call_all
+from imagematch.interruption import StopRequest
 from imagematch.tuning.worker import _Parent, _ParentLog
 
 

@@ -10,7 +10,7 @@ import pytest
 from imagematch.config import parse_study
 from imagematch.events import SILENT
 from imagematch.files import Layout
-from imagematch.training import StopRequest
+from imagematch.interruption import StopRequest
 from imagematch.tuning import Search, child, records
 
 STUDY = {

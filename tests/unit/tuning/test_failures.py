@@ -4,15 +4,15 @@ from pathlib import Path
 
 import optuna
 import pytest
+from imagematch.tuning.search import _Running
 
 from imagematch.config import parse_study
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
-from imagematch.training import StopRequest
+from imagematch.interruption import StopRequest
 from imagematch.tuning import Search
 from imagematch.tuning.failures import Failures
-from imagematch.tuning.search import _Running
 
 SETTINGS = parse_study(
     {

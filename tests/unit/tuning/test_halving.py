@@ -3,10 +3,10 @@
 import numpy as np
 import optuna
 import pytest
+from imagematch.tuning.halving import Halving
 from optuna.trial import TrialState
 
-from imagematch.tuning import records
-from imagematch.tuning.halving import Halving
+from imagematch.tuning import attributes
 
 LONGEST, TRIALS = 45, 60
 
@@ -67,7 +67,7 @@ def test_a_trial_that_was_cut_off_and_done_again_changes_nothing(longest: int | 
         for place, curve in enumerate(curves()):
             for last in [20, LONGEST] if place == cut else [LONGEST]:
                 trial = study.ask()
-                trial.set_user_attr(records.PLACE, place)
+                trial.set_user_attr(attributes.TRIAL_INDEX, place)
                 for step in range(1, last + 1):
                     trial.report(float(curve[step - 1]), step)
                     if trial.should_prune():

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 
 @pytest.mark.parametrize("directions", list(itertools.product(("maximize", "minimize"), repeat=2)))
@@ -24,7 +24,7 @@ def test_the_front_is_what_no_trial_beats(directions: tuple[str, str]) -> None:
         return any((other <= row).all() and (other < row).any() for other in losses)
 
     expected = {tuple(row) for row in losses if not beaten(row)}
-    front = records.best_of(study.trials, study.directions)
+    front = attributes.best_of(study.trials, study.directions)
     found = [tuple(np.array(t.values) * signs) for t in front]
     assert set(found) == expected
     assert len(found) == len(expected)
@@ -33,14 +33,14 @@ def test_the_front_is_what_no_trial_beats(directions: tuple[str, str]) -> None:
 
 def test_repeats_pruned_and_untrained_trials_are_not_among_the_best() -> None:
     study = optuna.create_study(direction="maximize")
-    study.add_trial(create_trial(value=0.9, user_attrs={records.DUPLICATE_OF: 2}))
-    study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs={records.OVER_LIMIT: 7}))
+    study.add_trial(create_trial(value=0.9, user_attrs={attributes.DUPLICATE_OF: 2}))
+    study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs={attributes.OVER_LIMIT: 7}))
     study.add_trial(create_trial(value=0.5))
     study.add_trial(create_trial(state=TrialState.PRUNED))
     study.add_trial(create_trial(value=0.7))
-    assert [t.number for t in records.best_of(study.trials, study.directions)] == [4, 2]
-    assert [t.number for t in records.counted(study.trials)] == [2, 3, 4]
+    assert [t.number for t in attributes.best_of(study.trials, study.directions)] == [4, 2]
+    assert [t.number for t in attributes.counted(study.trials)] == [2, 3, 4]
 
 
 def test_values_for_people() -> None:
-    assert records.values_text([0.98123, 12345.0]) == "0.9812 and 12,345"
+    assert attributes.values_text([0.98123, 12345.0]) == "0.9812 and 12,345"

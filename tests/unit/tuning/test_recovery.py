@@ -6,19 +6,19 @@ import socket
 import optuna
 from optuna.trial import TrialState
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import alive, queue, recover
 from imagematch.tuning.samplers import derived_seed
 
 
 def running_trial(study: optuna.Study, *, owner: dict[str, object], drawn: bool = True) -> optuna.Trial:
-    queue(study, records.next_place(study.trials), {})
+    queue(study, attributes.next_index(study.trials), {})
     trial = study.ask()
-    trial.set_user_attr(records.OWNER, owner)
+    trial.set_user_attr(attributes.OWNER, owner)
     trial.suggest_categorical("a", ["x", "y"])
     if drawn:
-        trial.set_user_attr(records.POINT, "point")
+        trial.set_user_attr(attributes.CONFIG_DIGEST, "point")
     return trial
 
 
@@ -32,10 +32,10 @@ def test_a_dead_trial_is_failed_and_queued_at_its_place() -> None:
     assert recover(study) == [0]
     first, again = study.trials
     assert first.state == TrialState.FAIL
-    assert records.REASON in first.user_attrs
+    assert attributes.REASON in first.user_attrs
     assert again.state == TrialState.WAITING
-    assert again.user_attrs[records.PLACE] == first.user_attrs[records.PLACE] == 0
-    assert again.user_attrs[records.RETRY_OF] == 0
+    assert again.user_attrs[attributes.TRIAL_INDEX] == first.user_attrs[attributes.TRIAL_INDEX] == 0
+    assert again.user_attrs[attributes.RETRY_OF] == 0
     retried = study.ask()
     assert retried.suggest_categorical("a", ["x", "y"]) == trial.params["a"]
 
@@ -77,7 +77,7 @@ def test_a_trial_cut_off_before_its_parameters_keeps_its_place_only() -> None:
     running_trial(study, owner=dead(), drawn=False)
     recover(study)
     again = study.trials[1]
-    assert again.user_attrs[records.PLACE] == 0
+    assert again.user_attrs[attributes.TRIAL_INDEX] == 0
     assert again.system_attrs["fixed_params"] == {}
 
 
@@ -85,7 +85,7 @@ def test_places_count_what_was_planned_not_what_was_tried() -> None:
     study = optuna.create_study()
     running_trial(study, owner=dead())
     recover(study)
-    assert records.next_place(study.trials) == 1
+    assert attributes.next_index(study.trials) == 1
 
 
 def test_seeds_differ_by_place_and_purpose_and_stay() -> None:

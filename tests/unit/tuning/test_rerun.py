@@ -5,16 +5,16 @@ from typing import Any
 
 import optuna
 import pytest
+from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER, rank_again
+from imagematch.tuning.siblings import RERUN_OF
 from optuna.trial import FrozenTrial
 
 from imagematch.config import StudySettings, parse_study
 from imagematch.errors import InterruptedRunError
 from imagematch.events import SILENT
 from imagematch.reporting import repeated_runs
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
-from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER, kept_runs, rank_again
-from imagematch.tuning.siblings import RERUN_OF
 
 Values = dict[int, Sequence[float | None]]
 """embedding_dim of a trial -> what it comes to with the other seeds; None fails."""
@@ -60,14 +60,14 @@ def study_of(single: dict[int, float], settings: StudySettings, direction: str =
                 params={"embedding_dim": dim},
                 distributions={"embedding_dim": optuna.distributions.CategoricalDistribution((2, 4, 8, 16))},
                 value=value,
-                user_attrs={records.PLACE: place},
+                user_attrs={attributes.TRIAL_INDEX: place},
             )
         )
     return study
 
 
 def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    return records.best_of(study.trials, study.directions)
+    return attributes.best_of(study.trials, study.directions)
 
 
 def winner_of(
@@ -158,7 +158,7 @@ def test_a_study_that_grew_is_judged_as_if_it_had_been_so_from_the_first() -> No
     assert search.trained == [(16, 1), (16, 2)]
     assert study.user_attrs[COMPARED] == {"trials": [0, 2], "seeds": 2}
     sibling = optuna.load_study(study_name="s-rerun", storage=study._storage).trials
-    assert kept_runs(sibling, study.user_attrs[COMPARED]) == {0: [0.60, 0.62], 2: [0.65, 0.66]}
+    assert rerun_values(sibling, study.user_attrs[COMPARED]) == {0: [0.60, 0.62], 2: [0.65, 0.66]}
 
 
 def test_of_two_runs_with_one_seed_one_counts() -> None:
@@ -166,4 +166,4 @@ def test_of_two_runs_with_one_seed_one_counts() -> None:
         optuna.trial.create_trial(value=value, user_attrs={RERUN_OF: 3, SEED_NUMBER: seed})
         for seed, value in ((2, 0.5), (1, 0.4), (2, 0.6))
     ]
-    assert kept_runs(runs) == {3: [0.4, 0.6]}
+    assert rerun_values(runs) == {3: [0.4, 0.6]}

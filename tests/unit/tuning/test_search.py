@@ -12,7 +12,7 @@ from imagematch.config import StudySettings, parse_train
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
-from imagematch.training import StopRequest
+from imagematch.interruption import StopRequest
 from imagematch.tuning import Search, child, rank_again, records
 from imagematch.tuning.samplers import longest_training, make_pruner
 from imagematch.tuning.study import PRECISIONS, network_label

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from imagematch.tuning.siblings import RERUN_OF, open_sibling
 
 from imagematch.config import StudySettings, parse_study
 from imagematch.errors import StudyError
@@ -11,9 +12,8 @@ from imagematch.files import Layout
 from imagematch.reporting import read_study
 from imagematch.reporting.study_reading import sibling_trials
 from imagematch.tuning import delete_study, open_study
-from imagematch.tuning.overview import overviews
-from imagematch.tuning.siblings import RERUN_OF, open_sibling
 from imagematch.tuning.storage import open_storage
+from imagematch.tuning.tables import overviews
 
 
 @pytest.fixture(name="settings")

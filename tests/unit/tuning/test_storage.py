@@ -14,8 +14,8 @@ from imagematch.files import Layout
 from imagematch.pipeline import run_study
 from imagematch.tuning import delete_study
 from imagematch.tuning import storage as storage_module
-from imagematch.tuning.refusals import shown_url, storage_errors
 from imagematch.tuning.storage import open_storage, sqlite_url, upgrade_database
+from imagematch.tuning.storage_errors import shown_url, storage_errors
 
 SECRET = "hunter2hunter2"
 SETTINGS = parse_study({"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0})

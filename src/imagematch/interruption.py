@@ -1,4 +1,4 @@
-"""Signals turned into a request that long work looks at between two steps."""
+"""Signals turned into a stop request, which long work checks between two steps."""
 
 from __future__ import annotations
 

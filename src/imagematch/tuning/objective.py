@@ -1,4 +1,4 @@
-"""What a child does for one trial: one training, or one for each fold; each is found again after an interruption."""
+"""The objective of a trial: one training, or one for each fold; an interrupted one resumes where it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from imagematch.config import TrainSettings
 from imagematch.data import fold_datasets
 from imagematch.errors import ConfigError
 from imagematch.files import remove_leftovers, write_json
-from imagematch.training import Materials, StopRequest
+from imagematch.interruption import StopRequest
+from imagematch.training import Materials
 from imagematch.tuning.cost import latency_ms
 from imagematch.tuning.samplers import derived_seed
 

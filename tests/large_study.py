@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
-from imagematch.tuning.rerun import WINNER
 
 from imagematch.config import StudySettings, parse_study
 from imagematch.tuning import attributes
-from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION
-from imagematch.tuning.space import point_of, suggest
+from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION, WINNER
+from imagematch.tuning.space import config_digest, suggest
 from imagematch.tuning.storage import sqlite_url
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _made_trials(settings: StudySettings, trials: int) -> list[FrozenTrial]:
         noted: dict[str, Any] = {
             attributes.OWNER: {"host": "host", "pid": 1, "started": "1.0"},
             attributes.TRIAL_INDEX: number,
-            attributes.CONFIG_DIGEST: point_of(settings, values),
+            attributes.CONFIG_DIGEST: config_digest(settings, values),
         }
         if fate == "FAIL":
             noted[attributes.REASON] = "the loss is not finite after epoch 1"

@@ -11,7 +11,7 @@ from imagematch.config import StudySettings, parse_study
 from imagematch.events import console_log
 from imagematch.files import Layout
 from imagematch.interruption import stop_on_signals
-from imagematch.tuning import choose_winner, open_study, run_workers, supervisor, working_on
+from imagematch.tuning import choose_winner, open_study, run_workers, worker_process, working_on
 
 NAME = "quick"
 
@@ -54,7 +54,7 @@ def search(
     reruns: int = 0,
 ) -> None:
     """Runs it."""
-    supervisor.WORKER = "tests.quick_worker"
+    worker_process.WORKER = "tests.quick_worker"
     settings, layout = settings_of(trials, storage, sampler, pruner, epochs, reruns), Layout()
     log = console_log(layout.study_dir(NAME) / "run.jsonl")
     with stop_on_signals(patient=True) as stop:

@@ -1,8 +1,8 @@
-"""Stands in for `imagematch.tuning.worker`: a worker that trains nothing, and computes what its settings are worth.
+"""Stands in for `imagematch.tuning.worker_process`: a worker that trains nothing, and computes what its settings are worth.
 
 `python -m tests.quick_worker`; a trial takes `QUICK_TRIAL_S` seconds (default 0). One whose embedding_dim is
 `QUICK_NAN_DIM` comes to no number; one of `QUICK_DEAD_DIM` kills the worker, as for too much memory; one of
-`QUICK_GONE_DIM` finds its images gone. There are as many steps as epochs.
+`QUICK_GONE_DIM` finds its images gone. There are as many steps as epochs. `QUICK_RENEW_AFTER` trials renew the worker.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from imagematch.config import StudySettings, TrainSettings
 from imagematch.errors import DataError, TrainingFailedError
 from imagematch.events import RunLog
 from imagematch.interruption import StopRequest, interrupted
+from imagematch.tuning import worker
 from imagematch.tuning.objective import OnStep, TrialFiles
-from imagematch.tuning.worker import main
+from imagematch.tuning.worker_process import main
 
 
 def value_of(settings: TrainSettings) -> float:
@@ -73,4 +74,5 @@ class QuickTrainer:
 
 
 if __name__ == "__main__":
+    worker.RENEW_AFTER_TRIALS = int(os.environ.get("QUICK_RENEW_AFTER", worker.RENEW_AFTER_TRIALS))
     main(QuickTrainer)

@@ -38,8 +38,8 @@ def show(
 
     from imagematch.files import Layout
     from imagematch.reporting import read_study, study_lines
-    from imagematch.tuning.storage_errors import storage_errors
     from imagematch.tuning.storage import sqlite_url
+    from imagematch.tuning.storage_errors import storage_errors
     from imagematch.tuning.tables import trials_table
 
     database = Layout().study_database(name)

@@ -7,35 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import os
-import pickle
 import queue
-import signal
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import StudySettings
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError
 from imagematch.events import RunLog
-from imagematch.files import Layout, make_dir, write_error
+from imagematch.files import Layout
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import optuna_internals
 from imagematch.tuning.failures import error_of
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.recovery import recover
 from imagematch.tuning.reruns import rerun_study_of
-from imagematch.tuning.worker import RENEW, Worker, WorkerJob
+from imagematch.tuning.worker import Worker, WorkerJob
+from imagematch.tuning.worker_process import RENEW, WorkerProcess
 
 if TYPE_CHECKING:
     import optuna
 
-WORKER = "imagematch.tuning.worker"
-"""The module that a worker runs."""
 _STOP_WITHIN_S = 8.0
 _IDLE_DEATHS_ALLOWED = 1
 _AWAY, _BACK = "storage_away", "storage_back"
@@ -72,63 +63,6 @@ def run_workers(
             supervisor.run(workers)
 
 
-class _WorkerProcess:
-    """A worker's process; what it logs is put on `events` with the worker, and None at its end."""
-
-    def __init__(
-        self, job: WorkerJob, log_path: Path, threads: int | None, events: queue.SimpleQueue[tuple[Any, Any]]
-    ) -> None:
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
-        if threads is not None:
-            # not OpenVINO's: of several workers one computes features, and the others wait for them
-            for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS"):
-                environment[name] = str(threads)
-        make_dir(log_path.parent)
-        try:
-            with log_path.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", WORKER],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=environment,
-                )
-        except OSError as error:
-            raise write_error(log_path, error) from error
-        self.pid = self._process.pid
-        self._send(pickle.dumps(job))
-        threading.Thread(target=self._read, args=(events,), daemon=True).start()
-
-    def _send(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, which its output tells
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
-
-    def _read(self, events: queue.SimpleQueue[tuple[Any, Any]]) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError):  # cut off by its death
-                    events.put((self, json.loads(line)))
-        events.put((self, None))
-
-    def request_stop(self, level: int) -> None:
-        """Passes a stop request on."""
-        self._send(f"{level}\n".encode())
-
-    def close(self, wait_s: float) -> int:
-        """The exit code; a worker that goes on is killed. The end of its input is enough for one that lives."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            return self._process.wait(timeout=wait_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-
 class _Supervisor:
     def __init__(
         self, study: optuna.Study, job: WorkerJob, log: RunLog, stop: StopRequest, threads: int | None
@@ -141,8 +75,8 @@ class _Supervisor:
         self._dir = job.layout.study_dir(job.settings.study_name)
         self._planning = functools.partial(plan_lock, study, self._dir / ".plan.lock", stop)
         self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        self._workers: set[_WorkerProcess] = set()
-        self._without_storage: set[_WorkerProcess] = set()
+        self._workers: set[WorkerProcess] = set()
+        self._without_storage: set[WorkerProcess] = set()
         self._idle_deaths = 0
         self._error: ImagematchError | None = None
 
@@ -181,9 +115,9 @@ class _Supervisor:
             raise interrupted()
 
     def _start(self) -> None:
-        self._workers.add(_WorkerProcess(self._job, self._dir / "worker.log", self._threads, self._events))
+        self._workers.add(WorkerProcess(self._job, self._dir / "worker.log", self._threads, self._events))
 
-    def _take(self, worker: _WorkerProcess, event: dict[str, Any] | None) -> None:
+    def _take(self, worker: WorkerProcess, event: dict[str, Any] | None) -> None:
         if event is None:
             if worker in self._workers:
                 self._workers.remove(worker)
@@ -196,7 +130,7 @@ class _Supervisor:
             else:
                 self._log.say(event["message"])
 
-    def _is_news(self, worker: _WorkerProcess, kind: str) -> bool:
+    def _is_news(self, worker: WorkerProcess, kind: str) -> bool:
         """False for what another worker has logged already: that the database is away, or is back."""
         if kind == _AWAY:
             first = not self._without_storage
@@ -207,16 +141,16 @@ class _Supervisor:
             return not self._without_storage
         return kind != _BACK
 
-    def _ended(self, worker: _WorkerProcess, code: int) -> None:
+    def _ended(self, worker: WorkerProcess, code: int) -> None:
         self._without_storage.discard(worker)
         if code == 0 or self._error is not None or (code == InterruptedRunError.exit_code and self._stop.level):
             return
         if code != RENEW:
-            self._died(worker, _reason(code))
+            self._died(worker, WorkerProcess.reason(code))
         if not self._stop.level:
             self._start()
 
-    def _died(self, worker: _WorkerProcess, reason: str) -> None:
+    def _died(self, worker: WorkerProcess, reason: str) -> None:
         """Queues the worker's trial again; it has cost nothing but time, unless it kills the next worker, too."""
         recovered = self._recover({worker.pid: reason})
         for number, failed in recovered:
@@ -242,9 +176,3 @@ class _Supervisor:
                 if study is not None:
                     found += recover(study, died=died)
         return found
-
-
-def _reason(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "the worker was killed (signal 9): out of memory, or by hand"
-    return f"the worker ended by signal {-code}" if code < 0 else f"the worker ended with code {code}"

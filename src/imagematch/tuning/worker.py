@@ -1,26 +1,17 @@
 """A worker: takes trials from the study, trains them and stores the results, until the study is complete.
 
-`python -m imagematch.tuning.worker` is started by `supervisor`, which sends it a `WorkerJob` and stop requests on its
-input, and shows what it logs. It needs nobody else: the study is all that workers share, on one machine or on many.
+The study is all that workers share, those of one machine and those of many.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import io
-import json
-import os
-import pickle
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
@@ -34,17 +25,15 @@ from imagematch.tuning.failures import error_json, too_many_failures
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.objective import OnStep, TrialFiles
 from imagematch.tuning.plan import Plan, PlannedTrial, is_running
+from imagematch.tuning.progress import log_failed, log_finished, log_rerun
 from imagematch.tuning.recovery import fail, heartbeats, recover, requeue
 from imagematch.tuning.reruns import RerunPlan
 from imagematch.tuning.storage import HEARTBEAT_S
-from imagematch.tuning.study import open_study, with_study_precision
-from imagematch.tuning.trainer import Trainer
+from imagematch.tuning.study import with_study_precision
 
 if TYPE_CHECKING:
     import optuna
 
-RENEW = 75
-"""Exit code of a worker that wants a new one in its place."""
 RENEW_AFTER_TRIALS = 25
 """TensorFlow keeps some 8 MB of every training; a new process begins without them."""
 RENEW_AFTER_GROWTH_MB = 2048
@@ -74,9 +63,6 @@ class TrialTrainer(Protocol):
     ) -> dict[str, Any]: ...
 
     def measure_baseline(self, settings: TrainSettings, data_digest: str | None) -> dict[str, Any]: ...
-
-
-MakeTrainer = Callable[[StudySettings, Path, RunLog], TrialTrainer]
 
 
 class _TrialLostError(Exception):
@@ -245,17 +231,14 @@ class Worker:
                 trained = with_study_precision(self._study, planned.settings)
                 store_artifacts(trial, trained, files.history, artifacts_dir(self._dir))
             trial.study.tell(trial, None if pruned else values, state=state)
-        (self._log_rerun if planned.is_rerun else self._log_finished)(planned, results, state.name)
+        if planned.is_rerun:
+            log_rerun(self._log, planned, results)
+        else:
+            log_finished(self._log, planned, results, state.name, of=self.plan.target)
 
     def _fail(self, planned: PlannedTrial, failure: dict[str, str]) -> None:
-        number, reason = planned.trial.number, failure["what"]
-        fail(planned.trial.study, number, reason, failure=failure)
-        if planned.is_rerun:
-            rerun_of, seed_number = _rerun_of(planned)
-            message = f"trial {rerun_of:>3}  seed {seed_number}  failed: {reason}"
-            self._log.event("rerun_failed", message, trial=rerun_of, seed_number=seed_number)
-        else:
-            self._log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason)
+        fail(planned.trial.study, planned.trial.number, failure["what"], failure=failure)
+        log_failed(self._log, planned, failure["what"])
 
     def _requeue(self, planned: PlannedTrial) -> None:
         """Queues the trial again, unless others have done so, or the storage is gone: then whoever resumes does it."""
@@ -302,98 +285,8 @@ class Worker:
         finally:
             self.preparing = False
 
-    def _log_finished(self, planned: PlannedTrial, results: dict[str, Any], state: str) -> None:
-        trial, trials = planned.trial, self._study.get_trials(deepcopy=False)
-        best = attributes.best_of(trials, self._study.directions)
-        params = ", ".join(f"{name} {value}" for name, value in trial.params.items())
-        outcome = "pruned" if state == "PRUNED" else attributes.values_text(results["values"])
-        best_text = (
-            f"best {attributes.values_text(best[0].values)} (trial {best[0].number})" if best else "none complete"
-        )
-        epochs = "1 epoch " if results["epochs"] == 1 else f"{results['epochs']} epochs"
-        self._log.event(
-            "trial_finished",
-            f"trial {trial.number:>3}  {outcome:>8}  {epochs:>10}  {results['seconds']['total']:6.1f} s  "
-            f"[{len(attributes.counted(trials))}/{self.plan.target}, {best_text}]  {params}",
-            trial=trial.number,
-            value=results["values"][0],
-            values=results["values"],
-            state=state,
-            best_epoch=results["best_epoch"],
-            epochs=results["epochs"],
-            seconds=results["seconds"],
-        )
-
-    def _log_rerun(self, planned: PlannedTrial, results: dict[str, Any], _state: str) -> None:
-        (rerun_of, seed_number), value = _rerun_of(planned), results["values"][0]
-        message = f"trial {rerun_of:>3}  seed {seed_number}  {value:.4f}"
-        self._log.event("rerun", message, trial=rerun_of, seed_number=seed_number, value=value)
-
-
-def _rerun_of(planned: PlannedTrial) -> tuple[int, int]:
-    stored = planned.trial.user_attrs
-    return stored[attributes.RERUN_OF], stored[attributes.SEED_NUMBER]
-
 
 def _memory_mb() -> float:
     import psutil
 
     return float(psutil.Process().memory_info().rss) / 2**20
-
-
-# ---- the process
-
-
-class EventLines(RunLog):
-    """A log whose events go to the supervisor, as one JSON object a line."""
-
-    def __init__(self, output: TextIO) -> None:
-        super().__init__(stream=io.StringIO())
-        self._output = output
-        self._writing = threading.Lock()
-
-    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
-        """See RunLog."""
-        with self._writing:
-            self._output.write(json.dumps({"kind": kind, "message": message, "fields": fields}, default=str) + "\n")
-            self._output.flush()
-
-    def say(self, message: str) -> None:
-        """See RunLog."""
-        self.event("", message)
-
-
-def main(make_trainer: MakeTrainer = Trainer) -> NoReturn:
-    """Works on the study of the job that stands on the input. Signals, which a whole process group may get, go by."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints goes to the log file, not between the events
-    log, stop = EventLines(lines), StopRequest()
-    job: WorkerJob = pickle.load(sys.stdin.buffer)
-    workers: list[Worker] = []
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, stop, workers), daemon=True).start()
-    try:
-        study = open_study(job.settings, job.layout, log=log, stop=stop)
-        trainer = make_trainer(job.settings, job.layout.manifests, log)
-        workers.append(Worker(study, job, trainer, log=log, stop=stop))
-        code = 0 if workers[0].run() else RENEW
-    except ImagematchError as error:
-        code = error.exit_code
-        if not isinstance(error, InterruptedRunError):
-            log.event("error", **error_json(error))
-    sys.stderr.flush()
-    os._exit(code)  # at once: tearing TensorFlow down takes longer than some trials
-
-
-def _listen(commands: BinaryIO, stop: StopRequest, workers: list[Worker]) -> None:
-    """Takes stop requests, each a level as a line; the end of the input is the end of the supervisor."""
-    for line in commands:
-        stop.ask(int(line))
-        if any(worker.preparing for worker in workers):
-            os._exit(InterruptedRunError.exit_code)  # features keep what is computed
-    os._exit(InterruptedRunError.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The plan: repeats copy, budgets hold, seeds follow the place; on a study in memory, without training."""
+"""The plan: duplicates copy, budgets hold, seeds follow the index; on a study in memory, without training."""
 
 import optuna
 import pytest
@@ -8,6 +8,7 @@ from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
+from imagematch.tuning.plan import settings_of as trial_settings
 from imagematch.tuning.recovery import fail, requeue
 
 
@@ -117,7 +118,7 @@ def test_a_trial_that_was_cut_off_keeps_place_parameters_and_seed() -> None:
     fail(cut, planned.trial.number, "cut off")
     again = Plan(cut, settings, SILENT).next_trial()
     assert again is not None
-    assert (again.place, again.trial.params) == (planned.place, planned.trial.params)
+    assert (again.index, again.trial.params) == (planned.index, planned.trial.params)
     assert again.settings == planned.settings
     cut.tell(again.trial, value_of(again.trial))
     run(settings, cut)
@@ -127,8 +128,7 @@ def test_a_trial_that_was_cut_off_keeps_place_parameters_and_seed() -> None:
 
 def test_every_place_has_its_own_training_seed_and_the_studys_split_seed() -> None:
     settings = settings_of()
-    plan = Plan(optuna.create_study(), settings, SILENT)
-    made = [plan.settings_of({"embedding_dim": 8}, place, repetition) for place in range(4) for repetition in range(3)]
+    made = [trial_settings(settings, {"embedding_dim": 8}, index, seed) for index in range(4) for seed in range(3)]
     assert len({one.training_seed for one in made}) == 12
     assert {one.seed for one in made} == {0}
 
@@ -191,3 +191,8 @@ def test_a_point_that_runs_is_not_trained_a_second_time() -> None:
         assert first is not None
         assert second is not None
         assert first.trial.params != second.trial.params
+
+
+@pytest.mark.parametrize(("n_trials", "target"), [(5, 5), (100, 8)])
+def test_progress_counts_towards_what_will_run(n_trials: int, target: int) -> None:
+    assert Plan(optuna.create_study(), settings_of(n_trials=n_trials), SILENT).target == target

@@ -11,8 +11,8 @@ from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan, PlannedTrial
+from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import recover
-from imagematch.tuning.samplers import longest_training, make_pruner
 
 EPOCHS, TRIALS = 27, 24
 CUTS = (0, 5, 11, 26)
@@ -44,7 +44,7 @@ def value_at(planned: PlannedTrial, step: int) -> float:
     params = planned.trial.params
     away = abs(math.log10(params["learning_rate"] / 0.01)) + abs(math.log2(params["embedding_dim"] / 8))
     wave = math.sin(step * (1 + planned.settings.effective_training_seed % 7)) / 20
-    return (1 - math.exp(-step / (3 + planned.place % 4))) / (1 + away) + wave
+    return (1 - math.exp(-step / (3 + planned.index % 4))) / (1 + away) + wave
 
 
 def run(storage: optuna.storages.BaseStorage, settings: StudySettings, cut_every: int | None) -> None:

@@ -1,7 +1,8 @@
 """What counts as a server that is away."""
 
 import sqlalchemy.exc
-from imagematch.tuning.patience import is_away
+
+from imagematch.tuning.retrying_storage import is_away
 
 GONE = sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("server closed the connection unexpectedly"))
 

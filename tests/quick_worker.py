@@ -1,4 +1,4 @@
-"""Stands in for `imagematch.tuning.worker_process`: a worker that trains nothing, and computes what its settings are worth.
+"""Stands in for `imagematch.tuning.worker_process`: a worker that trains nothing, and computes a value instead.
 
 `python -m tests.quick_worker`; a trial takes `QUICK_TRIAL_S` seconds (default 0). One whose embedding_dim is
 `QUICK_NAN_DIM` comes to no number; one of `QUICK_DEAD_DIM` kills the worker, as for too much memory; one of

@@ -42,7 +42,7 @@ def failures_of(trials: list[FrozenTrial], first: int = 0) -> int:
 
 def test_an_error_of_the_data_ends_a_search_when_it_has_come_thrice() -> None:
     assert failures_of(trials_of(GONE, OTHER, GONE)) == 0
-    with pytest.raises(DataError, match="a.png: the image is gone; bring it back"):
+    with pytest.raises(DataError, match=r"a\.png: the image is gone; bring it back"):
         failures_of(trials_of(GONE, OTHER, GONE, GONE))
 
 

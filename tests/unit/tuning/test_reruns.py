@@ -1,49 +1,31 @@
 """The winner is the best by the mean over other seeds: of the present best, also with failures and after cuts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER, rank_again
-from imagematch.tuning.siblings import RERUN_OF
-from optuna.trial import FrozenTrial
+from tests.unit.tuning.fakes import FakeTrainer, work
 
-from imagematch.config import StudySettings, parse_study
-from imagematch.errors import InterruptedRunError
+from imagematch.config import StudySettings, TrainSettings, parse_study
+from imagematch.errors import InterruptedRunError, StudyError, TrainingFailedError
 from imagematch.events import SILENT
-from imagematch.reporting import repeated_runs
-from imagematch.tuning import attributes
-from imagematch.tuning.plan import Plan
+from imagematch.files import Layout
+from imagematch.interruption import StopRequest
+from imagematch.reporting import read_study, repeated_runs
+from imagematch.reporting.study_reading import sibling_trials
+from imagematch.tuning import attributes, choose_winner, delete_study, open_study
+from imagematch.tuning.attributes import COMPARED, RERUN_OF, SEED_NUMBER, WINNER
+from imagematch.tuning.plan import settings_of as trial_settings
+from imagematch.tuning.processes import this_process
+from imagematch.tuning.recovery import queue, recover
+from imagematch.tuning.reruns import open_rerun_study, rerun_values
+from imagematch.tuning.storage import open_storage
+from imagematch.tuning.tables import overviews
 
 Values = dict[int, Sequence[float | None]]
-"""embedding_dim of a trial -> what it comes to with the other seeds; None fails."""
-
-
-class FakeSearch:
-    """Answers each training with what `values` has for its embedding_dim; the run goes down after some answers."""
-
-    def __init__(
-        self, study: optuna.Study, settings: StudySettings, values: Values, answers: int | None = None
-    ) -> None:
-        self.plan = Plan(study, settings, SILENT)
-        self.trained: list[tuple[int, int]] = []
-        self.seeds: set[int] = set()
-        self._values = values
-        self._answers = answers
-
-    def training_task(self, train: Any, name: str) -> dict[str, Any]:
-        self.seeds.add(train.effective_training_seed)
-        return {"dim": train.embedding_dim, "seed": int(name.rpartition("-")[2])}
-
-    def call_all(self, tasks: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for place, task in enumerate(tasks):
-            if self._answers is not None and len(self.trained) >= self._answers:
-                raise InterruptedRunError("interrupted")
-            self.trained.append((task["dim"], task["seed"]))
-            value = self._values[task["dim"]][task["seed"] - 1]
-            failed = {"event": "failed", "reason": "not a number"}
-            yield place, failed if value is None else {"event": "done", "values": [value], "figures": {}}
+"""embedding_dim of a trial -> its values with the other seeds; None fails."""
 
 
 def settings_of(**values: Any) -> StudySettings:
@@ -54,30 +36,49 @@ def settings_of(**values: Any) -> StudySettings:
 def study_of(single: dict[int, float], settings: StudySettings, direction: str = "maximize") -> optuna.Study:
     """A finished search: embedding_dim -> value."""
     study = optuna.create_study(study_name="s", direction=direction)
-    for place, (dim, value) in enumerate(single.items()):
+    for index, (dim, value) in enumerate(single.items()):
         study.add_trial(
             optuna.trial.create_trial(
                 params={"embedding_dim": dim},
                 distributions={"embedding_dim": optuna.distributions.CategoricalDistribution((2, 4, 8, 16))},
                 value=value,
-                user_attrs={attributes.TRIAL_INDEX: place},
+                user_attrs={attributes.TRIAL_INDEX: index},
             )
         )
     return study
 
 
-def ranked(study: optuna.Study) -> list[FrozenTrial]:
-    return attributes.best_of(study.trials, study.directions)
+def run_reruns(study: optuna.Study, settings: StudySettings, values: Values, answers: int | None = None) -> FakeTrainer:
+    """Lets a worker train the reruns; a stop is requested after some answers."""
+    stop = StopRequest()
+
+    def value_of(train: TrainSettings, seed: int) -> float:
+        value = values[train.embedding_dim][seed - 1]
+        if answers is not None and len(trainer.trained) >= answers:
+            stop.ask(1)
+        if value is None:
+            raise TrainingFailedError("not a number")
+        return value
+
+    trainer = FakeTrainer(value_of)
+    work(study, settings, trainer, Path("unused"), stop=stop)
+    return trainer
 
 
 def winner_of(
     study: optuna.Study, settings: StudySettings, values: Values, answers: int | None = None
-) -> tuple[int, FakeSearch]:
-    """The embedding_dim of the winner, and who trained."""
-    search = FakeSearch(study, settings, values, answers)
-    winner = rank_again(ranked(study), study, search, settings, SILENT)  # type: ignore[arg-type]
+) -> tuple[int, list[tuple[int, int]]]:
+    """The embedding_dim of the winner, and what was trained for it: embedding_dim, number of the seed."""
+    trainer = run_reruns(study, settings, values, answers)
+    winner = choose_winner(study, settings, SILENT)
+    assert winner is not None
     assert study.user_attrs[WINNER] == winner.number
-    return winner.params["embedding_dim"], search
+    return winner.params["embedding_dim"], [(train.embedding_dim, seed) for train, seed in trainer.trained]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 SINGLE = {2: 0.95, 4: 0.90, 8: 0.85, 16: 0.10}
@@ -86,10 +87,14 @@ RUNS: Values = {2: (0.60, 0.62, 0.64), 4: (0.80, 0.79, 0.81), 8: (0.70, 0.99, 0.
 
 def test_the_winner_is_the_best_by_mean_not_the_best_single_trial() -> None:
     settings = settings_of()
-    winner, search = winner_of(study_of(SINGLE, settings), settings, RUNS)
-    assert winner == 4
-    assert len(search.trained) == len(search.seeds) == 9
-    assert not search.seeds & {search.plan.settings_of({"embedding_dim": 2}, place).training_seed for place in range(4)}
+    study = study_of(SINGLE, settings)
+    trainer = run_reruns(study, settings, RUNS)
+    seeds = {train.training_seed for train, _ in trainer.trained}
+    assert len(trainer.trained) == len(seeds) == 9
+    assert not seeds & {trial_settings(settings, {"embedding_dim": 2}, index).training_seed for index in range(4)}
+    winner = choose_winner(study, settings, SILENT)
+    assert winner is not None
+    assert winner.params["embedding_dim"] == 4
 
 
 def test_where_small_is_good_the_smallest_mean_wins() -> None:
@@ -98,20 +103,39 @@ def test_where_small_is_good_the_smallest_mean_wins() -> None:
     assert winner_of(study, settings, {2: (0.4, 0.4, 0.4), 4: (0.2, 0.2, 0.3), 8: (0.3, 0.3, 0.3)})[0] == 4
 
 
-def test_a_seed_that_fails_is_left_out_and_a_trial_without_any_cannot_win() -> None:
+def test_failed_reruns_rank_last() -> None:
+    """Two failures and one 0.901 do not beat three times 0.900: the configuration collapses."""
     settings = settings_of()
-    assert winner_of(study_of(SINGLE, settings), settings, {**RUNS, 4: (0.9, None, 0.7)})[0] == 4
+    collapses: Values = {2: (0.1, 0.1, 0.1), 4: (None, 0.901, None), 8: (0.9, 0.9, 0.9)}
+    assert winner_of(study_of(SINGLE, settings), settings, collapses)[0] == 8
+    assert winner_of(study_of(SINGLE, settings), settings, {**RUNS, 4: (0.9, None, 0.7)})[0] == 8
     assert winner_of(study_of(SINGLE, settings), settings, {**RUNS, 4: (None, None, None)})[0] == 8
+    one_each: Values = {2: (None, 0.6, 0.7), 4: (0.8, None, 0.9), 8: (0.9, None, None)}
+    assert winner_of(study_of(SINGLE, settings), settings, one_each)[0] == 4, "the best mean of the fewest failures"
 
 
-def test_a_run_that_failed_is_not_tried_again() -> None:
+def test_a_rerun_that_failed_is_not_tried_again() -> None:
     """Else each process that ends the study might try it, with another end, and name another winner."""
     settings = settings_of()
     study = study_of(SINGLE, settings)
-    winner, search = winner_of(study, settings, {**RUNS, 4: (None, 0.79, None)})
-    assert (winner, len(search.trained)) == (4, 9)
-    winner, search = winner_of(study, settings, {**RUNS, 4: (0.1, 0.1, 0.1)})
-    assert (winner, search.trained) == (4, [])
+    winner, trained = winner_of(study, settings, {**RUNS, 4: (None, 0.79, None)})
+    assert (winner, len(trained)) == (8, 9)
+    winner, trained = winner_of(study, settings, {**RUNS, 4: (0.1, 0.1, 0.1)})
+    assert (winner, trained) == (8, [])
+
+
+def test_a_rerun_whose_worker_died_is_trained_again() -> None:
+    settings = settings_of()
+    study = study_of(SINGLE, settings)
+    with pytest.raises(InterruptedRunError):
+        run_reruns(study, settings, RUNS, answers=1)
+    reruns = open_rerun_study(study)
+    queue(reruns, 1, {"embedding_dim": 2}, {RERUN_OF: 0, SEED_NUMBER: 2})
+    reruns.ask().set_user_attr(attributes.OWNER, {**this_process(), "started": 1.0})
+    assert recover(reruns) == [(1, False)]
+    winner, trained = winner_of(study, settings, RUNS)
+    assert winner == 4
+    assert trained == [(2, 2), (2, 3), (4, 1), (4, 2), (4, 3), (8, 1), (8, 2), (8, 3)]
 
 
 def test_where_all_fail_the_best_single_trial_wins() -> None:
@@ -124,17 +148,16 @@ def test_cut_off_in_the_middle_it_goes_on_and_comes_to_the_same() -> None:
     study = study_of(SINGLE, settings)
     with pytest.raises(InterruptedRunError):
         winner_of(study, settings, RUNS, answers=4)
-    winner, search = winner_of(study, settings, RUNS)
+    winner, trained = winner_of(study, settings, RUNS)
     assert winner == 4
-    assert search.trained == [(4, 2), (4, 3), (8, 1), (8, 2), (8, 3)]
-    assert winner_of(study, settings, RUNS)[1].trained == []
+    assert trained == [(4, 2), (4, 3), (8, 1), (8, 2), (8, 3)]
+    assert winner_of(study, settings, RUNS)[1] == []
 
 
 @pytest.mark.parametrize(("top", "seeds"), [(1, 3), (0, 3), (3, 0)])
-def test_without_repeated_runs_the_best_single_trial_wins(top: int, seeds: int) -> None:
+def test_without_reruns_the_best_single_trial_wins(top: int, seeds: int) -> None:
     settings = settings_of(rerun_top_k=top, rerun_seeds=seeds)
-    winner, search = winner_of(study_of(SINGLE, settings), settings, RUNS)
-    assert (winner, search.trained) == (2, [])
+    assert winner_of(study_of(SINGLE, settings), settings, RUNS) == (2, [])
 
 
 def test_runs_of_earlier_do_not_count_where_none_are_asked_for_any_more() -> None:
@@ -147,15 +170,15 @@ def test_runs_of_earlier_do_not_count_where_none_are_asked_for_any_more() -> Non
 
 def test_a_study_that_grew_is_judged_as_if_it_had_been_so_from_the_first() -> None:
     """Runs of trials that are among the best no more, and with more seeds than are asked for, do not count."""
-    settings = settings_of(rerun_top_k=2)
+    settings = settings_of(rerun_top_k=2, n_trials=2)
     study = study_of({2: 0.95, 4: 0.90}, settings)
     winner_of(study, settings, RUNS)
     (better,) = study_of({16: 0.93}, settings).trials
     study.add_trial(better)
-    fewer = settings_of(rerun_top_k=2, rerun_seeds=2)
-    winner, search = winner_of(study, fewer, {16: (0.65, 0.66), **RUNS})
+    fewer = settings_of(rerun_top_k=2, rerun_seeds=2, n_trials=3)
+    winner, trained = winner_of(study, fewer, {16: (0.65, 0.66), **RUNS})
     assert winner == 16, "4, which has the best mean of all, is third in the search now"
-    assert search.trained == [(16, 1), (16, 2)]
+    assert trained == [(16, 1), (16, 2)]
     assert study.user_attrs[COMPARED] == {"trials": [0, 2], "seeds": 2}
     sibling = optuna.load_study(study_name="s-rerun", storage=study._storage).trials
     assert rerun_values(sibling, study.user_attrs[COMPARED]) == {0: [0.60, 0.62], 2: [0.65, 0.66]}
@@ -167,3 +190,62 @@ def test_of_two_runs_with_one_seed_one_counts() -> None:
         for seed, value in ((2, 0.5), (1, 0.4), (2, 0.6))
     ]
     assert rerun_values(runs) == {3: [0.4, 0.6]}
+
+
+# ---- the rerun study
+
+
+@pytest.fixture(name="settings")
+def settings_fixture(tmp_path: Path) -> StudySettings:
+    base = {"study_name": "x", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0}
+    return parse_study({**base, "embedding_dim_grid": [2, 4], "storage": f"sqlite:///{tmp_path}/shared.db"})
+
+
+def names_in(settings: StudySettings) -> list[str]:
+    return sorted(optuna.get_all_study_names(open_storage(str(settings.storage))))
+
+
+def study_of_somebody(settings: StudySettings) -> optuna.Study:
+    """A study `x-rerun` with a trial of its own."""
+    study = optuna.create_study(study_name="x-rerun", storage=open_storage(str(settings.storage)))
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+    return study
+
+
+def test_the_rerun_study_is_hidden_and_goes_with_its_study(settings: StudySettings, tmp_path: Path) -> None:
+    study = open_study(settings, Layout(tmp_path))
+    reruns = open_rerun_study(study)
+    reruns.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={RERUN_OF: 0}))
+    assert [trial.value for trial in sibling_trials(study)] == [0.5]
+    assert [row.name for row in overviews(Layout(tmp_path), settings.storage)] == ["x"]
+    assert read_study(str(settings.storage)).study_name == "x"
+    delete_study(settings, Layout(tmp_path))
+    assert names_in(settings) == []
+
+
+def test_the_rerun_study_that_an_older_version_left_is_one(settings: StudySettings, tmp_path: Path) -> None:
+    study = open_study(settings, Layout(tmp_path))
+    older = optuna.create_study(study_name="x-rerun", storage=study._storage)
+    older.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={RERUN_OF: 0}))
+    assert [row.name for row in overviews(Layout(tmp_path), settings.storage)] == ["x"]
+    assert len(open_rerun_study(study).trials) == 1
+    delete_study(settings, Layout(tmp_path))
+    assert names_in(settings) == []
+
+
+def test_a_study_of_somebody_else_is_shown_and_stays(settings: StudySettings, tmp_path: Path) -> None:
+    study_of_somebody(settings)
+    alone = settings.model_copy(update={"rerun_top_k": 0})
+    study = open_study(alone, Layout(tmp_path))
+    assert sibling_trials(study) == []
+    assert [row.name for row in overviews(Layout(tmp_path), settings.storage)] == ["x", "x-rerun"]
+    delete_study(alone, Layout(tmp_path))
+    assert names_in(settings) == ["x-rerun"]
+
+
+def test_where_the_name_is_taken_nothing_is_searched(settings: StudySettings, tmp_path: Path) -> None:
+    other = study_of_somebody(settings)
+    with pytest.raises(StudyError, match=r"another study is called x-rerun.*rerun_top_k: 0") as refused:
+        open_study(settings, Layout(tmp_path))
+    assert "\n" not in str(refused.value)
+    assert (names_in(settings), len(other.trials)) == (["x-rerun"], 1)

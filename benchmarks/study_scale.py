@@ -34,13 +34,13 @@ def work(url: str, folder: str, trials: int) -> None:
     """A worker: waits for a line on its input, then plans and finishes trials until the study has them all."""
     import functools
 
-    from imagematch.tuning.records import SECONDS
     from tests.quick_study import settings_of
 
     from imagematch.events import SILENT
     from imagematch.files import Layout
     from imagematch.interruption import StopRequest
     from imagematch.tuning import open_study
+    from imagematch.tuning.attributes import SECONDS
     from imagematch.tuning.locks import plan_lock
     from imagematch.tuning.plan import Plan
 

@@ -7,13 +7,21 @@ file is refused at once, by an OSError whose `strerror` says why.
 from __future__ import annotations
 
 import errno
+import io
+import itertools
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 
+TABLE_BYTES = 640 * MB
+"""Of a table or list: ten million lines of 64 letters."""
+MAX_LINES = 10_000_000
+
+_LINE_LETTERS = 1 << 20
 _DENSE_FROM = 64 * MB
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -47,7 +55,7 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
             raise RefusedFileError("is not a file", path)
         if status.st_size > max_bytes:
             raise RefusedFileError(f"has {status.st_size:,} bytes, and {max_bytes:,} are the most", path)
-        if dense and _is_mostly_holes(status):
+        if dense and _is_mostly_holes(descriptor, status):
             raise RefusedFileError("is mostly holes: its content was never written", path)
         return os.fdopen(descriptor, "rb")
     except BaseException:
@@ -69,7 +77,39 @@ def check_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense:
     open_file(path, max_bytes=max_bytes, inside=inside, dense=dense).close()
 
 
-def _is_mostly_holes(status: os.stat_result) -> bool:
+def text_lines(path: Path, *, max_bytes: int, errors: str = "strict") -> Iterator[str]:
+    """The lines of a UTF-8 text file one by one, each with its "\\n"; any line ends, byte-order mark or not.
+
+    Raises:
+        RefusedFileError: as `open_file`; a line is far too long, or there are far too many.
+        OSError: as `open` does.
+        UnicodeDecodeError: it is no UTF-8, and `errors` is "strict".
+    """
+    with (
+        open_file(path, max_bytes=max_bytes, dense=True) as file,
+        io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors) as text,
+    ):
+        for number in itertools.count(1):
+            line = text.readline(_LINE_LETTERS)
+            if not line:
+                return
+            if len(line) == _LINE_LETTERS and line[-1] != "\n":
+                raise RefusedFileError(f"line {number:,} has more than {_LINE_LETTERS:,} letters", path)
+            if number > MAX_LINES:
+                raise RefusedFileError(f"has more than {MAX_LINES:,} lines", path)
+            yield line
+
+
+def _is_mostly_holes(descriptor: int, status: os.stat_result) -> bool:
     """Whether less than half of a large file takes room on the disk; some file systems do not say (0 blocks)."""
     allocated = getattr(status, "st_blocks", 0) * 512
-    return status.st_size > _DENSE_FROM and 0 < allocated < status.st_size // 2
+    if status.st_size <= _DENSE_FROM or allocated >= status.st_size // 2:
+        return False
+    if allocated:
+        return True
+    try:
+        os.lseek(descriptor, 0, os.SEEK_DATA)
+    except (AttributeError, OSError):  # no system that knows of holes; or: no data from here to the end
+        return hasattr(os, "SEEK_DATA")
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return False

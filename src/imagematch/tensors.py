@@ -48,7 +48,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     specs = {name: TensorSpec(array.shape, str(array.dtype)) for name, array in arrays.items()}
     with path.open("wb") as file:
         file.write(_header(specs))

@@ -17,7 +17,6 @@ import pytest
 
 from imagematch.extractors import PREFIX, SPECS, Extractor, make_extractor, open_engine
 from imagematch.extractors.engines.conversion import mean_cosine, relative_error, sample_pictures
-from imagematch.model import load_feature_model, save_feature_model
 
 BY_DEFAULT = {
     *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "efficientnet_b0", "mobilenet_025", "mobilenet_v2"),
@@ -84,8 +83,8 @@ def test_saves_and_loads_as_part_of_a_keras_model(built: Built, tmp_path: Path) 
     inputs = keras.Input((None, None, 3))
     outputs = keras.layers.Dense(3)(built.model(inputs))
     whole = keras.Model(inputs, outputs)
-    save_feature_model(whole, tmp_path / "whole.keras")
-    loaded = load_feature_model(tmp_path / "whole.keras")
+    whole.save(tmp_path / "whole.keras")
+    loaded = keras.saving.load_model(tmp_path / "whole.keras")
     pictures = built.pictures[:2]
     np.testing.assert_allclose(loaded(pictures, training=False), whole(pictures, training=False), rtol=1e-5, atol=1e-7)
 

@@ -217,9 +217,9 @@ def test_a_matcher_that_was_edited_or_is_not_there(command: Run, small_study: Pa
     match = ("-m", "imagematch", "match", "--model")
     refused(command, *match, "nowhere", "a.png", "a.png", code=5, says="nowhere")
     shutil.copytree(small_study / "exp" / "saved_models" / "small", tmp_path / "model")
-    (tmp_path / "model" / "feature_model.keras").write_bytes(b"else")
-    refused(command, *match, "model", "a.png", "a.png", code=5, says="changed since it was saved")
     refused(command, *match, "model", "a.png", "b.png", code=3, says="b.png")
+    (tmp_path / "model" / "head.safetensors").write_bytes(b"else")
+    refused(command, *match, "model", "a.png", "a.png", code=5, says="changed since it was saved")
 
 
 def test_output_that_cannot_be_written_is_one_line() -> None:

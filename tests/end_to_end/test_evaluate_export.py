@@ -18,7 +18,7 @@ from imagematch import ImageMatcher
 from imagematch.config import load_train
 from imagematch.data import open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
-from imagematch.matching.card import sealed
+from imagematch.matching.card_file import sealed
 from imagematch.pipeline import export as export_room
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.exporters import EXPORTERS

@@ -300,7 +300,7 @@ def test_folders_query_and_gallery_of_one_place_are_roles(command: Command, retr
     assert found == {f"query/{query}": [f"gallery/{path}" for path in ranked] for query, ranked in expected.items()}
 
 
-def test_where_the_extractor_was_trained_the_gallery_is_embedded_once(
+def test_features_of_a_trained_extractor_are_cached_too(
     retrieve: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagematch.config import parse_train
@@ -319,22 +319,23 @@ def test_where_the_extractor_was_trained_the_gallery_is_embedded_once(
         "epochs": 1,
     }
     run_training(parse_train(settings), Layout(), fresh=True)
-    embedded_now: list[int] = []
+    computed: list[int] = []
 
-    def counted(matcher: Any, images: Any, *rest: Any, **options: Any) -> Any:
-        embedded_now.append(len(images))
-        return embed_images(matcher, images, *rest, **options)
+    def counted(*arguments: Any, **options: Any) -> Any:
+        vectors, count = embed_images(*arguments, **options)
+        computed.append(count)
+        return vectors, count
 
     monkeypatch.setattr("imagematch.retrieval.folder_search.embed_images", counted)
-    assert "index: exact of 120 images, kept in" in retrieve()[1]
+    assert "index exact" in retrieve()[1]
     first = json.loads(Path("out.json").read_text())
     assert "index exact" in retrieve()[1]
     assert json.loads(Path("out.json").read_text()) == first
     shutil.copy("query/digit 0/000.png", "gallery/digit 0/new.png")
-    assert "index: 1 images appended" in retrieve()[1]
+    assert "index exact" in retrieve()[1]
     assert json.loads(Path("out.json").read_text())["digit 0/000.png"][0] == "digit 0/new.png"
-    assert embedded_now == [120, 40, 40, 1, 40]
-    assert "index: exact of 121 images" in retrieve("--space", "features")[1]
+    assert computed == [120, 40, 0, 0, 0, 0]
+    assert "index exact" in retrieve("--space", "features")[1]
 
 
 def test_names_of_any_kind_are_kept_in_json_and_harmless_elsewhere(retrieve: Command, place: Path) -> None:

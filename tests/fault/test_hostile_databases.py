@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
+from tests.fault.hostile import NO_FILES, put, refusal
 
 from imagematch.errors import StudyError
 from imagematch.reporting import read_study, study_lines
@@ -214,57 +212,19 @@ BOMBS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_little(database: Path, name: str) -> None:
     BOMBS[name](database)
-    code = (
-        "import resource, sys\n"
-        "from pathlib import Path\n"
-        "from imagematch.errors import StudyError\n"
-        "from imagematch.tuning.storage import open_storage, sqlite_url\n"
+    setup = (
         "import optuna.storages\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try:\n    open_storage(sqlite_url(Path(sys.argv[1])))\n"
-        "except StudyError as error:\n    print(error)\n"
-        "else:\n    sys.exit('accepted')\n"
-        "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
-        "sys.exit(f'{grown} kB' if grown > 200 << 10 else 0)\n"
+        "from imagematch.tuning.storage import open_storage, sqlite_url\n"
+        "use = lambda path: open_storage(sqlite_url(path))"
     )
-    told = subprocess.run([sys.executable, "-c", code, database], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert "which no study has" in told.stdout
+    assert "which no study has" in refusal(setup, database)
 
 
-def make_pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as opened:
-        here = Path.cwd()
-        os.chdir(path.parent)  # a socket's path is short
-        try:
-            opened.bind(path.name)
-        finally:
-            os.chdir(here)
-
-
-def make_loop(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-PLACES: dict[str, Callable[[Path], None]] = {
-    "pipe": make_pipe,
-    "socket": make_socket,
-    "folder": Path.mkdir,
-    "loop": make_loop,
-    "device": lambda path: path.symlink_to("/dev/zero"),
-}
-
-
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", NO_FILES)
 @pytest.mark.parametrize("suffix", ["", "-journal", "-wal"])
 def test_what_is_no_file_is_refused_at_once(database: Path, kind: str, suffix: str) -> None:
     path = database.with_name(database.name + suffix)
-    path.unlink(missing_ok=True)
-    PLACES[kind](path)
+    put(kind, path)
     for look in (lambda: read_study(database), lambda: open_storage(sqlite_url(database))):
         with pytest.raises(StudyError) as caught:
             look()

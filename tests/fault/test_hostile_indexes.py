@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.fault.hostile import NO_FILES, put
 
 from imagematch.errors import ModelError
 from imagematch.files import digest_file
@@ -186,22 +187,13 @@ def test_links_that_lead_outside(saved: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.json", "images.json", "faiss.index", "vectors.npy"])
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "loop", "sparse", "nothing"])
+@pytest.mark.parametrize("kind", [*NO_FILES, "nothing"])
 def test_what_is_no_file(saved: Callable[[str], Path], name: str, kind: str) -> None:
     folder = saved("ivfpq")
-    path = folder / name
-    path.unlink()
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "loop":
-        path.symlink_to(path.name)
-    elif kind == "sparse":
-        with path.open("wb") as file:
-            file.truncate(8 << 30)
+    if kind == "nothing":
+        (folder / name).unlink()
+    else:
+        put(kind, folder / name)
     refused("ivfpq", folder)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-from imagematch.tuning.patience import WAIT_S, PatientStorage
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 from tests.conftest import ROOT, run_command
@@ -25,6 +24,7 @@ from imagematch.tuning import Search, child, open_study, records, refuse_if_work
 from imagematch.tuning.locks import storage_of
 from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import alive, beat, queue, recover
+from imagematch.tuning.retrying_storage import WAIT_S, RetryingStorage
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
 from imagematch.tuning.tables import overviews
 
@@ -178,18 +178,18 @@ def silence(server: Server, seconds: float) -> None:
 
 
 @pytest.fixture(name="joined")
-def joined_fixture(server: Server, tmp_path: Path) -> Iterator[tuple[optuna.Study, PatientStorage]]:
+def joined_fixture(server: Server, tmp_path: Path) -> Iterator[tuple[optuna.Study, RetryingStorage]]:
     """A study on the server, just opened, in which another machine runs a trial."""
     study = open_study(settings_of(3, server.url), Layout(tmp_path))
     storage = storage_of(study)
-    assert isinstance(storage, PatientStorage)
+    assert isinstance(storage, RetryingStorage)
     run_elsewhere(study)
     yield study, storage
     storage.engine.dispose()
 
 
 def test_who_joins_takes_nobody_for_dead_for_an_outage_that_it_did_not_see(
-    joined: tuple[optuna.Study, PatientStorage], server: Server
+    joined: tuple[optuna.Study, RetryingStorage], server: Server
 ) -> None:
     study, storage = joined
     silence(server, GRACE_S + 1)
@@ -199,7 +199,7 @@ def test_who_joins_takes_nobody_for_dead_for_an_outage_that_it_did_not_see(
 
 
 def test_who_joins_takes_for_dead_at_once_who_has_given_the_server_up(
-    joined: tuple[optuna.Study, PatientStorage], server: Server
+    joined: tuple[optuna.Study, RetryingStorage], server: Server
 ) -> None:
     silence(server, GRACE_S + WAIT_S + 1)
     assert recover(joined[0]) == [0]
@@ -217,7 +217,7 @@ def test_fresh_is_refused_while_another_machine_may_work_on_the_study(server: Se
 
 
 def test_a_study_ends_with_the_trial_of_a_machine_that_vanished(
-    joined: tuple[optuna.Study, PatientStorage], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    joined: tuple[optuna.Study, RetryingStorage], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other trials do not wait for it; the end does, and does it again."""
     monkeypatch.setattr(child, "WORKER", "tests.quick_worker")

@@ -16,6 +16,7 @@ ROOMS = (
     "reading",
     "tensors",
     "events",
+    "interruption",
     "config",
     "data",
     "extractors",
@@ -31,7 +32,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "reading", "tensors", "events"}
+FOUNDATION = {"errors", "files", "reading", "tensors", "events", "interruption"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -12,10 +12,11 @@ import yaml
 
 from imagematch.errors import ConfigError
 from imagematch.files import os_reason
+from imagematch.reading import RefusedFileError, read_file
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
-MAX_NODES = 100_000
+MAX_NODES = 50_000
 """Values in a file, each alias counted at the full size of what it repeats."""
 MAX_DIGITS = 40
 
@@ -58,21 +59,19 @@ def read_yaml(path: Path) -> Document:
     """Reads a YAML file that holds one mapping.
 
     Raises:
-        ConfigError: the file is missing, a folder, unreadable, over 1 MiB, not UTF-8 or not strict YAML.
+        ConfigError: the file is missing, a folder, no file, unreadable, over 1 MiB, not UTF-8 or not strict YAML.
     """
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_file(Path(path), max_bytes=MAX_BYTES)
     except FileNotFoundError as error:
         raise ConfigError("no such file", where=str(path), do="give the path of a YAML file") from error
-    except IsADirectoryError as error:
-        raise ConfigError("this is a folder", where=str(path), do="give the path of a YAML file") from error
+    except RefusedFileError as error:
+        what = "this is a folder" if Path(path).is_dir() else f"this is no configuration: {error.strerror}"
+        raise ConfigError(what, where=str(path), do="give the path of a YAML file") from error
     except ValueError as error:  # a NUL in the path
         raise ConfigError("not a path", where=repr(str(path))) from error
     except OSError as error:
         raise ConfigError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"over {MAX_BYTES >> 20} MiB: this is no configuration", where=str(path))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

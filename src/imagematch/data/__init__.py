@@ -20,6 +20,7 @@ from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.manifest import Fact, doubt, manifest_path, read_manifest
 from imagematch.data.opening import NO_FACE, open_dataset
 from imagematch.data.sources import DESCRIPTIONS, SOURCES, CsvSource, Entry, Source, file_mode, open_source
+from imagematch.data.sources.csv_rows import csv_rows
 from imagematch.data.sources.csv_table import TABLE_SUFFIXES
 from imagematch.data.sources.walking import Found, image_files
 from imagematch.data.splits import SPLITS
@@ -54,6 +55,7 @@ __all__ = [
     "check_digest",
     "class_disjoint",
     "contact_sheet",
+    "csv_rows",
     "cut_faces",
     "decode",
     "doubt",

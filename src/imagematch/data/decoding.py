@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import zlib
@@ -184,7 +185,7 @@ def read_bytes(path: Path) -> bytes:
     """The content of an image file. Raises DataError naming it where it cannot be read."""
     try:
         with open_file(path, max_bytes=MAX_FILE_BYTES, dense=True) as file:
-            return file.read(MAX_FILE_BYTES)
+            return file.read(os.fstat(file.fileno()).st_size)  # room is made for no more than there is
     except RefusedFileError as error:
         raise DataError(os_reason(error), where=str(path)) from error
     except OSError as error:

@@ -15,7 +15,7 @@ from imagematch.errors import DataError
 Size = tuple[int, int]
 """Width and height, pixels."""
 
-_BAND_PIXELS = 1 << 20
+_BAND_PIXELS = 1 << 18
 _MAX_TURNED_PIXELS = 50_000_000
 """Of a leaning box, which is made in one piece."""
 

@@ -229,10 +229,12 @@ def _with_calibration(images: Images, splits: list[str], calibration_share: floa
 
 def _rows_of_copies(images: Images) -> list[list[int]]:
     """Rows with the same content, for each content that is there more than once."""
+    times = Counter(images.digests)  # first, so that a million images without copies make no million lists
     rows: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(images.digests):
-        rows[digest].append(row)
-    return [copies for copies in rows.values() if len(copies) > 1]
+        if times[digest] > 1:
+            rows[digest].append(row)
+    return list(rows.values())
 
 
 def _bring_copies_together(images: Images, splits: list[str]) -> None:

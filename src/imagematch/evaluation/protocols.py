@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from imagematch.evaluation.blocks import to_distances, to_half_squares, unit_row
 from imagematch.evaluation.pairs import listed_pairs
 from imagematch.evaluation.thresholds import Criterion, choose_threshold
 from imagematch.evaluation.verification import roc_auc
+from imagematch.files import os_reason
+from imagematch.reading import MAX_LINES, TABLE_BYTES, text_lines
+
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,29 @@ def read_lfw_pairs(path: Path) -> list[ListedPair]:
     Source: Huang et al., Labeled Faces in the Wild, UMass 07-49, 2007.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the list of pairs cannot be read: {error}", where=str(path)) from None
-    numbered = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise DataError("the list of pairs is empty", where=str(path))
-    header = numbered[0][1]
-    if len(header) > 2 or not all(_is_count(field) for field in header):
-        raise _bad_line(path, numbered[0][0], "the first line must be folds<TAB>pairs")
-    folds, each = (1, int(header[0])) if len(header) == 1 else (int(header[0]), int(header[1]))
-    if len(numbered) - 1 != folds * each * 2:
+        lines = _numbered_fields(path)
+        number, header = next(lines, (0, []))
+        if not header:
+            raise DataError("the list of pairs is empty", where=str(path))
+        if len(header) > 2 or not all(_is_count(field) for field in header):
+            raise _bad_line(path, number, "the first line must be folds<TAB>pairs")
+        folds, each = (1, int(header[0])) if len(header) == 1 else (int(header[0]), int(header[1]))
+        announced = folds * each * 2
+        numbered = list(itertools.islice(lines, min(announced, MAX_LINES)))
+        more = sum(1 for _ in lines)
+    except OSError as error:
+        raise DataError(f"the list of pairs cannot be read: {os_reason(error)}", where=str(path)) from error
+    except UnicodeDecodeError as error:
         raise DataError(
-            f"{len(numbered) - 1} pairs where the first line announces {folds} x 2 x {each}", where=str(path)
+            "the list of pairs cannot be read: it is not UTF-8 text", where=str(path), do="save it as UTF-8"
+        ) from error
+    if len(numbered) + more != announced:
+        raise DataError(
+            f"{len(numbered) + more} pairs where the first line announces {folds} x 2 x {each}", where=str(path)
         )
     return [
         _listed_pair(path, number, fields, index // (2 * each), same=index % (2 * each) < each)
-        for index, (number, fields) in enumerate(numbered[1:])
+        for index, (number, fields) in enumerate(numbered)
     ]
 
 
@@ -67,6 +79,13 @@ def lfw_path(image: tuple[str, int]) -> str:
     """The relative path of an image of LFW: ("Abel_Pacheco", 4) is Abel_Pacheco/Abel_Pacheco_0004.jpg."""
     name, number = image
     return f"{name}/{name}_{number:04d}.jpg"
+
+
+def _numbered_fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty: their number from 1, and their fields; of five, the fifth is the rest."""
+    for number, line in enumerate(text_lines(path, max_bytes=TABLE_BYTES), 1):
+        if line.strip():
+            yield number, line.rstrip("\n").split("\t", 4)
 
 
 def _listed_pair(path: Path, number: int, fields: list[str], fold: int, *, same: bool) -> ListedPair:
@@ -80,7 +99,8 @@ def _listed_pair(path: Path, number: int, fields: list[str], fold: int, *, same:
 
 
 def _is_count(text: str) -> bool:
-    return text.strip().isascii() and text.strip().isdigit() and int(text) > 0
+    digits = text.strip()
+    return digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS and int(digits) > 0
 
 
 def _bad_line(path: Path, number: int, what: str) -> DataError:

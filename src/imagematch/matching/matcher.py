@@ -101,10 +101,12 @@ class ImageMatcher:
         """The Keras model, images -> embeddings, without `test_time_flip`; built by name when it is first asked for.
 
         Raises:
-            ModelError: the extractor is not one that imagematch builds by name, or its weights were changed.
+            ModelError: the extractor is not one that imagematch builds by name, or the folder has changed.
         """
         from imagematch.model import build_feature_model
 
+        if open_folder(self._folder) != self.card:
+            raise ModelError("was changed since it was opened", where=str(self._folder), do="open it again")
         head = read_keras_head(self._folder / HEAD_FILE, self.card.embedding.head_shape, inside=self._folder)
         return build_feature_model(self.network.build(), head)
 

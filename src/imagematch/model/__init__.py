@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from imagematch.model.flip import flip_average
     from imagematch.model.flip_model import Mirror, build_flip_model
     from imagematch.model.head import FFBlock, build_head
-    from imagematch.model.head_weights import HeadShape, numpy_head, read_head, read_keras_head, write_head
+    from imagematch.model.head_weights import HeadShape, head_in_numpy, read_head, read_keras_head, write_head
     from imagematch.model.numpy_head import NumpyHead
     from imagematch.model.siamese import PairScore, build_siamese_model
 
@@ -24,7 +24,7 @@ __all__ = [
     "build_head",
     "build_siamese_model",
     "flip_average",
-    "numpy_head",
+    "head_in_numpy",
     "read_head",
     "read_keras_head",
     "split_feature_model",
@@ -36,7 +36,7 @@ _MODULES = {
     "build_head": "head",
     "NumpyHead": "numpy_head",
     "HeadShape": "head_weights",
-    "numpy_head": "head_weights",
+    "head_in_numpy": "head_weights",
     "read_head": "head_weights",
     "read_keras_head": "head_weights",
     "write_head": "head_weights",

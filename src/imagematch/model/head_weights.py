@@ -57,11 +57,7 @@ def write_head(path: Path, shape: HeadShape, head: keras.Model) -> None:
         OSError: the file cannot be written.
         ValueError: the head has another shape.
     """
-    specs = shape.tensors()
-    tensors = dict(zip(specs, head.get_weights(), strict=True))
-    if any(tensors[name].shape != spec.shape for name, spec in specs.items()):
-        raise ValueError(f"the head's weights are not those of {shape}")
-    write_tensors(path, tensors)
+    write_tensors(path, _tensors(shape, head))
 
 
 def read_head(path: Path, shape: HeadShape, *, inside: Path | None = None) -> NumpyHead:
@@ -78,6 +74,19 @@ def read_keras_head(path: Path, shape: HeadShape, *, inside: Path | None = None)
     head = build_head(shape.feature_dim, units=shape.units, embedding_dim=shape.embedding_dim, whitening=white)
     head.set_weights(list(tensors.values()))
     return head
+
+
+def head_in_numpy(shape: HeadShape, head: keras.Model) -> NumpyHead:
+    """A head that `build_head` made, as `read_head` gives it back. Raises ValueError where it has another shape."""
+    return numpy_head(shape, _tensors(shape, head))
+
+
+def _tensors(shape: HeadShape, head: keras.Model) -> dict[str, np.ndarray]:
+    specs = shape.tensors()
+    tensors = dict(zip(specs, head.get_weights(), strict=True))
+    if any(tensors[name].shape != spec.shape for name, spec in specs.items()):
+        raise ValueError(f"the head's weights are not those of {shape}")
+    return tensors
 
 
 def numpy_head(shape: HeadShape, tensors: Mapping[str, np.ndarray]) -> NumpyHead:

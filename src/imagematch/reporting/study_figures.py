@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imagematch.errors import StudyError
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.notes import Note, figure_or_note
-from imagematch.reporting.palette import laid_out
 from imagematch.reporting.study_facts import objective_name, trial_seconds
-from imagematch.reporting.study_reading import drawable_copy
+from imagematch.reporting.study_layout import in_house, timeline
+from imagematch.reporting.study_reading import drawable_copy, sampled_copy
 
 if TYPE_CHECKING:
     import optuna
@@ -25,6 +25,8 @@ _FEWEST_FOR_IMPORTANCE = 4
 _MOST_IN_CONTOUR = 3
 _MOST_IN_RANK = 4
 _MOST_IN_SLICE = 8
+_MOST_TRIALS = 1000
+"""Of a larger study, figures with a line or several points for each trial show a sample, and say so."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class StudyFigures:
         if objective not in range(count):
             many = "one objective" if count == 1 else f"{count} objectives"
             raise StudyError(f"the study has {many}: none is number {objective}", do="they count from 0")
-        self._study = drawable_copy(study)
+        self._trials = len(study.get_trials(deepcopy=False))
+        self._sampled = self._trials > _MOST_TRIALS
+        self._study = sampled_copy(study, _MOST_TRIALS) if self._sampled else drawable_copy(study)
+        self._whole = drawable_copy(study, bare=True) if self._sampled else self._study
         self._objective = objective
         self._several = len(study.directions) > 1
         self._name = _plain_name(study, objective)
@@ -81,13 +86,19 @@ class StudyFigures:
         trials: int = _FEWEST_TRIALS,
         parameters: int = 0,
         height: int = 450,
+        whole: bool = False,
     ) -> Figure | Note:
         if len(self._complete) < trials:
             return Note(f"{what}: needs {trials} finished trials, there {_are(len(self._complete))}.")
         if len(self._parameters) < parameters:
             found = len(self._parameters)
             return Note(f"{what}: needs {_several(parameters)} that vary, there {_are(found)}.")
-        return figure_or_note(lambda: _in_house(make(), height), what)
+        return figure_or_note(lambda: in_house(make(), height, "" if whole else self._sample), what)
+
+    @property
+    def _sample(self) -> str:
+        """What a figure of a sample says of it; empty where every trial is drawn."""
+        return f"{_MOST_TRIALS:,} of {self._trials:,} trials, drawn at random" if self._sampled else ""
 
     def history(self) -> Figure | Note:
         """Each trial's value, and the best so far."""
@@ -96,8 +107,9 @@ class StudyFigures:
         name = self._name
         return self._drawn(
             "Optimisation history",
-            lambda: plot_optimization_history(self._study, target=self._target, target_name=name),
+            lambda: plot_optimization_history(self._whole, target=self._target, target_name=name),
             trials=1,
+            whole=True,
         )
 
     def intermediate_values(self) -> Figure | Note:
@@ -154,16 +166,15 @@ class StudyFigures:
 
     def fanova_importances(self) -> Figure | Note:
         """How much of the objective's variance each parameter explains (fANOVA)."""
-        from optuna.importance import FanovaImportanceEvaluator
+        from imagematch.reporting.fanova import QuickFanova
 
-        return self._importance("Importance (fANOVA)", FanovaImportanceEvaluator(seed=0), self._target, self._name)
+        return self._importance("Importance (fANOVA)", QuickFanova(seed=0), self._target, self._name)
 
     def duration_importances(self) -> Figure | Note:
         """Which parameters decide how long a trial takes (fANOVA)."""
-        from optuna.importance import FanovaImportanceEvaluator
+        from imagematch.reporting.fanova import QuickFanova
 
-        method = FanovaImportanceEvaluator(seed=0)
-        return self._importance("Importance for the duration", method, trial_seconds, "duration (seconds)")
+        return self._importance("Importance for the duration", QuickFanova(seed=0), trial_seconds, "duration (seconds)")
 
     def _importance(
         self,
@@ -194,7 +205,7 @@ class StudyFigures:
             if left_out := [one for one in varying if one not in taken]:
                 axis = f"{figure.layout.xaxis.title.text}<br>(not in every trial, so left out: {', '.join(left_out)})"
                 figure.update_xaxes(title=axis, automargin=True)
-            return _in_house(figure, 360)
+            return in_house(figure, 360, self._sample)
 
         return figure_or_note(draw, what)
 
@@ -214,13 +225,15 @@ class StudyFigures:
         """When each trial ran, and how it ended."""
         if not any(trial.datetime_start for trial in self._source.get_trials(deepcopy=False)):
             return Note("Timeline: no trial has begun.")
-        return figure_or_note(lambda: _in_house(_timeline(self._source), 420), "Timeline")
+        return figure_or_note(lambda: in_house(timeline(self._source, bare=self._sampled), 420), "Timeline")
 
     def edf(self) -> Figure | Note:
         """Which share of the trials is at least (or at most) how good."""
         from optuna.visualization import plot_edf
 
-        return self._drawn("EDF", lambda: plot_edf(self._study, target=self._target, target_name=self._name))
+        return self._drawn(
+            "EDF", lambda: plot_edf(self._whole, target=self._target, target_name=self._name), whole=True
+        )
 
     def pareto_front(self) -> Figure | Note:
         """The trials that no other beats in every objective; only where there are two or three objectives."""
@@ -229,7 +242,9 @@ class StudyFigures:
         if not self._several:
             return Note("Pareto front: the study has one objective.")
         names = [_plain_name(self._source, number) for number in range(len(self._directions))]
-        return self._drawn("Pareto front", lambda: plot_pareto_front(self._study, target_names=names), trials=1)
+        return self._drawn(
+            "Pareto front", lambda: plot_pareto_front(self._whole, target_names=names), trials=1, whole=True
+        )
 
     def all(self) -> list[Titled]:
         """Every figure, in the order of the report."""
@@ -257,25 +272,6 @@ class StudyFigures:
         if self._several:
             drawn.insert(0, ("Pareto front", "Trials that no other beats in every objective.", self.pareto_front))
         return [Titled(title, reading, draw()) for title, reading, draw in drawn]
-
-
-def _timeline(study: optuna.Study) -> Figure:
-    """Optuna's timeline without the trials that never began, which it would draw at the end."""
-    from optuna.visualization import plot_timeline
-
-    figure = plot_timeline(drawable_copy(study, repeats=True))
-    figure.data = [bar for bar in figure.data if bar.name != "WAITING"]
-    return figure
-
-
-def _in_house(figure: Figure, height: int) -> Figure:
-    title: Any = figure.layout.title.text
-    legend = figure.layout.legend.to_plotly_json()
-    laid_out(figure, height=height, title=title or "")
-    if figure.layout.showlegend is not False and len(figure.data) > 12:
-        figure.update_layout(showlegend=False)
-    figure.update_layout(legend={"orientation": "v", "x": 1.01, "y": 1, "xanchor": "left", "yanchor": "top", **legend})
-    return figure
 
 
 def _varying(trials: Sequence[FrozenTrial]) -> list[str]:

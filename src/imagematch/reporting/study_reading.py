@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +79,7 @@ def sibling_trials(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.value is not None]
 
 
-def drawable_copy(study: optuna.Study, *, repeats: bool = False) -> optuna.Study:
+def drawable_copy(study: optuna.Study, *, repeats: bool = False, bare: bool = False) -> optuna.Study:
     """A copy in memory for drawing: numbers, values, times and parameters, with harmless names and no attributes.
 
     Names and choices are escaped, since plotly interprets tags in them. Trials keep their numbers.
@@ -86,28 +88,53 @@ def drawable_copy(study: optuna.Study, *, repeats: bool = False) -> optuna.Study
         study: stays as it is.
         repeats: whether trials that only copied an earlier value keep it; else they stand as waiting, which no figure
             draws, so that no point counts twice.
+        bare: without parameters and intermediate values, which take most of the time.
     """
+    trials = study.get_trials(deepcopy=False)
+    return _copied(study, [None if not repeats and attributes.is_duplicate(trial) else trial for trial in trials], bare)
+
+
+def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
+    """As `drawable_copy`, but only so many trials, drawn at random with a fixed seed; the others stand as waiting.
+
+    The best trial in each objective is always among them.
+    """
+    kept = [trial for trial in study.get_trials(deepcopy=False) if not attributes.is_duplicate(trial)]
+    complete = [trial for trial in kept if trial.state.name == "COMPLETE" and trial.values is not None]
+    drawn = set()
+    for objective, direction in enumerate(study.directions):
+        sign = 1.0 if direction.name == "MAXIMIZE" else -1.0
+        if complete:
+            drawn.add(max(complete, key=lambda t: sign * t.values[objective]).number)
+    others = [trial.number for trial in kept if trial.number not in drawn]
+    drawn |= set(random.Random(0).sample(others, min(at_most - len(drawn), len(others))))
+    trials = study.get_trials(deepcopy=False)
+    return _copied(study, [trial if trial.number in drawn else None for trial in trials], bare=False)
+
+
+def _copied(study: optuna.Study, trials: Sequence[FrozenTrial | None], bare: bool) -> optuna.Study:
     import optuna
 
-    copy = optuna.create_study(directions=study.directions)
+    from imagematch.reporting.shown_storage import ShownStorage
+
     distributions: dict[str, dict[str, BaseDistribution]] = {}
-    for trial in study.get_trials(deepcopy=False):
-        hidden = not repeats and attributes.is_duplicate(trial)
-        copy.add_trial(_hidden() if hidden else _harmless(trial, distributions))
-    return copy
+    shown = [_hidden(n) if trial is None else _harmless(trial, distributions, bare) for n, trial in enumerate(trials)]
+    return optuna.create_study(directions=study.directions, storage=ShownStorage(shown))
 
 
-def _hidden() -> FrozenTrial:
+def _hidden(number: int) -> FrozenTrial:
     import optuna
 
-    return optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING)
+    trial.number = number
+    return trial
 
 
-def _harmless(trial: FrozenTrial, seen: dict[str, dict[str, BaseDistribution]]) -> FrozenTrial:
+def _harmless(trial: FrozenTrial, seen: dict[str, dict[str, BaseDistribution]], bare: bool) -> FrozenTrial:
     from optuna.trial import FrozenTrial
 
     params, kinds = {}, {}
-    for name, value in trial.params.items():
+    for name, value in () if bare else trial.params.items():
         shown = escaped_choice(name)
         kinds[shown] = _same(seen, shown, _escaped_distribution(trial.distributions[name]))
         params[shown] = escaped_choice(value)
@@ -122,7 +149,7 @@ def _harmless(trial: FrozenTrial, seen: dict[str, dict[str, BaseDistribution]]) 
         distributions=kinds,
         user_attrs={attributes.SECONDS: trial.user_attrs.get(attributes.SECONDS)},
         system_attrs={},
-        intermediate_values=dict(trial.intermediate_values),
+        intermediate_values={} if bare else dict(trial.intermediate_values),
         trial_id=trial._trial_id,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,7 +51,8 @@ def check_faiss_file(path: Path, kind: str, dim: int) -> None:
     """
     with open_file(path, max_bytes=FILE_BYTES, dense=True) as file:
         reader = _Reader(file)
-        {"flat": _flat, "hnsw": _hnsw, "ivfpq": _ivfpq}[kind](reader, dim)
+        walks: dict[str, Callable[[_Reader, int], object]] = {"flat": _flat, "hnsw": _hnsw, "ivfpq": _ivfpq}
+        walks[kind](reader, dim)
         if reader.left:
             raise ValueError("something follows its end")
 

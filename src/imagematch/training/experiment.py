@@ -16,7 +16,7 @@ from imagematch.errors import ConfigError
 from imagematch.files import digest_json
 from imagematch.interruption import StopRequest
 from imagematch.losses import make_loss
-from imagematch.model import build_feature_model, build_head, flip_average
+from imagematch.model import HeadShape, build_feature_model, build_head, flip_average, head_in_numpy
 from imagematch.model.head import Whitening
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.materials import Materials
@@ -41,6 +41,7 @@ class Training:
         network: the extractor, images -> features; None where nothing of it was trained.
         result: history and best epoch.
         parameters: weights of the head, and of the extractor where that was trained.
+        shape: of the head.
     """
 
     materials: Materials
@@ -48,6 +49,7 @@ class Training:
     network: keras.Model | None
     result: FitResult
     parameters: int
+    shape: HeadShape
     _source: Source
     _model: keras.Model
     _flip: bool
@@ -55,14 +57,19 @@ class Training:
     def embed(self, rows: np.ndarray, *, as_judged: bool = False) -> np.ndarray:
         """Embeddings of data-set rows, (len(rows), embedding_dim) float32; averaged over flips where that is asked.
 
+        On features of a frozen extractor they are, to the last bit, those that the saved matcher gives.
+
         `as_judged` gives those that epochs are judged by: without flips.
         """
 
-        def embed(block: Any) -> Any:
+        def trained(block: Any) -> Any:
             return self._model(np.asarray(block, np.float32), training=False)
 
+        if as_judged:
+            return embed_rows(self._source, rows, trained)
+        embed = trained if self.network is not None else head_in_numpy(self.shape, self.head)
         embeddings = embed_rows(self._source, rows, embed)
-        if as_judged or not self._flip:
+        if not self._flip:
             return embeddings
         return flip_average(embeddings, embed_rows(self._source, rows, embed, mirrored=True))
 
@@ -121,8 +128,10 @@ def train_model(
         discard_unfit=discard_unfit,
     )
     parameters = head.count_params() + (0 if network is None else network.count_params())
-    last = stages[-1]
-    return Training(materials, head, network, result, parameters, last.source, last.model, settings.test_time_flip)
+    units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
+    shape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
+    last, flip = stages[-1], settings.test_time_flip
+    return Training(materials, head, network, result, parameters, shape, last.source, last.model, flip)
 
 
 def _whitening(materials: Materials, dim: int | None) -> Whitening | None:

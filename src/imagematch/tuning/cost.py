@@ -61,7 +61,7 @@ def latency_ms(training: Training, settings: TrainSettings) -> float:
 def _embedder(training: Training, settings: TrainSettings) -> Embedder:
     from imagematch.extractors import TrainedNetwork
     from imagematch.matching import Embedder
-    from imagematch.model import HeadShape, numpy_head
+    from imagematch.model import head_in_numpy
 
     extractor, features = training.materials.extractor, training.materials.features
     if training.network is not None:
@@ -69,7 +69,5 @@ def _embedder(training: Training, settings: TrainSettings) -> Embedder:
     else:
         name = "auto" if features.engine == "numpy" else features.engine
         engine = open_engine(extractor, name, features.precision, Path(settings.feature_dir) / "networks")
-    units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
-    shape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
-    head = numpy_head(shape, dict(zip(shape.tensors(), training.head.get_weights(), strict=True)))
+    head = head_in_numpy(training.shape, training.head)
     return Embedder(engine, head, test_time_flip=settings.test_time_flip)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from imagematch.data import CsvSource, open_source
@@ -161,9 +162,19 @@ def test_what_reading_parquet_may_raise(
     def refuse(*_arguments: Any, **_options: Any) -> None:
         raise error
 
+    pandas.DataFrame({"path": ["a.png"], "label": ["a"]}).to_parquet(tmp_path / "table.parquet")
     monkeypatch.setattr(pandas, "read_parquet", refuse)
     with pytest.raises(DataError, match=told):
-        listed(tmp_path, b"PAR1", "table.parquet")
+        open_source("csv", tmp_path, "image").listing()
+
+
+def test_parquet_of_far_more_rows_than_its_file_is_long(tmp_path: Path) -> None:
+    """Equal rows take next to no room in the file, and gigabytes when they are read."""
+    rows = pyarrow.DictionaryArray.from_arrays(pyarrow.repeat(pyarrow.scalar(0, pyarrow.int8()), 11_000_000), ["a"])
+    pyarrow.parquet.write_table(pyarrow.table({"path": rows, "label": rows}), tmp_path / "table.parquet")
+    assert (tmp_path / "table.parquet").stat().st_size < 1 << 20
+    with pytest.raises(DataError, match="cannot be read as Parquet: more than 10,000,000 rows"):
+        open_source("csv", tmp_path, "image").listing()
 
 
 def test_query_and_gallery_columns(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ import pytest
 from PIL import Image
 
 from imagematch.data import decode, to_picture
-from imagematch.data.decoding import inspect
+from imagematch.data.decoding import inspect, overview, value_range
 from imagematch.errors import DataError
+
+DAMAGED_TIFF = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+"""As the package does; pytest puts its own filters first."""
 
 
 def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: Any) -> bytes:
@@ -133,8 +136,58 @@ def test_box_cuts_and_is_limited_to_the_picture() -> None:
         decode(encoded(image), box=(12, 0, 20, 5))
 
 
-DAMAGED_TIFF = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
-"""As the package does; pytest puts its own filters first."""
+def smooth(width: int, height: int) -> Image.Image:
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 100, width // 100, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize(
+    ("box", "angle"), [(None, 0.0), ((100.0, 200.0, 1300.0, 1500.0), 0.0), ((300.0, 200.0, 1500.0, 1400.0), 20.0)]
+)
+def test_a_large_jpeg_is_decoded_smaller_and_shows_the_same(orientation: int, box: Any, angle: float) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(smooth(1600, 2000), "JPEG", quality=95, exif=exif)
+    whole = decode(data)
+    assert inspect(data) == (whole.shape[1], whole.shape[0], "RGB")
+    reduced, full = decode(data, 100, box=box, angle=angle), to_picture(whole, 100, box=box, angle=angle)
+    assert reduced.shape == full.shape == (100, 100, 3)
+    assert not np.array_equal(reduced, full)
+    assert np.abs(reduced.astype(int) - full).mean() < 1.5
+
+
+def test_a_jpeg_that_is_not_much_larger_is_decoded_in_full() -> None:
+    data = encoded(smooth(800, 700), "JPEG", quality=95)
+    assert np.array_equal(decode(data, 200), to_picture(decode(data), 200))
+    assert not np.array_equal(decode(data, 170), to_picture(decode(data), 170))
+
+
+def test_an_overview_keeps_the_proportions_and_tells_the_full_size() -> None:
+    seen = overview(encoded(smooth(2000, 1500), "JPEG"), 200)
+    assert (seen.pixels.shape, seen.width, seen.height) == ((150, 200, 3), 2000, 1500)
+    seen = overview(encoded(noise(20, 300, 3)), 30, box=(100, 0, 200, 20))
+    assert (seen.pixels.shape, seen.width, seen.height) == ((6, 30, 3), 100, 20)
+    assert overview(noise(5, 7, 3), 200).pixels.shape == (5, 7, 3)
+
+
+@DAMAGED_TIFF
+@pytest.mark.parametrize(
+    ("image", "form", "expected"),
+    [
+        (noise(4, 4, 3), "PNG", ("RGB", 0, 255)),
+        (Image.new("1", (9, 9)), "PNG", ("1", 0, 1)),
+        (np.array([[5, 4095]], np.uint16), "PNG", ("I;16", 5, 4095)),
+        (np.array([[5, 4095]], np.uint16), "TIFF", ("I;16", 5, 4095)),
+        (np.array([[-7, 70_000]], np.int32), "TIFF", ("I", -7, 70_000)),
+        (np.array([[-0.5, 2.5]], np.float32), "TIFF", ("F", -0.5, 2.5)),
+    ],
+)
+def test_the_range_of_values_is_told(image: Any, form: str, expected: tuple[str, float, float]) -> None:
+    assert value_range(encoded(image, form)) == expected
+    with pytest.raises(DataError):
+        value_range(encoded(image, form)[:20])
+
 
 JPEG = encoded(noise(64, 64, 3), "JPEG")
 
@@ -145,6 +198,24 @@ def test_truncated_files_are_refused(form: str, share: float) -> None:
     data = encoded(noise(64, 64, 3), form)
     with pytest.raises(DataError, match=r"cannot be decoded|known format"):
         decode(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 5}])
+def test_a_cut_jpeg_is_refused_at_whatever_size_it_is_decoded(options: dict[str, Any]) -> None:
+    data = encoded(smooth(800, 700), "JPEG", **options)
+
+    def refused(read: Any) -> bool:
+        try:
+            read()
+        except DataError:
+            return True
+        return False
+
+    for length in (len(data) // 3, len(data) - 200, *range(len(data) - 6, len(data) + 1)):
+        part = data[:length]
+        outcomes = {refused(lambda: decode(part)), refused(lambda: decode(part, 50)), refused(lambda: inspect(part))}  # noqa: B023
+        assert len(outcomes) == 1
+        assert outcomes == {True} or length > len(data) - 6
 
 
 @DAMAGED_TIFF

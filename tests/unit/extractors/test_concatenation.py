@@ -85,14 +85,12 @@ def test_the_keras_model_and_every_engine_give_the_members_features(tmp_path: Pa
 def test_the_members_come_out_of_the_model_again_and_out_of_its_file(tmp_path: Path) -> None:
     import keras
 
-    from imagematch.model import load_feature_model, save_feature_model
-
     extractor = some()
     pictures = sample_pictures(2, 20)
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, extractor.build()(inputs))
-    save_feature_model(model, tmp_path / "model.keras")
-    for whole in (model, load_feature_model(tmp_path / "model.keras")):
+    model.save(tmp_path / "model.keras")
+    for whole in (model, keras.saving.load_model(tmp_path / "model.keras")):
         for number, member in enumerate(extractor.members):
             found = member_network(whole.layers[-1], number)(pictures, training=False)
             np.testing.assert_allclose(found, member.build()(pictures, training=False), atol=1e-6)

@@ -158,17 +158,17 @@ def test_a_preset_without_images_is_refused(tmp_path: Path) -> None:
 def test_a_saved_model_with_a_preset_opens_and_without_the_extra_says_so(
     presets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imagematch.model import build_feature_model, build_head, load_feature_model, read_head, save_feature_model
+    from imagematch.matching.format_1 import _open_archive
+    from imagematch.model import build_feature_model, build_head
 
     made = extractor(presets / "siglip")
     model = build_feature_model(made.build(), build_head(made.feature_dim, embedding_dim=4))
     path = tmp_path / "model.keras"
-    save_feature_model(model, path)
-    again = load_feature_model(path)
+    model.save(path)
+    again = _open_archive(path, tmp_path)
     np.testing.assert_allclose(np.asarray(again(IMAGES)), np.asarray(model(IMAGES)), atol=1e-5)
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "keras_hub" else real(name))
     with pytest.raises(ModelError, match=r"pip install 'imagematch\[kerashub\]'") as caught:
-        load_feature_model(path)
+        _open_archive(path, tmp_path)
     assert "\n" not in str(caught.value)
-    assert read_head(path) is not None  # what a matcher needs beside the converted network

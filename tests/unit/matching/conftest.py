@@ -15,7 +15,7 @@ import pytest
 
 from imagematch.data import DECODER_VERSION
 from imagematch.events import RunLog
-from imagematch.extractors import make_extractor
+from imagematch.extractors import choose_extractor
 from imagematch.matching import HeadCard, ProbabilityCard, ProvenanceCard, ThresholdCard, save_matcher
 from imagematch.matching.card_file import sealed
 from imagematch.model import build_head
@@ -26,7 +26,7 @@ PLATT = ProbabilityCard(method="platt", prior=0.5, distances=(), values=(10.0, -
 def write_matcher(
     folder: Path,
     *,
-    extractor: str = "pixels",
+    extractor: str | tuple[str, ...] = "pixels",
     image_size: int = 8,
     engine: str = "numpy",
     precision: str = "float32",
@@ -34,13 +34,14 @@ def write_matcher(
     units: tuple[int, ...] = (16,),
     name: str = "small",
     network_dir: Path | None = None,
+    seed: int = 1,
     **card: Any,
 ) -> Path:
     """Saves a matcher with an untrained head; the threshold is 1. `trained` says that its network was trained."""
-    made = make_extractor(
+    made = choose_extractor(
         SimpleNamespace(feature_extractor=extractor, weights="random", image_size=image_size, trainable=False, seed=0)
     )
-    head = build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=1)
+    head = build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=seed)
     save_matcher(
         folder,
         name=name,

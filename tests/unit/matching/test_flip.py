@@ -8,11 +8,11 @@ from imagematch import ImageMatcher
 from imagematch.model import flip_average
 
 
-@pytest.mark.parametrize("whole_model", [False, True])
-def test_every_way_gives_the_mean_over_flips(tmp_path, images, whole_model):
-    kind = {"engine": "tensorflow"} if whole_model else {}
-    plain = ImageMatcher.load(write_matcher(tmp_path / "plain", whole_model=whole_model, **kind))
-    folder = write_matcher(tmp_path / "flip", whole_model=whole_model, test_time_flip=True, **kind)
+@pytest.mark.parametrize("trained", [False, True])
+def test_every_way_gives_the_mean_over_flips(tmp_path, images, trained):
+    kind = {"engine": "tensorflow"} if trained else {}
+    plain = ImageMatcher.load(write_matcher(tmp_path / "plain", trained=trained, **kind))
+    folder = write_matcher(tmp_path / "flip", trained=trained, test_time_flip=True, **kind)
     matcher = ImageMatcher.load(folder)
     expected = flip_average(plain.embed(images), plain.embed(images[:, :, ::-1]))
     assert np.abs(expected - plain.embed(images)).max() > 0.01

@@ -2,17 +2,11 @@
 
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 
 from imagematch.extractors import make_extractor
-from imagematch.model import (
-    build_feature_model,
-    build_flip_model,
-    build_head,
-    flip_average,
-    load_feature_model,
-    save_feature_model,
-)
+from imagematch.model import build_feature_model, build_flip_model, build_head, flip_average
 
 RANDOM = np.random.default_rng(0)
 
@@ -45,6 +39,6 @@ def test_the_keras_model_gives_the_average_and_does_not_see_left_from_right(tmp_
     np.testing.assert_allclose(np.asarray(model(images)), flip_average(one, two), atol=1e-6)
     np.testing.assert_allclose(np.asarray(model(images[:, :, ::-1])), np.asarray(model(images)), atol=1e-6)
     assert model.count_params() == plain.count_params()
-    save_feature_model(model, tmp_path / "flip.keras")
-    again = load_feature_model(tmp_path / "flip.keras")
+    model.save(tmp_path / "flip.keras")
+    again = keras.saving.load_model(tmp_path / "flip.keras")
     np.testing.assert_allclose(np.asarray(again(images)), np.asarray(model(images)), atol=1e-6)

@@ -7,8 +7,6 @@ import re
 import numpy as np
 import optuna
 import pytest
-from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER
-from imagematch.tuning.siblings import RERUN_OF
 
 from imagematch.errors import StudyError
 from imagematch.reporting import (
@@ -27,9 +25,9 @@ from imagematch.reporting import (
     unfinished_trials,
     write_study_report,
 )
-from imagematch.reporting.study_reading import drawable_copy
+from imagematch.reporting.study_reading import drawable_copy, sampled_copy
 from imagematch.tuning import attributes
-from imagematch.tuning.attributes import DEFINITION
+from imagematch.tuning.attributes import COMPARED, DEFINITION, RERUN_OF, SEED_NUMBER, WINNER
 from imagematch.tuning.tables import trials_table
 
 
@@ -43,6 +41,26 @@ def test_repeats_count_in_no_figure_and_numbers_stay(study):
     assert 12 not in history.data[0].x
     assert 11 in history.data[0].x
     assert len(drawable_copy(study).trials) == len(study.trials)
+
+
+def test_of_a_large_study_a_sample_is_drawn_and_said(study, monkeypatch):
+    monkeypatch.setattr("imagematch.reporting.study_figures._MOST_TRIALS", 8)
+    figures = StudyFigures(study)
+    shown = {titled.title: titled.shown for titled in figures.all()}
+    assert not [title for title, figure in shown.items() if isinstance(figure, Note)]
+    said = {title for title, figure in shown.items() if any("8 of" in note.text for note in figure.layout.annotations)}
+    assert said == set(shown) - {"Optimisation history", "Timeline", "EDF"}
+    complete = [t for t in study.trials if t.state.name == "COMPLETE" and not attributes.is_duplicate(t)]
+    assert len(shown["Optimisation history"].data[0].x) == len(complete), "whatever is cheap shows every trial"
+    best = study.best_trial.number
+    assert best in [trial.number for trial in figures._complete]
+    assert len(figures._complete) <= 8
+
+
+def test_a_sample_is_the_same_each_time_and_trials_keep_their_numbers(study):
+    drawn = [[t.number for t in sampled_copy(study, 5).trials if t.state.name != "WAITING"] for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 5
 
 
 @pytest.mark.parametrize("trials", [0, 1])
@@ -163,7 +181,7 @@ def test_the_overview_is_best_first_and_says_what_happened(study):
     assert values == sorted(values, reverse=True)
     assert overview.loc["10", "what happened"] == "failed: the loss is not a number"
     assert overview.loc["9", "what happened"].startswith("pruned at step 3")
-    assert overview.loc["12", "what happened"] == "duplicates trial 0, whose value it has"
+    assert overview.loc["12", "what happened"] == "repeats trial 0, whose value it has"
     assert set(unfinished_trials(study)["trial"]) == {"9", "10", "12"}
 
 

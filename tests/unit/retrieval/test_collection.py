@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,25 +8,24 @@ import pytest
 from PIL import Image
 
 from imagematch.errors import ConfigError, ModelError
+from imagematch.extractors import make_extractor, open_engine
 from imagematch.retrieval import embed_images, open_collection
 
 
-@pytest.fixture(scope="module")
-def trained_whole() -> Any:
-    """A matcher whose extractor was trained too: a mean over pixels, and a head."""
-    import keras
+class Pixels:
+    """A matcher on the features of a trained extractor, which here are the pixels."""
 
-    from imagematch.model import build_feature_model, build_head
+    def __init__(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
+        embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, test_time_flip=False)
+        self.card = SimpleNamespace(name="trained", embedding=embedding)
+        settings = SimpleNamespace(feature_extractor="pixels", weights="random", image_size=2, trainable=False, seed=0)
+        self.network = make_extractor(settings)
+        self.engine = open_engine(self.network)
+        self.embed_features = embed
 
-    keras.utils.set_random_seed(0)
-    pixels = keras.Input((None, None, 3))
-    extractor = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(pixels))
-    head = build_head(3, units=(), dropout=0.0, embedding_dim=4, seed=0)
-    card = SimpleNamespace(whole_model=True, image_size=8, dim=4, cropper=None)
-    model = build_feature_model(extractor, head)
-    return SimpleNamespace(
-        card=SimpleNamespace(name="whole", embedding=card), feature_model=model, embedding_model=model
-    )
+
+def directions(features: np.ndarray) -> np.ndarray:
+    return features[:, :4] / np.linalg.norm(features[:, :4], axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -36,27 +36,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_an_extractor_that_was_trained_runs_over_every_image(trained_whole: Any, folder: Path, tmp_path: Path) -> None:
-    found = open_collection(trained_whole, folder, tmp_path / "f", manifest_dir=tmp_path / "m")
-    assert found.vectors.shape == (70, 4)
-    assert found.computed == 70
-    assert found.labels is None
-    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, rtol=1e-5)
-    features = open_collection(trained_whole, folder, tmp_path / "f", manifest_dir=tmp_path / "m", space="features")
-    np.testing.assert_allclose(features.vectors, [[n * 3, 255 - n, 7] for n in range(70)], rtol=1e-5)
-    assert not (tmp_path / "f").exists()
+def test_features_of_a_trained_extractor_are_cached_too(folder: Path, tmp_path: Path) -> None:
+    matcher: Any = Pixels(directions)
+    for computed in (70, 0):
+        found = open_collection(matcher, folder, tmp_path / "f", manifest_dir=tmp_path / "m")
+        assert found.vectors.shape == (70, 4)
+        assert found.computed == computed
+        assert found.labels is None
+        np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, rtol=1e-5)
+    features = open_collection(matcher, folder, tmp_path / "f", manifest_dir=tmp_path / "m", space="features")
+    expected = [np.array([n * 3, 255 - n, 7] * 4) / 255 for n in range(70)]
+    np.testing.assert_allclose(features.vectors, expected, rtol=1e-5)
 
 
-def test_vectors_that_are_not_numbers_are_refused(trained_whole: Any, folder: Path, tmp_path: Path) -> None:
-    import keras
-
-    model = keras.models.clone_model(trained_whole.feature_model)
-    model.set_weights([np.full_like(weights, np.nan) for weights in model.get_weights()])
-    broken = SimpleNamespace(card=trained_whole.card, embedding_model=model)
-    with pytest.raises(ModelError, match="whole: gives vectors that are not numbers"):
+def test_vectors_that_are_not_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
+    broken: Any = Pixels(lambda features: np.full((len(features), 4), np.nan, np.float32))
+    with pytest.raises(ModelError, match="trained: gives vectors that are not numbers"):
         open_collection(broken, folder, tmp_path / "f", manifest_dir=tmp_path / "m")
 
 
-def test_an_unknown_space_is_refused(trained_whole: Any, tmp_path: Path) -> None:
+def test_an_unknown_space_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'pixels' is not one of embedding, features"):
-        embed_images(trained_whole, None, tmp_path, space="pixels")  # type: ignore[arg-type]
+        embed_images(Pixels(directions), None, tmp_path, space="pixels")  # type: ignore

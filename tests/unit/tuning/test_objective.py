@@ -12,7 +12,7 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.interruption import StopRequest
 from imagematch.training import Materials, gather_materials
-from imagematch.tuning import trial as trials
+from imagematch.tuning import objective as trials
 
 
 @pytest.fixture(scope="module", name="settings")

@@ -16,6 +16,7 @@ from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing
 from imagematch.data.sources.walking import Found, image_files
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.reading import TABLE_BYTES, text_lines
 
 _IDENTITIES = "identity_CelebA.txt"
 _PARTITION = "list_eval_partition.txt"
@@ -68,7 +69,7 @@ class CelebaSource(FolderBased):
 def _pairs(table: Path) -> dict[str, str]:
     """Picture -> what the table says of it; both are separated by white space."""
     try:
-        lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = list(text_lines(table, max_bytes=TABLE_BYTES, errors="replace"))
     except OSError as error:
         raise DataError(f"cannot be read: {os_reason(error)}", where=str(table)) from error
     pairs = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import itertools
 import math
@@ -12,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imagematch.data.decoding import Box
+from imagematch.data.sources.csv_rows import csv_rows
 from imagematch.data.sources.folder import SPLIT_FOLDERS
 from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, checked_root, file_mode
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.reading import MAX_LINES, TABLE_BYTES, check_file
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _BOX = ("x", "y", "w", "h")
@@ -125,26 +126,19 @@ def _checked(table: Path, needed_columns: Sequence[str]) -> Iterator[tuple[str, 
 
 def _csv_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     """The header, in lower case, and the rows; any line ends, byte-order mark or not, comma, semicolon or tab."""
-    try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"cannot be read: {os_reason(error)}", where=str(table)) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not UTF-8 text", where=str(table), do="save it as CSV UTF-8") from error
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    delimiter = max(",;\t", key=lines[0].count)
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    try:
-        for number, values in enumerate(row for row in reader if row):
-            yield f"{table}:{reader.line_num}", [v.strip().lower() for v in values] if number == 0 else values
-    except csv.Error as error:
-        raise DataError(f"is not CSV: {error}", where=f"{table}:{reader.line_num}") from error
+    for number, (line, values) in enumerate(csv_rows(table)):
+        yield f"{table}:{line}", [value.strip().lower() for value in values] if number == 0 else values
 
 
 def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     import pandas
 
     try:
+        check_file(table, max_bytes=TABLE_BYTES, dense=True)
+    except OSError as error:
+        raise DataError(f"cannot be read as Parquet: {os_reason(error)}", where=str(table)) from error
+    try:
+        _check_parquet_size(table)
         # Nullable types: a column of numbers with gaps stays one of whole numbers, so that label 3 is not "3.0".
         frame = pandas.read_parquet(table, dtype_backend="numpy_nullable")
     except ImportError as error:
@@ -157,6 +151,19 @@ def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     frame = frame.astype(object).where(frame.notna(), "")
     for number, values in enumerate(frame.itertuples(index=False), 1):
         yield f"{table}, row {number}", [str(value) for value in values]
+
+
+def _check_parquet_size(table: Path) -> None:
+    """Raises ValueError where a table says that it is far larger than its file: its columns are compressed."""
+    try:
+        from pyarrow.parquet import read_metadata
+    except ImportError:  # pandas reads it by another library, or says that it needs one
+        return
+    facts = read_metadata(table)
+    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
+    if facts.num_rows > MAX_LINES or sum(chunk.total_uncompressed_size for chunk in chunks) > TABLE_BYTES:
+        raise ValueError(f"more than {MAX_LINES:,} rows or {TABLE_BYTES:,} bytes")
 
 
 def _box(where: str, row: Mapping[str, str]) -> Box | None:

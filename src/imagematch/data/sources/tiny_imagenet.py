@@ -13,6 +13,7 @@ from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing
 from imagematch.data.sources.walking import image_files
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.reading import TABLE_BYTES, text_lines
 
 
 class TinyImagenetSource(FolderBased):
@@ -64,7 +65,7 @@ class TinyImagenetSource(FolderBased):
 
 
 def _titles(words: Path, labels: Collection[str]) -> dict[str, str]:
-    if not words.exists():
+    if not file_mode(words):
         return {}
     pairs = (line.partition("\t") for line in _lines(words, "unpack Tiny ImageNet again"))
     return {label: title for label, _, title in pairs if label in labels and title}
@@ -72,6 +73,7 @@ def _titles(words: Path, labels: Collection[str]) -> dict[str, str]:
 
 def _lines(path: Path, do: str) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        lines = text_lines(path, max_bytes=TABLE_BYTES, errors="replace")
+        return [line.rstrip("\n") for line in lines if line.strip()]
     except OSError as error:
         raise DataError(f"cannot be read: {os_reason(error)}", where=str(path), do=do) from error

@@ -1,0 +1,83 @@
+"""What is known of an image file before it is decoded: its format, its memory, how much smaller it may be decoded."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagematch.data import image_formats
+from imagematch.data.image_formats import MAX_MEMORY_BYTES, memory_bytes, open_image, reduction_for
+from imagematch.errors import DataError
+
+
+def jpeg(width: int, height: int, mode: str = "RGB", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (width, height)).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "reduction"),
+    [
+        ((4000, 3000), (224, 224), 4),
+        ((4000, 3584), (224, 224), 8),
+        ((896, 896), (224, 224), 2),
+        ((895, 4000), (224, 224), 1),  # the shorter side decides
+        ((500, 375), (224, 224), 1),
+        ((300, 300), (300, 300), 1),
+        ((100, 100), (100, 100), 1),
+    ],
+)
+def test_twice_of_what_is_asked_for_is_left(kept: tuple[int, int], asked: tuple[int, int], reduction: int) -> None:
+    data = jpeg(4000, 4000)
+    assert reduction_for(open_image(data), data, kept, asked) == reduction
+
+
+def test_a_smaller_margin_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = jpeg(2000, 2000)
+    image = open_image(data)
+    assert reduction_for(image, data, (2000, 2000), (800, 800)) == 1
+    monkeypatch.setattr(image_formats, "MAX_MEMORY_BYTES", 5_000_000)
+    assert reduction_for(image, data, (2000, 2000), (800, 800)) == 2
+    assert reduction_for(image, data, (2000, 2000), (1500, 1500)) == 1  # less than what is asked for is never decoded
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "coefficients"),
+    [
+        ("RGB", {}, 0),
+        ("RGB", {"progressive": True}, 3.0),  # 4:2:0: one and two quarters, two bytes each
+        ("RGB", {"progressive": True, "subsampling": 0}, 6.0),
+        ("L", {"progressive": True}, 2.0),
+    ],
+)
+def test_what_a_progressive_jpeg_takes(mode: str, options: dict[str, Any], coefficients: float) -> None:
+    data = jpeg(1600, 1600, mode, **options)
+    image = open_image(data)
+    pixels = 1 if mode == "L" else 4
+    assert memory_bytes(image, data) == 1600 * 1600 * (pixels + coefficients)
+    assert memory_bytes(image, data, 8) == 200 * 200 * pixels + 1600 * 1600 * coefficients
+
+
+def test_a_baseline_jpeg_of_several_scans_is_held_too() -> None:
+    data = jpeg(1600, 1600)
+    scan = data.find(b"\xff\xda")
+    apart = (
+        data[: scan + 2] + b"\x00\x08\x01\x01\x00\x00\x3f\x00" + data[scan + 14 :]
+    )  # its first scan is of one component
+    assert memory_bytes(open_image(apart), apart, 8) == 200 * 200 * 4 + 1600 * 1600 * 3
+
+
+def test_fifty_megapixels_in_colour_fit() -> None:
+    data = jpeg(7071, 7071)
+    assert memory_bytes(open_image(data), data) == 7071 * 7071 * 4 <= MAX_MEMORY_BYTES
+
+
+def test_what_is_damaged_is_not_opened() -> None:
+    with pytest.raises(DataError, match="known format"):
+        open_image(b"hello")
+    with pytest.raises(DataError, match="is empty"):
+        open_image(b"")

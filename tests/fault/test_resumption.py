@@ -27,8 +27,10 @@ early_stopping_patience: {EPOCHS}
 n_trials: 1
 rerun_top_k: 0
 """
-HPT = "from imagematch.tuning import child; child.WORKER = 'tests.counting_worker'; from imagematch.cli import main; "
-HPT += "main.hpt_script()"
+HPT = (
+    "from imagematch.tuning import worker_process; worker_process.WORKER = 'tests.counting_worker'; "
+    "from imagematch.cli import main; main.hpt_script()"
+)
 
 
 def ends_of(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:

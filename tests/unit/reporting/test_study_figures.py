@@ -181,7 +181,7 @@ def test_the_overview_is_best_first_and_says_what_happened(study):
     assert values == sorted(values, reverse=True)
     assert overview.loc["10", "what happened"] == "failed: the loss is not a number"
     assert overview.loc["9", "what happened"].startswith("pruned at step 3")
-    assert overview.loc["12", "what happened"] == "repeats trial 0, whose value it has"
+    assert overview.loc["12", "what happened"] == "duplicates trial 0, whose value it has"
     assert set(unfinished_trials(study)["trial"]) == {"9", "10", "12"}
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imagematch.tuning.trial import TrialFiles, run_trial
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.interruption import StopRequest
 from imagematch.training import Materials, gather_materials
 from imagematch.tuning import objective as trials
+from imagematch.tuning.objective import TrialFiles, run_trial
 
 
 @pytest.fixture(scope="module", name="settings")

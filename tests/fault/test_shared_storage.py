@@ -210,9 +210,9 @@ def test_who_joins_takes_for_dead_at_once_who_has_given_the_server_up(
 def test_fresh_is_refused_while_another_machine_may_work_on_the_study(server: Server, tmp_path: Path) -> None:
     settings, layout = settings_of(3, server.url), Layout(tmp_path)
     silence(server, GRACE_S + 1)
-    with pytest.raises(StudyError, match=r"may work on this study.* trial 0.*quarter of an hour") as caught:
-        with not_worked_on(settings, layout):
-            pass
+    refused = pytest.raises(StudyError, match=r"may work on this study.* trial 0.*quarter of an hour")
+    with refused as caught, not_worked_on(settings, layout):
+        pass
     assert "\n" not in str(caught.value)
     silence(server, GRACE_S + WAIT_S + 1)
     with not_worked_on(settings, layout):

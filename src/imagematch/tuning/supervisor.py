@@ -22,7 +22,7 @@ from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.recovery import recover
 from imagematch.tuning.reruns import rerun_study_of
 from imagematch.tuning.worker import Worker, WorkerJob
-from imagematch.tuning.worker_process import RENEW, WorkerProcess
+from imagematch.tuning.worker_process import ERROR, RENEW, WorkerProcess
 
 if TYPE_CHECKING:
     import optuna
@@ -122,8 +122,8 @@ class _Supervisor:
             if worker in self._workers:
                 self._workers.remove(worker)
                 self._ended(worker, worker.close(wait_s=30.0))
-        elif event["kind"] == "error":
-            self._error = self._error or error_of(event["fields"])
+        elif event["kind"] == ERROR:
+            self._error = self._error or error_of(event["error"])
         elif self._is_news(worker, event["kind"]):
             if event["kind"]:
                 self._log.event(event["kind"], event["message"], **event["fields"])

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TextIO
@@ -33,6 +34,7 @@ from imagematch.tuning.worker import TrialTrainer, Worker, WorkerJob
 
 WORKER = "imagematch.tuning.worker_process"
 """The module that a worker's process runs."""
+ERROR = "error"
 RENEW = 75
 """Exit code of a worker that wants a new one in its place."""
 
@@ -118,8 +120,15 @@ class EventLines(RunLog):
 
     def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
         """See RunLog."""
+        self._write({"kind": kind, "message": message, "fields": fields})
+
+    def error(self, error: ImagematchError) -> None:
+        """Says why the worker ends: what the supervisor raises."""
+        self._write({"kind": ERROR, "error": error_json(error)})
+
+    def _write(self, value: dict[str, Any]) -> None:
         with self._writing:
-            self._output.write(json.dumps({"kind": kind, "message": message, "fields": fields}, default=str) + "\n")
+            self._output.write(json.dumps(value, default=str) + "\n")
             self._output.flush()
 
     def say(self, message: str) -> None:
@@ -145,7 +154,10 @@ def main(make_trainer: MakeTrainer = Trainer) -> NoReturn:
     except ImagematchError as error:
         code = error.exit_code
         if not isinstance(error, InterruptedRunError):
-            log.event("error", **error_json(error))
+            log.error(error)
+    except Exception:
+        traceback.print_exc()
+        code = 1
     sys.stderr.flush()
     os._exit(code)  # at once: tearing TensorFlow down takes longer than some trials
 

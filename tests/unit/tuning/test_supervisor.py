@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.quick_study import NAME, settings_of
 
 from imagematch.config import StudySettings
-from imagematch.errors import InterruptedRunError, StudyError
+from imagematch.errors import DataError, InterruptedRunError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest
@@ -69,6 +69,12 @@ def test_workers_that_end_before_they_have_a_trial_end_the_study(run: Run, monke
     with pytest.raises(StudyError, match=r"ended with code 1; see .*worker\.log") as caught:
         run(settings_of(3))
     assert "\n" not in str(caught.value)
+
+
+def test_the_error_of_a_worker_is_raised_here_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUICK_GONE_DIM", "8")
+    with pytest.raises(DataError, match="here: the images are gone; bring them back"):
+        run(settings_of(420, sampler="grid"), workers=2)
 
 
 def test_a_stop_ends_idle_workers_and_says_that_nothing_is_lost(run: Run) -> None:

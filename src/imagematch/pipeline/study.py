@@ -62,7 +62,7 @@ def run_study(
     """Runs or resumes a study, then trains its winner as experiment `study_name`.
 
     Raises:
-        InterruptedRunError: `stop` asked for it; the same call goes on.
+        InterruptedRunError: `stop` requested it; the same call resumes.
         StudyError: the storage refuses, another space is searched under this name, or no trial can be finished.
         ImagematchError: the images or the weights cannot be used.
     """
@@ -138,7 +138,7 @@ def _harmless(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def forget_study(settings: StudySettings, layout: Layout) -> None:
-    """Deletes a study and its files; the winner's matcher stays until a new one takes its place.
+    """Deletes a study and its files; the winner's matcher stays until a new one replaces it.
 
     Raises:
         StudyError: another process works on the study or trains its winner, or the storage refuses.

@@ -46,7 +46,7 @@ def measure_baselines(
         stop: ends the wait.
 
     Raises:
-        InterruptedRunError: `stop` asked for it.
+        InterruptedRunError: `stop` requested it.
         ImagematchError: it cannot be measured, or the images are not the study's.
     """
     if not missing_baselines(study, settings):

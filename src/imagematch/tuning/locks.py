@@ -1,7 +1,7 @@
 """Locks between the processes of a study: of the database server where it has such, else files beside the study.
 
 A server's locks reach every machine, a file's the processes of one. They end with the process that holds them. No
-correctness hangs on them alone: what two processes must not both have, the plan checks in the database itself.
+correctness hangs on them alone: what only one process may have, the plan checks in the database itself.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def database_of(study: optuna.Study) -> RDBStorage | None:
 
 @contextlib.contextmanager
 def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[None]:
-    """Held while a trial is planned: a fraction of a second. A process that hangs in it loses it after a minute.
+    """Held while a trial is planned, a fraction of a second. A process that hangs in it loses it after a minute.
 
     Raises:
-        InterruptedRunError: somebody asked for an end while another process held it.
+        InterruptedRunError: a stop was requested while another process held it.
     """
     storage = _server(database_of(study))
     if storage is None:
@@ -79,10 +79,10 @@ def _file_lock(file: Path, stop: StopRequest) -> Iterator[None]:
 def long_lock(
     storage: RDBStorage | None, study_name: str, file: Path, stop: StopRequest, *, shared: bool = False
 ) -> Iterator[None]:
-    """Held for as long as one likes; the others look twice a second whether it is free. For the arguments see below.
+    """Held for any length of time; the others check twice a second whether it is free. Arguments as `lock_at_once`.
 
     Raises:
-        InterruptedRunError: somebody asked for an end while another process held it.
+        InterruptedRunError: a stop was requested while another process held it.
     """
     while True:
         with contextlib.ExitStack() as stack:

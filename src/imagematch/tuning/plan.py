@@ -14,7 +14,7 @@ import numpy as np
 from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings
 from imagematch.events import RunLog
 from imagematch.tuning import attributes
-from imagematch.tuning.cost import trained_parameters
+from imagematch.tuning.objective import trained_parameters
 from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import fail, queue, requeue, send_heartbeat
 from imagematch.tuning.samplers import derived_seed, draw, make_sampler
@@ -67,8 +67,8 @@ def settings_of(settings: StudySettings, values: dict[str, Any], index: int, see
 def start_queued(study: optuna.Study, queued: FrozenTrial, index: int) -> optuna.Trial | None:
     """Starts the trial that is first in the queue; None where another process was faster.
 
-    The planning lock keeps others away, unless it does not reach all who plan, or its server falls. Then the earlier of
-    two trials has the index: each process looks after its own trial is written, so that one of them sees the other's.
+    The planning lock keeps others away, unless it does not reach all workers, or its server fails. Then the earlier of
+    two trials has the index: each process checks after its own trial is stored, so that one of them sees the other's.
 
     Args:
         study: the trial's; its sampler draws what is not settled.
@@ -210,7 +210,7 @@ class Plan:
         return {}
 
     def _left_out(self, trials: list[FrozenTrial]) -> dict[str, Any] | None:
-        """The first configuration of the grid that no trial has had; None where there is none, or too many to list."""
+        """The first configuration of the grid not tried yet; None where there is none, or too many to list."""
         if not self._is_listed:
             return None
         tried = {t.user_attrs.get(attributes.CONFIG_DIGEST) for t in trials}

@@ -48,7 +48,7 @@ def _machine() -> dict[str, str]:
 def _start(pid: int) -> float | None:
     """When a process was started, in ticks since the boot, which no step of the clock moves; None if it has ended."""
     stat = _read(f"/proc/{pid}/stat")
-    if not stat:  # it has ended, or this is not Linux, where the system keeps the time as it was at the start
+    if not stat:  # it has ended, or this is not Linux, where the system stores the start time
         return _created(pid)
     state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
     return None if state in _ENDED else float(fields[18])

@@ -94,7 +94,7 @@ def _holds_reruns(study: optuna.Study) -> bool:
 class RerunPlan:
     """Which rerun comes next: of the first `rerun_top_k` trials by value, each with `rerun_seeds` other seeds.
 
-    To be asked when the search is over. A rerun that failed is not tried again.
+    Used when the search is complete. A rerun that failed is not tried again.
 
     Args:
         study: the search's.

@@ -32,11 +32,11 @@ class RetryingStorage(SoundStorage):
     """Optuna's storage on a server; a call that fails because the server is away is tried again, with growing pauses.
 
     The answer to a call may be lost although the server has done it. Most calls can be done twice; the end of a trial
-    looks first whether it was stored; and of two trials queued at one place the plan drops the second.
+    looks first whether it was stored; and of two trials queued at one index the plan drops the second.
 
     Args:
         url: of the database.
-        log: told, in one line each, that the server is away, and that it is back.
+        log: where it is logged, in one line each, that the server is away, and that it is back.
         stop: ends the wait when somebody asks for an end.
         wait_s: how long a server is waited for; after that a call fails as it would have at first, and so do the next.
         options: RDBStorage's own.
@@ -62,7 +62,7 @@ class RetryingStorage(SoundStorage):
             happened: from the second try on, the result if an earlier try has got through; else None.
 
         Raises:
-            InterruptedRunError: somebody asked for an end while the server was away.
+            InterruptedRunError: a stop was requested while the server was away.
         """
         pauses: Iterator[float] | None = None
         while True:

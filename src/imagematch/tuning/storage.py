@@ -1,4 +1,4 @@
-"""Where a study is kept: opening SQLite files and database servers."""
+"""Opens the SQLite files and database servers that store studies."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def open_storage(
     Args:
         url: of the database.
         create: whether a SQLite file that is not there is made.
-        pooled: whether connections stay open between the calls; without, a look leaves none behind.
-        log: told when a server goes away, and when it is back.
+        pooled: whether connections stay open between the calls; without, none is left behind.
+        log: where it is logged that a server goes away, and that it is back.
         stop: ends the wait for a server.
 
     Raises:
@@ -120,9 +120,9 @@ def _refuse_damage(connection: Connection) -> None:
     from sqlalchemy import text
     from sqlalchemy.exc import DatabaseError
 
-    told = connection.execute(text("PRAGMA quick_check(1)")).scalar()
-    if told != "ok":
-        raise DatabaseError(None, None, ValueError(f"the file is malformed ({told})"))
+    answer = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if answer != "ok":
+        raise DatabaseError(None, None, ValueError(f"the file is malformed ({answer})"))
 
 
 @contextlib.contextmanager
@@ -160,7 +160,7 @@ def _sqlite_file(url: str, *, create: bool) -> Path | None:
     if parts.get_backend_name() != "sqlite":
         return None
     if not parts.database or parts.database == ":memory:":
-        raise StudyError("a study cannot be kept in memory", where=shown_url(url), do="write sqlite:///FILE")
+        raise StudyError("a study cannot be stored in memory", where=shown_url(url), do="write sqlite:///FILE")
     path = Path(parts.database)
     if not create and not is_file(path):
         raise StudyError("there is no such file", where=str(path), do="name a study's .db file")
@@ -192,7 +192,7 @@ def upgrade_database(path: Path) -> Path | None:
     """Brings a study's SQLite file to this version of Optuna. Nothing is written to a file that is none.
 
     Returns:
-        The backup of the old file, beside it; None where nothing had to be done.
+        The backup of the old file, beside it; None where nothing was to be done.
 
     Raises:
         StudyError: it is no study's database, or of a newer Optuna, or cannot be written.

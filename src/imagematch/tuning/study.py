@@ -40,7 +40,7 @@ def network_label(settings: TrainSettings) -> str:
 def with_study_precision(study: optuna.Study, settings: TrainSettings) -> TrainSettings:
     """The settings with the precision that `auto` resolved to where the network's baseline was measured.
 
-    Another machine's processor may have no bfloat16, or have it where that one had none, and the metrics of one study
+    Another machine's processor may have no bfloat16, or have it where that one has none, and the metrics of one study
     are compared with each other.
     """
     precision = study.user_attrs.get(PRECISIONS, {}).get(network_label(settings))
@@ -54,7 +54,7 @@ def configuration_of(trial: FrozenTrial, study: optuna.Study, settings: StudySet
 
 
 def storage_url(settings: StudySettings, layout: Layout) -> str:
-    """Where the study is kept."""
+    """The URL of the database that holds the study."""
     return settings.storage or sqlite_url(layout.study_database(settings.study_name))
 
 
@@ -73,14 +73,14 @@ def open_study(
     """Creates the study, or joins it.
 
     Args:
-        settings: what is searched, and where it is kept.
+        settings: what is searched, and where it is stored.
         layout: where files go.
-        log: told when a database server goes away, and when it is back.
+        log: where it is logged that a database server goes away, and that it is back.
         stop: ends the wait for a server.
 
     Raises:
-        StudyError: a study of this name searches another space (the difference is told), another study has the name
-            of its rerun study, or the storage refuses.
+        StudyError: a study of this name searches another space (the error lists the differences), another study has the
+            name of its rerun study, or the storage refuses.
     """
     import optuna
 

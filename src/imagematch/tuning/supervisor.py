@@ -159,10 +159,10 @@ class _Supervisor:
         if recovered:
             return
         self._idle_deaths += 1
-        self._log.event("worker_died", f"a worker ended before it had a trial: {reason}", reason=reason)
+        self._log.event("worker_died", f"a worker ended before its first trial: {reason}", reason=reason)
         if self._idle_deaths > _IDLE_DEATHS_ALLOWED:
             raise StudyError(
-                f"workers end before they have a trial, the last because {reason}",
+                f"workers end before their first trial, the last because {reason}",
                 where=self._job.settings.study_name,
                 do=f"see {self._dir / 'worker.log'}",
             )

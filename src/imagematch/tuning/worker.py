@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import optuna
 
 RENEW_AFTER_TRIALS = 25
-"""TensorFlow keeps some 8 MB of every training; a new process begins without them."""
+"""TensorFlow does not free some 8 MB of every training; a new process starts without them."""
 RENEW_AFTER_GROWTH_MB = 2048
 POLL_S = 1.0
 
@@ -75,7 +75,7 @@ class Worker:
     Args:
         study: Optuna's study, created by `open_study`.
         job: what to do.
-        trainer: trains the trials; None for a worker that only looks whether there is work.
+        trainer: trains the trials; None for a worker that only checks whether there is work.
         log: where progress is logged.
         stop: at level 1 the running trial is the last one, at level 2 it ends at its next step and is queued again.
     """

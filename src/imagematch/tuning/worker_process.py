@@ -36,7 +36,7 @@ WORKER = "imagematch.tuning.worker_process"
 """The module that a worker's process runs."""
 ERROR = "error"
 RENEW = 75
-"""Exit code of a worker that wants a new one in its place."""
+"""Exit code of a worker that is to be renewed."""
 
 MakeTrainer = Callable[[StudySettings, Path, RunLog], TrialTrainer]
 
@@ -167,7 +167,7 @@ def _listen(commands: BinaryIO, stop: StopRequest, workers: list[Worker]) -> Non
     for line in commands:
         stop.ask(int(line))
         if any(worker.preparing for worker in workers):
-            os._exit(InterruptedRunError.exit_code)  # features keep what is computed
+            os._exit(InterruptedRunError.exit_code)  # what is computed of the features is cached
     os._exit(InterruptedRunError.exit_code)
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
+from imagematch.extractors import make_extractor
 from imagematch.interruption import StopRequest
+from imagematch.model import build_head
 from imagematch.training import Materials, gather_materials
 from imagematch.tuning import objective as trials
-from imagematch.tuning.objective import TrialFiles, run_trial
+from imagematch.tuning.objective import TrialFiles, run_trial, trained_parameters
 
 
 @pytest.fixture(scope="module", name="settings")
@@ -155,7 +157,7 @@ def test_figures_are_of_what_every_fold_measures(
     def without_loss_in_the_second(*arguments: object) -> object:
         trained = plain_train(*arguments)  # type: ignore[arg-type]
         if arguments[2] == TrialFiles(tmp_path, "trial-0").checkpoint(2):
-            trained.figures.pop("val_loss")
+            trained.metrics.pop("val_loss")
         return trained
 
     monkeypatch.setattr(trials, "_train", without_loss_in_the_second)
@@ -175,3 +177,31 @@ def test_val_loss_is_no_second_objective_where_validation_classes_have_no_proxie
     predefined = replace(materials, dataset=replace(dataset, splits=splits))
     with pytest.raises(ConfigError, match="val_loss has no meaning with proxy_nca"):
         run(predefined, proxies, tmp_path, folds=1, second="val_loss")
+
+
+@pytest.mark.parametrize("units", [[], [7], [12, 5, 3]])
+@pytest.mark.parametrize(
+    ("extractor", "trained", "whitening"),
+    [("pixels", False, None), ("pixels", False, 9), (["pixels"], False, None), ("small_cnn", True, None)],
+)
+def test_the_parameters_are_known_before_the_training(
+    units: list[int], extractor: str, trained: bool, whitening: int | None
+) -> None:
+    settings = parse_train(
+        {
+            "experiment_name": "x",
+            "feature_extractor": extractor,
+            "weights": "random",
+            "image_size": 8,
+            "intermediate_ff_block_units": units,
+            "embedding_dim": 6,
+            "feature_whitening": whitening,
+        }
+    )
+    made = make_extractor(settings)
+    dim = made.feature_dim
+    layer = None if whitening is None else (np.zeros((dim, whitening)), np.zeros(whitening))
+    head = build_head(dim, units=units, embedding_dim=6, whitening=layer)
+    network = made.build().count_params() if trained else 10**9
+    expected = head.count_params() + (network if trained else 0)
+    assert trained_parameters(settings, {made.name: network}) == expected

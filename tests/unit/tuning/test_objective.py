@@ -1,12 +1,16 @@
 """A trial in folds: its value is their mean, and one that was cut off goes on with its fold."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from imagematch import training
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
 from imagematch.extractors import make_extractor
@@ -37,6 +41,34 @@ def materials_fixture(settings: TrainSettings, tmp_path_factory: pytest.TempPath
     return gather_materials(settings, manifest_dir=tmp_path_factory.mktemp("manifests"))
 
 
+@pytest.fixture(name="quick")
+def quick_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings that take no time; their values come from seed and learning rate."""
+
+    def train_model(
+        _materials: Materials, settings: TrainSettings, *, on_epoch: Any, stop: StopRequest, checkpoint: Path, **_: Any
+    ) -> Any:
+        random = np.random.default_rng([settings.effective_training_seed, int(1e6 * settings.learning_rate)])
+        history: list[dict[str, Any]] = []
+        for epoch in range(1, settings.epochs + 1):
+            metrics = {name: float(random.random()) for name in ("val_map_at_r", "val_eer", "val_loss")}
+            history.append({"epoch": epoch, **metrics})
+            on_epoch(history[-1])
+            if stop.at_next_step:
+                raise InterruptedRunError("interrupted")
+        best = max(history, key=lambda record: record["val_map_at_r"])
+        result = SimpleNamespace(
+            history=history,
+            best_value=best["val_map_at_r"],
+            best_epoch=best["epoch"],
+            seconds={"training": 0.0},
+            ended_by="epochs",
+        )
+        return SimpleNamespace(result=result, parameters=772)
+
+    monkeypatch.setitem(vars(training), "train_model", train_model)
+
+
 def run(materials: Materials, settings: TrainSettings, folder: Path, **options: object) -> dict[str, object]:
     steps: list[tuple[int, float]] = []
 
@@ -50,6 +82,7 @@ def run(materials: Materials, settings: TrainSettings, folder: Path, **options: 
     return {**noted, "steps": steps}
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_value_is_the_mean_over_the_folds_and_each_is_a_step(
     materials: Materials, settings: TrainSettings, tmp_path: Path
 ) -> None:
@@ -71,6 +104,7 @@ def test_the_value_is_the_mean_over_the_folds_and_each_is_a_step(
     assert [path.name for path in tmp_path.iterdir()] == ["trial-0.json"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_trial_that_was_cut_off_goes_on_with_its_fold(
     materials: Materials, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +131,7 @@ def test_a_trial_that_was_cut_off_goes_on_with_its_fold(
     assert [path.name for path in trained] == ["trial-0-fold3.npz"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_finished_folds_of_other_settings_are_not_taken(
     materials: Materials, settings: TrainSettings, tmp_path: Path
 ) -> None:
@@ -105,6 +140,7 @@ def test_finished_folds_of_other_settings_are_not_taken(
     assert run(materials, other, tmp_path, folds=2)["fold_values"] != first["fold_values"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_finished_folds_of_other_objectives_are_not_taken(
     materials: Materials, settings: TrainSettings, tmp_path: Path
 ) -> None:
@@ -115,13 +151,20 @@ def test_finished_folds_of_other_objectives_are_not_taken(
     assert sizes != values
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_pruned_trial_ends_after_its_fold(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
     noted = run(materials, settings, tmp_path, on_step=lambda _number, _value: True)
     assert len(noted["fold_values"]) == 1  # type: ignore[arg-type]
     assert noted["pruned"] is True
 
 
-@pytest.mark.parametrize(("folds", "last"), [(1, 2), (3, 3)])
+@pytest.mark.usefixtures("quick")
+def test_at_its_last_fold_a_trial_is_not_pruned(materials: Materials, settings: TrainSettings, tmp_path: Path) -> None:
+    at_the_last = run(materials, settings, tmp_path, on_step=lambda number, _value: number == 3)
+    assert at_the_last["pruned"] is False
+
+
+@pytest.mark.parametrize(("folds", "last"), [(1, 2)])
 def test_at_its_last_step_a_trial_is_not_pruned(
     folds: int, last: int, materials: Materials, settings: TrainSettings, tmp_path: Path
 ) -> None:
@@ -148,7 +191,8 @@ def test_the_second_objective_stands_beside_the_first(
         assert 0 < value < (1 if second == "val_average_precision" else 1000)
 
 
-def test_figures_are_of_what_every_fold_measures(
+@pytest.mark.usefixtures("quick")
+def test_metrics_are_of_what_every_fold_measures(
     materials: Materials, settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fold whose validation classes lack proxies has no val_loss."""
@@ -205,3 +249,15 @@ def test_the_parameters_are_known_before_the_training(
     network = made.build().count_params() if trained else 10**9
     expected = head.count_params() + (network if trained else 0)
     assert trained_parameters(settings, {made.name: network}) == expected
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_fold_that_version_0_1_finished_is_not_trained_again(
+    materials: Materials, settings: TrainSettings, tmp_path: Path
+) -> None:
+    whole = run(materials, settings, tmp_path)
+    path = TrialFiles(tmp_path, "trial-0").finished(1)
+    stored = json.loads(path.read_text())
+    stored["figures"] = stored.pop("metrics")
+    path.write_text(json.dumps(stored))
+    assert run(materials, settings, tmp_path) == whole

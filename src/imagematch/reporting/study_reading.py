@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import printable
 from imagematch.files import is_file
-from imagematch.tuning import attributes
+from imagematch.tuning import attributes, optuna_internals
 from imagematch.tuning.reruns import rerun_study_names, rerun_study_of
 from imagematch.tuning.storage import open_storage, sqlite_url
 from imagematch.tuning.storage_errors import shown_url, storage_errors
@@ -74,7 +74,7 @@ def _only(names: list[str], siblings: set[str], where: str) -> str:
 
 def sibling_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The repeated runs of the study's best trials; empty where there are none."""
-    sibling = rerun_study_of(study.study_name, study._storage)
+    sibling = rerun_study_of(study.study_name, optuna_internals.storage_of(study))
     trials = [] if sibling is None else sibling.get_trials(deepcopy=False)
     return [trial for trial in trials if trial.value is not None]
 
@@ -150,7 +150,7 @@ def _harmless(trial: FrozenTrial, seen: dict[str, dict[str, BaseDistribution]], 
         user_attrs={attributes.SECONDS: trial.user_attrs.get(attributes.SECONDS)},
         system_attrs={},
         intermediate_values={} if bare else dict(trial.intermediate_values),
-        trial_id=trial._trial_id,
+        trial_id=optuna_internals.trial_id(trial),
     )
 
 

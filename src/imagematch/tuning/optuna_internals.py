@@ -2,23 +2,31 @@
 
 - `Study._storage`: no public way leads from a study to its storage. `Trial.storage` is public, but needs a trial.
 - `FrozenTrial._trial_id`, `Study._study_id`: the storage's methods take ids, and frozen trials show only numbers.
-- `BaseHeartbeat` and `_get_stale_trial_ids`: Optuna beats only inside `optimize`, which asks and tells in one call and
-  so leaves no room for a plan, and offers no public way to find trials whose heartbeat has stopped.
+- `BaseHeartbeat` and `_get_stale_trial_ids`: Optuna sends heartbeats only inside `optimize`, which draws the trials
+  itself and leaves no room for a plan, and offers no public way to find trials whose heartbeat has stopped.
 - RDBStorage's own hooks (`_get_trials`, `_set_trial_param`, ...) are overridden by `retrying_storage`, `sound_storage`
-  and `bulk_reading`: its public methods and Optuna's cache call them.
+  and `bulk_reading`: its public methods and Optuna's cache call them. `bulk_reading` queries its
+  tables (`_rdb.models`).
+- The logger of `_rdb.storage`: Optuna's public `set_verbosity` is for all of its loggers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna.storages._rdb import models
+
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
+    from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial
 
+__all__ = ["RDB_HOOKS", "RDB_LOGGER", "models"]
 RDB_HOOKS = ("_create_new_trial", "_get_trials", "_get_best_trial_id", "_set_trial_param")
 """The private methods of RDBStorage that talk to the database."""
+RDB_LOGGER = "optuna.storages._rdb.storage"
+"""The logger that warns of each query which broke off."""
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -32,7 +40,7 @@ def backend_of(study: optuna.Study) -> BaseStorage:
     return backend
 
 
-def study_id(study: optuna.Study) -> int:
+def study_id(study: optuna.Study | FrozenStudy) -> int:
     """The id of a study in its storage."""
     return study._study_id
 

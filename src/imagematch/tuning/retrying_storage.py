@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from imagematch.events import SILENT, RunLog
 from imagematch.interruption import StopRequest, interrupted
-from imagematch.tuning.optuna_internals import RDB_HOOKS
+from imagematch.tuning.optuna_internals import RDB_HOOKS, RDB_LOGGER
 from imagematch.tuning.sound_storage import SoundStorage
 from imagematch.tuning.storage_errors import reason_of
 
@@ -25,7 +25,7 @@ WAIT_S = 600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _POLL_S = 0.2
 
-logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it warns of each query that broke off
+logging.getLogger(RDB_LOGGER).setLevel(logging.ERROR)
 
 
 class RetryingStorage(SoundStorage):

@@ -74,7 +74,7 @@ class SoundStorage(BulkReadingStorage):
     def _sound(self, trial: FrozenTrial, objectives: int | None) -> FrozenTrial:
         if problem := _problem(trial, objectives):
             raise self._odd(f"trial {printable(str(trial.number))[:_SHOWN]}: {problem}")
-        trial._user_attrs = of_their_kind(trial._user_attrs, OF_TRIALS)
+        trial.user_attrs = of_their_kind(trial.user_attrs, OF_TRIALS)
         return trial
 
     def _read(self, call: Callable[[], _T]) -> _T:

@@ -87,7 +87,9 @@ class _Supervisor:
         """Ends the workers that still run: an error is on its way up. Their trials are queued again."""
         if self._workers:
             for worker in self._workers:
-                worker.close(wait_s=5.0)
+                worker.request_end()
+            for worker in self._workers:
+                worker.close(wait_s=1.0)
             with contextlib.suppress(Exception):  # should this fail too, whoever resumes does it
                 self._recover()
 
@@ -126,6 +128,8 @@ class _Supervisor:
             self._error = self._error or error_of(event["error"])
         elif self._is_news(worker, event["kind"]):
             if event["kind"]:
+                if event["kind"] == "trial_finished":
+                    self._idle_deaths = 0
                 self._log.event(event["kind"], event["message"], **event["fields"])
             else:
                 self._log.say(event["message"])
@@ -159,10 +163,10 @@ class _Supervisor:
         if recovered:
             return
         self._idle_deaths += 1
-        self._log.event("worker_died", f"a worker ended before its first trial: {reason}", reason=reason)
+        self._log.event("worker_died", f"a worker ended while no trial was running: {reason}", reason=reason)
         if self._idle_deaths > _IDLE_DEATHS_ALLOWED:
             raise StudyError(
-                f"workers end before their first trial, the last because {reason}",
+                f"workers end while no trial is running, the last because {reason}",
                 where=self._job.settings.study_name,
                 do=f"see {self._dir / 'worker.log'}",
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import printable
 from imagematch.files import Layout
-from imagematch.tuning import attributes
+from imagematch.tuning import attributes, optuna_internals
 from imagematch.tuning.baseline import baseline_value
 from imagematch.tuning.reruns import rerun_study_names
 from imagematch.tuning.storage import open_storage, sqlite_url
@@ -124,7 +124,7 @@ def _in_database(url: str) -> list[Overview]:
 
 
 def _overview(study: FrozenStudy, storage: SoundStorage) -> Overview:
-    trials = storage.outlined_trials(study._study_id, (attributes.DUPLICATE_OF, attributes.OVER_LIMIT))
+    trials = storage.outlined_trials(optuna_internals.study_id(study), (attributes.DUPLICATE_OF, attributes.OVER_LIMIT))
     best = attributes.best_of(trials, study.directions)
     value = best[0].values[0] if best else None
     return Overview(study.study_name, len(attributes.counted(trials)), len(trials), value)

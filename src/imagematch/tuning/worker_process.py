@@ -88,11 +88,15 @@ class WorkerProcess:
         """Passes a stop request on."""
         self._send(f"{level}\n".encode())
 
-    def close(self, wait_s: float) -> int:
-        """The exit code; a worker that goes on is killed. The end of its input is enough for one that lives."""
+    def request_end(self) -> None:
+        """Closes the worker's input, at whose end it ends at once."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
+
+    def close(self, wait_s: float) -> int:
+        """Ends the worker, which is killed if it has not ended within `wait_s`; returns its exit code."""
+        self.request_end()
         try:
             return self._process.wait(timeout=wait_s)
         except subprocess.TimeoutExpired:

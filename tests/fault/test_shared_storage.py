@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -222,14 +223,25 @@ def test_fresh_is_refused_while_another_machine_may_work_on_the_study(server: Se
 def test_a_study_ends_with_the_trial_of_a_machine_that_vanished(
     joined: tuple[optuna.Study, RetryingStorage], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other trials do not wait for it; the end does, and does it again."""
+    """The other trials do not wait for it; the end does, and trains it again."""
     monkeypatch.setattr("imagematch.tuning.worker.HEARTBEAT_S", 1)
     study, storage = joined
-    silence(server, 60)
-    storage._grace_s, storage._up_since = 5, time.monotonic()
+    silence(server, 7200)
+    storage._grace_s, storage._surely_dead_s = 3600, 10_000
+    trained: list[int] = []
+
+    class Trainer(QuickTrainer):
+        """The grace period is over when the others are trained."""
+
+        def train(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+            trained.append(1)
+            if len(trained) == 2:
+                storage._up_since -= 3601
+            return super().train(*arguments, **options)
+
     settings = settings_of(3, server.url)
-    job, trainer = WorkerJob(settings, Layout(tmp_path), 0), QuickTrainer(settings, tmp_path, SILENT)
-    assert Worker(study, job, trainer).run()
+    job = WorkerJob(settings, Layout(tmp_path), 0)
+    assert Worker(study, job, Trainer(settings, tmp_path, SILENT)).run()
     assert_sound(study.trials, planned=3, processes=1)
     cut, *others, again = study.trials
     assert cut.state.name == "FAIL"

@@ -1,9 +1,11 @@
-# Each target sets up what it needs: a virtual environment in .venv with the pinned requirements.
+# Each target sets up what it needs: a virtual environment in .venv with the locked requirements.
 PYTHON ?= python3
 BIN := .venv/bin
 FRESH ?= --resume
 
-.PHONY: hpt test check lint soak bench clean help
+.PHONY: hpt test check lint soak bench lock sbom clean help
+
+LOCKING := build/locking
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -28,6 +30,18 @@ soak: .venv/dev  ## long studies: a hundred kills, eight workers on PostgreSQL, 
 bench: .venv/dev ## every benchmark, its table printed
 	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
 
+lock:            ## requirements.lock anew from requirements.txt: every package, also theirs, with its hashes
+	$(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet uv==0.13.9
+	grep -v '^-e' requirements.txt | $(LOCKING)/bin/uv pip compile - --quiet --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-header --no-annotate --no-emit-index-url --output-file $(LOCKING)/lock
+	{ echo '# Made by `make lock` from requirements.txt, for Python 3.11 to 3.13 on every system: do not edit.'; \
+	    cat $(LOCKING)/lock; } > requirements.lock
+
+sbom:            ## build/sbom.cdx.json: the software bill of materials of what is locked (CycloneDX), for a release
+	$(PYTHON) -m venv $(LOCKING) && $(LOCKING)/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	$(LOCKING)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	    --output-file build/sbom.cdx.json requirements.lock
+
 clean:           ## removes the virtual environment and caches; data/ and exp/ stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
 
@@ -35,8 +49,9 @@ clean:           ## removes the virtual environment and caches; data/ and exp/ s
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "imagematch needs Python 3.11 to 3.13 (make PYTHON=python3.12 ...)")'
 	$(PYTHON) -m venv .venv
 
-.venv/run: requirements.txt pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+.venv/run: requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev: requirements-dev.txt .venv/run

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from imagematch.errors import ConfigError, StudyError
+from imagematch.reading import open_file
 
 _TEMPORARY = ".tmp-"
 _LEFT_OVER_S = 24 * 3600.0
@@ -311,8 +313,8 @@ def digest_bytes(data: bytes | memoryview) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Content digest of a file, read in chunks. Raises OSError as `open` does."""
-    with path.open("rb") as file:
+    """Content digest of a regular file, read in chunks. Raises OSError as `open` does, and of what is no file."""
+    with open_file(path, max_bytes=sys.maxsize) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

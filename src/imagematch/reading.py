@@ -66,7 +66,9 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
 def read_file(path: Path, *, max_bytes: int, inside: Path | None = None) -> bytes:
     """The content of a regular file; see `open_file`. One that grows while it is read is refused like a large one."""
     with open_file(path, max_bytes=max_bytes, inside=inside) as file:
-        content = file.read(max_bytes + 1)
+        content = file.read(os.fstat(file.fileno()).st_size + 1)  # `read(max_bytes)` would reserve as much memory
+        while len(content) <= max_bytes and (more := file.read(min(MB, max_bytes + 1 - len(content)))):
+            content += more  # it has grown, or says no size
     if len(content) > max_bytes:
         raise RefusedFileError(f"has more than {max_bytes:,} bytes", path)
     return content

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.fault.image_zoo import Animal, encoded, good, plain, refused
+from tests.fault.image_files import encoded, plain
+from tests.fault.image_zoo import Animal, good, refused
 
 from imagematch.config import parse_train
 from imagematch.data import FaceCropper, decode, open_dataset, to_picture

@@ -12,8 +12,9 @@ import imagematch
 PACKAGE = Path(imagematch.__file__).parent
 ROOMS = (
     "errors",
-    "files",
     "reading",
+    "files",
+    "npz",
     "tensors",
     "events",
     "interruption",
@@ -32,7 +33,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "reading", "tensors", "events", "interruption"}
+FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events", "interruption"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -50,6 +50,12 @@ REDUCTIONS = (8, 4, 2)
 """What libjpeg can divide both sides by while it decodes."""
 _MARGIN = 2
 """A JPEG is decoded at no less than so many times the size asked for, so that shrinking it loses nothing by it."""
+_MAX_TAG_VALUES = 100_000
+"""Of a TIFF, as one for each strip: Pillow makes objects of 250 bytes of each, and takes its time."""
+_TIFF_TAGS = range(254, 533)
+"""Those that say how the pixels lie in the file."""
+_TIFF_BYTES = (1, 2, 6, 7)
+"""Types of tags that stay bytes."""
 _MEGAPIXEL = 1_000_000
 _MAX_SCANS = 200
 """Of a JPEG; a progressive one has about 10, and each takes as long as the image is large."""
@@ -72,6 +78,8 @@ def open_image(data: bytes) -> Image.Image:
         width, height, pixel_bytes = declared
         check_pixels(width, height)
         check_memory(width, height, width * height * pixel_bytes)
+    if opener is TiffImagePlugin.TiffImageFile and _longest_tag(data) > _MAX_TAG_VALUES:
+        raise DataError(f"is a TIFF of more than {_MAX_TAG_VALUES:,} strips or tiles", do="save it again")
     image = opener(io.BytesIO(data))
     check_pixels(*image.size)
     return image
@@ -191,6 +199,22 @@ def _webp_canvas(data: bytes) -> tuple[int, int] | None:
     if kind == b"VP8 ":
         return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
     return None
+
+
+def _longest_tag(data: bytes) -> int:
+    """The most values that a tag has in a TIFF's first directory, as it says; 0 where there is none to be read."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = b"+" in data[2:4]
+    try:
+        (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
+        (count,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, start)
+        start += 8 if big else 2
+        entry = struct.Struct(f"{order}{'HHQQ' if big else 'HHII'}")
+        count = min(count, 65_535, max(0, len(data) - start) // entry.size)
+        entries = (entry.unpack_from(data, start + entry.size * place) for place in range(count))
+        return max((n for tag, kind, n, _ in entries if tag in _TIFF_TAGS and kind not in _TIFF_BYTES), default=0)
+    except struct.error:  # cut off
+        return 0
 
 
 def _coefficient_bytes(image: Any, data: bytes) -> int:

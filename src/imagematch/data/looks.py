@@ -16,6 +16,8 @@ from imagematch.data.dataset import Dataset
 from imagematch.data.decoding import DECODER_VERSION
 from imagematch.events import SILENT, RunLog
 from imagematch.files import replacing
+from imagematch.npz import open_npz
+from imagematch.reading import GB
 
 THUMBNAIL = 16
 """Side of a thumbnail, pixels."""
@@ -27,6 +29,8 @@ _KEPT = 8
 """Frequencies in each direction: 8 x 8, without the mean, are the 63 bits of a hash."""
 _BITS = _KEPT * _KEPT
 _CHUNK = 64
+_MAX_BYTES = 16 * GB
+_MEMBERS = 10
 
 
 class Looks(NamedTuple):
@@ -96,16 +100,16 @@ def _load(path: Path | None, log: RunLog) -> Looks:
     if path is None or not path.exists():
         return nothing
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if str(file["version"]) != _VERSION:
+        with open_npz(path, max_bytes=_MAX_BYTES, members=_MEMBERS) as file:
+            if str(file.read("version", "U")) != _VERSION:
                 return nothing
-            kept = Looks(*(file[name] for name in Looks._fields))
+            kept = Looks(*(file.read(name, "Uu") for name in Looks._fields))
         if all(
             column.shape == (len(kept.digests), *form.shape[1:]) and column.dtype.kind == form.dtype.kind
             for column, form in zip(kept, nothing, strict=True)
         ):
             return kept
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
         pass
     log.event("manifest_rebuilt", f"{path} is damaged and is made again", path=str(path))
     return nothing

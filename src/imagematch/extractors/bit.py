@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.errors import ModelError
+from imagematch.extractors.weight_files import WEIGHTS_BYTES
+from imagematch.npz import NpzFile, ShapeError, open_npz
 
 if TYPE_CHECKING:
     import keras
@@ -84,9 +86,9 @@ def load_checkpoint(network: keras.Model, path: Path, where: str) -> None:
         ModelError: it cannot be read, or a variable is missing, of another shape or too many: the first one is named.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_npz(path, max_bytes=WEIGHTS_BYTES) as file:
             # Some published files number their convolutions: standardized_conv2d_12.
-            members = {re.sub(r"/standardized_conv2d_\d+/", "/standardized_conv2d/", name): name for name in file.files}
+            members = {re.sub(r"/standardized_conv2d_\d+/", "/standardized_conv2d/", name): name for name in file.names}
             values = [_fitting(variable, file, members, where) for variable in network.weights]
             _refuse_more(members, network, where)
     except ModelError:
@@ -110,15 +112,12 @@ def _name_of(variable: Any) -> str:
     return str(variable.path).replace(".", "/")
 
 
-def _fitting(variable: Any, file: Any, members: dict[str, str], where: str) -> np.ndarray:
+def _fitting(variable: Any, file: NpzFile, members: dict[str, str], where: str) -> np.ndarray:
     name = _name_of(variable)
     if name not in members:
         raise ModelError(f"they do not fit bit_m_r50x1: there is no {name}", where=where, do="give BiT-M-R50x1.npz")
-    value = np.asarray(file[members[name]])
-    if value.shape != tuple(variable.shape):
-        raise ModelError(
-            f"they do not fit bit_m_r50x1: {name} has the shape {value.shape}, not {tuple(variable.shape)}",
-            where=where,
-            do="give a file of BiT R50x1",
-        )
-    return value
+    try:
+        return file.read(members[name], shape=tuple(variable.shape))
+    except ShapeError as error:
+        what = f"they do not fit bit_m_r50x1: {error}"
+        raise ModelError(what, where=where, do="give a file of BiT R50x1") from error

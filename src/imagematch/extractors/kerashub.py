@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
 from imagematch.extractors.registry import Spec
+from imagematch.extractors.weight_files import file_counts
+from imagematch.reading import MB, read_file
 
 if TYPE_CHECKING:
     import keras
 
 PREFIX = "kerashub:"
 _CONFIG, _PIXELS, _WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
+_JSON_BYTES = 4 * MB
+_MOST_PIXELS, _MOST_FEATURES = 4096, 1 << 16
 _TRANSFORMERS = ("CLIPBackbone", "DINOV2Backbone", "DINOV3Backbone", "SigLIPBackbone", "ViTBackbone")
 """Those whose feature dimension stands in their configuration; others are built to know it."""
 
@@ -34,20 +38,21 @@ def preset_spec(name: str) -> Spec:
     """
     folder = _folder(name)
     config = _json(name, folder / _CONFIG)
-    kind, inside = str(config.get("class_name")), config.get("config", {})
-    tower = {**inside, **inside.get("vision_encoder", {}).get("config", {})}
+    kind, inside = str(config.get("class_name")), _mapping(config, "config")
+    tower = {**inside, **_mapping(_mapping(inside, "vision_encoder"), "config")}
     if not str(config.get("registered_name")).startswith("keras_hub>"):
         raise _refused(name, "it is not a KerasHub backbone", "give a preset in KerasHub's own format")
     if not any(folder.glob("model*.weights.*")):
         raise _refused(name, f"it has no {_WEIGHTS}")
-    pixels = _json(name, folder / _PIXELS).get("config", {})
-    sides = pixels.get("image_size") or [pixels.get("height")]
-    image_size = sides[0] or next(iter(tower.get("image_shape") or []), None) or 224
+    pixels = _mapping(_json(name, folder / _PIXELS), "config")
+    sides = (pixels.get("image_size"), pixels.get("height"), tower.get("image_shape"), 224)
+    image_size = next(side for side in map(_side, sides) if side is not None)
+    if not 1 <= image_size <= _MOST_PIXELS:
+        raise _refused(name, f"its images have {image_size:,} pixels a side, not 1 to {_MOST_PIXELS:,}")
     dim = (inside.get("projection_dim") or tower.get("hidden_dim")) if kind in _TRANSFORMERS else None
-    spec = Spec(name, int(image_size), 1, int(dim or 0), "preset", preset=str(folder))
-    if dim:
-        return spec
-    return Spec(name, int(image_size), 1, _built_dim(folder, int(image_size)), "preset", preset=str(folder))
+    if isinstance(dim, int) and 1 <= dim <= _MOST_FEATURES:
+        return Spec(name, image_size, 1, dim, "preset", preset=str(folder))
+    return Spec(name, image_size, 1, _built_dim(folder, image_size), "preset", preset=str(folder))
 
 
 @functools.lru_cache(maxsize=16)
@@ -70,6 +75,8 @@ def build_preset(spec: Spec, image_size: int, *, weights: bool = False) -> keras
     """
     import keras
 
+    if weights:
+        _check_weights(spec)
     hub = _keras_hub(spec.name)
     own_size = image_size == spec.image_size
     try:
@@ -87,6 +94,15 @@ def build_preset(spec: Spec, image_size: int, *, weights: bool = False) -> keras
         do = "" if own_size else f"leave image_size out: it was made for {spec.image_size} px"
         raise _refused(spec.name, f"it cannot be built for {image_size} px ({_line(error)})", do) from error
     return keras.Model(inputs, outputs, name=f"preset_{backbone.name}")
+
+
+def _check_weights(spec: Spec) -> None:
+    """Raises ModelError where a file of weights refers to others, or is not what it says."""
+    for path in Path(spec.preset).glob("model*.weights.h5"):
+        try:
+            file_counts(path)
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            raise _refused(spec.name, f"its {path.name} cannot be read ({_line(error)})") from error
 
 
 def _features(backbone: Any, inputs: Any, image_size: int, name: str) -> Any:
@@ -168,13 +184,24 @@ def _keras_hub(name: str) -> Any:
 
 def _json(name: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_file(path, max_bytes=_JSON_BYTES))
     except FileNotFoundError as error:
         do = "save the preset with its image converter" if path.name == _PIXELS else ""
         raise _refused(name, f"it has no {path.name}", do) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refused(name, f"its {path.name} cannot be read ({_line(error)})") from error
     return found if isinstance(found, dict) else {}
+
+
+def _mapping(of: dict[str, Any], key: str) -> dict[str, Any]:
+    found = of.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _side(size: Any) -> int | None:
+    """The first of the sides of an image, or the only one; None where there is none."""
+    first = next(iter(size), None) if isinstance(size, list) else size
+    return first if isinstance(first, int) and first else None
 
 
 def _refused(name: str, what: str, do: str = "") -> ModelError:

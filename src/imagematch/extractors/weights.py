@@ -13,7 +13,9 @@ from imagematch.extractors.bit import BIT_URL, load_checkpoint
 from imagematch.extractors.kerashub import build_preset, preset_files
 from imagematch.extractors.networks import IMAGENET_DEVIATION, build_application
 from imagematch.extractors.registry import Spec
+from imagematch.extractors.weight_files import WEIGHTS_BYTES, counts, file_counts
 from imagematch.files import digest_file, digest_json, os_reason
+from imagematch.reading import RefusedFileError, check_file
 
 if TYPE_CHECKING:
     import keras
@@ -52,6 +54,7 @@ def weights_digest(spec: Spec, weights: str, seed: int) -> str:
 
 def _file_digest(path: Path, where: str) -> str:
     try:
+        check_file(path, max_bytes=WEIGHTS_BYTES, dense=True)
         status = path.stat()
         return _content_digest(path.absolute(), status.st_size, status.st_mtime_ns)
     except OSError as error:
@@ -87,10 +90,12 @@ def load_weights(spec: Spec, network: keras.Model, weights: str) -> None:
 
 
 def _load_file(spec: Spec, network: keras.Model, path: Path, where: str) -> None:
-    expected = _counts(variable.shape for variable in network.weights if "float" in str(variable.dtype))
+    expected = counts(tuple(variable.shape) for variable in network.weights if "float" in str(variable.dtype))
     try:
-        found = _file_counts(path)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        found = file_counts(path)
+    except RefusedFileError as error:
+        raise ModelError(f"not a readable file of weights: {error.strerror}", where=where) from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"not a readable file of weights: {_line(error)}", where=where) from error
     if found != expected:
         raise _misfit(spec, expected, found, where)
@@ -125,55 +130,6 @@ def _load_published(spec: Spec, network: keras.Model) -> None:
         network.set_weights(published.get_weights())
     else:
         load_checkpoint(network, path, "weights: imagenet")
-
-
-def _counts(shapes: Any) -> tuple[int, int]:
-    """(arrays, numbers in them); scalars are left out, since counters come and go between versions of Keras."""
-    sizes = []
-    for shape in shapes:
-        size = 1
-        for side in shape:
-            size *= int(side)
-        if len(shape) > 0:
-            sizes.append(size)
-    return len(sizes), sum(sizes)
-
-
-def _file_counts(path: Path) -> tuple[int, int]:
-    """(arrays, numbers) in a file of weights, read from its headers alone.
-
-    Raises:
-        ValueError: the file refers to other files.
-    """
-    import h5py
-
-    if path.suffix == ".keras":
-        with (
-            zipfile.ZipFile(path) as archive,
-            archive.open("model.weights.h5") as member,
-            h5py.File(member, "r") as file,
-        ):
-            return _counts(_shapes(file))
-    with h5py.File(path, "r") as file:
-        return _counts(_shapes(file.get("model_weights", file)))
-
-
-def _shapes(group: Any) -> list[tuple[int, ...]]:
-    import h5py
-
-    shapes = []
-    for name in group:
-        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-            raise ValueError("it refers to another file")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            if name not in ("optimizer", "optimizer_weights", "seed_generator"):
-                shapes.extend(_shapes(item))
-        elif item.external or item.is_virtual:
-            raise ValueError("it refers to another file")
-        elif item.dtype.kind == "f":
-            shapes.append(item.shape)
-    return shapes
 
 
 def _misfit(spec: Spec, expected: tuple[int, int], found: tuple[int, int], where: str, detail: str = "") -> ModelError:

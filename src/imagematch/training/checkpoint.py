@@ -13,6 +13,11 @@ import numpy as np
 
 from imagematch.errors import ModelError
 from imagematch.files import replacing
+from imagematch.npz import open_npz
+from imagematch.reading import GB
+
+_MAX_BYTES = 64 * GB
+_KINDS = "fiub"
 
 
 @dataclass(frozen=True)
@@ -65,17 +70,20 @@ def _read(path: Path, identity: str) -> Checkpoint | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            about = json.loads(archive["about"].tobytes())
-            names = sorted(archive.files)
-            variables = [archive[name] for name in names if name.startswith("variable_")]
-            best = [archive[name] for name in names if name.startswith("best_")]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with open_npz(path, max_bytes=_MAX_BYTES) as file:
+            about = json.loads(file.read("about", "u").tobytes())
+            names = sorted(file.names)
+            variables = [file.read(name, _KINDS) for name in names if name.startswith("variable_")]
+            best = [file.read(name, _KINDS) for name in names if name.startswith("best_")]
+        history, found = list(about["history"]), str(about["identity"])
+        if not all(isinstance(record, dict) for record in history):
+            raise ValueError("its history is none")
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError("the checkpoint is damaged", where=str(path), do="start again with --fresh") from error
-    if about["identity"] != identity:
+    if found != identity:
         raise ModelError(
             "the checkpoint belongs to another configuration or to other images",
             where=str(path),
             do="restore them, or start again with --fresh",
         )
-    return Checkpoint(identity, variables, best, about["history"])
+    return Checkpoint(identity, variables, best, history)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from imagematch.config import StudySettings, TrainSettings
+from pydantic_core import to_jsonable_python
+
+from imagematch.config import STUDY_KEYS, Choices, StudySettings, TrainSettings, parse_study
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout
@@ -53,6 +57,31 @@ class WorkerJob:
     settings: StudySettings
     layout: Layout
     first: int
+
+    def to_json(self) -> str:
+        """In one line."""
+        study = study_values(self.settings)
+        return json.dumps({"study": study, "root": str(self.layout.root), "first": self.first})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WorkerJob:
+        """The job that `to_json` wrote."""
+        job = json.loads(text)
+        return cls(parse_study(job["study"]), Layout(Path(job["root"])), job["first"])
+
+
+def study_values(settings: StudySettings) -> dict[str, Any]:
+    """What a study file would say of these settings, as JSON; `parse_study` gives them back."""
+    values = settings.model_dump(mode="json", include=set(STUDY_KEYS), exclude_unset=True)
+    values |= to_jsonable_python(settings.fixed)
+    for field, dimension in settings.space.items():
+        if isinstance(dimension, Choices):
+            values[f"{field}_grid"] = to_jsonable_python(dimension.options)
+        else:
+            limits = {"low": dimension.low, "high": dimension.high, "step": dimension.step, "log": dimension.log}
+            unset = [name for name in ("step", "log") if not limits[name] or (name == "step" and dimension.log)]
+            values[f"{field}_range"] = {name: value for name, value in limits.items() if name not in unset}
+    return values
 
 
 class TrialTrainer(Protocol):

@@ -1,8 +1,8 @@
 """A worker's process, seen from both ends: the supervisor's handle on it, and what it runs.
 
-`python -m imagematch.tuning.worker_process` reads a pickled `WorkerJob` from its input and then stop requests, a level
-a line; it writes what it logs, a JSON object a line, to its output. It needs no answers: the study is all that workers
-share. The end of its input is the end of the supervisor, which it does not outlive.
+`python -m imagematch.tuning.worker_process` reads a `WorkerJob`, a line of JSON, from its input and then stop requests, a
+level a line; it writes what it logs, a JSON object a line, to its output. It needs no answers: the study is all that
+workers share. The end of its input is the end of the supervisor, which it does not outlive.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import os
-import pickle
 import queue
 import signal
 import subprocess
@@ -67,7 +66,7 @@ class WorkerProcess:
         except OSError as error:
             raise write_error(log_path, error) from error
         self.pid = self._process.pid
-        self._send(pickle.dumps(job))
+        self._send(job.to_json().encode() + b"\n")
         threading.Thread(target=self._read, args=(events,), daemon=True).start()
 
     def _send(self, data: bytes) -> None:
@@ -147,7 +146,7 @@ def main(make_trainer: MakeTrainer = Trainer) -> NoReturn:
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints goes to the log file, not between the events
     log, stop = EventLines(lines), StopRequest()
-    job: WorkerJob = pickle.load(sys.stdin.buffer)
+    job = WorkerJob.from_json(sys.stdin.buffer.readline())
     workers: list[Worker] = []
     threading.Thread(target=_listen, args=(sys.stdin.buffer, stop, workers), daemon=True).start()
     try:

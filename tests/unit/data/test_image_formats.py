@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import pytest
@@ -71,8 +72,14 @@ def test_a_baseline_jpeg_of_several_scans_is_held_too() -> None:
     assert memory_bytes(open_image(apart), apart, 8) == 200 * 200 * 4 + 1600 * 1600 * 3
 
 
+def test_a_tiff_of_a_million_strips_is_refused_even_where_its_directory_is_cut_off() -> None:
+    directory = struct.pack("<HHHII", 500, 273, 4, 1_000_000, 8) + bytes(7)  # says 500 entries, has one and a bit
+    with pytest.raises(DataError, match="more than 100,000 strips"):
+        open_image(b"II*\0" + struct.pack("<I", 8) + directory)
+
+
 def test_fifty_megapixels_in_colour_fit() -> None:
-    data = jpeg(7071, 7071)
+    data = jpeg(7071, 7071, quality=1)
     assert memory_bytes(open_image(data), data) == 7071 * 7071 * 4 <= MAX_MEMORY_BYTES
 
 

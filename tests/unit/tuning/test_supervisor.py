@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.quick_study import NAME, settings_of
 
-from imagematch.config import StudySettings
+from imagematch.config import StudySettings, load_study, parse_study
 from imagematch.errors import DataError, InterruptedRunError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout
@@ -122,3 +122,36 @@ def supervisor_of(log: RunLog) -> _Supervisor:
     supervisor = _Supervisor(study, WorkerJob(settings_of(3), Layout(Path("unused")), 0), log, StopRequest(), None)
     supervisor._events = queue.SimpleQueue()
     return supervisor
+
+
+CONFIGS = sorted([*(ROOT / "configs/hpt").glob("*.yaml"), ROOT / "hpt_config.yaml"])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_worker_gets_the_study_whole(path: Path) -> None:
+    study = load_study(path, ["storage=postgresql+psycopg://me@somewhere/db"])
+    job = WorkerJob(study, Layout(Path("elsewhere/exp")), 7)
+    assert WorkerJob.from_json(job.to_json()) == job
+    assert list(WorkerJob.from_json(job.to_json()).settings.space) == list(study.space), "in the file's order"
+
+
+def test_a_worker_gets_every_kind_of_dimension() -> None:
+    study = parse_study(
+        {
+            "study_name": "s",
+            "dataset": "digits",
+            "feature_extractor_grid": [["pixels", "small_cnn"], "pixels"],
+            "weights": "random",
+            "intermediate_ff_block_units_grid": [[], [8, 4]],
+            "learning_rate_range": {"low": 1e-4, "high": 1e-2, "log": True},
+            "margin_range": {"low": 0.1, "high": 0.9, "step": 0.2},
+            "weight_decay_range": {"low": 0.0, "high": 0.1},
+            "embedding_dim_range": {"low": 8, "high": 64, "step": 8},
+            "batch_classes_range": {"low": 2, "high": 9},
+            "objective": ["val_map_at_r", "parameters"],
+            "threshold": {"far": 0.01},
+            "split": [0.6, 0.2, 0.2],
+        }
+    )
+    job = WorkerJob(study, Layout(), 0)
+    assert WorkerJob.from_json(job.to_json()) == job

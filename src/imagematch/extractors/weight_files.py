@@ -1,0 +1,122 @@
+"""Files of weights in HDF5, looked at before Keras reads them: whole, in themselves, and of the network's size.
+
+An HDF5 file can point at other files, at itself, and at arrays of any size that were never written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from imagematch.npz import open_zip
+from imagematch.reading import GB, MB, check_file
+
+WEIGHTS_BYTES = 8 * GB
+
+_KERAS_MEMBER = "model.weights.h5"
+_MOST_MEMBERS = 1000
+_MOST_ITEMS = 20_000
+_ATTRIBUTE_BYTES = 16 * MB
+_PASSED_OVER = ("optimizer", "optimizer_weights", "seed_generator")
+
+
+def counts(shapes: Iterable[tuple[int, ...]]) -> tuple[int, int]:
+    """(arrays, numbers in them); scalars are left out, since counters come and go between versions of Keras."""
+    sizes = [math.prod(int(side) for side in shape) for shape in shapes if len(shape) > 0]
+    return len(sizes), sum(sizes)
+
+
+def file_counts(path: Path) -> tuple[int, int]:
+    """(arrays, numbers) in a file of weights, read from its headers alone.
+
+    Raises:
+        OSError: it is no regular file, too large, mostly unwritten, or no HDF5.
+        ValueError: it refers to other files, or has arrays that are compressed or were never written.
+    """
+    with _opened(path) as file:
+        if path.suffix != ".keras" and "model_weights" in file:
+            _shapes(file)  # Keras may look at all of it
+            return counts(_shapes(file["model_weights"]))
+        return counts(_shapes(file))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import h5py
+
+    check_file(path, max_bytes=WEIGHTS_BYTES, dense=True)
+    if path.suffix != ".keras":
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with open_zip(path, max_bytes=WEIGHTS_BYTES, members=_MOST_MEMBERS) as archive:
+        info = archive.getinfo(_KERAS_MEMBER)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+            raise ValueError("it is compressed")
+        with archive.open(info) as member, h5py.File(member, "r") as file:
+            yield file
+
+
+def _shapes(top: Any) -> list[tuple[int, ...]]:
+    """The shapes of all arrays of floats below a group, each item visited once."""
+    import h5py
+
+    shapes, groups, seen = [], [top], 0
+    visited = {_address(top)}
+    while groups:
+        group = groups.pop()
+        _check_attributes(group)
+        seen += len(group)
+        if seen > _MOST_ITEMS:
+            raise ValueError(f"it has more than {_MOST_ITEMS:,} items")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError("it refers to another file or another place")
+            item = group[name]
+            if (address := _address(item)) in visited:
+                raise ValueError("it has an item in two places")
+            visited.add(address)
+            _check_attributes(item)
+            if isinstance(item, h5py.Group):
+                groups += [] if name in _PASSED_OVER else [item]
+            elif not isinstance(item, h5py.Dataset):
+                raise ValueError("it holds a type of its own")
+            elif _checked(item).dtype.kind == "f":
+                shapes.append(item.shape)
+    return shapes
+
+
+def _address(item: Any) -> Any:
+    import h5py
+
+    return h5py.h5o.get_info(item.id).addr
+
+
+def _checked(item: Any) -> Any:
+    if item.external or item.is_virtual:
+        raise ValueError("it refers to another file")
+    if item.shape is None or item.dtype.kind not in "fiubS":
+        raise ValueError("it holds something else than numbers")
+    if item.nbytes > _ATTRIBUTE_BYTES // 256 and item.id.get_storage_size() < item.nbytes:
+        raise ValueError("it has arrays that are compressed or were never written")
+    return item
+
+
+def _check_attributes(item: Any) -> None:
+    """Notes beside the arrays: texts and small lists, none of which may repeat a long text."""
+    import h5py
+
+    total = 0
+    for number in range(h5py.h5a.get_num_attrs(item.id)):
+        note = h5py.h5a.open(item.id, index=number)
+        kind = note.get_type()
+        of_any_length = kind.get_class() == h5py.h5t.VLEN or (
+            isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+        )
+        total += note.get_storage_size()
+        if total > _ATTRIBUTE_BYTES or (of_any_length and math.prod(note.shape) > 1):
+            raise ValueError("it has notes of any length")

@@ -1,8 +1,8 @@
 """A worker's process, seen from both ends: the supervisor's handle on it, and what it runs.
 
-`python -m imagematch.tuning.worker_process` reads a `WorkerJob`, a line of JSON, from its input, then stop
-requests, a level a line; it writes what it logs, a JSON object a line, to its output. It needs no answers: the study is all that workers
-share. The end of its input is the end of the supervisor, which it does not outlive.
+`python -m imagematch.tuning.worker_process` reads a `WorkerJob`, a line of JSON, from its input, then stop requests, a
+level a line; it writes what it logs, a JSON object a line, to its output. It needs no answers: the study is all that
+workers share. The end of its input is the end of the supervisor, which it does not outlive.
 """
 
 from __future__ import annotations

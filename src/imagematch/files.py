@@ -173,6 +173,8 @@ def replacing_dir(path: Path) -> Iterator[Path]:
     recovered_dir(path)
     fresh, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     shutil.rmtree(fresh, ignore_errors=True)
+    if fresh.is_symlink():  # a stranger's: what is written would go elsewhere
+        fresh.unlink()
     make_dir(fresh)
     try:
         yield fresh
@@ -258,7 +260,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
     while True:
         make_dir(path.parent)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # its folder was removed in the meantime
             continue
         except OSError as error:

@@ -12,8 +12,8 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 
@@ -33,7 +33,7 @@ class RefusedFileError(OSError):
         super().__init__(errno.EINVAL, reason, str(path))
 
 
-def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> BinaryIO:
+def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> BufferedReader:
     """Opens a regular file for reading, without waiting for anything.
 
     Args:

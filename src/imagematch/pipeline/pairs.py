@@ -26,11 +26,11 @@ from imagematch.evaluation import (
     threshold_block,
 )
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Engine, choose_extractor, open_engine
+from imagematch.extractors import Engine, open_engine
 from imagematch.features import FeatureStore
 from imagematch.files import Layout, os_reason
 from imagematch.matching import ImageMatcher, picture_blocks, replacement
-from imagematch.pipeline.evaluate import untrained
+from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.training import unit_rows
 
@@ -253,9 +253,9 @@ def _alone(matcher: ImageMatcher, folder: Path, feature_dir: Path, log: RunLog) 
     """What runs the frozen extractor alone; of a trained one, with the weights that it began with."""
     if not matcher.card.embedding.trained:
         return matcher.engine
-    settings = untrained(load_train(folder / "config.yaml"))
-    networks = FeatureStore(feature_dir).networks
-    return open_engine(choose_extractor(settings), settings.engine, settings.feature_precision, networks, log)
+    settings, store = load_train(folder / "config.yaml"), FeatureStore(feature_dir)
+    extractor = began_with(settings, store, matcher)
+    return open_engine(extractor, settings.engine, settings.feature_precision, store.networks, log)
 
 
 def _embed_files(

@@ -221,6 +221,7 @@ def _train(
         also=write_figures,
         log=log,
     )
+    store.remember(card.digest)
     if training.network is None:
         _link_features(store, card, layout.model_dir(name), materials)
     log.event("saved", f"saved {layout.model_dir(name)}", path=str(layout.model_dir(name)))

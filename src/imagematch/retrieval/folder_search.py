@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagematch.errors import ConfigError
+from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog, TellingOnce
 from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
@@ -206,8 +206,15 @@ def _places(images: ImageFolder) -> list[tuple[str, str]]:
 
 
 def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
-    """Where the index of a gallery is kept: in the model's folder, so that it goes when the model is trained again."""
-    return model_dir / "indexes" / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
+    """Where the index of a gallery is cached: in the model's folder, so that it goes when the model is trained again.
+
+    Raises:
+        ModelError: that place lies outside the model's folder, through a link.
+    """
+    folder = model_dir / "indexes"
+    if not folder.resolve().is_relative_to(model_dir.resolve()):
+        raise ModelError("leads out of the model's folder", where=str(folder), do="remove the link")
+    return folder / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
 
 
 def _ids(images: ImageFolder) -> list[ImageId]:

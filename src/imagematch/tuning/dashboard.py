@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError, StudyError
 from imagematch.files import make_dir, os_reason, write_error
+from imagematch.reading import MB, read_file
 from imagematch.tuning.storage import open_storage
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 CURVE, CONFIGURATION = "learning_curve.svg", "config.yaml"
+_HISTORY_BYTES = 64 * MB
 _WIDTH, _HEIGHT, _MARGIN = 640, 360, 48
 
 
@@ -35,7 +37,7 @@ def store_artifacts(trial: optuna.Trial, settings: TrainSettings, history_file: 
     """
     from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-    history = json.loads(history_file.read_text(encoding="utf-8")) if history_file.is_file() else []
+    history = json.loads(read_file(history_file, max_bytes=_HISTORY_BYTES)) if history_file.is_file() else []
     texts = {CONFIGURATION: settings.to_yaml()}
     if history and settings.objective in history[0]:
         texts[CURVE] = learning_curve(history, settings.objective)

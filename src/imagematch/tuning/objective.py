@@ -18,6 +18,7 @@ from imagematch.errors import ConfigError
 from imagematch.extractors import choose_extractor, open_engine
 from imagematch.files import remove_leftovers, write_json
 from imagematch.interruption import StopRequest
+from imagematch.reading import MB, read_file
 from imagematch.training import Materials
 from imagematch.tuning.attributes import METRICS
 from imagematch.tuning.samplers import derived_seed
@@ -30,6 +31,7 @@ OnStep = Callable[[int, float], bool]
 """Called with each step's number (from 1) and value; True ends the trial there."""
 
 _FOLD_PURPOSE = 1_000_000
+_FOLD_BYTES = 16 * MB
 _WARM_UP_RUNS = 5
 _RUNS = 30
 
@@ -142,15 +144,24 @@ def _train_fold(
     seed = derived_seed(settings.effective_training_seed, number, purpose=_FOLD_PURPOSE)
     own = settings.model_copy(update={"training_seed": seed})
     identity, path = training_identity(materials, own) + second, files.finished(number)
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))  # written whole or not at all
-        if stored.pop("identity") == identity:
-            stored["metrics"] = stored.pop("figures", stored.get("metrics"))  # as version 0.1 calls them
-            return _Trained(**stored)
+    if (finished := _finished(path, identity)) is not None:
+        return finished
     trained = _train(materials, own, files.checkpoint(number), lambda _record: False, stop, second)
     write_json(path, {"identity": identity, **asdict(trained)})
     files.checkpoint(number).unlink(missing_ok=True)
     return trained
+
+
+def _finished(path: Path, identity: str) -> _Trained | None:
+    """The result of a fold, as `_train_fold` wrote it; None where there is none of this identity."""
+    try:
+        stored = json.loads(read_file(path, max_bytes=_FOLD_BYTES))
+        if stored.pop("identity") != identity:
+            return None
+        stored["metrics"] = stored.pop("figures", stored.get("metrics"))  # as version 0.1 calls them
+        return _Trained(**stored)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
 def _train(

@@ -42,12 +42,13 @@ from imagematch.errors import ImagematchError
 from imagematch.evaluation import split_metrics
 from imagematch.events import RunLog
 from imagematch.files import Layout, make_dir, write_json
+from imagematch.interruption import StopRequest, stop_on_signals
 from imagematch.pipeline import FinishedStudy, run_study
 from imagematch.reporting import COMPARED, Recipe, comparison_table, comparison_text, read_study, write_comparison
-from imagematch.training import StopRequest, TrainingData, load_training_data, release_graphs, stop_on_signals
-from imagematch.tuning import records
+from imagematch.training import TrainingData, load_training_data, release_graphs
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE
 from imagematch.tuning.samplers import derived_seed
-from imagematch.tuning.study import BASELINE
 
 COMMON = Path(__file__).parent.parent / "configs" / "hpt" / "reality_check.yaml"
 MADE_UP_LOSSES = ("triplet_semihard", "nt_xent", "arcface")
@@ -194,13 +195,13 @@ def search_facts(finished: FinishedStudy, layout: Layout, seconds: dict[str, flo
     name, loss = finished.settings.experiment_name, finished.settings.loss
     study = read_study(layout.study_database(name), name)
     trials = study.get_trials(deepcopy=False)
-    seconds[f"{loss}_search"] = sum(trial.user_attrs.get(records.SECONDS, {}).get("total", 0.0) for trial in trials)
+    seconds[f"{loss}_search"] = sum(trial.user_attrs.get(attributes.SECONDS, {}).get("total", 0.0) for trial in trials)
     extraction = max(figures["extraction_s"] for figures in study.user_attrs[BASELINE].values())
     seconds["features"] = max(seconds.get("features", 0.0), float(extraction))
-    best = records.best_of(trials, study.directions)[0]
+    best = attributes.best_of(trials, study.directions)[0]
     return {
         "validation_map_at_r": float(best.values[0]),
-        "trials": str(len(records.counted(trials))),
+        "trials": str(len(attributes.counted(trials))),
         "search_minutes": seconds[f"{loss}_search"] / 60,
         "best": ", ".join(f"{field} {value}" for field, value in best.params.items()),
     }

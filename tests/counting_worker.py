@@ -1,16 +1,16 @@
-"""`imagematch.tuning.worker`, which notes each epoch that it trains as a line of the file `COUNTED_EPOCHS`."""
+"""`imagematch.tuning.worker_process`, which notes each epoch that it trains as a line of the file `COUNTED_EPOCHS`."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from imagematch.training import loop
-from imagematch.tuning import worker
+from imagematch.tuning import worker_process
 
 
 def main() -> None:
-    """Serves the parent until it closes the pipe."""
-    plain = loop._Run.validate
+    """Works until the study is complete."""
+    plain = loop._Run.judge
 
     def counting(self: Any, *arguments: Any, **options: Any) -> Any:
         record = plain(self, *arguments, **options)
@@ -18,8 +18,8 @@ def main() -> None:
             file.write(f"{record['epoch']}\n")
         return record
 
-    loop._Run.validate = counting
-    worker.main()
+    loop._Run.judge = counting
+    worker_process.main()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ ROOMS = (
     "npz",
     "tensors",
     "events",
+    "interruption",
     "options",
     "registry",
     "config",
@@ -34,7 +35,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events", "options", "registry"}
+FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events", "interruption", "options", "registry"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -15,7 +15,8 @@ from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation
 from imagematch.features import FeatureStore
-from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
+from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, remove_locked_dir, write_json
+from imagematch.interruption import StopRequest
 from imagematch.matching import (
     FaceCropCard,
     HeadCard,
@@ -28,14 +29,16 @@ from imagematch.matching import (
 )
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_learning_curves, write_model_report
-from imagematch.training import StopRequest, TrainingData, load_training_data, settings_in_force
+from imagematch.training import TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
     from imagematch.training import Training
 
 METRICS_FILE = "metrics.json"
+CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "checkpoint.npz"
 LOG_FILE = "run.jsonl"
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ def unfinished_dir(layout: Layout, name: str) -> Path:
     return layout.model_dir(name).with_name(f".{name}.training")
 
 
+def forget_unfinished(layout: Layout, name: str) -> None:
+    """Removes what an interrupted training left; raises StudyError while another process trains."""
+    work = unfinished_dir(layout, name)
+    if not work.is_dir():
+        return
+    try:
+        with locked(work / LOCK_FILE, wait=False):
+            remove_locked_dir(work, work / LOCK_FILE)
+    except BusyError as error:
+        raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
+
+
 def training_begun(layout: Layout, name: str) -> bool:
     """True if an interrupted training of this name can go on."""
     return (unfinished_dir(layout, name) / CHECKPOINT_FILE).exists()
@@ -67,17 +82,19 @@ def training_exists(layout: Layout, name: str) -> bool:
 
 
 def finished_training(layout: Layout, name: str) -> TrainedMatcher | None:
-    """The experiment's matcher, None where it is not finished."""
+    """The experiment's matcher; None where it is not finished, or damaged: then it is trained again."""
     folder = recovered_dir(layout.model_dir(name))
-    path = folder / METRICS_FILE
-    if not path.is_file():
+    try:
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return TrainedMatcher(folder, json.loads(path.read_text(encoding="utf-8")))
+    whole = isinstance(metrics, dict) and (folder / CONFIG_FILE).is_file()
+    return TrainedMatcher(folder, metrics) if whole else None
 
 
 def refuse_other_settings(trained: TrainedMatcher, settings: TrainSettings) -> None:
     """Raises ConfigError, with the difference, where a finished matcher was trained with other settings."""
-    before = set((trained.folder / "config.yaml").read_text(encoding="utf-8").splitlines())
+    before = set((trained.folder / CONFIG_FILE).read_text(encoding="utf-8").splitlines())
     now = set(settings.to_yaml().splitlines())
     if before != now:
         raise ConfigError(
@@ -114,11 +131,11 @@ def run_training(
     name = settings.experiment_name
     work = make_dir(unfinished_dir(layout, name))
     try:
-        with locked(work / ".lock", wait=False):
+        with locked(work / LOCK_FILE, wait=False):
             if fresh:
                 (work / CHECKPOINT_FILE).unlink(missing_ok=True)
             trained = _train(settings, layout, work / CHECKPOINT_FILE, discard_unfit, log, stop or StopRequest())
-            shutil.rmtree(work, ignore_errors=True)
+            remove_locked_dir(work, work / LOCK_FILE)
             return trained
     except BusyError as error:
         raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error

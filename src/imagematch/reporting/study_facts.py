@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from imagematch.reporting.escaping import visible
-from imagematch.tuning import records
-from imagematch.tuning.rerun import WINNER
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION, WINNER
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +35,7 @@ def maximises(study: optuna.Study) -> bool:
 
 def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The COMPLETE trials without repeats, the best first; of several objectives the Pareto front, by the first."""
-    return records.best_of(study.get_trials(deepcopy=False), study.directions)
+    return attributes.best_of(study.get_trials(deepcopy=False), study.directions)
 
 
 def winning_trial(study: optuna.Study) -> FrozenTrial | None:
@@ -48,25 +47,25 @@ def winning_trial(study: optuna.Study) -> FrozenTrial | None:
 
 def what_happened(trial: FrozenTrial) -> str:
     """Why a trial is not simply complete: pruned where, failed why, repeat or retry of which; empty if it is."""
-    attributes, parts = trial.user_attrs, []
-    if records.is_repeat(trial):
-        parts.append(f"repeats trial {attributes[records.DUPLICATE_OF]}, whose value it has")
-    elif records.OVER_LIMIT in attributes:
-        parts.append(visible(attributes.get(records.REASON, "not trained"), 200))
+    stored, parts = trial.user_attrs, []
+    if attributes.is_duplicate(trial):
+        parts.append(f"duplicates trial {stored[attributes.DUPLICATE_OF]}, whose value it has")
+    elif attributes.OVER_LIMIT in stored:
+        parts.append(visible(stored.get(attributes.REASON, "not trained"), 200))
     elif trial.state.name == "PRUNED":
         steps = trial.intermediate_values
         last = max(steps, default=None)
         parts.append("pruned" if last is None else f"pruned at step {last}, at {steps[last]:.4f}")
     elif trial.state.name == "FAIL":
-        parts.append(f"failed: {visible(attributes.get(records.REASON, 'no reason was kept'), 200)}")
-    if records.RETRY_OF in attributes:
-        parts.append(f"does trial {attributes[records.RETRY_OF]} again, which was cut off")
+        parts.append(f"failed: {visible(stored.get(attributes.REASON, 'no reason was stored'), 200)}")
+    if attributes.RETRY_OF in stored:
+        parts.append(f"retries trial {stored[attributes.RETRY_OF]}, which was cut off")
     return "; ".join(parts)
 
 
 def trial_seconds(trial: FrozenTrial) -> float:
     """How long a trial took: as its worker measured it, else as Optuna's clock did; NaN where nobody did."""
-    seconds = trial.user_attrs.get(records.SECONDS)
+    seconds = trial.user_attrs.get(attributes.SECONDS)
     if isinstance(seconds, dict) and isinstance(seconds.get("total"), (int, float)):
         return float(seconds["total"])
     return trial.duration.total_seconds() if trial.duration is not None else math.nan
@@ -78,8 +77,8 @@ def state_counts(study: optuna.Study) -> dict[str, int]:
     counts = dict.fromkeys(("complete", "pruned", "failed", "running", "waiting", "repeated", "over max_parameters"), 0)
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     for trial in trials:
-        untrained = "repeated" if records.is_repeat(trial) else "over max_parameters"
-        trained = not records.is_repeat(trial) and records.OVER_LIMIT not in trial.user_attrs
+        untrained = "repeated" if attributes.is_duplicate(trial) else "over max_parameters"
+        trained = not attributes.is_duplicate(trial) and attributes.OVER_LIMIT not in trial.user_attrs
         counts[names[trial.state.name] if trained else untrained] += 1
     return counts
 
@@ -93,7 +92,7 @@ def feature_store_text(study: optuna.Study) -> str:
     if not isinstance(kept, Mapping) or not isinstance(data, Mapping):
         return ""
     measured = [f for f in kept.values() if isinstance(f, Mapping) and f.get("extraction_s")]
-    trained = [t for t in study.get_trials(deepcopy=False) if records.SECONDS in t.user_attrs]
+    trained = [t for t in study.get_trials(deepcopy=False) if attributes.SECONDS in t.user_attrs]
     if not measured or len(trained) < 2 or any("images_through_network" not in f for f in measured):
         return ""
     images, computed = int(data.get("images", 0)), [int(f["images_through_network"]) for f in measured]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import printable
 from imagematch.files import is_file
-from imagematch.tuning import records
-from imagematch.tuning.refusals import shown_url, storage_errors
-from imagematch.tuning.siblings import sibling_names, sibling_of
+from imagematch.tuning import attributes, optuna_internals
+from imagematch.tuning.reruns import rerun_study_names, rerun_study_of
 from imagematch.tuning.storage import open_storage, sqlite_url
+from imagematch.tuning.storage_errors import shown_url, storage_errors
 
 if TYPE_CHECKING:
     import optuna
@@ -49,7 +49,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
     storage = open_storage(url, create=False)
     with storage_errors(url):
         names = storage_names(storage)
-        chosen = study_name if study_name is not None else _only(names, sibling_names(storage), shown_url(url))
+        chosen = study_name if study_name is not None else _only(names, rerun_study_names(storage), shown_url(url))
         if chosen not in names:
             raise StudyError(f"holds no study {chosen!r}; it holds: {', '.join(names) or 'none'}", where=shown_url(url))
         return optuna.load_study(study_name=chosen, storage=storage)
@@ -74,7 +74,7 @@ def _only(names: list[str], siblings: set[str], where: str) -> str:
 
 def sibling_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The repeated runs of the study's best trials; empty where there are none."""
-    sibling = sibling_of(study.study_name, study._storage)
+    sibling = rerun_study_of(study.study_name, optuna_internals.storage_of(study))
     trials = [] if sibling is None else sibling.get_trials(deepcopy=False)
     return [trial for trial in trials if trial.value is not None]
 
@@ -91,7 +91,7 @@ def drawable_copy(study: optuna.Study, *, repeats: bool = False, bare: bool = Fa
         bare: without parameters and intermediate values, which take most of the time.
     """
     trials = study.get_trials(deepcopy=False)
-    return _copied(study, [None if not repeats and records.is_repeat(trial) else trial for trial in trials], bare)
+    return _copied(study, [None if not repeats and attributes.is_duplicate(trial) else trial for trial in trials], bare)
 
 
 def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
@@ -99,7 +99,7 @@ def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
 
     The best trial in each objective is always among them.
     """
-    kept = [trial for trial in study.get_trials(deepcopy=False) if not records.is_repeat(trial)]
+    kept = [trial for trial in study.get_trials(deepcopy=False) if not attributes.is_duplicate(trial)]
     complete = [trial for trial in kept if trial.state.name == "COMPLETE" and trial.values is not None]
     drawn = set()
     for objective, direction in enumerate(study.directions):
@@ -147,10 +147,10 @@ def _harmless(trial: FrozenTrial, seen: dict[str, dict[str, BaseDistribution]], 
         datetime_complete=trial.datetime_complete,
         params=params,
         distributions=kinds,
-        user_attrs={records.SECONDS: trial.user_attrs.get(records.SECONDS)},
+        user_attrs={attributes.SECONDS: trial.user_attrs.get(attributes.SECONDS)},
         system_attrs={},
         intermediate_values={} if bare else dict(trial.intermediate_values),
-        trial_id=trial._trial_id,
+        trial_id=optuna_internals.trial_id(trial),
     )
 
 

@@ -30,9 +30,8 @@ from imagematch.reporting.study_tables import (
     trials_overview,
     unfinished_trials,
 )
+from imagematch.tuning.attributes import DEFINITION, values_text
 from imagematch.tuning.baseline import baseline_value
-from imagematch.tuning.records import values_text
-from imagematch.tuning.study import DEFINITION
 
 if TYPE_CHECKING:
     import optuna

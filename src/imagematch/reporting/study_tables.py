@@ -21,11 +21,11 @@ from imagematch.reporting.study_facts import (
     winning_trial,
 )
 from imagematch.reporting.study_reading import sibling_trials
-from imagematch.tuning import records
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE, COMPARED, DEFINITION
 from imagematch.tuning.baseline import baseline_value
-from imagematch.tuning.rerun import COMPARED, kept_runs
-from imagematch.tuning.study import BASELINE, DEFINITION
-from imagematch.tuning.trials_table import parameter_column
+from imagematch.tuning.reruns import rerun_values
+from imagematch.tuning.tables import parameter_column
 
 if TYPE_CHECKING:
     import optuna
@@ -43,21 +43,21 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
 
     def rank(trial: FrozenTrial) -> tuple[int, bool, float, int]:
         value = trial.values[0] if trial.state.name == "COMPLETE" and trial.values else 0.0
-        return states.get(trial.state.name, 5), records.is_repeat(trial), sign * float(value), trial.number
+        return states.get(trial.state.name, 5), attributes.is_duplicate(trial), sign * float(value), trial.number
 
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     names = [objective_name(study, number) for number in range(len(study.directions))]
     rows = []
     for trial in sorted(trials, key=rank):
-        attributes = trial.user_attrs
+        stored = trial.user_attrs
         complete = trial.values if trial.state.name == "COMPLETE" else None
         before: dict[str, Any] = {"trial": str(trial.number), "state": trial.state.name.lower()}
         before |= {name: None if complete is None else float(complete[place]) for place, name in enumerate(names)}
         before |= {"baseline": baseline_value(of_study, trial.params)}
         after = {
-            "spread over folds": _shown_value(attributes.get(records.FOLD_SPREAD)),
-            "best epoch": _text(attributes.get(records.BEST_EPOCH)),
-            "trained epochs": _text(attributes.get(records.EPOCHS)),
+            "spread over folds": _shown_value(stored.get(attributes.FOLD_SPREAD)),
+            "best epoch": _text(stored.get(attributes.BEST_EPOCH)),
+            "trained epochs": _text(stored.get(attributes.EPOCHS)),
             "seconds": _seconds_text(trial),
             "what happened": what_happened(trial),
         }
@@ -178,7 +178,7 @@ def repeated_runs(study: optuna.Study) -> pd.DataFrame:
     """
     import pandas as pd
 
-    runs = kept_runs(sibling_trials(study), study.user_attrs.get(COMPARED))
+    runs = rerun_values(sibling_trials(study), study.user_attrs.get(COMPARED))
     sign = 1.0 if maximises(study) else -1.0
     of_study, trials = study.user_attrs, study.get_trials(deepcopy=False)
     rows = []
@@ -217,7 +217,7 @@ def time_table(study: optuna.Study) -> pd.DataFrame:
 
     parts: dict[str, list[float]] = {}
     for trial in study.get_trials(deepcopy=False):
-        seconds = trial.user_attrs.get(records.SECONDS)
+        seconds = trial.user_attrs.get(attributes.SECONDS)
         if isinstance(seconds, Mapping):
             for name, value in seconds.items():
                 parts.setdefault(str(name), []).append(float(value))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.study_facts import objective_name, ranked_trials, winning_trial
 from imagematch.reporting.study_report import study_summary
-from imagematch.tuning import records
-from imagematch.tuning.study import BASELINE
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +31,7 @@ def study_lines(study: optuna.Study) -> list[str]:
         params = ", ".join(f"{name} {value}" for name, value in trial.params.items())
         marked = "  (the winner)" if winner is not None and trial.number == winner.number else ""
         lines.append(
-            visible(f"trial {trial.number:>3}  {records.values_text(trial.values or ())}  {params}", _WIDTH) + marked
+            visible(f"trial {trial.number:>3}  {attributes.values_text(trial.values or ())}  {params}", _WIDTH) + marked
         )
     reasons = Counter(_reason(trial) for trial in study.get_trials(deepcopy=False))
     lines += [f"{count:,} x {reason}" for reason, count in reasons.most_common() if reason][:_REASONS]
@@ -40,10 +40,10 @@ def study_lines(study: optuna.Study) -> list[str]:
 
 def _reason(trial: FrozenTrial) -> str:
     """Why a trial came to nothing, without what tells it from others that came to nothing for the same reason."""
-    if records.is_repeat(trial) or trial.state.name not in ("FAIL", "PRUNED"):
+    if attributes.is_duplicate(trial) or trial.state.name not in ("FAIL", "PRUNED"):
         return ""
-    if records.OVER_LIMIT in trial.user_attrs:
+    if attributes.OVER_LIMIT in trial.user_attrs:
         return "not trained: over max_parameters"
     if trial.state.name == "PRUNED":
         return "pruned"
-    return f"failed: {visible(trial.user_attrs.get(records.REASON, 'no reason was kept'), _WIDTH)}"
+    return f"failed: {visible(trial.user_attrs.get(attributes.REASON, 'no reason was kept'), _WIDTH)}"

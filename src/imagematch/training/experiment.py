@@ -14,10 +14,10 @@ import tensorflow as tf
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError
 from imagematch.files import digest_json
+from imagematch.interruption import StopRequest
 from imagematch.losses import make_loss
 from imagematch.model import HeadShape, Whitening, build_feature_model, build_head, flip_average, head_in_numpy
 from imagematch.training.batch_sources import BatchSource, embed_rows
-from imagematch.training.interruption import StopRequest
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.stages import network_to_train, prepare_stages, training_classes
 from imagematch.training.training_data import TrainingData

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from imagematch.config import direction_of
 from imagematch.errors import ConfigError, TrainingFailedError
+from imagematch.interruption import StopRequest, interrupted
 from imagematch.losses import Loss
 from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from imagematch.training.interruption import StopRequest, interrupted
 from imagematch.training.optimizers import make_optimizer
 from imagematch.training.schedules import learning_rates, mixup_shares
 from imagematch.training.stages import Stage

@@ -158,7 +158,7 @@ def test_a_studys_report_holds_figures_tables_and_reasons(tmp_path, study, view)
     for text in (
         "val_map_at_r",
         "failed: the loss is not a number",
-        "repeats trial 0",
+        "duplicates trial 0",
         "digits, 60 images",
         "used by 12 trials",
     ):

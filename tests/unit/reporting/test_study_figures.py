@@ -26,11 +26,9 @@ from imagematch.reporting import (
     write_study_report,
 )
 from imagematch.reporting.study_reading import drawable_copy, sampled_copy
-from imagematch.tuning import records
-from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER
-from imagematch.tuning.siblings import RERUN_OF
-from imagematch.tuning.study import DEFINITION
-from imagematch.tuning.trials_table import trials_table
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import COMPARED, DEFINITION, RERUN_OF, SEED_NUMBER, WINNER
+from imagematch.tuning.tables import trials_table
 
 
 def test_every_figure_of_a_study_is_drawn(study):
@@ -52,7 +50,7 @@ def test_of_a_large_study_a_sample_is_drawn_and_said(study, monkeypatch):
     assert not [title for title, figure in shown.items() if isinstance(figure, Note)]
     said = {title for title, figure in shown.items() if any("8 of" in note.text for note in figure.layout.annotations)}
     assert said == set(shown) - {"Optimisation history", "Timeline", "EDF"}
-    complete = [t for t in study.trials if t.state.name == "COMPLETE" and not records.is_repeat(t)]
+    complete = [t for t in study.trials if t.state.name == "COMPLETE" and not attributes.is_duplicate(t)]
     assert len(shown["Optimisation history"].data[0].x) == len(complete), "whatever is cheap shows every trial"
     best = study.best_trial.number
     assert best in [trial.number for trial in figures._complete]
@@ -140,7 +138,7 @@ def with_conditional_fields(common):
         if depth:
             trial.suggest_float("dropout", 0, 1)
         trial.suggest_float("margin" if number % 3 else "temperature", 0, 1)
-        trial.set_user_attr(records.SECONDS, {"total": 1.0 + depth})
+        trial.set_user_attr(attributes.SECONDS, {"total": 1.0 + depth})
         made.tell(trial, depth + number / 100)
     return made
 
@@ -183,7 +181,7 @@ def test_the_overview_is_best_first_and_says_what_happened(study):
     assert values == sorted(values, reverse=True)
     assert overview.loc["10", "what happened"] == "failed: the loss is not a number"
     assert overview.loc["9", "what happened"].startswith("pruned at step 3")
-    assert overview.loc["12", "what happened"] == "repeats trial 0, whose value it has"
+    assert overview.loc["12", "what happened"] == "duplicates trial 0, whose value it has"
     assert set(unfinished_trials(study)["trial"]) == {"9", "10", "12"}
 
 
@@ -195,7 +193,7 @@ def test_a_searched_field_called_epochs_stands_beside_the_epochs_that_were_train
             params={"epochs": 40, "seconds": 7},
             distributions={"epochs": whole, "seconds": whole},
             value=0.5,
-            user_attrs={records.EPOCHS: 12, records.SECONDS: {"total": 3.0}},
+            user_attrs={attributes.EPOCHS: 12, attributes.SECONDS: {"total": 3.0}},
         )
     )
     (row,) = trials_table(made).to_dict("records")
@@ -258,7 +256,7 @@ def cards_of(study, path):
 
 
 def test_the_optimism_is_the_best_single_trials_whoever_wins(study, tmp_path):
-    ranked = records.best_of(study.trials, study.directions)
+    ranked = attributes.best_of(study.trials, study.directions)
     first, second, third = (trial.number for trial in ranked[:3])
     runs_again(study, {first: (0.60, 0.62), second: (0.70, 0.72), third: (0.5, 0.5), 9: (0.99, 0.99)})
     study.set_user_attr(COMPARED, {"trials": [first, second, third], "seeds": 2})
@@ -274,7 +272,7 @@ def test_the_optimism_is_the_best_single_trials_whoever_wins(study, tmp_path):
 
 
 def test_a_best_trial_without_runs_has_no_optimism(study, tmp_path):
-    second = records.best_of(study.trials, study.directions)[1].number
+    second = attributes.best_of(study.trials, study.directions)[1].number
     runs_again(study, {second: (0.70,)})
     study.set_user_attr(WINNER, second)
     cards = cards_of(study, tmp_path)
@@ -317,7 +315,9 @@ def test_a_front_is_told_in_a_table_and_in_a_line():
     made.set_user_attr(DEFINITION, {"objective": ["val_map_at_r", "parameters"], "fixed": {}, "space": {}})
     for values in ([0.5, 2000.0], [0.9, 9000.0], [0.4, 3000.0], [0.7, 2500.0]):
         made.add_trial(optuna.trial.create_trial(values=values))
-    made.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs={records.OVER_LIMIT: 7}))
+    made.add_trial(
+        optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs={attributes.OVER_LIMIT: 7})
+    )
     table = front_table(made)
     assert table["trial"].tolist() == ["1", "3", "0"]
     assert table["val_map_at_r"].tolist() == [0.9, 0.7, 0.5]

@@ -1,4 +1,4 @@
-"""A database server that goes away and comes back: every call waits for it and is tried again."""
+"""A database server that goes away and comes back: every call waits and is tried again."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from imagematch.events import SILENT, RunLog
-from imagematch.training import StopRequest
-from imagematch.training.interruption import interrupted
-from imagematch.tuning.refusals import reason_of
+from imagematch.interruption import StopRequest, interrupted
+from imagematch.tuning.optuna_internals import RDB_HOOKS, RDB_LOGGER
 from imagematch.tuning.sound_storage import SoundStorage
+from imagematch.tuning.storage_errors import reason_of
 
 _T = TypeVar("_T")
 
 WAIT_S = 600.0
 """How long a server is waited for."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 
-logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # it warns of each query that broke off
+logging.getLogger(RDB_LOGGER).setLevel(logging.ERROR)
 
 
-class PatientStorage(SoundStorage):
+class RetryingStorage(SoundStorage):
     """Optuna's storage on a server; a call that fails because the server is away is tried again, with growing pauses.
 
     The answer to a call may be lost although the server has done it. Most calls can be done twice; the end of a trial
-    looks first whether it was told; and of two trials queued at one place the plan drops the second.
+    looks first whether it was stored; and of two trials queued at one index the plan drops the second.
 
     Args:
         url: of the database.
-        log: told, in one line each, that the server is away, and that it is back.
+        log: where it is logged, in one line each, that the server is away, and that it is back.
         stop: ends the wait when somebody asks for an end.
         wait_s: how long a server is waited for; after that a call fails as it would have at first, and so do the next.
         options: RDBStorage's own.
@@ -62,7 +62,7 @@ class PatientStorage(SoundStorage):
             happened: from the second try on, the result if an earlier try has got through; else None.
 
         Raises:
-            InterruptedRunError: somebody asked for an end while the server was away.
+            InterruptedRunError: a stop was requested while the server was away.
         """
         pauses: Iterator[float] | None = None
         while True:
@@ -101,10 +101,10 @@ class PatientStorage(SoundStorage):
         while time.monotonic() < end:
             if self._stop.level:
                 raise interrupted()
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_S)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """As Optuna's; a result that was told before the answer got lost is not told again."""
+        """As Optuna's; a result that was stored before the answer got lost is not stored again."""
 
         def happened() -> bool | None:
             return True if state.is_finished() and RDBStorage.get_trial(self, trial_id).state == state else None
@@ -115,8 +115,8 @@ class PatientStorage(SoundStorage):
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """As Optuna's; but everybody's heartbeat is old when the server was away, and that proves nothing.
 
-        What was before this process had the server it cannot know. Until it has had it for the grace period, only those
-        are taken for dead who would have given the server up by now.
+        An outage before this process connected is unknown to it. Until it has been connected for the grace period, only
+        those trials are stale whose worker would have given the server up by now.
         """
         ids = self._silent_for(self._grace_s, study_id)
         lately_up = time.monotonic() - self._up_since <= self._grace_s
@@ -128,17 +128,17 @@ class PatientStorage(SoundStorage):
         return self.persist(lambda: plain(study_id))
 
 
-def _patient(plain: Callable[..., _T]) -> Callable[..., _T]:
+def _retrying(plain: Callable[..., _T]) -> Callable[..., _T]:
     @functools.wraps(plain)
-    def call(self: PatientStorage, *arguments: Any, **options: Any) -> _T:
+    def call(self: RetryingStorage, *arguments: Any, **options: Any) -> _T:
         return self.persist(lambda: plain(self, *arguments, **options))
 
     return call
 
 
 for _name in (
+    *RDB_HOOKS,
     "create_new_study",
-    "_create_new_trial",
     "delete_study",
     "get_all_studies",
     "get_study_id_from_name",
@@ -158,7 +158,7 @@ for _name in (
     "set_trial_system_attr",
     "record_heartbeat",
 ):
-    setattr(PatientStorage, _name, _patient(getattr(SoundStorage, _name)))
+    setattr(RetryingStorage, _name, _retrying(getattr(SoundStorage, _name)))
 
 
 def is_away(error: BaseException) -> bool:

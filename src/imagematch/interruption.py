@@ -1,4 +1,4 @@
-"""Signals turned into a request that long work looks at between two steps."""
+"""Signals turned into a stop request, which long work checks between two steps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def interrupted() -> InterruptedRunError:
 
 
 class StopRequest:
-    """How urgently somebody asked for an end: 0 not at all, 1 finish what you are at, 2 stop at the next step.
+    """The requested level of stopping: 0 none, 1 after the work in progress, 2 at the next step.
 
     Args:
-        patient: the first Ctrl-C asks for 1; where what is going on can go on another time, it had better be 2.
+        patient: the first Ctrl-C requests level 1; else level 2, for work that can be resumed where it was.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -30,10 +30,10 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a signal ends the work where it is: for work that keeps what is done, whenever it ends.
+        """Inside, a signal ends the work where it is: for work that loses nothing, whenever it ends.
 
         Raises:
-            InterruptedRunError: somebody asked for an end.
+            InterruptedRunError: a stop was requested.
         """
         if self.at_next_step:
             raise interrupted()

@@ -2,7 +2,7 @@
 
 import sqlalchemy.exc
 
-from imagematch.tuning.patience import is_away
+from imagematch.tuning.retrying_storage import is_away
 
 GONE = sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("server closed the connection unexpectedly"))
 

@@ -1,12 +1,20 @@
-"""What a database refuses, in one line that never shows a password."""
+"""Errors of the database layer in one line that never shows a password; errors of anything else stay what they are."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagematch.errors import StudyError
+from imagematch.tuning.optuna_internals import RDB_HOOKS
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+S = TypeVar("S", bound="RDBStorage")
 
 UNREADABLE = "the storage URL"
 """What is shown of a URL that cannot be read: the password may be anywhere in it."""
@@ -30,9 +38,8 @@ def shown_url(url: str) -> str:
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turns whatever the database layer raises into one line."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    """Turns what the database layer raises into one line. Only calls of a storage or its engine belong in the block."""
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     where = shown_url(url)
     if where == UNREADABLE:  # before anything is tried: the traceback would have the password in it
@@ -40,7 +47,9 @@ def storage_errors(url: str) -> Iterator[None]:
         raise StudyError("no database can be reached that way", where=where, do=do)
     try:
         yield
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        if str(getattr(error, "name", None)).startswith("imagematch"):
+            raise
         raise StudyError(
             f"no database can be reached that way ({type(error).__name__})",
             where=where,
@@ -55,8 +64,45 @@ def storage_errors(url: str) -> Iterator[None]:
             where=where,
             do="run: imagematch study upgrade FILE" if older else "install that version: pip install -U optuna",
         ) from error
-    except (SQLAlchemyError, sqlite3.Error, StorageInternalError, AssertionError) as error:
-        raise StudyError(f"the database refuses: {reason_of(error, url)}", where=where, do=_advice(error)) from error
+    except _of_the_database() as error:
+        raise _study_error(error, url) from error
+
+
+@functools.cache
+def reporting_in_one_line(storage: type[S]) -> type[S]:
+    """The storage class, each of whose calls raises StudyError where the database refuses."""
+    from optuna.storages import BaseStorage
+
+    own: type[S] = type(storage.__name__, (storage,), {})
+    public = [name for name in vars(BaseStorage) if not name.startswith("_")]
+    for name in (*public, *RDB_HOOKS, "record_heartbeat", "_get_stale_trial_ids"):
+        setattr(own, name, _reporting(own, name))
+    return own
+
+
+def _reporting(own: type[RDBStorage], name: str) -> Callable[..., Any]:
+    kinds = _of_the_database()
+
+    @functools.wraps(getattr(own, name))
+    def call(self: RDBStorage, *arguments: Any, **options: Any) -> Any:
+        try:
+            return getattr(super(own, self), name)(*arguments, **options)
+        except kinds as error:
+            raise _study_error(error, self.url) from error
+
+    return call
+
+
+def _of_the_database() -> tuple[type[Exception], ...]:
+    """What a storage raises when its database refuses; on a full disk Optuna's raise a bare AssertionError."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError, sqlite3.Error, StorageInternalError, AssertionError
+
+
+def _study_error(error: BaseException, url: str) -> StudyError:
+    return StudyError(f"the database refuses: {reason_of(error, url)}", where=shown_url(url), do=_advice(error))
 
 
 def reason_of(error: BaseException, url: str = "") -> str:

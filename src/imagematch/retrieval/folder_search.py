@@ -15,6 +15,7 @@ from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog, TellingOnce
 from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
+from imagematch.reading import is_inside
 from imagematch.retrieval.collection import embed_images
 from imagematch.retrieval.faiss_index import check_count
 from imagematch.retrieval.figures import SearchFigures, search_figures
@@ -212,7 +213,7 @@ def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
         ModelError: that place lies outside the model's folder, through a link.
     """
     folder = model_dir / "indexes"
-    if not folder.resolve().is_relative_to(model_dir.resolve()):
+    if not is_inside(folder, model_dir):
         raise ModelError("leads out of the model's folder", where=str(folder), do="remove the link")
     return folder / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagematch.errors import ModelError
+from imagematch.events import printable
 from imagematch.files import digest_json, os_reason, recovered_dir
 from imagematch.matching.card import CARD_FILE, FORMAT, MatcherCard
 from imagematch.reading import MB, read_file
@@ -94,4 +95,4 @@ def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part)[:100] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")[:300]
-    return f"{key}: {message}" if key else message
+    return printable(f"{key}: {message}" if key else message)

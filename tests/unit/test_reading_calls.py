@@ -32,18 +32,40 @@ SYSTEM = "a file of the system, or of this package"
 NET = "an answer of the network, whose length is bounded where it is read"
 NO_FILE = "reads no file: bytes, text or an object in memory"
 SYNCS = "opened to be locked or made durable, not read"
+ARTIFACTS = "optuna-dashboard gives out what the study itself keeps there"
+PLUG_IN = "a plug-in of a package that the user has installed"
 OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run itself has written"
 """The reasons."""
 
 
 PLACES: dict[str, dict[str, str]] = {
-    "cli/running.py": {"os.fdopen": NO_FILE, "os.open": SYSTEM, "os.open (2)": SYSTEM},
-    "data/decoding.py": {"image.load": NO_FILE, "image.load (2)": NO_FILE},
-    "data/faces/detection.py": {"cv2.CascadeClassifier": SYSTEM},
-    "data/fetching.py": {"_opener().open": NET, "part.open": WRITES},
-    "data/looks.py": {"temporary.open": WRITES},
-    "data/manifest.py": {"os.fdopen": WRITES, "os.open": WRITES},
-    "data/sources/csv_table.py": {"pandas.read_parquet": CHECKED, "read_metadata": CHECKED},
+    "cli/running.py": {
+        "os.fdopen": NO_FILE,
+        "os.open": SYSTEM,
+        "os.open (2)": SYSTEM,
+    },
+    "data/decoding.py": {
+        "image.load": NO_FILE,
+        "image.load (2)": NO_FILE,
+    },
+    "data/faces/detection.py": {
+        "cv2.CascadeClassifier": SYSTEM,
+    },
+    "data/fetching.py": {
+        "_opener().open": NET,
+        "part.open": WRITES,
+    },
+    "data/looks.py": {
+        "temporary.open": WRITES,
+    },
+    "data/manifest.py": {
+        "os.fdopen": WRITES,
+        "os.open": WRITES,
+    },
+    "data/sources/csv_table.py": {
+        "pandas.read_parquet": CHECKED,
+        "read_metadata": CHECKED,
+    },
     "data/unpacking.py": {
         "bz2.BZ2File": CHECKED,
         "gzip.GzipFile": CHECKED,
@@ -53,19 +75,25 @@ PLACES: dict[str, dict[str, str]] = {
         "tarfile.open": CHECKED,
         "zipfile.is_zipfile": CHECKED,
     },
-    "events.py": {"self._path.open": WRITES},
+    "events.py": {
+        "self._path.open": WRITES,
+    },
     "extractors/engines/choice.py": {
         "choice.open": NO_FILE,
         "choose_engine(network, engine, precision, cache_dir, log).open": NO_FILE,
     },
-    "extractors/engines/conversion.py": {"core.compile_model": NO_FILE},
+    "extractors/engines/conversion.py": {
+        "core.compile_model": NO_FILE,
+    },
     "extractors/engines/network_file.py": {
         "core.read_model": OTHERS,
         "new.read_bytes": OTHERS,
         "np.memmap": OTHERS,
         "np.memmap (2)": OTHERS,
     },
-    "extractors/engines/openvino.py": {"self._core.compile_model": NO_FILE},
+    "extractors/engines/openvino.py": {
+        "self._core.compile_model": NO_FILE,
+    },
     "extractors/kerashub.py": {
         "get_file": NET,
         "get_file (2)": NET,
@@ -79,11 +107,24 @@ PLACES: dict[str, dict[str, str]] = {
         "h5py.File (2)": CHECKED,
         "h5py.h5a.open": NO_FILE,
     },
-    "extractors/weights.py": {"keras.utils.get_file": NET, "network.load_weights": CHECKED},
-    "features/computation.py": {"self._choice.open": NO_FILE},
-    "features/entry.py": {"np.memmap": CHECKED, "np.memmap (2)": CHECKED, "os.open": WRITES},
-    "features/gathered.py": {"np.memmap": OWN},
-    "features/index.py": {"os.open": WRITES},
+    "extractors/weights.py": {
+        "keras.utils.get_file": NET,
+        "network.load_weights": CHECKED,
+    },
+    "features/computation.py": {
+        "self._choice.open": NO_FILE,
+    },
+    "features/entry.py": {
+        "np.memmap": CHECKED,
+        "np.memmap (2)": CHECKED,
+        "os.open": WRITES,
+    },
+    "features/gathered.py": {
+        "np.memmap": OWN,
+    },
+    "features/index.py": {
+        "os.open": WRITES,
+    },
     "files.py": {
         "file.open": OWN,
         "os.open": SYNCS,
@@ -92,13 +133,26 @@ PLACES: dict[str, dict[str, str]] = {
         "os.open (4)": SYNCS,
         "temporary.open": OWN,
     },
-    "losses/__init__.py": {"import_module": SYSTEM},
-    "losses/registry.py": {"import_module": SYSTEM},
-    "matching/format_1.py": {"keras.saving.load_model": OTHERS},
-    "matching/keras_archive.py": {"zipfile.ZipFile": OTHERS},
-    "model/__init__.py": {"import_module": SYSTEM},
-    "npz.py": {"self._archive.open": CHECKED, "self._archive.open (2)": CHECKED, "zipfile.ZipFile": CHECKED},
-    "pipeline/evaluate.py": {"pd.read_csv": OTHERS},
+    "losses/lazy.py": {
+        "import_module": SYSTEM,
+    },
+    "matching/format_1.py": {
+        "keras.saving.load_model": OTHERS,
+    },
+    "matching/keras_archive.py": {
+        "zipfile.ZipFile": OTHERS,
+    },
+    "model/__init__.py": {
+        "import_module": SYSTEM,
+    },
+    "npz.py": {
+        "self._archive.open": CHECKED,
+        "self._archive.open (2)": CHECKED,
+        "zipfile.ZipFile": CHECKED,
+    },
+    "pipeline/evaluate.py": {
+        "pd.read_csv": OTHERS,
+    },
     "pipeline/exporters.py": {
         "onnxruntime.InferenceSession": OWN,
         "openvino.Core().compile_model": OWN,
@@ -106,27 +160,62 @@ PLACES: dict[str, dict[str, str]] = {
         "path.read_bytes (2)": OWN,
         "tf.saved_model.load": OWN,
     },
-    "pipeline/study.py": {"(finished.folder / 'config.yaml').read_text": OTHERS},
-    "pipeline/train.py": {
-        "(trained.folder / 'config.yaml').read_text": OTHERS,
-        "path.read_text": OTHERS,
+    "pipeline/study.py": {
+        "(finished.folder / 'config.yaml').read_text": OTHERS,
     },
-    "reading.py": {"os.fdopen": CHECKED, "os.open": CHECKED},
-    "reporting/page.py": {"resources.files('imagematch.reporting').joinpath(name).read_text": SYSTEM},
-    "reporting/projector.py": {"written.read_text": OWN},
-    "retrieval/faiss_index.py": {"self._faiss.read_index": CHECKED},
-    "retrieval/index_files.py": {"np.load": CHECKED},
-    "retrieval/submission.py": {"urllib.request.build_opener(_NoRedirection).open": NET},
-    "tensors.py": {"np.memmap": CHECKED, "path.open": WRITES},
-    "training/__init__.py": {"import_module": SYSTEM},
-    "training/checkpoint.py": {"temporary.open": WRITES},
-    "tuning/artifacts.py": {"FileSystemArtifactStore": WRITES},
-    "tuning/child.py": {"self._log_path.open": WRITES},
-    "tuning/dashboard.py": {"FileSystemArtifactStore": "optuna-dashboard gives out what the study itself keeps there"},
-    "tuning/importing.py": {"importlib.import_module": SYSTEM},
-    "tuning/locks.py": {"storage.engine.connect": CHECKED, "storage.engine.connect (2)": CHECKED},
-    "tuning/processes.py": {"Path(path).read_text": SYSTEM},
-    "tuning/sqlite_file.py": {"sqlite3.connect": CHECKED, "sqlite3.connect (2)": CHECKED},
+    "pipeline/train.py": {
+        "(folder / METRICS_FILE).read_text": OTHERS,
+        "(trained.folder / CONFIG_FILE).read_text": OTHERS,
+    },
+    "reading.py": {
+        "os.fdopen": CHECKED,
+        "os.open": CHECKED,
+    },
+    "registry.py": {
+        "entry.load": PLUG_IN,
+        "import_module": SYSTEM,
+        "import_module (2)": SYSTEM,
+    },
+    "reporting/page.py": {
+        "resources.files('imagematch.reporting').joinpath(name).read_text": SYSTEM,
+    },
+    "reporting/projector.py": {
+        "written.read_text": OWN,
+    },
+    "retrieval/faiss_index.py": {
+        "self._faiss.read_index": CHECKED,
+    },
+    "retrieval/index_files.py": {
+        "np.load": CHECKED,
+    },
+    "retrieval/submission.py": {
+        "urllib.request.build_opener(_NoRedirection).open": NET,
+    },
+    "tensors.py": {
+        "np.memmap": CHECKED,
+        "path.open": WRITES,
+    },
+    "training/__init__.py": {
+        "import_module": SYSTEM,
+    },
+    "training/checkpoint.py": {
+        "temporary.open": WRITES,
+    },
+    "tuning/dashboard.py": {
+        "FileSystemArtifactStore": WRITES,
+        "FileSystemArtifactStore (2)": ARTIFACTS,
+    },
+    "tuning/locks.py": {
+        "storage.engine.connect": CHECKED,
+        "storage.engine.connect (2)": CHECKED,
+    },
+    "tuning/processes.py": {
+        "Path(path).read_text": SYSTEM,
+    },
+    "tuning/sqlite_file.py": {
+        "sqlite3.connect": CHECKED,
+        "sqlite3.connect (2)": CHECKED,
+    },
     "tuning/storage.py": {
         "RDBStorage": CHECKED,
         "create_engine": CHECKED,
@@ -136,7 +225,10 @@ PLACES: dict[str, dict[str, str]] = {
         "create_engine(url, poolclass=NullPool, connect_args={'factory': BoundedConnection}).connect": CHECKED,
         "path.open": WRITES,
     },
-    "tuning/worker.py": {"os.fdopen": NO_FILE},
+    "tuning/worker_process.py": {
+        "log_path.open": WRITES,
+        "os.fdopen": NO_FILE,
+    },
 }
 """Module -> its calls, the second of the same form with a number -> why that is in order."""
 

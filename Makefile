@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FRESH ?= --resume
 
-.PHONY: hpt test check lint soak bench lock sbom clean help
+.PHONY: hpt test check lint soak reference bench lock sbom clean help
 
 LOCKING := build/locking
 
@@ -26,6 +26,9 @@ lint: .venv/dev
 
 soak: .venv/dev  ## long studies: a hundred kills, eight workers on PostgreSQL, memory over two hundred trials
 	$(BIN)/python -m pytest -m soak -s tests/fault
+
+reference: .venv/run ## docs/reference.md and the schemas for editors, from the table of keys
+	$(BIN)/python -c 'from imagematch.config import write_reference; write_reference("docs")'
 
 bench: .venv/dev ## every benchmark, its table printed
 	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done

@@ -22,7 +22,7 @@ COMPARED_METRICS = ("map_at_r", "recall_at_1", "roc_auc")
 """The metrics that are compared; the first decides the order."""
 HOW_SURE = (
     "Two 95 % intervals: over the runs, which differ in their seed (of the mean, Student's t: how sure the mean is on "
-    "these images), and over the classes of the first run's test images (bootstrap: how far it would change with other "
+    "these images), and over the classes of the first run's test images (how far it would change with other "
     "classes). Recipes share the test images, so the latter overlap also where one recipe is reliably better."
 )
 _ENDS = ("_runs_low", "_runs_high", "_classes_low", "_classes_high")

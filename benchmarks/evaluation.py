@@ -1,4 +1,4 @@
-"""Measures evaluation: all pairs exactly, against scikit-learn on the same pairs; MAP@R, intervals; 5 x 10^9 pairs."""
+"""Measures evaluation: all pairs exactly, beside scikit-learn on the same pairs; MAP@R; intervals; 5 x 10^9 pairs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 
 from imagematch.evaluation import (
-    bootstrap_intervals,
     choose_threshold,
     eer,
+    epoch_metrics,
     pair_distances,
-    quick_figures,
-    retrieval_figures,
+    retrieval_metrics,
     roc_auc,
     roc_curve,
+    verification_intervals,
 )
 
 SIZE, DIM, CLASSES = 10_000, 1024, 200
 LARGE_SIZE, LARGE_DIM = 100_000, 256
+MANY_CLASSES = (500, 2_000)
+"""Numbers of classes of two images each."""
 
 
 def sample(images: int, dim: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +47,7 @@ def sample(images: int, dim: int, classes: int, seed: int = 0) -> tuple[np.ndarr
 
 
 def in_turns(works: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """The results, and the seconds of each round; the works take turns, so that other load meets them all."""
+    """The results, and the seconds of each round. The works take turns, so that other load affects all of them."""
     results: dict[str, Any] = {}
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
@@ -67,24 +69,24 @@ def verification(embeddings: np.ndarray, labels: np.ndarray) -> tuple[Any, float
 
 
 def compare(rounds: int) -> dict[str, dict[str, float]]:
-    """10,000 x 1024: our seconds, scikit-learn's on the pairs we give it, and their ratio; medians over the rounds."""
+    """10,000 x 1024: our seconds, scikit-learn's on the same pairs, and their ratio; medians over the rounds."""
     from sklearn.metrics import roc_auc_score
 
     embeddings, labels = sample(SIZE, DIM, CLASSES)
     pairs = pair_distances(embeddings, labels)
     threshold = choose_threshold(pairs, "balanced_accuracy").distance
-    scores = -np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    scores = -np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     same = np.arange(len(scores)) < pairs.genuine.count
     results, seconds = in_turns(
         {
             "auc_roc_eer_threshold_10000x1024": lambda: verification(embeddings, labels),
             "auc_10000x1024": lambda: roc_auc(pair_distances(embeddings, labels)),
             "sklearn_roc_auc_score_same_pairs": partial(roc_auc_score, same, scores),
-            "bootstrap_200_resamples": lambda: bootstrap_intervals(
-                embeddings, labels, resamples=200, pairs=pairs, threshold=threshold
+            "intervals_10000x1024": lambda: verification_intervals(
+                embeddings, labels, pairs=pairs, threshold=threshold
             ),
-            "map_at_r_10000x1024": lambda: retrieval_figures(embeddings, labels),
-            "quick_figures_5000x1024": lambda: quick_figures(embeddings[:5000], labels[:5000]),
+            "map_at_r_10000x1024": lambda: retrieval_metrics(embeddings, labels),
+            "epoch_metrics_5000x1024": lambda: epoch_metrics(embeddings[:5000], labels[:5000]),
         },
         rounds,
     )
@@ -99,6 +101,25 @@ def compare(rounds: int) -> dict[str, dict[str, float]]:
         },
         "seconds": {name: statistics.median(taken) for name, taken in seconds.items()},
     }
+
+
+def many_classes(rounds: int) -> dict[str, dict[str, float]]:
+    """All intervals to one AUC, for many classes of two images."""
+    found: dict[str, dict[str, float]] = {"ratios": {}, "seconds": {}}
+    for classes in MANY_CLASSES:
+        embeddings, _ = sample(2 * classes, 128, classes)
+        labels = np.arange(2 * classes) % classes
+        pairs = pair_distances(embeddings, labels)
+        names = f"auc_{classes}_classes", f"intervals_{classes}_classes"
+        works = {
+            names[0]: partial(lambda rows, labels: roc_auc(pair_distances(rows, labels)), embeddings, labels),
+            names[1]: partial(verification_intervals, embeddings, labels, pairs=pairs, threshold=1.2),
+        }
+        _, seconds = in_turns(works, rounds)
+        ratio = np.array(seconds[names[1]]) / np.array(seconds[names[0]])
+        found["ratios"][f"intervals_to_auc_{classes}_classes"] = float(np.median(ratio))
+        found["seconds"] |= {name: statistics.median(taken) for name, taken in seconds.items()}
+    return found
 
 
 def peak_mb() -> float:
@@ -127,9 +148,11 @@ def main() -> None:
     parser.add_argument("--weights", help="not used: there is no network")
     options = parser.parse_args()
     found: dict[str, Any] = {"name": "evaluation", **compare(options.rounds)}
+    for kind, values in many_classes(options.rounds).items():
+        found[kind] |= values
     if options.large:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found["seconds"]["all_figures_100000x256"], peak = pool.apply(large)
+            found["seconds"]["all_metrics_100000x256"], peak = pool.apply(large)
         found["megabytes"] = {"peak_100000x256": peak}
     if options.json:
         print(json.dumps(found))

@@ -23,7 +23,7 @@ from imagematch.config import parse_train
 from imagematch.losses import Loss, LossValue, make_loss
 from imagematch.model import build_head
 from imagematch.training import FeatureSource, plan_batches
-from imagematch.training.optimization import make_optimizer
+from imagematch.training.optimizers import make_optimizer
 from imagematch.training.steps import compiled_steps
 from losses import addons_tiles, trivial
 

@@ -38,7 +38,7 @@ def measure(trials: int, tell: Callable[[str], None]) -> dict[str, Any]:
     from imagematch import reporting
     from imagematch.files import Layout
     from imagematch.tuning.storage import sqlite_url
-    from imagematch.tuning.trials_table import trials_table
+    from imagematch.tuning.tables import trials_table
 
     seconds: dict[str, float] = {}
     processor: dict[str, float] = {}

@@ -89,7 +89,7 @@ def main() -> None:
 
 def measure(only: list[str] | None = None) -> dict[str, Any]:
     """Seconds of a step with each loss, and its ratio to the trivial one of the same batch size."""
-    from imagematch.losses import LOSSES, OFFLINE_LOSSES
+    from imagematch.config import LOSSES, OFFLINE_LOSSES
 
     names = only or list(LOSSES)
     seconds: dict[str, float] = {}
@@ -131,7 +131,8 @@ def take_turns(turns: dict[str, Turn]) -> dict[str, list[float]]:
 
 def registered(name: str) -> Callable[[Any, Any], Any]:
     """A loss of the package, as a function of embeddings and labels."""
-    from imagematch.losses import PROXY_LOSSES, loss_class
+    from imagematch.config import PROXY_LOSSES
+    from imagematch.losses import loss_class
 
     needed = {"n_classes": N_CLASSES, "embedding_dim": EMBEDDING_DIM} if name in PROXY_LOSSES else {}
     loss = loss_class(name)(**needed)
@@ -197,7 +198,7 @@ def tensorflow_turn(loss: Callable[[Any, Any], Any], batch: int, *, triplets: bo
 
     from imagematch.config import parse_train
     from imagematch.model import build_head
-    from imagematch.training.optimization import make_optimizer
+    from imagematch.training.optimizers import make_optimizer
 
     head = build_head(FEATURE_DIM, units=UNITS, embedding_dim=EMBEDDING_DIM, seed=0)
     variables = [*head.trainable_variables, *getattr(loss, "trainable_variables", [])]

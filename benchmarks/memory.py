@@ -41,7 +41,7 @@ def train_once(features: np.ndarray, labels: np.ndarray, seed: int) -> None:
     from imagematch.config import parse_train
     from imagematch.losses import make_loss
     from imagematch.model import build_head
-    from imagematch.training import FeatureSource, Stage, Validator, fit, plan_batches, release_graphs, sample_rows
+    from imagematch.training import EpochValidator, FeatureSource, Stage, fit, plan_batches, release_graphs, sample_rows
 
     settings = parse_train({"experiment_name": "x", "epochs": 1, "embedding_dim": 1024})
     rows = np.arange(len(labels))
@@ -49,7 +49,7 @@ def train_once(features: np.ndarray, labels: np.ndarray, seed: int) -> None:
     head = build_head(FEATURE_DIM, units=(512, 256), embedding_dim=1024, seed=seed)
     source = FeatureSource([features], train, labels, plan_batches(settings, labels[train], seed), seed=seed)
     loss = make_loss(settings, n_classes=CLASSES, embedding_dim=1024)
-    validator = Validator(source, judged, labels, loss, plan_batches(settings, labels[judged], 0))
+    validator = EpochValidator(source, judged, labels, loss, plan_batches(settings, labels[judged], 0))
     fit([Stage(settings, head, source, validator)], loss)
     del head, loss, source, validator
     release_graphs()

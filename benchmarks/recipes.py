@@ -40,15 +40,16 @@ from comparison import COMPARED_METRICS, Recipe, comparison_table, comparison_te
 from imagematch.config import DATASETS, LOSSES, OFFLINE_LOSSES, StudySettings, TrainSettings, parse_study, read_yaml
 from imagematch.data import Dataset, fold_datasets, open_dataset
 from imagematch.errors import ImagematchError
-from imagematch.evaluation import split_figures
+from imagematch.evaluation import split_metrics
 from imagematch.events import RunLog
 from imagematch.files import Layout, make_dir, write_json
+from imagematch.interruption import StopRequest, stop_on_signals
 from imagematch.pipeline import FinishedStudy, run_study
 from imagematch.reporting import read_study
-from imagematch.training import Materials, StopRequest, gather_materials, release_graphs, stop_on_signals
-from imagematch.tuning import records
+from imagematch.training import TrainingData, load_training_data, release_graphs
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE
 from imagematch.tuning.samplers import derived_seed
-from imagematch.tuning.study import BASELINE
 
 COMMON = Path(__file__).parent.parent / "configs" / "hpt" / "reality_check.yaml"
 MADE_UP_LOSSES = ("triplet_semihard", "nt_xent", "arcface")
@@ -140,8 +141,8 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
     studies = [study_of(loss, common) for loss in options.losses]
 
     @functools.cache
-    def materials() -> Materials:  # the same for every loss
-        return gather_materials(settings, manifest_dir=layout.manifests, log=log)
+    def load_data() -> TrainingData:  # the same for every loss
+        return load_training_data(settings, manifest_dir=layout.manifests, log=log)
 
     recipes: list[Recipe] = []
     edges: dict[str, list[str]] = {}
@@ -152,7 +153,7 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
         settings = finished.settings
         runs = [finished.matcher.metrics["test"]]
         for number in range(1, options.seeds):
-            runs.append(run_again(settings, number, materials, layout, stop))
+            runs.append(run_again(settings, number, load_data, layout, stop))
             log.say(f"{settings.loss} again, seed {number}: test MAP@R {runs[-1]['map_at_r']:.4f}")
         recipes.append(Recipe(settings.loss, runs, search_facts(finished, layout, seconds)))
         edges[settings.loss] = at_edges(settings, study)
@@ -165,15 +166,15 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
 
 
 def run_again(
-    winner: TrainSettings, number: int, materials: Callable[[], Materials], layout: Layout, stop: StopRequest
+    winner: TrainSettings, number: int, load_data: Callable[[], TrainingData], layout: Layout, stop: StopRequest
 ) -> dict[str, Any]:
     """The winner's test figures with another seed; kept, so that they are found when the program is started again."""
     from imagematch.training import train_model, training_identity
 
-    seed = derived_seed(winner.effective_training_seed, number)
+    seed = derived_seed(winner.training_seed, number)
     settings = winner.model_copy(update={"training_seed": seed})
     path = make_dir(layout.study_dir(winner.experiment_name) / "runs") / f"seed-{number}.json"
-    found = materials()
+    found = load_data()
     identity = training_identity(found, settings)
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -183,7 +184,7 @@ def run_again(
         found, settings, stop=stop, checkpoint=path.with_suffix(".checkpoint.npz"), discard_unfit=True
     )
     rows = found.dataset.rows("test")
-    figures = split_figures(training.embed(rows), found.dataset.labels[rows], split_by="class", resamples=0)
+    figures = split_metrics(training.embed(rows), found.dataset.labels[rows], split_by="class", intervals=False)
     write_json(path, {"identity": identity, "config": settings.to_yaml(), "test": figures})
     path.with_suffix(".checkpoint.npz").unlink(missing_ok=True)
     release_graphs()
@@ -195,13 +196,13 @@ def search_facts(finished: FinishedStudy, layout: Layout, seconds: dict[str, flo
     name, loss = finished.settings.experiment_name, finished.settings.loss
     study = read_study(layout.study_database(name), name)
     trials = study.get_trials(deepcopy=False)
-    seconds[f"{loss}_search"] = sum(trial.user_attrs.get(records.SECONDS, {}).get("total", 0.0) for trial in trials)
+    seconds[f"{loss}_search"] = sum(trial.user_attrs.get(attributes.SECONDS, {}).get("total", 0.0) for trial in trials)
     extraction = max(figures["extraction_s"] for figures in study.user_attrs[BASELINE].values())
     seconds["features"] = max(seconds.get("features", 0.0), float(extraction))
-    best = records.best_of(trials, study.directions)[0]
+    best = attributes.best_of(trials, study.directions)[0]
     return {
         "validation_map_at_r": float(best.values[0]),
-        "trials": str(len(records.counted(trials))),
+        "trials": str(len(attributes.counted(trials))),
         "search_minutes": seconds[f"{loss}_search"] / 60,
         "best": ", ".join(f"{field} {value}" for field, value in best.params.items()),
     }

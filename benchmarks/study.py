@@ -7,7 +7,7 @@ the features. At the end of each the best trial's model is calibrated and evalua
 172 minutes on a GPU, which ran for every image in every epoch; `keras` is what that would take here, from the speed of
 Keras's `predict` in float32 on a few of the images.
 
-The parts of the time: `materials` is all before the first trial (hashing, splitting, and the features), of it `network`
+The parts of the time: `data` is all before the first trial (hashing, splitting, and the features), of it `network`
 (from files to features: decoding goes on beside it in threads) and `storage` (writing them); `decoding_alone` is what
 decoding would take by itself, from a sample. Then `trials`, from the start of the processes to the end of the last one
 (`training` and `validation` add up what all of them took, side by side), and `evaluation`.
@@ -38,11 +38,11 @@ from imagematch.data import thread_count
 from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
 from imagematch.extractors.engines.conversion import sample_pictures
+from imagematch.features import map_features
 from imagematch.files import Layout
 from imagematch.model import build_head
 from imagematch.pipeline.judging import judge
-from imagematch.training import Materials, gather_materials, train_model
-from imagematch.training.sources import kept_blocks
+from imagematch.training import TrainingData, load_training_data, train_model
 
 ROOT = Path(__file__).resolve().parent.parent
 ORIGINAL_S = 172 * 60.0
@@ -98,9 +98,9 @@ def extraction_parts(events: Path) -> dict[str, float]:
     return {part: sum(block["seconds"][part] for block in blocks) for part in ("network", "storage")}
 
 
-def decoding_seconds(materials: Materials) -> float:
+def decoding_seconds(data: TrainingData) -> float:
     """What decoding all images by itself would take, from a sample, with as many threads as the store uses."""
-    dataset, size = materials.dataset, materials.extractor.image_size
+    dataset, size = data.dataset, data.extractor.image_size
     sample = np.linspace(0, len(dataset.paths) - 1, min(DECODED, len(dataset.paths))).astype(int).tolist()
     with ThreadPoolExecutor(max(2, thread_count())) as pool:
         started = time.perf_counter()
@@ -108,9 +108,9 @@ def decoding_seconds(materials: Materials) -> float:
         return (time.perf_counter() - started) * len(dataset.paths) / len(sample)
 
 
-def keras_seconds(materials: Materials, epochs: int) -> float:
+def keras_seconds(data: TrainingData, epochs: int) -> float:
     """What pushing the training images through the network would take in Keras, float32, in each of so many epochs."""
-    dataset, model = materials.dataset, materials.extractor.build()
+    dataset, model = data.dataset, data.extractor.build()
     rows = dataset.rows("train")[:KERAS_IMAGES].tolist()
     pictures = np.stack([np.asarray(Image.fromarray(dataset.picture(row, SIDE)).resize((SIDE, SIDE))) for row in rows])
     model.predict(pictures[:KERAS_BATCH], batch_size=KERAS_BATCH, verbose=0)
@@ -122,17 +122,17 @@ def keras_seconds(materials: Materials, epochs: int) -> float:
 class Worker:
     """What a process holds that trains trials."""
 
-    materials: Materials
+    data: TrainingData
 
     @classmethod
     def start(cls, base: dict[str, Any], manifest_dir: Path) -> None:
         """Finds the features."""
-        cls.materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir)
+        cls.data = load_training_data(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir)
 
     @classmethod
     def train(cls, base: dict[str, Any], trial: Trial) -> tuple[float, dict[str, float], list[np.ndarray]]:
         """Trains one trial: its value, the seconds of its parts, and the head's weights."""
-        training = train_model(cls.materials, settings_of(base, trial))
+        training = train_model(cls.data, settings_of(base, trial))
         return training.result.best_value, training.result.seconds, training.head.get_weights()
 
 
@@ -155,9 +155,9 @@ def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.N
     log = RunLog(events, None if options.json else sys.stdout)
     log.event(name)
     started = time.perf_counter()
-    materials = gather_materials(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir, log=log)
-    seconds = {"materials": time.perf_counter() - started}
-    seconds |= {"features": materials.features.seconds, **extraction_parts(events)}
+    data = load_training_data(settings_of(base, TRIALS[0]), manifest_dir=manifest_dir, log=log)
+    seconds = {"data": time.perf_counter() - started}
+    seconds |= {"features": data.features.seconds, **extraction_parts(events)}
     done, seconds["trials"] = run_trials(base, manifest_dir, options)
     for part in ("training", "validation"):
         seconds[part] = sum(taken[part] for _, taken, _ in done)
@@ -165,19 +165,18 @@ def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.N
     number = max(range(len(done)), key=lambda place: done[place][0])
     settings = settings_of(base, TRIALS[number])
     units, dim = settings.intermediate_ff_block_units, settings.embedding_dim
-    head = build_head(materials.extractor.feature_dim, units=units, embedding_dim=dim)
+    head = build_head(data.extractor.feature_dim, units=units, embedding_dim=dim)
     head.set_weights(done[number][2])
 
     def embed(rows: np.ndarray) -> np.ndarray:
-        blocks = kept_blocks(materials.features.array, rows)
-        return np.concatenate([np.asarray(head(np.asarray(block, np.float32))) for block in blocks])
+        return map_features(lambda block: head(np.asarray(block, np.float32)), [data.features.array], rows)
 
-    judge(embed, materials.baseline, materials.dataset, settings)
+    judge(embed, data.baseline, data.dataset, settings)
     seconds |= {"evaluation": time.perf_counter() - begun, "total": time.perf_counter() - started}
-    if materials.features.computed:  # what else is measured here is no part of the study
-        seconds["decoding_alone"] = decoding_seconds(materials)
-        seconds["keras"] = keras_seconds(materials, sum(trial[3] for trial in TRIALS[: options.trials]))
-        log.say(f"features by {materials.features.engine} in {materials.features.precision}")
+    if data.features.computed:  # what else is measured here is no part of the study
+        seconds["decoding_alone"] = decoding_seconds(data)
+        seconds["keras"] = keras_seconds(data, sum(trial[3] for trial in TRIALS[: options.trials]))
+        log.say(f"features by {data.features.engine} in {data.features.precision}")
     return seconds
 
 

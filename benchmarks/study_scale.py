@@ -38,11 +38,11 @@ def work(url: str, folder: str, trials: int) -> None:
 
     from imagematch.events import SILENT
     from imagematch.files import Layout
-    from imagematch.training import StopRequest
+    from imagematch.interruption import StopRequest
     from imagematch.tuning import open_study
+    from imagematch.tuning.attributes import SECONDS
     from imagematch.tuning.locks import plan_lock
     from imagematch.tuning.plan import Plan
-    from imagematch.tuning.records import SECONDS
 
     settings, layout = settings_of(trials, url, "random"), Layout(Path(folder))
     study = open_study(settings, layout, log=SILENT)

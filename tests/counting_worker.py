@@ -1,15 +1,15 @@
-"""`imagematch.tuning.worker`, which notes each epoch that it trains as a line of the file `COUNTED_EPOCHS`."""
+"""`imagematch.tuning.worker_process`, which notes each epoch that it trains as a line of the file `COUNTED_EPOCHS`."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from imagematch.training import loop
-from imagematch.tuning import worker
+from imagematch.tuning import worker_process
 
 
 def main() -> None:
-    """Serves the parent until it closes the pipe."""
+    """Works until the study is complete."""
     plain = loop._Run.judge
 
     def counting(self: Any, *arguments: Any, **options: Any) -> Any:
@@ -19,7 +19,7 @@ def main() -> None:
         return record
 
     loop._Run.judge = counting
-    worker.main()
+    worker_process.main()
 
 
 if __name__ == "__main__":

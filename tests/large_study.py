@@ -16,11 +16,10 @@ import numpy as np
 import typer
 
 from imagematch.config import StudySettings, parse_study
-from imagematch.tuning import records
-from imagematch.tuning.rerun import WINNER
-from imagematch.tuning.space import point_of, suggest
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION, WINNER
+from imagematch.tuning.space import config_digest, suggest
 from imagematch.tuning.storage import sqlite_url
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -67,7 +66,9 @@ def make_study(path: Path, trials: int = 5000) -> None:
     study.set_user_attr(DEFINITION, settings.space_json())
     study.set_user_attr(DATA, {"dataset": "digits", "images": 1797, "classes": 10, "split_by": "image", "digest": "0"})
     study.set_user_attr(BASELINE, {"pixels": {"at": {}, "val_map_at_r": 0.41, "val_roc_auc": 0.9, "extraction_s": 0.1}})
-    best = max((t for t in made if t.value is not None and not records.is_repeat(t)), key=lambda t: t.value or 0.0)
+    best = max(
+        (t for t in made if t.value is not None and not attributes.is_duplicate(t)), key=lambda t: t.value or 0.0
+    )
     study.set_user_attr(WINNER, best.number)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         _insert(connection, made)
@@ -90,16 +91,16 @@ def _made_trials(settings: StudySettings, trials: int) -> list[FrozenTrial]:
         begun = _BEGUN + timedelta(seconds=20 * number)
         seconds = 0.4 * epochs * (1 + values["embedding_dim"] / 256)
         noted: dict[str, Any] = {
-            records.OWNER: {"host": "host", "pid": 1, "started": "1.0"},
-            records.PLACE: number,
-            records.POINT: point_of(settings, values),
+            attributes.OWNER: {"host": "host", "pid": 1, "started": "1.0"},
+            attributes.TRIAL_INDEX: number,
+            attributes.CONFIG_DIGEST: config_digest(settings, values),
         }
         if fate == "FAIL":
-            noted[records.REASON] = "the loss is not finite after epoch 1"
+            noted[attributes.REASON] = "the loss is not finite after epoch 1"
         else:
             noted |= _figures(curve[:epochs], seconds)
         if fate == "COMPLETE" and number and rng.random() < 0.03:
-            asked, noted = made[0], {records.PLACE: number, records.DUPLICATE_OF: 0}
+            asked, noted = made[0], {attributes.TRIAL_INDEX: number, attributes.DUPLICATE_OF: 0}
             epochs = 0
         complete = fate == "COMPLETE"
         made.append(
@@ -131,11 +132,11 @@ def _quality(values: dict[str, Any]) -> float:
 def _figures(curve: np.ndarray, seconds: float) -> dict[str, Any]:
     best = float(curve.max())
     return {
-        records.BEST_EPOCH: int(curve.argmax()) + 1,
-        records.EPOCHS: len(curve),
-        records.PARAMETERS: 100_000,
-        records.FIGURES: {"val_map_at_r": best, "val_roc_auc": 0.9, "val_eer": 0.1, "val_recall_at_1": 0.8},
-        records.SECONDS: {"data": 0.05, "training": seconds - 0.15, "validation": 0.1, "total": seconds},
+        attributes.BEST_EPOCH: int(curve.argmax()) + 1,
+        attributes.EPOCHS: len(curve),
+        attributes.PARAMETERS: 100_000,
+        attributes.METRICS: {"val_map_at_r": best, "val_roc_auc": 0.9, "val_eer": 0.1, "val_recall_at_1": 0.8},
+        attributes.SECONDS: {"data": 0.05, "training": seconds - 0.15, "validation": 0.1, "total": seconds},
     }
 
 

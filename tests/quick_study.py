@@ -1,7 +1,7 @@
-"""A study without training, and without what comes after the search: for tests of storages, processes and kills.
+"""A study without training, and without what comes after the search: for tests of storages, workers and kills.
 
-`python -m tests.quick_study URL [--trials N] [--workers K] [--sampler NAME] [--pruner NAME] [--epochs N]`, in the
-folder where `exp/` is to be.
+`python -m tests.quick_study URL [--trials N] [--workers K] [--sampler NAME] [--pruner NAME] [--epochs N] [--reruns K]`,
+in the folder where `exp/` is to be.
 """
 
 import typer
@@ -10,17 +10,21 @@ from imagematch.cli.running import run
 from imagematch.config import StudySettings, parse_study
 from imagematch.events import console_log
 from imagematch.files import Layout
-from imagematch.training import stop_on_signals
-from imagematch.tuning import Search, child, open_study, owned
-from imagematch.tuning.refusals import storage_errors
+from imagematch.interruption import stop_on_signals
+from imagematch.tuning import choose_winner, open_study, run_workers, worker_process, working_on
 
 NAME = "quick"
 
 
 def settings_of(
-    trials: int, storage: str | None = None, sampler: str = "tpe", pruner: str = "none", epochs: int = 3
+    trials: int,
+    storage: str | None = None,
+    sampler: str = "tpe",
+    pruner: str = "none",
+    epochs: int = 3,
+    reruns: int = 0,
 ) -> StudySettings:
-    """A study of 7 x 60 points."""
+    """A study of 7 x 60 configurations."""
     return parse_study(
         {
             "study_name": NAME,
@@ -34,24 +38,30 @@ def settings_of(
             "sampler": sampler,
             "n_trials": trials,
             "storage": storage,
+            "rerun_top_k": reruns,
+            "rerun_seeds": 2,
         }
     )
 
 
 def search(
-    storage: str, trials: int = 20, workers: int = 1, sampler: str = "tpe", pruner: str = "none", epochs: int = 3
+    storage: str,
+    trials: int = 20,
+    workers: int = 1,
+    sampler: str = "tpe",
+    pruner: str = "none",
+    epochs: int = 3,
+    reruns: int = 0,
 ) -> None:
     """Runs it."""
-    child.WORKER = "tests.quick_worker"
-    settings, layout = settings_of(trials, storage, sampler, pruner, epochs), Layout()
+    worker_process.WORKER = "tests.quick_worker"
+    settings, layout = settings_of(trials, storage, sampler, pruner, epochs, reruns), Layout()
     log = console_log(layout.study_dir(NAME) / "run.jsonl")
-    with stop_on_signals(patient=True) as stop, storage_errors(storage):
+    with stop_on_signals(patient=True) as stop:
         study = open_study(settings, layout, log=log, stop=stop)
-        with (
-            owned(study, layout, stop),
-            Search(study, settings, layout=layout, log=log, stop=stop, workers=workers) as searching,
-        ):
-            searching.run()
+        with working_on(study, layout, stop):
+            run_workers(study, settings, layout, log=log, stop=stop, workers=workers)
+            choose_winner(study, settings, log)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,27 @@ def _rebuild(kind: type[ImagematchError], what: str, where: str, do: str) -> Ima
 
 
 class ConfigError(ImagematchError):
-    """The configuration or the command line is wrong."""
+    """The configuration or the command line is wrong.
+
+    Args:
+        what: as in `ImagematchError`.
+        where: likewise.
+        do: likewise.
+        more: the other mistakes of the same file; each is reported in a line of its own.
+    """
 
     exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", do: str = "", more: tuple[ConfigError, ...] = ()) -> None:
+        super().__init__(what, where=where, do=do)
+        self.more = more
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_config_error, (self.what, self.where, self.do, self.more)
+
+
+def _rebuild_config_error(what: str, where: str, do: str, more: tuple[ConfigError, ...]) -> ConfigError:
+    return ConfigError(what, where=where, do=do, more=more)
 
 
 class DataError(ImagematchError):

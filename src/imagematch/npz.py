@@ -37,11 +37,11 @@ def open_zip(path: Path, *, max_bytes: int, members: int) -> Iterator[zipfile.Zi
     """
     with open_file(path, max_bytes=max_bytes) as file:
         if _directory_bytes(file) > members * _ENTRY_BYTES + 64 * KB:
-            raise RefusedFileError(f"has more than {members:,} members", path)
+            raise RefusedFileError(f"holds more than {members:,} files", path)
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
             if len(archive.filelist) > members:
-                raise RefusedFileError(f"has more than {members:,} members", path)
+                raise RefusedFileError(f"holds more than {members:,} files", path)
             yield archive
 
 

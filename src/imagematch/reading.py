@@ -12,8 +12,8 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 
@@ -33,7 +33,7 @@ class RefusedFileError(OSError):
         super().__init__(errno.EINVAL, reason, str(path))
 
 
-def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> BinaryIO:
+def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> BufferedReader:
     """Opens a regular file for reading, without waiting for anything.
 
     Args:
@@ -46,7 +46,7 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
         RefusedFileError: it is no regular file, too large, or leads out of its folder.
         OSError: as `open` does.
     """
-    if inside is not None and not path.resolve().is_relative_to(inside.resolve()):
+    if inside is not None and not is_inside(path, inside):
         raise RefusedFileError("leads out of its folder", path)
     descriptor = os.open(path, _OPEN_FLAGS)
     try:
@@ -61,6 +61,11 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, once all links are followed; one that leads round in a circle stays put."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))  # resolve() raises at circles
 
 
 def read_file(path: Path, *, max_bytes: int, inside: Path | None = None) -> bytes:

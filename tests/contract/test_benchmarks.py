@@ -19,13 +19,15 @@ TINY = {
     "head_epoch": ["--images", "256"],
     "memory": ["--trials", "2"],
     "evaluation": ["--rounds", "1"],
+    "interval_coverage": ["--classes", "5", "--draws", "2"],
     "losses": ["--loss", "triplet_offline"],
     "retrieval": [],
     "decoding": [],
 }
 SIZES = {
     "memory": "memory.SIZES = (1_000, 2_000)",
-    "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES = 200, 8, 5",
+    "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES, evaluation.MANY_CLASSES = 200, 8, 5, (20,)",
+    "interval_coverage": "interval_coverage.POPULATION = 10_000",
     "retrieval": "retrieval.COUNT, retrieval.QUERIES, retrieval.CENTRES = 3_000, 20, 50",
     "decoding": "decoding.PIXELS_A_ROUND, decoding.ROUNDS, decoding.LARGE = 1, 1, (1200, 900)",
     "losses": "losses.BATCHES, losses.ROUNDS, losses.IMAGES_PER_TURN = (32, 64), 1, 64",

@@ -130,7 +130,7 @@ def test_every_data_set_that_can_be_configured_has_a_source() -> None:
 
 def test_listing_is_sorted_unique_and_the_same_every_time(case: Case) -> None:
     settings = case.settings()
-    listings = [open_source(case.name, settings.resolved_data_dir, "image").listing() for _ in range(2)]
+    listings = [open_source(case.name, settings.data_dir, "image").listing() for _ in range(2)]
     paths = [entry.path for entry in listings[0].entries]
     assert paths == sorted(set(paths))
     assert listings[0] == listings[1]
@@ -196,7 +196,7 @@ def test_a_corrupt_and_a_missing_file_are_survived(case: Case) -> None:
 
 
 def test_reading_what_is_not_there_is_a_data_error(case: Case) -> None:
-    source = open_source(case.name, case.settings().resolved_data_dir, "image")
+    source = open_source(case.name, case.settings().data_dir, "image")
     with pytest.raises(DataError):
         source.read("no/such/image.png")
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagematch.losses import LOSSES, OFFLINE_LOSSES, PAIR_LOSSES, PROXY_LOSSES, CrossBatchMemory, Loss, loss_class
+from imagematch.config import LOSSES, OFFLINE_LOSSES, PAIR_LOSSES, PROXY_LOSSES
+from imagematch.losses import CrossBatchMemory, Loss, loss_class
 
 N_CLASSES, DIM = 12, 16
 

@@ -32,7 +32,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagematch.losses import PROXY_LOSSES, CrossBatchMemory, loss_class
+from imagematch.config import PROXY_LOSSES
+from imagematch.losses import CrossBatchMemory, loss_class
 
 torch = pytest.importorskip("torch", reason="the peer's losses need torch")
 peer = pytest.importorskip("pytorch_metric_learning", reason="pytorch-metric-learning is not installed")

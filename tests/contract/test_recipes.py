@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import run_command
 
 from comparison import Recipe, comparison_table
-from imagematch.config import LOSS_FIELDS, LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, load_train, parse_study
+from imagematch.config import LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, load_train, parse_study
+from imagematch.registry import LOSS_REGISTRY
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,7 +31,7 @@ def test_every_loss_is_searched_by_folds_of_classes(recipes: ModuleType, loss: s
     common = recipes.common_values(options)
     study = recipes.study_of(loss, common)
     assert (study.folds, study.fixed["split_by"], study.n_trials) == (4, "class", common["n_trials"])
-    assert study.effective_pruner == "none", "as many whole trials for each"
+    assert study.pruner == "none", "as many whole trials for each"
     assert study.fixed["split"][2] == 0.5
     first = study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
     assert first.images_per_batch == common["batch_classes"] * common["batch_images"]
@@ -41,7 +42,7 @@ def test_every_loss_is_searched_by_folds_of_classes(recipes: ModuleType, loss: s
 def test_the_published_default_is_among_the_choices_or_they_are_around_it(recipes: ModuleType, loss: str) -> None:
     assert recipes.SEARCHED[loss]
     for field, choices in recipes.SEARCHED[loss].items():
-        assert min(choices) <= LOSS_FIELDS[loss][field] <= max(choices)
+        assert min(choices) <= LOSS_REGISTRY.all()[loss].options[field].default <= max(choices)
 
 
 def test_the_rate_of_proxies_is_searched_with_every_proxy_loss(recipes: ModuleType) -> None:

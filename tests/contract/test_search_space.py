@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 import pytest
 
-from imagematch.config import SAMPLERS, TUNABLE, StudySettings, parse_study
+from imagematch.config import KEYS, SAMPLERS, TUNABLE, StudySettings, parse_study
 from imagematch.events import SILENT
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
 
 EXAMPLES: dict[str, tuple[list[Any], dict[str, Any]]] = {
@@ -85,28 +85,28 @@ def test_a_grid_of_it_is_searched(field: str) -> None:
     settings = parse_study({**without(context, field), f"{field}_grid": choices, "sampler": "grid"})
     assert settings.grid_points == len(choices)
     study = searched(settings)
-    found = [settings.values_of(trial.params)[field] for trial in records.counted(study.trials)]
+    found = [settings.values_of(trial.params)[field] for trial in attributes.counted(study.trials)]
     assert sorted(map(repr, found)) == sorted(map(repr, settings.space[field].values()))
     trained = {repr(getattr(settings.settings_for({field: value}), field)) for value in found}
     assert len(trained) == len(choices)
 
 
-@pytest.mark.parametrize("field", [field for field, kind in TUNABLE.items() if kind in ("int", "float")])
+@pytest.mark.parametrize("field", [field for field in TUNABLE if KEYS[field].kind in ("int", "float")])
 @pytest.mark.parametrize("manner", ["plain", "step", "log"])
 def test_a_range_of_it_is_searched(field: str, manner: str) -> None:
     (low, high), context = EXAMPLES[field]
     if manner == "log" and low == 0:
-        low = high // 4 if TUNABLE[field] == "int" else high / 4
+        low = high // 4 if KEYS[field].kind == "int" else high / 4
     given = {"low": low, "high": high}
     if manner == "step":
-        given["step"] = round((high - low) / 4, 6) if TUNABLE[field] == "float" else max(1, (high - low) // 4)
+        given["step"] = round((high - low) / 4, 6) if KEYS[field].kind == "float" else max(1, (high - low) // 4)
     elif manner == "log":
         given["log"] = True
     for sampler in ("tpe", "qmc"):
         settings = parse_study(
             {**without(context, field), f"{field}_range": given, "sampler": sampler, "n_trials": 3, "pruner": "none"}
         )
-        values = [settings.values_of(t.params)[field] for t in records.counted(searched(settings).trials)]
+        values = [settings.values_of(t.params)[field] for t in attributes.counted(searched(settings).trials)]
         assert len(set(values)) == len(values) == 3
         for value in values:
             assert low <= value <= high
@@ -131,7 +131,7 @@ MIXED = {
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
 def test_choices_ranges_and_conditional_fields_together(sampler: str) -> None:
     settings = parse_study({"study_name": "s", **MIXED, "sampler": sampler, "n_trials": 40})
-    trials = records.counted(searched(settings).trials)
+    trials = attributes.counted(searched(settings).trials)
     assert len(trials) == 40
     for name in ("feature_extractor", "loss", "intermediate_ff_block_units"):
         assert set(Counter(t.params[name] for t in trials)) == set(settings.space[name].labels), "every choice is tried"

@@ -13,7 +13,7 @@ from PIL import Image
 from imagematch import ImageMatcher
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError
-from imagematch.evaluation import quick_figures
+from imagematch.evaluation import epoch_metrics
 from imagematch.extractors import SPECS
 from imagematch.extractors.networks import build_network
 from imagematch.files import Layout
@@ -84,7 +84,7 @@ def test_flips_of_an_extractor_that_is_trained_in_part(
     expected = flip_average(plain, mirrored)
     assert np.abs(expected - plain).max() > 0.01
     np.testing.assert_allclose(evaluation.view.embeddings, expected, atol=1e-4)
-    naive = quick_figures(expected, dataset.labels[dataset.rows("test")])
+    naive = epoch_metrics(expected, dataset.labels[dataset.rows("test")])
     for figures in (kept["test"], evaluation.metrics["test"]):
         assert figures["roc_auc"] == pytest.approx(naive["roc_auc"], abs=1e-3)
         assert figures["map_at_r"] == pytest.approx(naive["map_at_r"], abs=1e-3)

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from tests.fault.conftest import Start
 from tests.quick_study import NAME
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.storage import open_storage
 
 
@@ -21,23 +21,23 @@ def trials_in(url: str, name: str = NAME) -> list[FrozenTrial]:
 
 def processes_of(trials: Sequence[FrozenTrial]) -> int:
     """How many processes have finished a trial."""
-    return len({t.user_attrs[records.OWNER]["pid"] for t in records.counted(trials)})
+    return len({t.user_attrs[attributes.OWNER]["pid"] for t in attributes.counted(trials)})
 
 
 def assert_sound(trials: Sequence[FrozenTrial], planned: int, processes: int) -> None:
     """Each planned trial finished exactly once, nothing is left over, and hardly a point was drawn twice at a time."""
-    counted = records.counted(trials)
+    counted = attributes.counted(trials)
     assert len(counted) == planned
-    assert len({t.user_attrs[records.POINT] for t in counted}) == planned
+    assert len({t.user_attrs[attributes.CONFIG_DIGEST] for t in counted}) == planned
     assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")]
     done = [t for t in trials if t.state.name != "FAIL"]
-    assert len({t.user_attrs[records.PLACE] for t in done}) == len(done), "no place twice"
+    assert len({t.user_attrs[attributes.TRIAL_INDEX] for t in done}) == len(done), "no place twice"
     assert drawn_twice(trials) <= processes
 
 
 def drawn_twice(trials: Sequence[FrozenTrial]) -> int:
     """How many points were drawn while somebody trained them: those trials end at once, and others come for them."""
-    return sum(records.is_repeat(t) and t.state.name == "FAIL" for t in trials)
+    return sum(attributes.is_duplicate(t) and t.state.name == "FAIL" for t in trials)
 
 
 def _starts(folder: Path) -> int:
@@ -79,7 +79,7 @@ def kill_at_random_moments(folder: Path, quick: Start, *, kills: int, trials: in
         if (folder / "kept.db").exists() and _starts(folder):
             told = trials_in(url)
             assert {number: told[number].value for number in finished} == finished, "a finished trial was lost"
-            finished = {t.number: t.value for t in records.counted(told)}
+            finished = {t.number: t.value for t in attributes.counted(told)}
     return finished
 
 

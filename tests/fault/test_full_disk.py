@@ -11,7 +11,7 @@ import optuna
 from tests.conftest import ROOT, SMALL_STUDY, run_command
 from tests.fault.shared_studies import assert_sound
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 BIG_HEADS = """\
 study_name: big
@@ -106,6 +106,6 @@ def test_a_worker_that_cannot_write_loses_no_trial(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     trials = trials_of(tmp_path, "big")
     assert_sound(trials, planned=2, processes=1)
-    cut = [t for t in trials if t.state.name == "FAIL" and not records.is_repeat(t)]
+    cut = [t for t in trials if t.state.name == "FAIL" and not attributes.is_duplicate(t)]
     assert len(cut) == 1
-    assert cut[0].user_attrs["place"] in {t.user_attrs["place"] for t in records.counted(trials)}
+    assert cut[0].user_attrs["place"] in {t.user_attrs["place"] for t in attributes.counted(trials)}

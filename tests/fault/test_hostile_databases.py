@@ -15,10 +15,9 @@ from tests.fault.hostile import NO_FILES, put, refusal
 
 from imagematch.errors import StudyError
 from imagematch.reporting import read_study, study_lines
-from imagematch.tuning.overview import overviews
 from imagematch.tuning.sqlite_file import check_database
 from imagematch.tuning.storage import open_storage, quiet_about_experiments, sqlite_url
-from imagematch.tuning.trials_table import trials_table
+from imagematch.tuning.tables import overviews, trials_table
 
 MB = 1 << 20
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fault.hostile import NO_FILES, put, refusal, sparse
 
-from imagematch.config.yaml_loader import read_yaml
+from imagematch.config import read_yaml
 from imagematch.data import open_source
 from imagematch.data.sources.csv_table import CsvSource
 from imagematch.errors import ConfigError, DataError, ImagematchError
@@ -69,7 +69,7 @@ def test_a_table_that_was_never_written(tmp_path: Path) -> None:
 
 TABLE = "from imagematch.data.sources.csv_table import CsvSource\nuse = lambda path: CsvSource(path).listing()"
 PAIRS = "from imagematch.pipeline.pairs import read_pairs as use"
-CONFIG = "from imagematch.config.yaml_loader import read_yaml as use"
+CONFIG = "from imagematch.config import read_yaml as use"
 MB = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""Studies and trainings that are stopped: by Ctrl-C, by SIGTERM, by kill -9, in the parent or in the child."""
+"""Studies and trainings that are stopped: by Ctrl-C, by SIGTERM, by kill -9, in the supervisor or in a worker."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from tests.conftest import ROOT, run_command
 from imagematch.config import parse_train
 from imagematch.errors import InterruptedRunError
 from imagematch.files import Layout
+from imagematch.interruption import stop_on_signals
 from imagematch.pipeline import train
-from imagematch.training import stop_on_signals
 
 STUDY = """\
 study_name: cut
@@ -123,7 +123,7 @@ def test_sigterm_leaves_within_ten_seconds_and_queues_the_trial_again(tmp_path: 
     assert [t.user_attrs["place"] for t in waiting] == [t.user_attrs["place"] for t in cut]
 
 
-def test_a_killed_child_costs_one_trial(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_one_trial_which_is_queued_again_at_once(tmp_path: Path) -> None:
     process = start(tmp_path)
     wait_for(process, "trial   0")
     children = [
@@ -136,10 +136,13 @@ def test_a_killed_child_costs_one_trial(tmp_path: Path) -> None:
     failed = [t for t in trials if t.state == TrialState.FAIL]
     assert len(failed) == 1
     assert "signal 9" in failed[0].user_attrs["reason"]
+    (again,) = [t for t in trials if t.user_attrs.get("retry_of") == failed[0].number]
+    assert again.user_attrs["place"] == failed[0].user_attrs["place"]
+    assert again.state in (TrialState.COMPLETE, TrialState.PRUNED)
     assert len(list(planned(trials))) >= 6
 
 
-def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
+def test_no_worker_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     process = start(tmp_path)
     wait_for(process, "trial   0")
     children = psutil.Process(process.pid).children()
@@ -206,7 +209,7 @@ def test_a_training_killed_in_its_second_stage_goes_on_there_and_comes_to_the_sa
 
 
 def test_a_signal_to_the_whole_group_queues_the_trial_again(tmp_path: Path) -> None:
-    """As batch systems and `timeout` do it: parent and child are told alike."""
+    """As batch systems and `timeout` do it: supervisor and workers get it alike."""
     process = start(tmp_path, own_group=True)
     wait_for(process, "trial   0")
     time.sleep(0.2)

@@ -21,7 +21,7 @@ from tests.fault.shared_studies import (
 )
 from tests.postgres import Server
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 pytestmark = pytest.mark.soak
 
@@ -67,7 +67,7 @@ def test_eight_workers_on_postgresql(server: Server, quick: Start) -> None:
     assert (process.returncode, stderr) == (0, "")
     trials = trials_in(server.url)
     assert_sound(trials, planned=200, processes=8)
-    failed = [t for t in trials if t.state.name == "FAIL" and not records.is_repeat(t)]
+    failed = [t for t in trials if t.state.name == "FAIL" and not attributes.is_duplicate(t)]
     assert not failed
     told = f"{drawn_twice(trials)} points drawn twice at a time, {len(failed)} errors"
     print(f"\n200 trials of 8 workers in {time.monotonic() - started:.0f} s: {told}")

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import trials_in
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 EPOCHS = 80
 ONE_TRIAL = f"""\
@@ -27,13 +27,15 @@ early_stopping_patience: {EPOCHS}
 n_trials: 1
 rerun_top_k: 0
 """
-HPT = "from imagematch.tuning import child; child.WORKER = 'tests.counting_worker'; from imagematch.cli import main; "
-HPT += "main.hpt_script()"
+HPT = (
+    "from imagematch.tuning import worker_process; worker_process.WORKER = 'tests.counting_worker'; "
+    "from imagematch.cli import main; main.hpt_script()"
+)
 
 
 def ends_of(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
     return sorted(
-        (t.user_attrs[records.PLACE], str(sorted(t.params.items())), t.state.name, t.last_step, t.value)
+        (t.user_attrs[attributes.TRIAL_INDEX], str(sorted(t.params.items())), t.state.name, t.last_step, t.value)
         for t in trials
         if t.state.name != "FAIL"
     )

@@ -1,32 +1,33 @@
 """Many processes on one study, on PostgreSQL and on SQLite: kills, joins, a server that goes away and comes back."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
-from tests.conftest import ROOT, run_command
+from tests.conftest import run_command
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import assert_sound, processes_of, trials_in
 from tests.postgres import PASSWORD, Server
 from tests.quick_study import NAME, settings_of
+from tests.quick_worker import QuickTrainer
 
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
 from imagematch.reporting import read_study, study_lines
-from imagematch.training import StopRequest
-from imagematch.tuning import Search, child, open_study, records, refuse_if_worked_on, study_exists
-from imagematch.tuning.locks import storage_of
-from imagematch.tuning.overview import overviews
-from imagematch.tuning.patience import WAIT_S, PatientStorage
+from imagematch.tuning import attributes, not_worked_on, open_study, study_exists
+from imagematch.tuning.locks import database_of
 from imagematch.tuning.processes import this_process
-from imagematch.tuning.recovery import alive, beat, queue, recover
+from imagematch.tuning.recovery import alive, queue, recover, send_heartbeat
+from imagematch.tuning.retrying_storage import WAIT_S, RetryingStorage
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
+from imagematch.tuning.tables import overviews
+from imagematch.tuning.worker import Worker, WorkerJob
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])
@@ -42,7 +43,7 @@ def wait_for_trials(url: str, count: int) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end:
         try:
-            if len(records.counted(trials_in(url))) >= count:
+            if len(attributes.counted(trials_in(url))) >= count:
                 return
         except KeyError:
             pass
@@ -54,7 +55,7 @@ def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path
     first = quick(url, "--trials", "12", "--sampler", "random", trial_s=0.2, folder=tmp_path / "a")
     second = quick(url, "--trials", "12", "--sampler", "random", trial_s=0.2, folder=tmp_path / "b")
     wait_for_trials(url, 3)
-    told = {t.number: t.value for t in records.counted(trials_in(url))}
+    told = {t.number: t.value for t in attributes.counted(trials_in(url))}
     first.kill()
     first.communicate()
     third = quick(url, "--trials", "12", "--sampler", "random", folder=tmp_path / "a")
@@ -64,10 +65,10 @@ def test_two_processes_one_killed_share_a_study(url: str, quick: Start, tmp_path
     assert {number: trials[number].value for number in told} == told
     assert_sound(trials, planned=12, processes=3)
     assert processes_of(trials) > 1
-    retried = [t for t in trials if records.RETRY_OF in t.user_attrs]
+    retried = [t for t in trials if attributes.RETRY_OF in t.user_attrs]
     for retry in retried:
-        cut = trials[retry.user_attrs[records.RETRY_OF]]
-        assert retry.user_attrs[records.PLACE] == cut.user_attrs[records.PLACE]
+        cut = trials[retry.user_attrs[attributes.RETRY_OF]]
+        assert retry.user_attrs[attributes.TRIAL_INDEX] == cut.user_attrs[attributes.TRIAL_INDEX]
         assert cut.params.items() <= retry.params.items()
 
 
@@ -79,14 +80,14 @@ def test_fresh_is_refused_while_another_process_works_on_the_study(url: str, qui
     told = "error: quick: another process works on this study; wait for it, or stop it"
     assert (refused.returncode, refused.stderr.splitlines()[0]) == (4, told)
     assert worker.poll() is None
-    assert records.counted(trials_in(url)), "nothing was removed"
+    assert attributes.counted(trials_in(url)), "nothing was removed"
 
 
 def test_eight_processes_one_killed_share_a_study(server: Server, quick: Start) -> None:
     options = ("--trials", "32", "--sampler", "random")
     doomed, *processes = (quick(server.url, *options, trial_s=0.5) for _ in range(8))
     wait_for_trials(server.url, 6)
-    told = {t.number: t.value for t in records.counted(trials_in(server.url))}
+    told = {t.number: t.value for t in attributes.counted(trials_in(server.url))}
     doomed.kill()
     doomed.communicate()
     outputs = [process.communicate(timeout=240) for process in processes]
@@ -149,12 +150,13 @@ def connections_to(server: Server) -> int:
 
 def test_a_look_at_a_study_leaves_no_connection_behind(server: Server, tmp_path: Path) -> None:
     settings, layout = settings_of(3, server.url), Layout(tmp_path)
-    storage = storage_of(open_study(settings, layout))
+    storage = database_of(open_study(settings, layout))
     assert storage is not None
     storage.engine.dispose()
     assert connections_to(server) == 0
     assert study_exists(settings, layout)
-    refuse_if_worked_on(settings, layout)
+    with not_worked_on(settings, layout):
+        pass
     assert [row.name for row in overviews(layout, server.url)] == [NAME]
     seen = read_study(server.url, NAME)
     assert study_lines(seen)
@@ -166,8 +168,8 @@ def run_elsewhere(study: optuna.Study) -> None:
     queue(study, 0, {})
     with quiet_about_experiments():
         trial = study.ask()
-    trial.set_user_attr(records.OWNER, {**this_process(), "host": "elsewhere"})
-    beat(study, [trial])
+    trial.set_user_attr(attributes.OWNER, {**this_process(), "host": "elsewhere"})
+    send_heartbeat(study, [trial])
 
 
 def silence(server: Server, seconds: float) -> None:
@@ -178,58 +180,70 @@ def silence(server: Server, seconds: float) -> None:
 
 
 @pytest.fixture(name="joined")
-def joined_fixture(server: Server, tmp_path: Path) -> Iterator[tuple[optuna.Study, PatientStorage]]:
+def joined_fixture(server: Server, tmp_path: Path) -> Iterator[tuple[optuna.Study, RetryingStorage]]:
     """A study on the server, just opened, in which another machine runs a trial."""
     study = open_study(settings_of(3, server.url), Layout(tmp_path))
-    storage = storage_of(study)
-    assert isinstance(storage, PatientStorage)
+    storage = database_of(study)
+    assert isinstance(storage, RetryingStorage)
     run_elsewhere(study)
     yield study, storage
     storage.engine.dispose()
 
 
 def test_who_joins_takes_nobody_for_dead_for_an_outage_that_it_did_not_see(
-    joined: tuple[optuna.Study, PatientStorage], server: Server
+    joined: tuple[optuna.Study, RetryingStorage], server: Server
 ) -> None:
     study, storage = joined
     silence(server, GRACE_S + 1)
     assert (alive(study), recover(study)) == ([0], [])
     storage._up_since -= GRACE_S + 1
-    assert (alive(study), recover(study)) == ([], [0])
+    assert (alive(study), recover(study)) == ([], [(0, False)])
 
 
 def test_who_joins_takes_for_dead_at_once_who_has_given_the_server_up(
-    joined: tuple[optuna.Study, PatientStorage], server: Server
+    joined: tuple[optuna.Study, RetryingStorage], server: Server
 ) -> None:
     silence(server, GRACE_S + WAIT_S + 1)
-    assert recover(joined[0]) == [0]
+    assert recover(joined[0]) == [(0, False)]
 
 
 @pytest.mark.usefixtures("joined")
 def test_fresh_is_refused_while_another_machine_may_work_on_the_study(server: Server, tmp_path: Path) -> None:
     settings, layout = settings_of(3, server.url), Layout(tmp_path)
     silence(server, GRACE_S + 1)
-    with pytest.raises(StudyError, match=r"may work on this study.* trial 0.*quarter of an hour") as caught:
-        refuse_if_worked_on(settings, layout)
+    refused = pytest.raises(StudyError, match=r"may work on this study.* trial 0.*quarter of an hour")
+    with refused as caught, not_worked_on(settings, layout):
+        pass
     assert "\n" not in str(caught.value)
     silence(server, GRACE_S + WAIT_S + 1)
-    refuse_if_worked_on(settings, layout)
+    with not_worked_on(settings, layout):
+        pass
 
 
 def test_a_study_ends_with_the_trial_of_a_machine_that_vanished(
-    joined: tuple[optuna.Study, PatientStorage], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    joined: tuple[optuna.Study, RetryingStorage], server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other trials do not wait for it; the end does, and does it again."""
-    monkeypatch.setattr(child, "WORKER", "tests.quick_worker")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setattr("imagematch.tuning.search.HEARTBEAT_S", 1)
+    """The other trials do not wait for it; the end does, and trains it again."""
+    monkeypatch.setattr("imagematch.tuning.worker.HEARTBEAT_S", 1)
     study, storage = joined
-    silence(server, 60)
-    storage._grace_s, storage._up_since = 5, time.monotonic()
-    with Search(study, settings_of(3, server.url), layout=Layout(tmp_path), log=SILENT, stop=StopRequest()) as search:
-        search.run()
+    silence(server, 7200)
+    storage._grace_s, storage._surely_dead_s = 3600, 10_000
+    trained: list[int] = []
+
+    class Trainer(QuickTrainer):
+        """The grace period is over when the others are trained."""
+
+        def train(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+            trained.append(1)
+            if len(trained) == 2:
+                storage._up_since -= 3601
+            return super().train(*arguments, **options)
+
+    settings = settings_of(3, server.url)
+    job = WorkerJob(settings, Layout(tmp_path), 0)
+    assert Worker(study, job, Trainer(settings, tmp_path, SILENT)).run()
     assert_sound(study.trials, planned=3, processes=1)
     cut, *others, again = study.trials
     assert cut.state.name == "FAIL"
-    assert again.user_attrs[records.RETRY_OF] == cut.number
+    assert again.user_attrs[attributes.RETRY_OF] == cut.number
     assert len(others) == 2, "trained before it"

@@ -6,7 +6,7 @@ from tests.fault.conftest import Start
 from tests.fault.shared_studies import assert_sound, finish, kill_at_random_moments, seconds_to_resume, trials_in
 from tests.postgres import Server
 
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 
 TRIALS = 20
 
@@ -26,4 +26,4 @@ def test_two_workers_on_postgresql(server: Server, quick: Start) -> None:
     assert (process.returncode, stderr) == (0, "")
     trials = trials_in(server.url)
     assert_sound(trials, planned=TRIALS, processes=2)
-    assert not [t for t in trials if t.state.name == "FAIL" and not records.is_repeat(t)]
+    assert not [t for t in trials if t.state.name == "FAIL" and not attributes.is_duplicate(t)]

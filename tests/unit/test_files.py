@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from imagematch.files import (
     locked,
     recovered_dir,
     remove_leftovers,
+    remove_locked_dir,
     replacing,
     replacing_dir,
     write_json,
@@ -233,3 +235,36 @@ def test_the_umask_decides_who_may_read_what_is_written(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_lock_that_was_removed_while_it_was_held_is_taken_anew(tmp_path: Path) -> None:
+    """Whoever waited for the removed file would else hold a lock that nobody else sees."""
+    folder = tmp_path / "work"
+    lock, taken, done = folder / ".lock", threading.Event(), threading.Event()
+
+    def wait_for_it() -> None:
+        with locked(lock):
+            taken.set()
+            done.wait(timeout=10)
+
+    with locked(lock):
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file").touch()
+        waiting = threading.Thread(target=wait_for_it)
+        waiting.start()
+        remove_locked_dir(folder, lock)
+        assert not folder.exists()
+    assert taken.wait(timeout=10)
+    with pytest.raises(BusyError), locked(lock, wait=False):
+        pass
+    done.set()
+    waiting.join()
+
+
+def test_a_system_without_file_locks_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with (
+        pytest.raises(StudyError, match="Linux and macOS are supported; on Windows use WSL"),
+        locked(tmp_path / ".lock"),
+    ):
+        pass

@@ -17,6 +17,9 @@ ROOMS = (
     "npz",
     "tensors",
     "events",
+    "interruption",
+    "options",
+    "registry",
     "config",
     "learning_curves",
     "data",
@@ -33,7 +36,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events"}
+FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events", "interruption", "options", "registry"}
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -1,6 +1,6 @@
 """What a configuration may name is exactly what the registries have."""
 
-from imagematch import config, data, extractors, losses
+from imagematch import config, data, extractors
 from imagematch.config import names
 
 
@@ -8,12 +8,6 @@ def test_extractors() -> None:
     assert set(config.EXTRACTORS) == set(extractors.SPECS)
     assert names.KERASHUB == extractors.PREFIX
     assert set(names.FROM_SCRATCH) == {name for name, spec in extractors.SPECS.items() if spec.from_scratch}
-
-
-def test_losses() -> None:
-    assert set(config.PAIR_LOSSES) == set(losses.PAIR_LOSSES)
-    assert set(config.OFFLINE_LOSSES) == set(losses.OFFLINE_LOSSES)
-    assert set(config.PROXY_LOSSES) == set(losses.PROXY_LOSSES)
 
 
 def test_data_sources() -> None:

@@ -37,7 +37,7 @@ def _place(name: str) -> str:
     from imagematch.errors import ConfigError
 
     try:
-        folder = parse_train({"experiment_name": "x", "dataset": name}).resolved_data_dir
+        folder = parse_train({"experiment_name": "x", "dataset": name}).data_dir
     except ConfigError:  # it has no folder of its own
         return "; set data_dir"
     return "" if folder is None else f"; {folder} ({'is there' if folder.is_dir() else 'is not there'})"

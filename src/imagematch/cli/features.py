@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.events import printable
+
 if TYPE_CHECKING:
     from imagematch.features import EntryReport
 
@@ -79,4 +81,4 @@ def clear(
 def _line(report: EntryReport) -> str:
     size = f"{report.bytes / 1e6:,.1f} MB"
     kind = f"{report.extractor} {report.image_size} px {report.precision}"
-    return f"{report.name}  {kind}  {report.images:,} images  {size}"
+    return printable(f"{report.name}  {kind}  {report.images:,} images  {size}").replace("\n", "\\n")

@@ -1,4 +1,4 @@
-"""`hpt`: runs a study, or says what it would run."""
+"""`hpt`: runs a study, or shows what it would run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ ConfigOption = Annotated[
 
 def hpt(
     config: ConfigOption,
-    resume: Annotated[bool, typer.Option("--resume", help="Create the study, or go on with it.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Create the study, or resume it.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the study of this name first.")] = False,
     storage: Annotated[
         str | None, typer.Option(help="Database URL instead of the file in exp/ (many machines: PostgreSQL).")
     ] = None,
-    n_trials: Annotated[int | None, typer.Option(min=1, help="Total of finished trials, repeats excluded.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that train at a time.")] = 1,
+    n_trials: Annotated[int | None, typer.Option(min=1, help="Total of finished trials, duplicates excluded.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes that train at a time.")] = 1,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
-    validate: Annotated[bool, typer.Option("--validate", help="Only read the file and say what would run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="As --validate; also open the images and count.")] = False,
+    validate: Annotated[bool, typer.Option("--validate", help="Only read the file and show what would run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="As --validate; also open the images and count them.")
+    ] = False,
 ) -> None:
-    """Tunes: searches the grids of a study file, keeps the trials, trains and evaluates the winner."""
+    """Searches the grids of a study file, trains and evaluates the best configuration."""
     from imagematch.config import load_study
 
     given = list(overrides or [])
@@ -50,14 +52,14 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import fold_datasets, open_dataset
-        from imagematch.training import refuse_missing_classes
+        from imagematch.training import check_batch_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
         folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
         for one in (dataset, *folds):
-            refuse_missing_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
+            check_batch_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
         points = study.grid_points
         print(f"grid points: {'endless' if points is None else f'{points:,}'}")
         print(f"images: {len(dataset.paths):,}")
@@ -71,16 +73,14 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
 def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
     from imagematch.cli.summary import print_study_summary
     from imagematch.events import console_log
-    from imagematch.pipeline import remove_study_files, resume_or_fresh, run_study, training_exists
-    from imagematch.training import stop_on_signals
-    from imagematch.tuning import delete_study, refuse_if_worked_on, study_exists
+    from imagematch.interruption import stop_on_signals
+    from imagematch.pipeline import forget_study, resume_or_fresh, run_study, training_exists
+    from imagematch.tuning import study_exists
 
     name = study.study_name
     exists = study_exists(study, layout)
     if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
-        refuse_if_worked_on(study, layout)
-        delete_study(study, layout)
-        remove_study_files(study, layout)
+        forget_study(study, layout)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")

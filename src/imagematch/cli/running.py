@@ -78,7 +78,8 @@ def _forget_output() -> None:
 def _tell(error: ImagematchError, debug: bool) -> int:
     if debug:
         _print(traceback.format_exc())
-    _say(str(error))
+    for each in (error, *(error.more if isinstance(error, ConfigError) else ())):
+        _say(str(each))
     return error.exit_code
 
 

@@ -18,7 +18,7 @@ StorageOption = Annotated[str | None, typer.Option(help="Database URL instead of
 def list_(storage: StorageOption = None) -> None:
     """Lists the studies, with their trials and the best value; the repeated runs of each are left out."""
     from imagematch.files import Layout
-    from imagematch.tuning.overview import overviews
+    from imagematch.tuning.tables import overviews
 
     rows = overviews(Layout(), storage)
     for row in rows:
@@ -38,9 +38,9 @@ def show(
 
     from imagematch.files import Layout
     from imagematch.reporting import read_study, study_lines
-    from imagematch.tuning.refusals import storage_errors
     from imagematch.tuning.storage import sqlite_url
-    from imagematch.tuning.trials_table import trials_table
+    from imagematch.tuning.storage_errors import storage_errors
+    from imagematch.tuning.tables import trials_table
 
     database = Layout().study_database(name)
     study = read_study(storage or database, name)
@@ -72,8 +72,7 @@ def dashboard(
     """Starts optuna-dashboard for this machine alone, each trial with its learning curve and configuration."""
     from imagematch.errors import ConfigError
     from imagematch.files import Layout, is_file
-    from imagematch.tuning.artifacts import artifacts_dir
-    from imagematch.tuning.dashboard import serve_dashboard
+    from imagematch.tuning.dashboard import artifacts_dir, serve_dashboard
     from imagematch.tuning.storage import sqlite_url
 
     layout = Layout()

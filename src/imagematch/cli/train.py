@@ -37,10 +37,10 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import open_dataset
-        from imagematch.training import refuse_missing_classes
+        from imagematch.training import check_batch_classes
 
         dataset = open_dataset(settings, manifest_dir=layout.manifests)
-        refuse_missing_classes(settings, dataset.labels[dataset.rows("train")])
+        check_batch_classes(settings, dataset.labels[dataset.rows("train")])
         print(f"images: {len(dataset.paths):,}")
         print(f"classes: {len(dataset.class_names):,}")
         for split in ("train", "validation", "calibration", "test"):
@@ -50,9 +50,9 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
 def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) -> None:
     from imagematch.cli.summary import print_matcher_summary
     from imagematch.events import console_log
+    from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import finished_training, resume_or_fresh, run_training, training_exists
     from imagematch.pipeline.train import refuse_other_settings, training_begun, unfinished_dir
-    from imagematch.training import stop_on_signals
 
     name = settings.experiment_name
     choice = "resume"

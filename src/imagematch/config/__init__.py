@@ -6,21 +6,19 @@ Nothing here opens data or weights, or imports TensorFlow: `--validate` needs th
 
 from __future__ import annotations
 
-from imagematch.config.conditions import CONDITIONS, Condition
-from imagematch.config.dimension_parsing import TUNABLE
+from imagematch.config.fields import Affects, Condition, KeyFacts
 from imagematch.config.loading import load_study, load_train, parse_study, parse_train
-from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, RANDOM_BATCH_MARGIN
-from imagematch.config.metrics import METRICS, OBJECTIVES, SECOND_OBJECTIVES, Direction, direction_of
 from imagematch.config.names import (
-    CRITERIA,
     DATASETS,
     ENGINES,
     EXTRACTORS,
     FACE_CROPS,
     FACES_MISSING,
-    LOSS_DISTANCES,
     LOSSES,
     LR_SCHEDULES,
+    METRIC_DIRECTIONS,
+    NAMED_CRITERIA,
+    OBJECTIVES,
     OFFLINE_LOSSES,
     OPTIMIZERS,
     PAIR_LOSSES,
@@ -28,54 +26,61 @@ from imagematch.config.names import (
     PROXY_LOSSES,
     PRUNERS,
     SAMPLERS,
+    SECOND_OBJECTIVES,
     SPLITS_BY,
     TRAINING_PRECISIONS,
-    TRIPLET_HINGES,
-    TRIPLET_LOSSES,
+    Direction,
+    direction_of,
 )
-from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label
-from imagematch.config.study_fields import RERUN_SUFFIX, STUDY_KEYS
-from imagematch.config.study_settings import LARGEST_GRID, StudySettings, space_difference
-from imagematch.config.suggestions import did_you_mean
-from imagematch.config.train_fields import DEFAULTS, TRAIN_KEYS
+from imagematch.config.problems import did_you_mean
+from imagematch.config.reference import ReferenceRow, reference_rows, write_reference
+from imagematch.config.rules import LARGEST_GRID
+from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label, space_difference
+from imagematch.config.study_settings import RERUN_SUFFIX, STUDY_FACTS, STUDY_KEYS, StudySettings
+from imagematch.config.train_keys import (
+    CONDITIONS,
+    DEFAULTS,
+    KEYS,
+    STAGE_KEYS,
+    TRAIN_KEYS,
+    TUNABLE,
+    is_active,
+)
 from imagematch.config.train_settings import TrainSettings
-from imagematch.config.yaml_loader import Document, parse_value, parse_yaml, read_yaml
-from imagematch.config.yaml_writer import to_yaml
+from imagematch.config.yaml_files import Document, parse_value, parse_yaml, read_yaml, to_yaml
 
 __all__ = [
     "CONDITIONS",
-    "CRITERIA",
     "DATASETS",
     "DEFAULTS",
     "ENGINES",
     "EXTRACTORS",
     "FACES_MISSING",
     "FACE_CROPS",
+    "KEYS",
     "LARGEST_GRID",
     "LOSSES",
-    "LOSS_DISTANCES",
-    "LOSS_FIELDS",
     "LR_SCHEDULES",
-    "METRICS",
+    "METRIC_DIRECTIONS",
+    "NAMED_CRITERIA",
     "OBJECTIVES",
     "OFFLINE_LOSSES",
     "OPTIMIZERS",
-    "OPTION_FIELDS",
     "PAIR_LOSSES",
     "PRECISIONS",
     "PROXY_LOSSES",
     "PRUNERS",
-    "RANDOM_BATCH_MARGIN",
     "RERUN_SUFFIX",
     "SAMPLERS",
     "SECOND_OBJECTIVES",
     "SPLITS_BY",
+    "STAGE_KEYS",
+    "STUDY_FACTS",
     "STUDY_KEYS",
     "TRAINING_PRECISIONS",
     "TRAIN_KEYS",
-    "TRIPLET_HINGES",
-    "TRIPLET_LOSSES",
     "TUNABLE",
+    "Affects",
     "Choices",
     "Condition",
     "Dimension",
@@ -83,11 +88,14 @@ __all__ = [
     "Document",
     "FloatRange",
     "IntRange",
+    "KeyFacts",
     "Label",
+    "ReferenceRow",
     "StudySettings",
     "TrainSettings",
     "did_you_mean",
     "direction_of",
+    "is_active",
     "load_study",
     "load_train",
     "parse_study",
@@ -95,6 +103,8 @@ __all__ = [
     "parse_value",
     "parse_yaml",
     "read_yaml",
+    "reference_rows",
     "space_difference",
     "to_yaml",
+    "write_reference",
 ]

@@ -1,77 +1,58 @@
-"""Which field counts under which values of others: the one table of conditional fields."""
+"""Under which values of others a key counts, and what a user reads who gives it where it does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from imagematch.config.loss_fields import LOSS_FIELDS, OPTION_FIELDS, losses_with
-from imagematch.config.names import FROM_SCRATCH, KERASHUB, OFFLINE_LOSSES, TRIPLET_LOSSES
-
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """When a field counts.
-
-    Attributes:
-        depends_on: the fields that `holds` reads.
-        holds: whether the field counts under these values.
-        otherwise: what to tell a user who gives the field where it does not count; None, in place of it or as its
-            answer, lets the field pass, without effect.
-    """
-
-    depends_on: tuple[str, ...]
-    holds: Callable[[Values], bool]
-    otherwise: Callable[[Values], str | None] | None = None
+from imagematch.config.fields import Condition, Values
+from imagematch.config.names import FROM_SCRATCH, KERASHUB, OFFLINE_LOSSES
+from imagematch.registry import LOSS_REGISTRY
 
 
-def _of_loss(field: str) -> Condition:
+def of_losses(option: str) -> Condition:
+    """The key counts where the loss has this option, and no other option rules it out."""
+    specs = LOSS_REGISTRY.all()
+    having = {name: spec.options[option] for name, spec in specs.items() if option in spec.options}
+    rivals = dict.fromkeys(own.unless[0] for own in having.values() if own.unless)
+
+    def ruled_out(values: Values) -> str:
+        own = having[values["loss"]]
+        if own.unless is None or values[own.unless[0]] != own.unless[1]:
+            return ""
+        return "{}: {}".format(*own.unless)
+
     def otherwise(values: Values) -> str:
         loss = values["loss"]
-        if field in LOSS_FIELDS[loss]:
-            return "margin has no effect with triplet_hinge: softplus"
-        own = ", ".join(f"`{name}`" for name in LOSS_FIELDS[loss])
-        return f"{field} belongs to {', '.join(_families(losses_with(field)))}; {loss} has {own}"
+        if loss in having:
+            return f"has no effect with {ruled_out(values)}"
+        own = ", ".join(f"`{name}`" for name in specs[loss].options)
+        return f"belongs to {', '.join(_families(tuple(having)))}; {loss} has {own}"
 
-    if field == "margin":  # softplus takes the margin's place: Hermans et al. 2017
-        return Condition(("loss", "triplet_hinge"), _has_margin, otherwise)
-    return Condition(("loss",), lambda values: field in LOSS_FIELDS[values["loss"]], otherwise)
+    return Condition(
+        "with a loss that has it",
+        ("loss", *rivals),
+        lambda values: values["loss"] in having and not ruled_out(values),
+        otherwise,
+    )
 
 
 def _families(losses: tuple[str, ...]) -> list[str]:
-    """The losses' names in order; the triplet losses as one, if they are all there."""
-    triplets = {*TRIPLET_LOSSES, *OFFLINE_LOSSES}
+    """The losses in order; those over triplets as one, if they are all there."""
+    triplets = {name for name in LOSS_REGISTRY.all() if name.startswith("triplet_")}
     if not triplets <= set(losses):
         return list(losses)
     return list(dict.fromkeys("triplet" if loss in triplets else loss for loss in losses))
 
 
-def _has_margin(values: Values) -> bool:
-    loss = values["loss"]
-    softplus = "triplet_hinge" in LOSS_FIELDS[loss] and values["triplet_hinge"] == "softplus"
-    return "margin" in LOSS_FIELDS[loss] and not softplus
+def _not_balanced(values: Values) -> str:
+    if values["loss"] in OFFLINE_LOSSES:
+        return f"does not go with {values['loss']}, which draws its own triplets: give batch_size"
+    return "does not go with batch_size: give batch_classes x batch_images, or batch_size"
 
 
-def _balanced_batches(field: str) -> Condition:
-    def otherwise(values: Values) -> str:
-        if values["loss"] in OFFLINE_LOSSES:
-            return f"{field} does not go with {values['loss']}, which draws its own triplets: give batch_size"
-        return f"{field} does not go with batch_size: give batch_classes x batch_images, or batch_size"
-
-    return Condition(
-        ("batch_size", "loss"),
-        lambda values: values["batch_size"] is None and values["loss"] not in OFFLINE_LOSSES,
-        otherwise,
-    )
-
-
-def _in_stages(field: str, values: Values) -> list[Any]:
-    """What a field is in each stage; without stages its one value."""
-    return [stage.get(field, values[field]) for stage in values["stages"]] or [values[field]]
+def in_stages(key: str, values: Values) -> list[Any]:
+    """The value of a key in each stage; without stages its one value."""
+    return [stage.get(key, values[key]) for stage in values["stages"]] or [values[key]]
 
 
 def starts_untrained(values: Values) -> bool:
@@ -83,7 +64,11 @@ def _trained_parts(values: Values) -> list[Any]:
     """What of the extractor is trained in each stage, False for nothing; pixels have nothing to train."""
     if values["feature_extractor"] == "pixels":
         return [False]
-    return [part or starts_untrained(values) for part in _in_stages("trainable", values)]
+    return [part or starts_untrained(values) for part in in_stages("trainable", values)]
+
+
+def _is_preset(values: Values) -> bool:
+    return str(values["feature_extractor"]).startswith(KERASHUB)
 
 
 def _decays(values: Values) -> bool:
@@ -94,75 +79,53 @@ def _no_decay(values: Values) -> str | None:
     if values["feature_extractor"] == "pixels":
         return None
     if _is_preset(values):
-        return f"layer_decay does not reach into {values['feature_extractor']}, whose layers are hidden inside"
-    return "layer_decay has no effect where nothing of the extractor is trained: give trainable"
+        return f"does not reach into {values['feature_extractor']}, whose layers are hidden inside"
+    return "has no effect where nothing of the extractor is trained: give trainable"
 
 
 def _not_frozen(values: Values) -> str:
     frozen = "weights: PATH" if starts_untrained(values) else "trainable: false"
-    return f"feature_whitening needs a frozen extractor ({frozen})"
+    return f"needs a frozen extractor ({frozen})"
 
 
-def _is_preset(values: Values) -> bool:
-    return str(values["feature_extractor"]).startswith(KERASHUB)
+_WHAT_TRAINS = ("feature_extractor", "weights", "trainable", "stages")
 
-
-def _of_faces(field: str) -> Condition:
-    return Condition(
-        ("face_crop",),
-        lambda values: values["face_crop"] != "none",
-        lambda _: f"{field} has no effect without face_crop: haar",
-    )
-
-
-def _of_length(field: str) -> Condition:
-    return Condition(
-        ("lr_schedule", "stages"),
-        lambda values: any(schedule != "bit_hyperrule" for schedule in _in_stages("lr_schedule", values)),
-        lambda _: f"{field} does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
-    )
-
-
-CONDITIONS: Mapping[str, Condition] = MappingProxyType(
-    {
-        "face_margin": _of_faces("face_margin"),
-        "face_align": _of_faces("face_align"),
-        "face_missing": _of_faces("face_missing"),
-        "dropout": Condition(
-            ("intermediate_ff_block_units",), lambda values: len(values["intermediate_ff_block_units"]) > 0
-        ),
-        "weights": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
-        "trainable": Condition(("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"),
-        "layer_decay": Condition(("feature_extractor", "weights", "trainable", "stages"), _decays, _no_decay),
-        "augmented_views": Condition(
-            ("image_augmentation", "stages"),
-            lambda values: any(_in_stages("image_augmentation", values)),
-            lambda _: "augmented_views has no effect without image_augmentation: true",
-        ),
-        "feature_whitening": Condition(
-            ("feature_extractor", "weights", "trainable", "stages"),
-            lambda values: all(part is False for part in _trained_parts(values)),
-            _not_frozen,
-        ),
-        "batch_classes": _balanced_batches("batch_classes"),
-        "batch_images": _balanced_batches("batch_images"),
-        "epochs": _of_length("epochs"),
-        "early_stopping_patience": _of_length("early_stopping_patience"),
-        **{field: _of_loss(field) for field in OPTION_FIELDS},
-    }
+WITH_FACES = Condition(
+    "with a face_crop",
+    ("face_crop",),
+    lambda values: values["face_crop"] != "none",
+    lambda _: "has no effect without face_crop: haar",
 )
-"""Field -> when it counts; a field that is not here always does."""
-
-
-def is_active(field: str, values: Values) -> bool:
-    """Whether `field` counts under `values`, which must hold every train field."""
-    condition = CONDITIONS.get(field)
-    return condition is None or condition.holds(values)
-
-
-def refusal(field: str, values: Values) -> str | None:
-    """Why giving `field` under `values` is refused; None where it counts or is let pass."""
-    condition = CONDITIONS.get(field)
-    if condition is None or condition.otherwise is None or condition.holds(values):
-        return None
-    return condition.otherwise(values)
+WITH_BLOCKS = Condition(
+    "with feed-forward blocks",
+    ("intermediate_ff_block_units",),
+    lambda values: len(values["intermediate_ff_block_units"]) > 0,
+)
+WITH_A_NETWORK = Condition(
+    "without pixels as the extractor", ("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"
+)
+WITH_TRAINED_LAYERS = Condition("where layers of the extractor are trained", _WHAT_TRAINS, _decays, _no_decay)
+WITH_AUGMENTATION = Condition(
+    "with image_augmentation: true",
+    ("image_augmentation", "stages"),
+    lambda values: any(in_stages("image_augmentation", values)),
+    lambda _: "has no effect without image_augmentation: true",
+)
+WITH_FROZEN_FEATURES = Condition(
+    "with a frozen extractor",
+    _WHAT_TRAINS,
+    lambda values: all(part is False for part in _trained_parts(values)),
+    _not_frozen,
+)
+WITH_BALANCED_BATCHES = Condition(
+    "without batch_size",
+    ("batch_size", "loss"),
+    lambda values: values["batch_size"] is None and values["loss"] not in OFFLINE_LOSSES,
+    _not_balanced,
+)
+WITH_EPOCHS = Condition(
+    "without lr_schedule: bit_hyperrule",
+    ("lr_schedule", "stages"),
+    lambda values: any(schedule != "bit_hyperrule" for schedule in in_stages("lr_schedule", values)),
+    lambda _: "does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
+)

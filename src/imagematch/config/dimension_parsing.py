@@ -4,83 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
-from imagematch.config.problems import Problem, problems_of, shown
+from imagematch.config.fields import Kind
+from imagematch.config.problems import Problem, did_you_mean, problems_of, shown
 from imagematch.config.space import Choices, Dimension, FloatRange, IntRange
-from imagematch.config.suggestions import did_you_mean
-from imagematch.config.train_fields import TrainFields
+from imagematch.config.train_keys import KEYS, TrainKeys
 
-Kind = Literal["other", "list", "int", "float"]
-
-TUNABLE: Mapping[str, Kind] = MappingProxyType(
-    {
-        "image_size": "int",
-        "feature_extractor": "other",
-        "weights": "other",
-        "trainable": "other",
-        "image_augmentation": "other",
-        "augmented_views": "int",
-        "feature_whitening": "int",
-        "intermediate_ff_block_units": "list",
-        "dropout": "float",
-        "embedding_dim": "int",
-        "loss": "other",
-        "margin": "float",
-        "loss_distance": "other",
-        "triplet_hinge": "other",
-        "scale": "float",
-        "temperature": "float",
-        "angle": "float",
-        "relaxation": "float",
-        "alpha": "float",
-        "beta": "float",
-        "base": "float",
-        "cross_batch_memory": "int",
-        "proxy_rate": "float",
-        "batch_classes": "int",
-        "batch_images": "int",
-        "batch_size": "int",
-        "optimizer": "other",
-        "learning_rate": "float",
-        "lr_schedule": "other",
-        "layer_decay": "float",
-        "weight_decay": "float",
-        "gradient_clipping": "float",
-        "training_precision": "other",
-        "epochs": "int",
-        "early_stopping_patience": "int",
-        "stages": "other",
-    }
-)
-"""The fields that may vary between trials; those of kind int and float also as a range."""
-
-_OTHER_DATA = "trials on other data cannot be compared"
-_WHY_FIXED: Mapping[str, str] = MappingProxyType(
-    {
-        "experiment_name": "the study names its trials",
-        "seed": "rerun_seeds repeats the best trials with other seeds",
-        "training_seed": "rerun_seeds repeats the best trials with other seeds",
-        "engine": "it changes how fast features come, not what they are",
-        "feature_precision": "it belongs to the machine, not to the model",
-        "feature_dir": "it changes where features lie, not what they are",
-        "objective": "trials are ranked by one objective",
-        "validation_max_images": _OTHER_DATA,
-        "test_time_flip": "trials are ranked without it",
-        "threshold": "it is chosen after training",
-    }
-)
 _RANGE_KEYS = ("low", "high", "step", "log")
 MAX_CHOICES = 10_000
-
-
-def why_fixed(field: str) -> str:
-    """Why a field that is not tunable cannot vary between trials."""
-    return _WHY_FIXED.get(field, _OTHER_DATA)
 
 
 def parse_grid(key: str, field: str, given: Any) -> Choices | Problem:
@@ -105,7 +39,7 @@ def parse_grid(key: str, field: str, given: Any) -> Choices | Problem:
 
 def _checked_choice(key: str, field: str, choice: Any) -> tuple[Any, Problem | None]:
     plain = choice
-    if TUNABLE[field] == "list" and isinstance(choice, str):
+    if KEYS[field].kind == "list" and isinstance(choice, str):
         try:
             plain = json.loads(choice)
         except (ValueError, RecursionError):
@@ -115,18 +49,18 @@ def _checked_choice(key: str, field: str, choice: Any) -> tuple[Any, Problem | N
 
 
 def _checked(key: str, field: str, value: Any, prefix: str) -> tuple[Any, Problem | None]:
-    """The value as the field takes it, or the problem, told under `key`."""
+    """The value as the field takes it, or the problem, under the name of `key`."""
     try:
-        fields = TrainFields.model_validate({"experiment_name": "x", field: value})
+        fields = TrainKeys.model_validate({"experiment_name": "x", field: value})
     except ValidationError as error:
-        problem = problems_of(error, TrainFields)[0]
+        problem = problems_of(error, TrainKeys)[0]
         return None, Problem(key, prefix + problem.what, problem.do)
     return getattr(fields, field), None
 
 
 def parse_range(key: str, field: str, given: Any) -> FloatRange | IntRange | Problem:
     """The range of `FIELD_range`, or what is wrong with it."""
-    kind = TUNABLE[field]
+    kind = KEYS[field].kind
     if kind not in ("int", "float"):
         return Problem(key, f"{field} is no number and has no range", f"give {field}_grid: [...]")
     if not isinstance(given, dict):

@@ -8,32 +8,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from imagematch.config.dimension_parsing import TUNABLE, parse_dimension, why_fixed
-from imagematch.config.problems import Problem, problems_of, refuse
-from imagematch.config.rules import broken_rules
+from imagematch.config.dimension_parsing import parse_dimension
+from imagematch.config.problems import Problem, did_you_mean, problems_of, refuse, shown
+from imagematch.config.rules import broken_study_rules
 from imagematch.config.space import Dimension, FloatRange
-from imagematch.config.study_fields import STUDY_KEYS, StudyFields
-from imagematch.config.study_rules import broken_study_rules
-from imagematch.config.study_settings import StudySettings
-from imagematch.config.suggestions import did_you_mean
-from imagematch.config.train_fields import TRAIN_KEYS, TrainFields
+from imagematch.config.study_settings import STUDY_KEYS, StudySettings
+from imagematch.config.train_keys import KEYS, TRAIN_KEYS, TUNABLE, TrainKeys
 from imagematch.config.train_settings import TrainSettings
-from imagematch.config.yaml_loader import Document, parse_value, read_yaml
+from imagematch.config.yaml_files import Document, parse_value, read_yaml
 from imagematch.errors import ConfigError
 
-_SHARED_KEYS = ("seed", "objective")
-_STUDY_ONLY = tuple(key for key in STUDY_KEYS if key not in _SHARED_KEYS)
-_PLAIN_KEYS = tuple(key for key in TRAIN_KEYS if key not in (*_SHARED_KEYS, "experiment_name"))
+_IN_BOTH = ("seed", "objective")
+_STUDY_ONLY = tuple(key for key in STUDY_KEYS if key not in _IN_BOTH)
+_PLAIN_KEYS = tuple(key for key in TRAIN_KEYS if key not in (*_IN_BOTH, "experiment_name"))
 _FORMS = ("", "_grid", "_range")
-_DIMENSION_KEYS = tuple(
-    field + form
-    for field, kind in TUNABLE.items()
-    for form in _FORMS[1:]
-    if form == "_grid" or kind in ("int", "float")
+DIMENSION_KEYS = tuple(
+    key + form for key in TUNABLE for form in _FORMS[1:] if form == "_grid" or KEYS[key].kind in ("int", "float")
 )
-_STUDY_FILE_KEYS = (*STUDY_KEYS, *_PLAIN_KEYS, *_DIMENSION_KEYS)
+STUDY_FILE_KEYS = (*STUDY_KEYS, *_PLAIN_KEYS, *DIMENSION_KEYS)
 _DEFAULT_DROPOUT = FloatRange(0.0, 1.0, 0.1)  # a study that names no dropout field has always searched it
-_KEYS_DOC = "README.md lists every key"
+_SINGLE = ("integer", "number", "boolean", "string")
+_KEYS_DOC = "docs/reference.md lists every key"
 
 
 def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
@@ -41,7 +36,7 @@ def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
 
     Args:
         path: the YAML file.
-        overrides: "key=value" each, the value in YAML; they take the place of what the file says.
+        overrides: "key=value" each, the value in YAML; they replace what the file says.
 
     Raises:
         ConfigError: the file or an override is wrong; names its line.
@@ -50,7 +45,7 @@ def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySettings:
-    """Reads a study file, as `load_train` does. An override takes the place of every form of its field."""
+    """Reads a study file, as `load_train` does. An override replaces every form of its key."""
     return _study(_overridden(read_yaml(path), overrides))
 
 
@@ -93,18 +88,32 @@ def _train(document: Document) -> TrainSettings:
     if "study_name" in document.values and "experiment_name" not in document.values:
         raise ConfigError(
             "this is a study file: it has study_name",
-            where=document.place("study_name")[1],
+            where=document.location("study_name")[1],
             do="run it with hpt.py --hpt-config-filepath",
         )
     known = {key: value for key, value in document.values.items() if key in TRAIN_KEYS}
     problems = [_unknown_in_train(key) for key in document.values if key not in TRAIN_KEYS]
+    problems += _choices_given(known, "a study searches {}_grid")
+    settings = None
     try:
-        fields = TrainFields.model_validate(known)
+        settings = TrainSettings.model_validate(known)
     except ValidationError as error:
-        refuse([*problems, *problems_of(error, TrainFields)], document.place)
-        raise
-    refuse([*problems, *broken_rules(dict(fields), known)], document.place)
-    return TrainSettings.model_validate(known)
+        problems = _once([*problems, *problems_of(error, TrainSettings)])
+    refuse(problems, document.location)
+    assert settings is not None
+    return settings
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """The first problem of each key."""
+    return list({problem.key: problem for problem in reversed(problems)}.values())[::-1]
+
+
+def _choices_given(values: Mapping[str, Any], do: str) -> Iterator[Problem]:
+    """The keys that have a list of choices where one value belongs, as `embedding_dim: [64, 128]`."""
+    for key, value in values.items():
+        if isinstance(value, list) and key in TUNABLE and KEYS[key].option.schema.get("type") in _SINGLE:
+            yield Problem(key, f"{key} must be {KEYS[key].option.expects}, not {shown(value)}", do.format(key))
 
 
 def _unknown_in_train(key: Any) -> Problem:
@@ -118,7 +127,7 @@ def _study(document: Document) -> StudySettings:
     if "experiment_name" in given and "study_name" not in given:
         raise ConfigError(
             "this is a train file: it has experiment_name",
-            where=document.place("experiment_name")[1],
+            where=document.location("experiment_name")[1],
             do="run it with train.py --config, or give it a study_name instead",
         )
     problems = [problem for key in given if (problem := _unknown_in_study(key))]
@@ -127,30 +136,35 @@ def _study(document: Document) -> StudySettings:
     plain = {key: value for key, value in given.items() if key in _PLAIN_KEYS}
     space, wrong = _space(given)
     problems += wrong
-    fields: TrainFields | None = None
-    for model, values in ((StudyFields, about_study), (TrainFields, {**plain, "experiment_name": "x"})):
-        try:
-            checked = model.model_validate(values)
-            fields = checked if isinstance(checked, TrainFields) else None
-        except ValidationError as error:
-            problems += problems_of(error, model)
-    refuse(problems, document.place)
-    study = StudySettings(**about_study, fixed={key: getattr(fields, key) for key in plain}, space=space)
-    keys = {field: field + form for field in TRAIN_KEYS for form in _FORMS if field + form in given}
-    refuse(list(broken_study_rules(study, keys)), document.place)
+    problems += _choices_given(plain, "did you mean {}_grid?")
+    fixed: dict[str, Any] = {}
+    try:
+        checked = TrainKeys.model_validate({**plain, "experiment_name": "x"})
+        fixed = {key: getattr(checked, key) for key in plain}
+    except ValidationError as error:
+        problems += problems_of(error, TrainKeys)
+    study = None
+    try:
+        study = StudySettings.model_validate({**about_study, "fixed": fixed, "space": space})
+    except ValidationError as error:
+        problems += problems_of(error, StudySettings)
+    refuse(_once(problems), document.location)
+    assert study is not None
+    keys = {key: key + form for key in TRAIN_KEYS for form in _FORMS if key + form in given}
+    refuse(list(broken_study_rules(study, keys)), document.location)
     return study
 
 
 def _unknown_in_study(key: Any) -> Problem | None:
-    if key in _STUDY_FILE_KEYS:
+    if key in STUDY_FILE_KEYS:
         return None
     if key == "experiment_name":
         return Problem(key, "experiment_name belongs to train files; the study's name is study_name", "leave it out")
     field = _field_of(key)
     if field == key:
-        return Problem(key, f"unknown key {key!r}", did_you_mean(key, _STUDY_FILE_KEYS) or _KEYS_DOC)
+        return Problem(key, f"unknown key {key!r}", did_you_mean(key, STUDY_FILE_KEYS) or _KEYS_DOC)
     if field not in TUNABLE:
-        return Problem(key, f"{field} cannot vary between trials: {why_fixed(field)}", f"give {field}: ... for all")
+        return Problem(key, f"{field} cannot vary between trials: {KEYS[field].tunable}", f"give {field}: ... for all")
     return Problem(key, f"{field} is no number and has no range", f"give {field}_grid: [...]")
 
 
@@ -158,8 +172,8 @@ def _given_twice(document: Document) -> Iterator[Problem]:
     for field in TRAIN_KEYS:
         keys = [field + form for form in _FORMS if field + form in document.values]
         if len(keys) > 1:
-            places = " and ".join(_key_and_line(document, key) for key in keys)
-            yield Problem(keys[-1], f"{field} is given more than once: {places}", "keep one of them")
+            locations = " and ".join(_key_and_line(document, key) for key in keys)
+            yield Problem(keys[-1], f"{field} is given more than once: {locations}", "keep one of them")
 
 
 def _key_and_line(document: Document, key: str) -> str:
@@ -171,7 +185,7 @@ def _space(given: Mapping[str, Any]) -> tuple[dict[str, Dimension], list[Problem
     space: dict[str, Dimension] = {}
     problems = []
     for key, value in given.items():
-        if key not in _DIMENSION_KEYS:
+        if key not in DIMENSION_KEYS:
             continue
         dimension = parse_dimension(key, _field_of(key), value)
         if isinstance(dimension, Problem):

@@ -1,12 +1,20 @@
-"""The names that a configuration can select: one tuple for each key that takes a name."""
+"""The names that a configuration can select, and of every metric what is better."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from imagematch.config.problems import did_you_mean
+from imagematch.errors import ConfigError
+from imagematch.registry import LOSS_REGISTRY
 
 DATASETS = ("tiny_imagenet", "digits", "folder", "csv", "celeba", "omniglot", "flowers")
 SPLITS_BY = ("image", "class", "predefined")
 FACE_CROPS = ("none", "haar")
 FACES_MISSING = ("whole", "skip", "error")
-"""What becomes of a picture in which no face is found."""
+"""What becomes of an image in which no face is found."""
 
 EXTRACTORS = (
     *("efficientnet", "efficientnet_v2_b0", "efficientnet_v2_b1", "efficientnet_v2_b2", "efficientnet_v2_b3"),
@@ -29,32 +37,78 @@ KERASHUB = "kerashub:"
 ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-TRIPLET_LOSSES = ("triplet_semihard", "triplet_hard", "triplet_all")
-PAIR_LOSSES = (
-    *TRIPLET_LOSSES,
-    "contrastive",
-    "lifted_structure",
-    "n_pairs",
-    "nt_xent",
-    "multi_similarity",
-    "circle",
-    "soft_nearest_neighbour",
-)
+LOSSES: tuple[str, ...] = tuple(LOSS_REGISTRY.all())
+PAIR_LOSSES = LOSS_REGISTRY.names("pair")
 """Losses that compare the images of a batch with each other: they need two images of a class in it."""
-OFFLINE_LOSSES = ("triplet_offline",)
+OFFLINE_LOSSES = LOSS_REGISTRY.names("offline")
 """Losses over triplets that are drawn from the whole training set before an epoch."""
-PROXY_LOSSES = ("normalised_softmax", "cosface", "arcface", "proxy_nca", "proxy_anchor")
+PROXY_LOSSES = LOSS_REGISTRY.names("proxy")
 """Losses that compare each image with one learnt vector for each training class."""
-LOSSES = (*PAIR_LOSSES, *OFFLINE_LOSSES, *PROXY_LOSSES)
-LOSS_DISTANCES = ("euclidean", "squared_euclidean")
-TRIPLET_HINGES = ("hinge", "softplus")
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "ramp_sustain_decay", "bit_hyperrule")
 TRAINING_PRECISIONS = ("float32", "bfloat16")
 
-CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
+NAMED_CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 """Thresholds that are chosen by a name alone; `far`, `frr` and `cost` take a value."""
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes")
 PRUNERS = ("median", "asha", "hyperband", "none")
+
+Direction = Literal["maximize", "minimize"]
+
+_OF_IMAGES: dict[str, Direction] = {
+    "loss": "minimize",
+    "roc_auc": "maximize",
+    "eer": "minimize",
+    "average_precision": "maximize",
+    "tar_at_far_0.1": "maximize",
+    "tar_at_far_0.01": "maximize",
+    "tar_at_far_0.001": "maximize",
+    "frr_at_far_0.1": "minimize",
+    "frr_at_far_0.01": "minimize",
+    "frr_at_far_0.001": "minimize",
+    "recall_at_1": "maximize",
+    "recall_at_5": "maximize",
+    "recall_at_10": "maximize",
+    "r_precision": "maximize",
+    "map_at_r": "maximize",
+    "mean_average_precision": "maximize",
+    "accuracy": "maximize",
+    "balanced_accuracy": "maximize",
+    "precision": "maximize",
+    "recall": "maximize",
+    "f1": "maximize",
+}
+_OF_THE_MODEL: dict[str, Direction] = {"parameters": "minimize", "latency_ms": "minimize"}
+
+METRIC_DIRECTIONS: Mapping[str, Direction] = MappingProxyType(
+    {f"val_{name}": direction for name, direction in _OF_IMAGES.items()} | _OF_THE_MODEL
+)
+"""Metric -> what is better. Metrics of the validation images carry `val_`; those of the model alone do not."""
+
+_FIRST = ("val_map_at_r", "val_r_precision", "val_recall_at_1", "val_roc_auc", "val_eer", "val_loss")
+_NEED_A_THRESHOLD = ("val_precision", "val_recall")  # which is chosen after training, and decides them
+
+OBJECTIVES = (
+    *_FIRST,
+    *(n for n in METRIC_DIRECTIONS if n.startswith("val_") and n not in (*_FIRST, *_NEED_A_THRESHOLD)),
+)
+"""What training can select its best epoch by, and a study its trials; the first are computed after every epoch."""
+
+SECOND_OBJECTIVES = (*OBJECTIVES, *_OF_THE_MODEL)
+"""What a study can search for beside its first objective."""
+
+
+def direction_of(name: str) -> Direction:
+    """Whether larger ("maximize") or smaller ("minimize") is better; `val_` and `test_` in front are optional.
+
+    Raises:
+        ConfigError: no metric has this name.
+    """
+    if name in _OF_THE_MODEL:
+        return _OF_THE_MODEL[name]
+    bare = name.removeprefix("val_").removeprefix("test_")
+    if bare not in _OF_IMAGES:
+        raise ConfigError(f"no metric is called {name!r}", do=did_you_mean(name, (*METRIC_DIRECTIONS, *_OF_IMAGES)))
+    return _OF_IMAGES[bare]

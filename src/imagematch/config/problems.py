@@ -1,8 +1,9 @@
-"""What is wrong with a configuration, told in one line: the first problem by line, and how many more there are."""
+"""What is wrong with a configuration, one line for each mistake, with the nearest valid name to what was typed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ from imagematch.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
-
-_SECRET_FIELDS = ("storage",)  # a URL that may hold a password is never shown
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,16 @@ class Problem:
     do: str = ""
 
 
-def told(what: str, do: str = "", *, key: str = "") -> PydanticCustomError:
-    """What a pydantic validator raises to have its own words shown; `key`, where they are about another field."""
-    return PydanticCustomError("told", "{what}", {"what": what, "do": do, "key": key})
+def validation_error(*problems: Problem) -> PydanticCustomError:
+    """Builds a validation error with custom messages; a problem without a key is about the field that is checked."""
+    return PydanticCustomError(
+        "imagematch", "{what}", {"what": "; ".join(p.what for p in problems), "problems": problems}
+    )
+
+
+def invalid(what: str, do: str = "") -> PydanticCustomError:
+    """Builds a validation error with a custom message, about the field that is checked."""
+    return validation_error(Problem("", what, do))
 
 
 def shown(value: Any) -> str:
@@ -40,38 +46,53 @@ def shown(value: Any) -> str:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """The problems that pydantic found, one for each field, in the words of this package.
+    """The problems that pydantic found, the first of each key, in the words of this package.
 
     A field's description says what it expects ("a whole number from 1 to 10").
     """
     problems: dict[str, Problem] = {}
-    for found in error.errors(include_url=False):
-        context = found.get("ctx", {})
-        key = context.get("key") or (str(found["loc"][0]) if found["loc"] else "")
-        if key in problems:
-            continue
-        if found["type"] == "told":
-            problems[key] = Problem(key, context["what"], context["do"])
-        elif found["type"] == "missing":
-            problems[key] = Problem(key, f"{key} is missing", f"add a line `{key}: ...`")
-        elif found["type"] == "extra_forbidden":
-            problems[key] = Problem(key, f"unknown key {key!r}")
-        else:
-            expected = model.model_fields[key].description or "something else"
-            value = "" if key in _SECRET_FIELDS else f", not {shown(found['input'])}"
-            problems[key] = Problem(key, f"{key} must be {expected}{value}")
+    for details in error.errors(include_url=False):
+        location = str(details["loc"][0]) if details["loc"] else ""
+        for problem in _in_our_words(details, location, model):
+            problems.setdefault(problem.key, problem)
     return list(problems.values())
 
 
-def refuse(problems: Sequence[Problem], place: Callable[[str], tuple[int, str]]) -> None:
-    """Raises ConfigError for the first problem by line, if there is one, and says how many more there are.
+def _in_our_words(details: Any, key: str, model: type[BaseModel]) -> list[Problem]:
+    if details["type"] == "imagematch":
+        return [Problem(p.key or key, p.what, p.do) for p in details["ctx"]["problems"]]
+    if details["type"] == "missing":
+        return [Problem(key, f"{key} is missing", f"add a line `{key}: ...`")]
+    if details["type"] == "extra_forbidden":
+        return [Problem(key, f"unknown key {key!r}")]
+    expected = model.model_fields[key].description or "something else"
+    value = f", not {shown(details['input'])}" if model.model_fields[key].repr else ""
+    return [Problem(key, f"{key} must be {expected}{value}")]
+
+
+def refuse(problems: Sequence[Problem], location: Callable[[str], tuple[int, str]]) -> None:
+    """Raises one ConfigError for all problems, in the order of their lines, if there are any.
 
     Args:
         problems: what was found.
-        place: key -> (rank by line, "FILE:LINE").
+        location: key -> (rank by line, "FILE:LINE").
     """
     if not problems:
         return
-    first = min(problems, key=lambda problem: place(problem.key)[0])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    raise ConfigError(first.what + more, where=place(first.key)[1], do=first.do)
+    first, *rest = sorted(problems, key=lambda problem: location(problem.key)[0])
+    more = tuple(ConfigError(problem.what, where=location(problem.key)[1], do=problem.do) for problem in rest)
+    count = f" (and {len(more)} more)" if more else ""
+    raise ConfigError(first.what + count, where=location(first.key)[1], do=first.do, more=more)
+
+
+def nearest(typed: str, valid: Iterable[str]) -> str | None:
+    """The valid name most like `typed`, whatever its case and with '-' for '_'; None where none is near."""
+    names = list(valid)
+    matches = difflib.get_close_matches(typed[:100].lower().replace("-", "_").replace(" ", "_"), names, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(typed: str, valid: Iterable[str]) -> str:
+    """ "did you mean NAME?", or an empty text where no valid name is near."""
+    name = nearest(typed, valid)
+    return f"did you mean {name}?" if name else ""

@@ -1,68 +1,49 @@
-"""What several fields of a train file must keep to together."""
+"""What several keys must agree on: in a train file, and in a study."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from imagematch.config.conditions import refusal, starts_untrained
+from imagematch.config.conditions import in_stages, starts_untrained
+from imagematch.config.fields import Values
 from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
-from imagematch.config.problems import Problem
-from imagematch.config.stages import freezing, stage_key
+from imagematch.config.problems import Problem, shown
+from imagematch.config.train_keys import CONDITIONS, DEFAULTS, KEYS, idle_reason, is_active, stage_key
 
-RULE_FIELDS = (
-    "stages",
-    "dataset",
-    "data_dir",
-    "split_by",
-    "feature_extractor",
-    "weights",
-    "trainable",
-    "loss",
-    "cross_batch_memory",
-    "batch_images",
-    "batch_size",
-    "objective",
-)
-"""The fields that `broken_rules` reads, beside those that conditions read."""
+if TYPE_CHECKING:
+    from imagematch.config.study_settings import StudySettings
+
+LARGEST_GRID = 100_000
+"""The most configurations of a space that are listed one by one."""
+_MAX_COMBINATIONS = 20_000
 _NEED_DATA_DIR = {"folder": "the folder that holds a folder for each class", "csv": "the table of images"}
 
+Rule = Callable[[Values], Iterator[Problem]]
+RULES: list[tuple[Rule, tuple[str, ...]]] = []
+"""Each rule of train files, with the keys that it reads."""
 
-def broken_rules(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
-    """The rules that `values` break.
 
-    Args:
-        values: every train field, each valid on its own.
-        given: the fields that the user gave.
-    """
-    for field in values:
-        if field in given and values[field] is not None and (what := refusal(field, values)):
-            yield Problem(field, what)
-    for number, stage in enumerate(values["stages"], 1):
-        for problem in broken_rules({**values, **stage, "stages": ()}, stage):
-            if problem.key in stage:
-                yield Problem(stage_key(number, problem.key), f"stage {number}: {problem.what}", problem.do)
-    yield from freezing(values["stages"], values)
-    if "trainable" in given and values["trainable"] is False and starts_untrained(values):
-        what = f"trainable: false has no effect with {values['feature_extractor']}, which has no published weights"
-        yield Problem("trainable", what, "leave it out, and all of it is trained, or give weights: PATH")
-    dataset, loss = values["dataset"], values["loss"]
+def _rule(*reads: str) -> Callable[[Rule], Rule]:
+    """Decorates a rule of train files: values of every key -> what is wrong with them; it reads the keys `reads`."""
+
+    def register(rule: Rule) -> Rule:
+        RULES.append((rule, reads))
+        return rule
+
+    return register
+
+
+@_rule("dataset", "data_dir")
+def _has_data(values: Values) -> Iterator[Problem]:
+    dataset = values["dataset"]
     if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
         yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")
-    yield from _broken_by_several_extractors(values)
-    lone = values["batch_size"] is None and values["batch_images"] == 1
-    if loss in PAIR_LOSSES and lone and values["cross_batch_memory"] == 0:
-        what = f"{loss} compares images of one class, and batch_images: 1 has no two of them in a batch"
-        yield Problem("batch_images", what, "give batch_images: 2 or more")
-    if loss in PAIR_LOSSES and lone and values["objective"] == "val_loss":
-        what = f"val_loss of {loss} needs two images of a class in a batch: it never reads cross_batch_memory"
-        yield Problem("objective", what, "give batch_images: 2 or more, or another objective, such as val_map_at_r")
-    if values["objective"] == "val_loss" and loss in PROXY_LOSSES and values["split_by"] == "class":
-        what = f"val_loss has no meaning with {loss} and split_by: class, since validation classes have no proxies"
-        yield Problem("objective", what, "choose another objective, such as val_map_at_r")
 
 
-def _broken_by_several_extractors(values: Mapping[str, Any]) -> Iterator[Problem]:
+@_rule("feature_extractor", "weights", "trainable")
+def _several_extractors(values: Values) -> Iterator[Problem]:
     extractors, weights = values["feature_extractor"], values["weights"]
     count = 1 if isinstance(extractors, str) else len(extractors)
     if not isinstance(weights, str) and len(weights) != count:
@@ -71,3 +52,144 @@ def _broken_by_several_extractors(values: Mapping[str, Any]) -> Iterator[Problem
     if count > 1 and values["trainable"] is not False:
         what = "trainable is for one extractor: several stand side by side frozen"
         yield Problem("trainable", what, "set trainable: false, or name one feature_extractor")
+
+
+@_rule("loss", "batch_size", "batch_images", "cross_batch_memory", "objective")
+def _pairs_in_a_batch(values: Values) -> Iterator[Problem]:
+    loss = values["loss"]
+    if loss not in PAIR_LOSSES or values["batch_size"] is not None or values["batch_images"] != 1:
+        return
+    if values["cross_batch_memory"] == 0:
+        what = f"{loss} compares images of one class, and batch_images: 1 has no two of them in a batch"
+        yield Problem("batch_images", what, "give batch_images: 2 or more")
+    if values["objective"] == "val_loss":
+        what = f"val_loss of {loss} needs two images of a class in a batch: it never reads cross_batch_memory"
+        yield Problem("objective", what, "give batch_images: 2 or more, or another objective, such as val_map_at_r")
+
+
+@_rule("loss", "split_by", "objective")
+def _proxies_of_unseen_classes(values: Values) -> Iterator[Problem]:
+    loss = values["loss"]
+    if values["objective"] == "val_loss" and loss in PROXY_LOSSES and values["split_by"] == "class":
+        what = f"val_loss has no meaning with {loss} and split_by: class, since validation classes have no proxies"
+        yield Problem("objective", what, "choose another objective, such as val_map_at_r")
+
+
+def broken_rules(values: Values, given: Collection[str]) -> Iterator[Problem]:
+    """The rules that `values` break.
+
+    Args:
+        values: every train key, each valid on its own.
+        given: the keys that the user gave.
+    """
+    for key in values:
+        plain = values[key] is None or values[key] == DEFAULTS.get(key)  # which may be spelt out anywhere
+        if key in given and not plain and (what := idle_reason(key, values)):
+            yield Problem(key, what)
+    for number, stage in enumerate(values["stages"], 1):
+        for problem in broken_rules({**values, **stage, "stages": ()}, stage):
+            if problem.key in stage:
+                yield Problem(stage_key(number, problem.key), f"stage {number}: {problem.what}", problem.do)
+    yield from _freezing(values["stages"], values)
+    if "trainable" in given and values["trainable"] is False and starts_untrained(values):
+        what = f"trainable: false has no effect with {values['feature_extractor']}, which has no published weights"
+        yield Problem("trainable", what, "leave it out, and all of it is trained, or give weights: PATH")
+    for rule, _ in RULES:
+        yield from rule(values)
+
+
+def _freezing(stages: Sequence[Mapping[str, Any]], values: Values) -> Iterator[Problem]:
+    """The stages that train less of the extractor than the stage before: its training would be lost.
+
+    Layers and blocks are compared when the network is known.
+    """
+    parts = [stage.get("trainable", values["trainable"]) for stage in stages]
+    for number, (before, now) in enumerate(itertools.pairwise(parts), 2):
+        if _comparable(before, now) and _extent(before) > _extent(now):
+            first = f"stage {number} freezes what stage {number - 1} trains"
+            what = f"{first}: trainable {shown(before)}, then {shown(now)}"
+            yield Problem(
+                stage_key(number, "trainable"), what, "let each stage train as much as the one before, or more"
+            )
+
+
+def _comparable(one: Any, other: Any) -> bool:
+    return isinstance(one, bool) or isinstance(other, bool) or isinstance(one, dict) == isinstance(other, dict)
+
+
+def _extent(trainable: Any) -> float:
+    if isinstance(trainable, bool):
+        return float("inf") if trainable else 0
+    return float(trainable["blocks"] if isinstance(trainable, dict) else trainable)
+
+
+def broken_study_rules(study: StudySettings, keys: Mapping[str, str]) -> Iterator[Problem]:
+    """The rules that a study breaks.
+
+    Args:
+        study: its settings, each valid on its own.
+        keys: train key -> the key that gave it (`dropout` -> `dropout_range`).
+    """
+    if "val_loss" in study.objectives:
+        varying = [key for key in study.space if KEYS[key].changes_val_loss and study.space[key].size != 1]
+        if varying:
+            what = f"val_loss cannot rank trials between which {', '.join(varying)} varies"
+            yield Problem("objective", what, "choose an objective that means the same in all, such as val_map_at_r")
+    if study.sampler == "cmaes" and len(study.objectives) > 1:
+        yield Problem("sampler", "sampler: cmaes searches for one objective", "use sampler: tpe, or name one objective")
+    endless = [key for key, dimension in study.space.items() if dimension.size is None]
+    if study.sampler == "grid" and endless:
+        what = f"sampler: grid needs a finite space, and {', '.join(endless)} may be any number"
+        yield Problem("sampler", what, "give a step, or a grid")
+    if study.pruner == "hyperband" and study.folds == 1 and _by_hyperrule(study):
+        what = "pruner: hyperband needs the length of trainings, which lr_schedule: bit_hyperrule takes from the images"
+        yield Problem("pruner", what, "use pruner: asha or median")
+    size = study.grid_points if study.sampler == "grid" else None
+    if size is not None and size > LARGEST_GRID:
+        what = f"sampler: grid lists every point, at most {LARGEST_GRID:,}, and here are {size:,}"
+        yield Problem("sampler", what, "use sampler: qmc, which spreads over the space, or give fewer values")
+    for problem in _broken_by_trials(study):
+        yield Problem(keys.get(problem.key, problem.key), problem.what, problem.do)
+
+
+def _by_hyperrule(study: StudySettings) -> bool:
+    """Whether some trial, or a stage of one, trains by the BiT-HyperRule."""
+
+    def options(key: str) -> tuple[Any, ...]:
+        return study.space[key].ends if key in study.space else ({**DEFAULTS, **study.fixed}[key],)
+
+    return any(
+        "bit_hyperrule" in in_stages("lr_schedule", {"stages": stages, "lr_schedule": schedule})
+        for stages in options("stages")
+        for schedule in options("lr_schedule")
+    )
+
+
+def _broken_by_trials(study: StudySettings) -> list[Problem]:
+    """The rules of a train file that some trial would break; of ranges the two ends are tried."""
+    of_conditions = (condition.depends_on for condition in CONDITIONS.values())
+    read = {"stages", "trainable"}.union(*of_conditions, *(reads for _, reads in RULES))
+    varied = [key for key in study.space if key in read]
+    first = {key: dimension.ends[0] for key, dimension in study.space.items()}
+    idle = {key for key in (*study.fixed, *study.space) if key in CONDITIONS and _given(study, key)}
+    explicit = {"trainable"} & {*study.fixed, *study.space}
+    why: dict[str, str] = {}
+    problems: dict[str, Problem] = {}
+    combinations = itertools.product(*(study.space[key].ends for key in varied))
+    for combination in itertools.islice(combinations, _MAX_COMBINATIONS):
+        values: dict[str, Any] = {**DEFAULTS, **study.fixed, **first, **dict(zip(varied, combination, strict=True))}
+        values["objective"] = "val_loss" if "val_loss" in study.objectives else study.objectives[0]
+        for key in list(idle):
+            what = idle_reason(key, values)
+            if what is None:
+                idle.discard(key)
+            else:
+                why.setdefault(key, what)
+        counting = {key: value if is_active(key, values) else DEFAULTS[key] for key, value in values.items()}
+        for problem in broken_rules(counting, given=explicit):
+            problems.setdefault(problem.key, problem)
+    return [*(Problem(key, why[key]) for key in sorted(idle)), *problems.values()]
+
+
+def _given(study: StudySettings, key: str) -> bool:
+    return key in study.space or study.fixed[key] not in (None, DEFAULTS[key])

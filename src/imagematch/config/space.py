@@ -1,11 +1,14 @@
-"""The dimensions of a search space: choices and ranges."""
+"""The dimensions of a search space: choices and ranges; and what tells two spaces apart."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from imagematch.config.problems import shown
 
 Label = str | int | float | bool
 
@@ -188,3 +191,33 @@ Dimension = Choices | FloatRange | IntRange
 
 def _manner(step: float | None, log: bool) -> str:
     return f" in steps of {step:g}" if step is not None else " by logarithm" if log else ""
+
+
+def space_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two `space_json`, one readable line for each difference; empty where nothing does."""
+    lines = [
+        f"{key}: {shown(old.get(key))} became {shown(new.get(key))}"
+        for key in ("objective", "max_parameters", "seed", "folds")
+        if old.get(key) != new.get(key)
+    ]
+    before, after = _by_field(old), _by_field(new)
+    for field in dict.fromkeys((*before, *after)):
+        was, now = before.get(field, "the default"), after.get(field, "the default")
+        if was != now:
+            lines.append(f"{field}: {was} became {now}")
+    return lines
+
+
+def _by_field(space: Mapping[str, Any]) -> dict[str, str]:
+    texts = {field: f"fixed {_plain_json(value)}" for field, value in space.get("fixed", {}).items()}
+    for field, dimension in space.get("space", {}).items():
+        if "choices" in dimension:
+            texts[field] = "choices " + ", ".join(_plain_json(choice) for choice in dimension["choices"])
+        else:
+            manner = f" step {dimension['step']:g}" if dimension["step"] else " log" if dimension["log"] else ""
+            texts[field] = f"range {dimension['low']:g} to {dimension['high']:g}{manner}"
+    return texts
+
+
+def _plain_json(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if isinstance(value, (list, dict)) else shown(value)

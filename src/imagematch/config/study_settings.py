@@ -4,30 +4,110 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import SkipValidation, ValidationError
+from pydantic import BaseModel, ConfigDict, SkipValidation, ValidationError, field_validator, model_validator
+from pydantic_core.core_schema import ValidationInfo
 
-from imagematch.config.conditions import CONDITIONS, is_active
-from imagematch.config.metrics import direction_of
-from imagematch.config.problems import problems_of, refuse, shown
+from imagematch.config import names
+from imagematch.config.fields import REQUIRED, Affects, facts_of, key, names_of
+from imagematch.config.problems import invalid, problems_of, refuse, shown
 from imagematch.config.space import Choices, Dimension
-from imagematch.config.study_fields import StudyFields
-from imagematch.config.train_fields import DEFAULTS
+from imagematch.config.train_keys import CONDITIONS, DEFAULTS, KEYS, is_active
 from imagematch.config.train_settings import TrainSettings
+from imagematch.config.values import Names, checked_choice, checked_run_name
 from imagematch.errors import ConfigError
 from imagematch.files import digest_json
+from imagematch.options import Option, choice, whole
 
-LARGEST_GRID = 100_000
-"""The most points of a space that are listed one by one."""
 _MAX_COMBINATIONS = 1_000_000
-_NEUTRAL = ("data_dir", "feature_dir", "engine", "test_time_flip", "threshold")
-"""Fields that change where and how fast a trial runs, or what is done after it, but not its result."""
+_URL = re.compile(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://\S+")
+RERUN_SUFFIX = "-rerun"
+"""Ends the name under which a study's reruns are stored beside it."""
+
+_STUDY: Any = {"group": "study", "affects": Affects.NOTHING, "tunable": "it is about the study"}
+_METRIC = {"type": "string", "enum": list(names.SECOND_OBJECTIVES)}
 
 
-class StudySettings(StudyFields):
-    """What `hpt.py` runs.
+class StudyKeys(BaseModel):
+    """What a study file says about the study itself, and the two keys it shares with a train file (seed, objective)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    study_name: str = key(
+        Option(REQUIRED, {"type": "string"}, "Names the study, and its winner.", expects="text"),
+        **{**_STUDY, "group": "name"},
+    )
+    seed: int = key(whole(0, 0, 2**32 - 1, "Fixes the splits, the draws and the seeds of all trials."), **_STUDY)
+    n_trials: int = key(whole(30, 1, 10_000_000, "Distinct finished trials, whoever ran them."), **_STUDY)
+    sampler: str = key(choice("tpe", names.SAMPLERS, "How configurations are drawn."), **_STUDY)
+    pruner: str = key(choice("median", names.PRUNERS, "How hopeless trials are ended early."), **_STUDY)
+    folds: int = key(whole(1, 1, 100, "Cross-validation inside a trial, over train and validation."), **_STUDY)
+    rerun_top_k: int = key(whole(3, 0, 1_000, "The best trials that are trained again."), **_STUDY)
+    rerun_seeds: int = key(whole(3, 0, 1_000, "Other seeds that each of them is trained with."), **_STUDY)
+    storage: str | None = key(
+        Option(None, {"type": "string"}, "The database; by default SQLite in exp/.", expects="the URL of a database"),
+        secret=True,  # it may hold a password
+        **_STUDY,
+    )
+    objective: str | Names = key(
+        Option(
+            "val_map_at_r",
+            {"anyOf": [_METRIC, {"type": "array", "items": _METRIC, "minItems": 2, "maxItems": 2}]},
+            "What trials are ranked by; two: a Pareto front, of which the first chooses epochs and the winner.",
+            expects="the name of a metric, or a list of two",
+        ),
+        **_STUDY,
+    )
+    max_parameters: int | None = key(
+        whole(None, 1, 10**12, "Larger models are not trained and do not count."), **_STUDY
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _is_a_known_name(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        known = names_of(cls, name)
+        return checked_choice(name, value, known) if known else value
+
+    @field_validator("objective")
+    @classmethod
+    def _are_metrics(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            return checked_choice("objective", value, names.OBJECTIVES)
+        if len(value) != 2 or value[0] == value[1]:
+            raise invalid(f"objective must be one metric or two different ones, not {shown(list(value))}")
+        checked_choice("the first objective", value[0], names.OBJECTIVES)
+        checked_choice("the second objective", value[1], names.SECOND_OBJECTIVES)
+        return value
+
+    @field_validator("study_name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if value.endswith(RERUN_SUFFIX):
+            what = f"study_name may not end in {RERUN_SUFFIX}, as the reruns of another study do"
+            raise invalid(what, "choose another study_name")
+        return checked_run_name("study_name", value)
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None and not _URL.fullmatch(value):  # never shown: it may hold a password
+            example = "sqlite:///exp/hpt_studies/NAME.db or postgresql+psycopg://USER@HOST/DATABASE"
+            raise invalid("storage must be the URL of a database", f"write it as {example}")
+        return value
+
+
+STUDY_FACTS = facts_of(StudyKeys)
+"""Key -> what is known about it."""
+STUDY_KEYS: tuple[str, ...] = tuple(STUDY_FACTS)
+"""Every key that is about the study itself."""
+
+
+class StudySettings(StudyKeys):
+    """What `hpt.py` runs; its `pruner` is none where there are two objectives, of which a step has but one.
 
     Attributes:
         fixed: train field -> the value that all trials have.
@@ -42,10 +122,11 @@ class StudySettings(StudyFields):
         """One or two metrics. The first selects each training's best epoch, and the winner."""
         return (self.objective,) if isinstance(self.objective, str) else self.objective
 
-    @property
-    def effective_pruner(self) -> str:
-        """The pruner that is used: none where there are two objectives, of which a step has but one."""
-        return self.pruner if len(self.objectives) == 1 else "none"
+    @model_validator(mode="after")
+    def _resolves(self) -> Self:
+        if len(self.objectives) > 1:
+            self.__dict__["pruner"] = "none"  # the model is frozen for everybody else
+        return self
 
     def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """What a study stores (labels of choices, numbers) as field values, without rounding errors."""
@@ -60,7 +141,7 @@ class StudySettings(StudyFields):
     def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values that count: canonical, in the file's order, without fields that have no effect beside the others.
 
-        Two trials are repeats of each other iff this is the same for both. A value missing from `values` is its
+        Two trials are duplicates iff this is the same for both. A value missing from `values` is its
         field's default.
         """
         every = self._every(values)
@@ -149,7 +230,7 @@ class StudySettings(StudyFields):
         fixed = {
             field: str(value) if not isinstance(value, (str, int, float, bool, tuple, dict)) else value
             for field, value in self.fixed.items()
-            if field not in _NEUTRAL and value != DEFAULTS[field]
+            if KEYS[field].affects.compared and value != DEFAULTS[field]
         }
         return {
             "objective": self.objective if isinstance(self.objective, str) else list(self.objective),
@@ -173,12 +254,13 @@ class StudySettings(StudyFields):
             trials += " out of an endless space"
         else:
             trials = f"all {points} grid points" if points <= self.n_trials else f"{trials} out of {points} grid points"
-        pruner = self.effective_pruner + (" (two objectives)" if self.effective_pruner != self.pruner else "")
+        pruner = self.pruner + (" (two objectives)" if len(self.objectives) > 1 else "")
         folds = f"; mean over {self.folds} folds" if self.folds > 1 else ""
         limit = "" if self.max_parameters is None else f"; at most {self.max_parameters:,} parameters"
+        objectives = " and ".join(f"{name} ({names.direction_of(name)})" for name in self.objectives)
         lines = [
             f"study {self.study_name}: {trials}; sampler {self.sampler}, pruner {pruner}, seed {self.seed}",
-            f"objective {' and '.join(f'{name} ({direction_of(name)})' for name in self.objectives)}{folds}{limit}",
+            f"objective {objectives}{folds}{limit}",
             *(f"searched {field}: {dimension}" for field, dimension in self.space.items()),
         ]
         if self.sampler == "cmaes":
@@ -199,33 +281,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, tuple):
         return shown(list(value))
     return value if isinstance(value, str) else shown(value) if value is None or isinstance(value, bool) else str(value)
-
-
-def space_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two `space_json`, one readable line for each difference; empty where nothing does."""
-    lines = [
-        f"{key}: {shown(old.get(key))} became {shown(new.get(key))}"
-        for key in ("objective", "max_parameters", "seed", "folds")
-        if old.get(key) != new.get(key)
-    ]
-    before, after = _by_field(old), _by_field(new)
-    for field in dict.fromkeys((*before, *after)):
-        was, now = before.get(field, "the default"), after.get(field, "the default")
-        if was != now:
-            lines.append(f"{field}: {was} became {now}")
-    return lines
-
-
-def _by_field(space: Mapping[str, Any]) -> dict[str, str]:
-    texts = {field: f"fixed {_plain_json(value)}" for field, value in space.get("fixed", {}).items()}
-    for field, dimension in space.get("space", {}).items():
-        if "choices" in dimension:
-            texts[field] = "choices " + ", ".join(_plain_json(choice) for choice in dimension["choices"])
-        else:
-            manner = f" step {dimension['step']:g}" if dimension["step"] else " log" if dimension["log"] else ""
-            texts[field] = f"range {dimension['low']:g} to {dimension['high']:g}{manner}"
-    return texts
-
-
-def _plain_json(value: Any) -> str:
-    return value if isinstance(value, str) else str(value) if isinstance(value, (list, dict)) else shown(value)

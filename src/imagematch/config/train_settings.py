@@ -1,21 +1,21 @@
-"""The settings of one training run, checked and typed."""
+"""The settings of one training run: checked, and resolved to the values that count."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
-from imagematch.config.conditions import is_active
-from imagematch.config.loss_fields import LOSS_FIELDS, RANDOM_BATCH_MARGIN
-from imagematch.config.names import OFFLINE_LOSSES, TRIPLET_LOSSES
-from imagematch.config.problems import shown, told
+from imagematch.config.names import OFFLINE_LOSSES
+from imagematch.config.problems import shown, validation_error
 from imagematch.config.rules import broken_rules
-from imagematch.config.train_fields import DEFAULTS, TrainFields
-from imagematch.config.yaml_writer import to_yaml
+from imagematch.config.train_keys import DEFAULTS, KEYS, TrainKeys, is_active
+from imagematch.config.yaml_files import to_yaml
+from imagematch.registry import LOSS_REGISTRY
 
-_DATA_DIRS: dict[str, tuple[str, ...]] = {
+_DATA_DIRS: Mapping[str, tuple[str, ...]] = {
     "tiny_imagenet": ("tiny-imagenet-200", "data/tiny-imagenet-200"),
     "celeba": ("data/celeba",),
     "omniglot": ("data/omniglot",),
@@ -23,33 +23,39 @@ _DATA_DIRS: dict[str, tuple[str, ...]] = {
 }
 
 
-class TrainSettings(TrainFields):
+class TrainSettings(TrainKeys):
     """What `train.py` runs: every key of a train file, flat, in the file's words.
 
-    A field that belongs to some losses only is None (or its plain default) where it was not given; `loss_options` has
-    the values that count.
+    What a file leaves open is decided here, once: `training_seed`, `data_dir` (None for embedded data) and the options
+    of the loss have the values that count; an option that the loss does not have is None, or its plain default. Which
+    keys were given stays known (`model_fields_set`).
     """
 
+    if TYPE_CHECKING:  # what resolution settles, and the options that rooms other than `losses` read
+        training_seed: int
+        margin: float | None
+        proxy_rate: float
+
     @model_validator(mode="after")
-    def _keeps_the_rules(self) -> Self:
-        for problem in broken_rules(dict(self), self.model_fields_set):
-            raise told(problem.what, problem.do, key=problem.key)
+    def _follows_the_rules(self) -> Self:
+        if problems := list(broken_rules(dict(self), self.model_fields_set)):
+            raise validation_error(*problems)
+        resolved = _resolved(dict(self))
+        self.model_fields_set.difference_update(key for key in resolved if getattr(self, key) is None)
+        self.__dict__.update(resolved)  # the model is frozen for everybody else
         return self
+
+    def changed_to(self, **changes: Any) -> Self:
+        """These settings with other values, checked and resolved anew. Raises pydantic's ValidationError."""
+        return type(self).model_validate({key: getattr(self, key) for key in self.model_fields_set} | changes)
 
     @property
     def loss_options(self) -> dict[str, Any]:
-        """The loss's own fields with their values: what was given, else the published default (see LOSS_FIELDS).
-
-        `margin` is left out where `triplet_hinge` is softplus, which has none.
-        """
-        values = dict(self)
-        defaults = dict(LOSS_FIELDS[self.loss])
-        if self.loss in TRIPLET_LOSSES and self.batch_size is not None:
-            defaults["margin"] = RANDOM_BATCH_MARGIN
+        """The loss's own options with their values; one that another option rules out is left out."""
         return {
-            field: default if values[field] is None else values[field]
-            for field, default in defaults.items()
-            if is_active(field, values)
+            option: getattr(self, option)
+            for option in LOSS_REGISTRY.all()[self.loss].options
+            if is_active(option, dict(self))
         }
 
     @property
@@ -58,37 +64,33 @@ class TrainSettings(TrainFields):
         return self.batch_size or self.batch_classes * self.batch_images
 
     @property
-    def effective_training_seed(self) -> int:
-        """The seed of the initial weights and of the batches: `training_seed`, or `seed` where it is not given.
-
-        `seed` alone cuts the splits, so that runs which differ in `training_seed` can be compared.
-        """
-        return self.seed if self.training_seed is None else self.training_seed
-
-    @property
-    def stage_settings(self) -> tuple[TrainSettings, ...]:
+    def stage_settings(self) -> tuple[Self, ...]:
         """The settings of each stage; without stages these settings alone."""
         if not self.stages:
             return (self,)
         return tuple(self.model_copy(update={"stages": (), **stage}) for stage in self.stages)
 
     @property
-    def effective_margin(self) -> float | None:
-        """The margin that counts; None where the loss has none."""
-        return self.loss_options.get("margin")
+    def shared_values(self) -> tuple[Any, ...]:
+        """What data and features depend on: trainings that are equal in it can share them."""
+        shared = [key for key, facts in KEYS.items() if facts.affects.shared]
+        whole = [getattr(self, key) for key in shared if not KEYS[key].per_stage]
+        return (
+            *whole,
+            *(getattr(stage, key) for stage in self.stage_settings for key in shared if KEYS[key].per_stage),
+        )
 
     @property
-    def resolved_data_dir(self) -> Path | None:
-        """`data_dir`, or the data set's own folder: the first that exists, else the last; None for embedded data."""
-        if self.data_dir is not None or self.dataset not in _DATA_DIRS:
-            return self.data_dir
-        candidates = [Path(folder) for folder in _DATA_DIRS[self.dataset]]
-        return next((folder for folder in candidates if folder.is_dir()), candidates[-1])
+    def trained_values(self) -> dict[str, Any]:
+        """What decides the outcome of a training, as JSON values: the keys off their default that can change it."""
+        changed = {key for key in self.changed if KEYS[key].affects.trained}
+        return self.model_dump(mode="json", include=changed)
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The fields that differ from their default, the name apart."""
-        return {field: value for field, value in self if field in DEFAULTS and value != DEFAULTS[field]}
+        """The given keys that differ from their default, the name apart."""
+        given = self.model_fields_set
+        return {key: value for key, value in self if key in given and key in DEFAULTS and value != DEFAULTS[key]}
 
     def to_yaml(self) -> str:
         """A file that `train.py` accepts as it is: the name and what differs from the defaults."""
@@ -97,11 +99,11 @@ class TrainSettings(TrainFields):
     def describe(self) -> list[str]:
         """What would run, in lines for people."""
         blocks = list(self.intermediate_ff_block_units)
-        options = ", ".join(f"{field} {value}" for field, value in self.loss_options.items())
-        folder = self.resolved_data_dir
+        options = ", ".join(f"{name} {value}" for name, value in self.loss_options.items())
+        source = f"{self.dataset}{f' in {self.data_dir}' if self.data_dir else ''}"
         faces = [] if self.face_crop == "none" else [self._describe_faces()]
         return [
-            f"experiment {self.experiment_name}: {self.dataset}{f' in {folder}' if folder else ''}, by {self.split_by}",
+            f"experiment {self.experiment_name}: {source}, by {self.split_by}",
             *faces,
             f"{_joined(self.feature_extractor)} ({_joined(self.weights)}), blocks {blocks}, "
             f"embedding_dim {self.embedding_dim}",
@@ -122,14 +124,33 @@ class TrainSettings(TrainFields):
         return f"{prefix}{self._describe_length()} of {self.optimizer}{part}, the best by {self.objective}"
 
     def _describe_length(self) -> str:
-        return "the BiT-HyperRule's steps" if self.lr_schedule == "bit_hyperrule" else f"at most {self.epochs} epochs"
+        if self.lr_schedule == "bit_hyperrule":
+            return "the BiT-HyperRule's steps"
+        return f"at most {self.epochs} epoch{'' if self.epochs == 1 else 's'}"
 
     def _describe_faces(self) -> str:
-        missing = {"whole": "the whole picture", "skip": "left out", "error": "an error"}[self.face_missing]
+        missing = {"whole": "the whole image", "skip": "left out", "error": "an error"}[self.face_missing]
         aligned = ", eyes level" if self.face_align else ""
         return (
             f"faces cut out ({self.face_crop}) with a margin of {self.face_margin:g}{aligned}; without one: {missing}"
         )
+
+
+def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the keys that are left open and can be known from the others."""
+    found: dict[str, Any] = {}
+    if values["training_seed"] is None:
+        found["training_seed"] = values["seed"]
+    if values["data_dir"] is None and values["dataset"] in _DATA_DIRS:
+        folders = [Path(folder) for folder in _DATA_DIRS[values["dataset"]]]
+        found["data_dir"] = next((folder for folder in folders if folder.is_dir()), folders[-1])
+    spec = LOSS_REGISTRY.all()[values["loss"]]
+    random_batches = spec.kind == "pair" and values["batch_size"] is not None
+    for name, option in spec.options.items():
+        if values[name] is None and is_active(name, values):
+            own = random_batches and option.random_batches is not None
+            found[name] = option.random_batches if own else option.default
+    return found
 
 
 def _joined(names: str | tuple[str, ...]) -> str:

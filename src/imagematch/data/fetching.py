@@ -19,6 +19,7 @@ from imagematch.data.unpacking import unpack
 from imagematch.errors import ConfigError, DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import BusyError, locked, make_dir, os_reason, write_error
+from imagematch.reading import open_file
 
 TIMEOUT_S = 30.0
 """A server that says nothing for so long is given up."""
@@ -230,7 +231,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 def _check_digest(archive: Archive, part: Path) -> None:
-    with part.open("rb") as file:
+    with open_file(part, max_bytes=archive.size) as file:
         digest = hashlib.file_digest(file, archive.algorithm).hexdigest()
     if digest != archive.digest:
         part.unlink()

@@ -9,6 +9,10 @@ from typing import Any, TypeVar
 
 from imagematch.events import RunLog
 from imagematch.files import digest_bytes, replacing
+from imagematch.reading import GB, check_file, read_file
+
+_FILE_BYTES = 4 * GB
+"""Of ten million images."""
 
 Table = TypeVar("Table")
 
@@ -28,7 +32,8 @@ def load_table(
         The table; None where the file is not there, torn, tampered with, or of another kind.
     """
     try:
-        header_line, _, body = path.read_bytes().partition(b"\n")
+        check_file(path, max_bytes=_FILE_BYTES, dense=True)
+        header_line, _, body = read_file(path, max_bytes=_FILE_BYTES).partition(b"\n")
     except FileNotFoundError:
         return None
     except OSError:
@@ -38,7 +43,7 @@ def load_table(
         intact = header["digest"] == digest_bytes(body)
         if intact and all(header[name] == value for name, value in kind.items()):
             return parse(json.loads(body))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
         log.event("manifest_rebuilt", f"{path} is damaged and is made again", path=str(path))

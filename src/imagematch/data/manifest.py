@@ -16,10 +16,17 @@ from imagematch.data.sources import MISSING, Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import Advance, RunLog
 from imagematch.files import digest_bytes, locked, remove_leftovers, write_text
+from imagematch.reading import TABLE_BYTES, text_lines
 
 _VERSION = 1
 _CHUNK = 32
 _MAX_CORRUPT_SHARE = 0.05
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
+_KINDS: dict[str, set[type]] = {
+    **{name: {str} for name in ("path", "digest", "mode", "reason")},
+    **{name: {int} for name in ("width", "height", "size", "mtime_ns")},
+    "box": {list, type(None)},
+}
 
 
 class Fact(NamedTuple):
@@ -111,8 +118,10 @@ def doubt(kept: Path | None, file: str) -> None:
         file: what the source reads.
     """
     if kept is not None:
-        with contextlib.suppress(OSError), _doubts_path(kept).open("a", encoding="utf-8") as doubts:
-            doubts.write(json.dumps(file) + "\n")
+        with contextlib.suppress(OSError):
+            descriptor = os.open(_doubts_path(kept), _APPENDING, 0o666)
+            with os.fdopen(descriptor, "a", encoding="utf-8") as doubts:
+                doubts.write(json.dumps(file) + "\n")
 
 
 def _doubts_path(kept: Path) -> Path:
@@ -123,8 +132,8 @@ def _doubted(path: Path) -> set[str]:
     """The files that were doubted since the manifest at `path` was written."""
     files = set()
     with contextlib.suppress(OSError):
-        for line in _doubts_path(path).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # torn by a kill
+        for line in text_lines(_doubts_path(path), max_bytes=TABLE_BYTES, errors="replace"):
+            with contextlib.suppress(ValueError, RecursionError):  # torn by a kill
                 files.add(str(json.loads(line)))
     return files
 
@@ -200,9 +209,19 @@ def _load(path: Path, log: RunLog) -> dict[str, Fact]:
 
 
 def _facts(columns: dict[str, Any]) -> dict[str, Fact]:
-    boxes = [None if box is None else tuple(box) for box in columns["box"]]
+    for name, kinds in _KINDS.items():
+        if not set(map(type, columns[name])) <= kinds:
+            raise ValueError(f"another kind of {name}")
+    boxes = [None if box is None else _box(box) for box in columns["box"]]
     rest = [columns[name] for name in Fact._fields if name != "box"]
     return dict(zip(columns["path"], map(Fact._make, zip(*rest, boxes, strict=True)), strict=True))
+
+
+def _box(values: Any) -> Box:
+    left, top, right, bottom = values
+    if not all(type(value) in (int, float) for value in values):
+        raise ValueError("a box is four numbers")
+    return left, top, right, bottom
 
 
 def _save(path: Path, source: Source, entries: Sequence[Entry], facts: Sequence[Fact], kept: dict[str, Fact]) -> None:

@@ -56,7 +56,7 @@ def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = S
     """Opens the data set that the settings name: listed, checked (files that changed are read again) and split.
 
     Args:
-        settings: dataset, resolved_data_dir, split, split_by, calibration_share, min_images_per_class, max_classes,
+        settings: dataset, data_dir, split, split_by, calibration_share, min_images_per_class, max_classes,
             the face fields and seed are what counts.
         manifest_dir: where manifests, and the faces that were found, are kept.
         log: hears of progress, corrupt images and what is left out.
@@ -76,7 +76,7 @@ def survey(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT)
         DataError: the folder is not there or empty, or there are too few images or classes.
         StudyError: the manifest cannot be written.
     """
-    source = open_source(settings.dataset, settings.resolved_data_dir, settings.split_by)
+    source = open_source(settings.dataset, settings.data_dir, settings.split_by)
     listing = source.listing()
     for note in listing.notes:
         log.event("data_note", note)
@@ -143,7 +143,7 @@ def _frequent_classes(entries: Sequence[Entry], settings: TrainSettings, log: Ru
 
 
 def _large_classes(entries: Sequence[Entry], settings: TrainSettings, log: RunLog) -> set[str]:
-    smallest, where = settings.min_images_per_class, str(settings.resolved_data_dir or settings.dataset)
+    smallest, where = settings.min_images_per_class, str(settings.data_dir or settings.dataset)
     sizes = Counter(entry.label for entry in entries)
     classes = {label for label, size in sizes.items() if size >= smallest}
     if not classes:

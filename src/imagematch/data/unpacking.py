@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import shutil
 import stat
 import tarfile
@@ -9,14 +12,52 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from tarfile import GNUTYPE_LONGLINK, GNUTYPE_LONGNAME, GNUTYPE_SPARSE, SOLARIS_XHDTYPE, XGLTYPE, XHDTYPE
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from imagematch.errors import DataError
 from imagematch.files import write_error
+from imagematch.npz import open_zip
+from imagematch.reading import GB, KB, RefusedFileError, check_file, open_file
 
 _CHUNK_BYTES = 1 << 20
 _MAX_NAME_BYTES = 255
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_ARCHIVE_BYTES = 1024 * GB
+_TEXT_BYTES = 64 * KB
+"""Of a long name, or of the notes of a pax header."""
+_FOLLOWED_BY_TEXT = (GNUTYPE_LONGNAME, GNUTYPE_LONGLINK, XHDTYPE, XGLTYPE, SOLARIS_XHDTYPE)
+_BROKEN = (
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; what tarfile would read behind it without measure is refused before."""
+
+    def _proc_member(self, tarfile: Any) -> tarfile.TarInfo:
+        if self.type in _FOLLOWED_BY_TEXT and not 0 <= self.size <= _TEXT_BYTES:
+            raise _TooLongError(f"a header of {self.size:,} bytes")
+        if self.type == XGLTYPE:
+            tarfile.text_for_all = getattr(tarfile, "text_for_all", 0) + self.size
+            if tarfile.text_for_all > _TEXT_BYTES:
+                raise _TooLongError(f"headers of {tarfile.text_for_all:,} bytes for all files")
+        if self.type == GNUTYPE_SPARSE:
+            raise _TooLongError(f"a file with holes, {self.name[:80]!r}")
+        return super()._proc_member(tarfile)  # type: ignore[misc]
+
+    def _proc_gnusparse_10(self, next: tarfile.TarInfo, *_: object) -> None:
+        raise _TooLongError(f"a file with holes, {next.name[:80]!r}")
+
+
+class _TooLongError(Exception):
+    """tarfile takes its own errors for the end of the archive."""
 
 
 class _Member(NamedTuple):
@@ -34,7 +75,7 @@ def unpack(archive: Path, target: Path, *, limit: int, members: int) -> int:
     the archive is kept then. Permissions and owners are the user's own.
 
     Args:
-        archive: a zip, or a tar compressed in any way that Python knows.
+        archive: a zip, or a tar, plain or compressed by gzip, bzip2 or xz.
         target: made; must not be there.
         limit: bytes that the archive may unpack to, by what it says and by what it gives.
         members: files and folders that it may hold.
@@ -59,7 +100,7 @@ def unpack(archive: Path, target: Path, *, limit: int, members: int) -> int:
 
 def _write_all(archive: Path, root: Path, limit: int, members: int) -> int:
     left, files = limit, 0
-    for number, member in enumerate(_members(archive), 1):
+    for number, member in enumerate(_members(archive, members), 1):
         if number > members:
             raise _refused(archive, f"it holds more than {members:,} files")
         path = _safe_path(archive, root, member.name)
@@ -100,15 +141,20 @@ def _copy(archive: Path, member: _Member, file: IO[bytes]) -> int:
     return written
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path, members: int) -> Iterator[_Member]:
     try:
-        yield from _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
+        check_file(archive, max_bytes=_ARCHIVE_BYTES, dense=True)
+        yield from _zip_members(archive, members) if zipfile.is_zipfile(archive) else _tar_members(archive)
+    except RefusedFileError as error:
+        raise _refused(archive, f"it {error.strerror}") from error
+    except _TooLongError as error:
+        raise _refused(archive, f"it has {error}") from error
     except _BROKEN as error:
         raise _damaged(archive, error) from error
 
 
-def _zip_members(archive: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(archive) as opened:
+def _zip_members(archive: Path, members: int) -> Iterator[_Member]:
+    with open_zip(archive, max_bytes=_ARCHIVE_BYTES, members=members) as opened:
         for info in opened.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -123,7 +169,11 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive) as opened:
+    with (
+        open_file(archive, max_bytes=_ARCHIVE_BYTES) as file,
+        _decompressed(file) as plain,
+        tarfile.open(fileobj=plain, mode="r:", tarinfo=_Header) as opened,
+    ):
         for info in opened:
             if info.isdir():
                 yield _Member(info.name, 0, None)
@@ -131,6 +181,17 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
                 yield _Member(info.name, info.size, opened.extractfile(info))
             else:
                 raise _refused(archive, f"{info.name!r} is a link or no plain file")
+
+
+def _decompressed(file: BinaryIO) -> IO[bytes]:
+    """By the first bytes alone: tarfile tries every way on every file, and takes zeros for LZMA without end."""
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(file)
+    return lzma.LZMAFile(file, format=lzma.FORMAT_XZ) if magic == b"\xfd7zXZ\x00" else file
 
 
 def _safe_path(archive: Path, root: Path, name: str) -> Path:

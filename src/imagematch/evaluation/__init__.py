@@ -1,8 +1,8 @@
-"""Embeddings and labels in; figures, thresholds and probabilities out.
+"""Embeddings and labels in; metrics, thresholds and probabilities out.
 
 Verification over every pair (ROC AUC, EER, TAR at FAR, counts at a threshold), retrieval with every image as a query,
 thresholds and match probabilities chosen on pairs, intervals over classes, and the protocols of the literature. Exact
-and blockwise, numpy only.
+and blockwise, numpy and scipy only.
 """
 
 from imagematch.evaluation.at_threshold import (
@@ -13,17 +13,13 @@ from imagematch.evaluation.at_threshold import (
     class_rates,
     operating_points,
 )
-from imagematch.evaluation.bootstrap import (
-    TRUSTED_CLASSES,
-    Interval,
-    bootstrap_interval,
-    bootstrap_intervals,
-    retrieval_intervals,
-)
 from imagematch.evaluation.calibration import Probability, Reliability, calibration_error, fit_probability, reliability
 from imagematch.evaluation.curves import DetCurve, DistanceHistogram, RocCurve, det_curve, distance_histogram, roc_curve
-from imagematch.evaluation.figures import split_figures, threshold_block
-from imagematch.evaluation.listed_intervals import groups_of, listed_auc_interval
+from imagematch.evaluation.epoch_metrics import EPOCH_METRICS, epoch_metrics
+from imagematch.evaluation.guarantees import guaranteed_threshold
+from imagematch.evaluation.intervals import retrieval_intervals, verification_intervals
+from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
+from imagematch.evaluation.pair_list_intervals import connected_groups, pair_list_auc_interval
 from imagematch.evaluation.pairs import PairDistances, listed_pairs, pair_distances
 from imagematch.evaluation.protocols import (
     FoldedAccuracy,
@@ -35,9 +31,9 @@ from imagematch.evaluation.protocols import (
     one_shot,
     read_lfw_pairs,
 )
-from imagematch.evaluation.ranking import QueryFigures
-from imagematch.evaluation.retrieval import RetrievalFigures, retrieval_figures
-from imagematch.evaluation.selection import SELECTABLE, quick_figures
+from imagematch.evaluation.ranking import PerQueryMetrics
+from imagematch.evaluation.retrieval import RECALL_KS, RetrievalMetrics, retrieval_metrics
+from imagematch.evaluation.split_metrics import split_metrics, threshold_summary
 from imagematch.evaluation.thresholds import Threshold, choose_threshold
 from imagematch.evaluation.verification import (
     TarAtFar,
@@ -48,7 +44,8 @@ from imagematch.evaluation.verification import (
 )
 
 __all__ = [
-    "SELECTABLE",
+    "EPOCH_METRICS",
+    "RECALL_KS",
     "TRUSTED_CLASSES",
     "AtThreshold",
     "ClassRates",
@@ -60,41 +57,41 @@ __all__ = [
     "OneShot",
     "OperatingPoint",
     "PairDistances",
+    "PerQueryMetrics",
     "Probability",
-    "QueryFigures",
     "Reliability",
-    "RetrievalFigures",
+    "RetrievalMetrics",
     "RocCurve",
     "TarAtFar",
     "Threshold",
     "at_threshold",
     "average_precision",
-    "bootstrap_interval",
-    "bootstrap_intervals",
     "calibration_error",
     "choose_threshold",
     "class_rates",
+    "connected_groups",
     "det_curve",
     "distance_histogram",
     "distances_of_rows",
     "eer",
+    "epoch_metrics",
     "fit_probability",
     "folded_accuracy",
-    "groups_of",
+    "guaranteed_threshold",
     "lfw_path",
-    "listed_auc_interval",
     "listed_pairs",
     "one_shot",
     "operating_points",
     "pair_distances",
-    "quick_figures",
+    "pair_list_auc_interval",
     "read_lfw_pairs",
     "reliability",
-    "retrieval_figures",
     "retrieval_intervals",
+    "retrieval_metrics",
     "roc_auc",
     "roc_curve",
-    "split_figures",
+    "split_metrics",
     "tar_at_far",
-    "threshold_block",
+    "threshold_summary",
+    "verification_intervals",
 ]

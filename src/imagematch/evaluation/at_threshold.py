@@ -1,4 +1,4 @@
-"""What happens at one threshold: the confusion of all pairs, each class's rates, and galleries of any size."""
+"""Decisions at one threshold: the confusion of all pairs, the rates of each class, false matches in galleries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.blocks import half_square_blocks, in_class_order, segments, to_distances
+from imagematch.evaluation.blocks import class_segments, cosine_distance_blocks, in_class_order, to_euclidean
 from imagematch.evaluation.pairs import PairDistances
 
 GALLERY_SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
@@ -16,13 +16,16 @@ GALLERY_SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """All pairs, decided at one threshold: a match iff distance < threshold, strictly.
+    """The decisions on all pairs at one threshold: a match iff distance < threshold, strictly.
+
+    A metric is None where it is undefined: precision without any match, a rate without pairs of its kind.
 
     Attributes:
         distance: the threshold.
-        tp: genuine pairs matched. fp: impostor pairs matched. tn: impostor pairs told apart. fn: genuine pairs missed.
-
-    Figures are None where they are undefined: precision where nothing matches, a rate where its pairs do not exist.
+        tp: genuine pairs that match.
+        fp: impostor pairs that match.
+        tn: impostor pairs that do not match.
+        fn: genuine pairs that do not match.
     """
 
     distance: float
@@ -38,7 +41,7 @@ class AtThreshold:
 
     @property
     def accuracy(self) -> float | None:
-        """(tp + tn) / pairs. With few genuine pairs "never match" scores high: see `balanced_accuracy`."""
+        """(tp + tn) / pairs. Where genuine pairs are rare, "never match" scores high: see `balanced_accuracy`."""
         return _ratio(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
 
     @property
@@ -78,22 +81,30 @@ class AtThreshold:
 
 
 def at_threshold(pairs: PairDistances, distance: float) -> AtThreshold:
-    """Counts the decisions of all pairs at a threshold (compared as float32)."""
+    """Counts the decisions on all pairs at a threshold, which is rounded to float32.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False]))
+        >>> at = at_threshold(pairs, 0.8)
+        >>> at.confusion, at.tar, at.far
+        ({'tp': 1, 'fp': 1, 'tn': 1, 'fn': 1}, 0.5, 0.5)
+    """
     tp, fp = int(pairs.genuine.below(distance)), int(pairs.impostor.below(distance))
     return AtThreshold(float(distance), tp, fp, pairs.impostor.count - fp, pairs.genuine.count - tp)
 
 
 @dataclass(frozen=True, eq=False)
 class ClassRates:
-    """How each class fares at a threshold.
+    """The rates of each class at a threshold.
 
     Attributes:
         names: (classes,) labels, sorted.
         images: (classes,) int64.
         genuine_pairs: (classes,) int64, pairs within the class.
-        tar: (classes,) float64, share of them matched; NaN where there are none.
+        tar: (classes,) float64, share of them that match; NaN where there are none.
         impostor_pairs: (classes,) int64, pairs of one image of the class and one of another class.
-        far: (classes,) float64, share of those matched; NaN where there are none.
+        far: (classes,) float64, share of them that match; NaN where there are none.
     """
 
     names: np.ndarray
@@ -105,7 +116,7 @@ class ClassRates:
 
 
 def class_rates(embeddings: np.ndarray, labels: np.ndarray, distance: float) -> ClassRates:
-    """Computes each class's true and false accept rates at a threshold, blockwise.
+    """Computes the true and false accept rate of each class at a threshold, blockwise.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -113,14 +124,20 @@ def class_rates(embeddings: np.ndarray, labels: np.ndarray, distance: float) -> 
         distance: the threshold.
 
     Raises:
-        DataError: as `pair_distances`.
+        DataError: as in `pair_distances`.
+
+    Examples:
+        >>> rows = np.array([[1, 0], [0.8, 0.6], [0, 1], [0.6, 0.8]])
+        >>> rates = class_rates(rows, np.array(["a", "a", "b", "b"]), 0.5)
+        >>> rates.names.tolist(), rates.tar.tolist(), rates.far.tolist()
+        (['a', 'b'], [0.0, 0.0], [0.25, 0.25])
     """
     order = in_class_order(embeddings, labels)
     sizes, n = order.sizes, len(order.rows)
     genuine, impostor = np.zeros(len(sizes), dtype=np.int64), np.zeros(len(sizes), dtype=np.int64)
-    for block in half_square_blocks(order.rows, upper_triangle=False):
-        matched = to_distances(block.half_squares) < np.float32(distance)
-        for part in segments(order, block.first, block.stop):
+    for block in cosine_distance_blocks(order.rows, upper_triangle=False):
+        matched = to_euclidean(block.cosine_distances) < np.float32(distance)
+        for part in class_segments(order, block.first, block.stop):
             rows = matched[part.first - block.first : part.stop - block.first]
             own = rows[:, part.start : part.end]
             inside = int(np.count_nonzero(own))
@@ -137,15 +154,15 @@ def _shares(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What one query meets in a gallery without its like.
+    """False matches of one query in a gallery without images of its class.
 
     Attributes:
         gallery_images: size of the gallery.
         expected_false_matches: gallery_images x FAR.
-        any_false_match: probability of at least one, were the comparisons independent.
-        upper_false_matches: the expectation's 95 % bound where no false match was seen at all (rule of three, were the
-            pairs independent), else the same as expected.
-        below_resolution: the FAR rests on fewer than 30 false matches, so it is no more than an order of magnitude.
+        any_false_match: probability of at least one, if comparisons were independent.
+        upper_false_matches: where no impostor pair matches, the 95 % upper bound of the expectation, if pairs were
+            independent (rule of three); otherwise the same as expected_false_matches.
+        below_resolution: fewer than 30 impostor pairs match, so the FAR is only an order of magnitude.
     """
 
     gallery_images: int
@@ -156,10 +173,15 @@ class OperatingPoint:
 
 
 def operating_points(at: AtThreshold, gallery_sizes: Iterable[int] = GALLERY_SIZES) -> list[OperatingPoint]:
-    """Says how many false matches a query has to expect at a threshold in galleries of given sizes.
+    """Computes the false matches to expect for a query in galleries of given sizes.
 
     Returns:
-        One point a size; empty where there is no impostor pair.
+        One point for each size; empty where there is no impostor pair.
+
+    Examples:
+        >>> point = operating_points(AtThreshold(0.8, tp=90, fp=50, tn=9950, fn=10), [1000])[0]
+        >>> point.expected_false_matches, round(point.any_false_match, 3), point.below_resolution
+        (5.0, 0.993, False)
     """
     far = at.far
     if far is None:

@@ -1,4 +1,4 @@
-"""Checked embeddings in class order, and their half squared distances block by block, never N x N at once."""
+"""Embeddings sorted by class, and the cosine distances of all pairs block by block, never N x N at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from imagematch.errors import DataError
 
-BLOCK_ELEMENTS = 1 << 24
-"""Values in one block: 64 MiB of float32."""
+PAIRS_PER_BLOCK = 1 << 24
+"""Pairs in one block: 64 MiB of float32."""
 
 COINCIDENT = 2.0**-20
-"""Half squared distances below this are taken as 0: float32 cosines do not tell them apart (distance 0.0014)."""
+"""Smaller cosine distances count as 0, since float32 cosines cannot resolve them (Euclidean distance 0.0014)."""
 
 _NORM_TOLERANCE = 1e-3
 _NORM_EXACT = 1e-5
@@ -21,7 +21,7 @@ _NORM_EXACT = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class ClassOrder:
-    """Embeddings sorted by class, so that the genuine pairs of a row are one contiguous slice.
+    """Embeddings sorted by class: the genuine pairs of a row are one contiguous slice.
 
     Attributes:
         rows: (n, d) float32, on the unit sphere, sorted by class (stable).
@@ -58,18 +58,30 @@ class ClassOrder:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """Half squared distances, 1 - cosine in 0..2, of rows first:stop to all rows from `column` on."""
+class DistanceBlock:
+    """The cosine distances of rows first:stop to all rows from `column` on.
+
+    Attributes:
+        first, stop: the rows of the block.
+        column: the row that the first column belongs to.
+        cosine_distances: (stop - first, n - column) float32, 1 - cosine, in 0..2.
+    """
 
     first: int
     stop: int
     column: int
-    half_squares: np.ndarray
+    cosine_distances: np.ndarray
 
 
 @dataclass(frozen=True)
-class Segment:
-    """The rows first:stop of a block that belong to the class that lies in rows start:end."""
+class ClassSegment:
+    """The part of a block's rows that belongs to one class.
+
+    Attributes:
+        class_index: the class.
+        first, stop: rows of the class that lie in the block.
+        start, end: all rows of the class.
+    """
 
     class_index: int
     first: int
@@ -78,10 +90,10 @@ class Segment:
     end: int
 
 
-def unit_rows(embeddings: np.ndarray) -> np.ndarray:
-    """Returns the embeddings as (n, d) float32 on the unit sphere.
+def checked_embeddings(embeddings: np.ndarray) -> np.ndarray:
+    """Returns embeddings as (n, d) float32 on the unit sphere.
 
-    Norms within 0.001 of 1 are accepted and, where they are off by more than 0.00001, corrected.
+    Norms within 0.001 of 1 are accepted. They are corrected where one is off by more than 0.00001.
 
     Raises:
         ValueError: `embeddings` is not two-dimensional.
@@ -110,13 +122,13 @@ def unit_rows(embeddings: np.ndarray) -> np.ndarray:
 
 
 def in_class_order(embeddings: np.ndarray, labels: np.ndarray) -> ClassOrder:
-    """Checks embeddings (n, d) and labels (n,), any sortable kind, and sorts both by class.
+    """Checks embeddings (n, d) and labels (n,), of any sortable type, and sorts both by class.
 
     Raises:
         ValueError: the shapes do not fit.
-        DataError: as `unit_rows`.
+        DataError: as `checked_embeddings`.
     """
-    rows = unit_rows(embeddings)
+    rows = checked_embeddings(embeddings)
     labels = np.asarray(labels)
     if labels.shape != (len(rows),):
         raise ValueError(f"labels must be ({len(rows)},) for embeddings {rows.shape}, not {labels.shape}")
@@ -126,8 +138,8 @@ def in_class_order(embeddings: np.ndarray, labels: np.ndarray) -> ClassOrder:
     return ClassOrder(rows[order], order, starts.astype(np.int64), names)
 
 
-def to_half_squares(cosines: np.ndarray) -> np.ndarray:
-    """Turns cosines into half squared distances, 1 - cosine cut at 0, in place.
+def to_cosine_distances(cosines: np.ndarray) -> np.ndarray:
+    """Turns cosines into cosine distances, max(0, 1 - cosine), in place.
 
     Every result is a multiple of 2^-24: float32 subtraction from 1 is fixed-point arithmetic.
     """
@@ -135,22 +147,37 @@ def to_half_squares(cosines: np.ndarray) -> np.ndarray:
     return np.maximum(cosines, np.float32(0), out=cosines)
 
 
-def to_distances(half_squares: np.ndarray) -> np.ndarray:
-    """Turns half squared distances into Euclidean distances, sqrt(2 (1 - cosine)), in place."""
-    half_squares[half_squares < COINCIDENT] = 0
-    np.multiply(half_squares, np.float32(2), out=half_squares)
-    return np.sqrt(half_squares, out=half_squares)
+def to_euclidean(cosine_distances: np.ndarray) -> np.ndarray:
+    """Turns cosine distances into Euclidean distances on the unit sphere, sqrt(2 (1 - cosine)), in place."""
+    cosine_distances[cosine_distances < COINCIDENT] = 0
+    np.multiply(cosine_distances, np.float32(2), out=cosine_distances)
+    return np.sqrt(cosine_distances, out=cosine_distances)
 
 
-def half_square_blocks(rows: np.ndarray, *, upper_triangle: bool) -> Iterator[Block]:
-    """Yields the half squared distances of all rows to all rows (to themselves and later ones for the upper triangle).
+def cosine_limit(threshold: float) -> np.float32:
+    """The smallest float32 cosine distance that does not match at a Euclidean threshold.
 
-    The memory of a block is used again for the next one.
+    `to_euclidean(d) < threshold` holds for exactly those d that are smaller.
+    """
+    low, high = 0, int(np.float32(np.inf).view(np.int32))  # the bits of non-negative float32 sort as their values do
+    while low < high:
+        middle = (low + high) // 2
+        if to_euclidean(np.array([middle], dtype=np.int32).view(np.float32))[0] < np.float32(threshold):
+            low = middle + 1
+        else:
+            high = middle
+    return np.int32(low).view(np.float32)
+
+
+def cosine_distance_blocks(rows: np.ndarray, *, upper_triangle: bool) -> Iterator[DistanceBlock]:
+    """Yields the cosine distances of all rows to all rows, or to themselves and later rows for the upper triangle.
+
+    A block's memory is reused by the next block, and may be overwritten.
     """
     n = len(rows)
     if n == 0:
         return
-    blocks = -(-n * n // BLOCK_ELEMENTS)
+    blocks = -(-n * n // PAIRS_PER_BLOCK)
     bounds = np.linspace(0, n, min(blocks, n) + 1).astype(np.int64)
     memory = np.empty(int(np.diff(bounds).max()) * n, dtype=np.float32)
     for first, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
@@ -158,28 +185,28 @@ def half_square_blocks(rows: np.ndarray, *, upper_triangle: bool) -> Iterator[Bl
         shape = (stop - first, n - column)
         out = memory[: shape[0] * shape[1]].reshape(shape)
         np.matmul(rows[first:stop], rows[column:].T, out=out)
-        yield Block(first, stop, column, to_half_squares(out))
+        yield DistanceBlock(first, stop, column, to_cosine_distances(out))
 
 
-def segments(order: ClassOrder, first: int, stop: int) -> Iterator[Segment]:
-    """Yields the parts of rows first:stop, one a class."""
+def class_segments(order: ClassOrder, first: int, stop: int) -> Iterator[ClassSegment]:
+    """Splits rows first:stop by class, in order."""
     start_class = int(np.searchsorted(order.starts, first, side="right")) - 1
     starts = order.starts
     for c in range(start_class, len(order.names)):
         start, end = int(starts[c]), int(starts[c + 1])
         if start >= stop:
             return
-        yield Segment(c, max(start, first), min(end, stop), start, end)
+        yield ClassSegment(c, max(start, first), min(end, stop), start, end)
 
 
-def genuine_values(block: Block, part: Segment) -> np.ndarray:
-    """The half squared distances of the pairs i < j within a class, i in the segment's rows: (pairs,)."""
+def genuine_values(block: DistanceBlock, part: ClassSegment) -> np.ndarray:
+    """The cosine distances of the pairs i < j within a class, i in the segment's rows: (pairs,)."""
     rows = slice(part.first - block.first, part.stop - block.first)
-    square = block.half_squares[rows, part.first - block.column : part.end - block.column]
+    square = block.cosine_distances[rows, part.first - block.column : part.end - block.column]
     return square[np.triu(np.ones(square.shape, dtype=bool), 1)]
 
 
-def impostor_values(block: Block, part: Segment) -> np.ndarray:
-    """The half squared distances of the segment's rows to all rows of later classes: (rows, columns), a view."""
+def impostor_values(block: DistanceBlock, part: ClassSegment) -> np.ndarray:
+    """The cosine distances of the segment's rows to all rows of later classes: (rows, columns), a view."""
     rows = slice(part.first - block.first, part.stop - block.first)
-    return block.half_squares[rows, part.end - block.column :]
+    return block.cosine_distances[rows, part.end - block.column :]

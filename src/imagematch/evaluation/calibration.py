@@ -1,4 +1,4 @@
-"""The probability that two images show the same, fitted to pairs: Platt's sigmoid or an isotonic step."""
+"""The probability that two images are of the same class, fitted to pairs: Platt's sigmoid or isotonic regression."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from imagematch.errors import ConfigError, ModelError
 from imagematch.evaluation.pairs import PairDistances
 
-METHODS = ("platt", "isotonic")
+CALIBRATION_METHODS = ("platt", "isotonic")
 
 DEFAULT_PRIOR = 0.5
-"""Before looking, match and no match are equally likely."""
+"""Genuine and impostor pairs are equally likely a priori."""
 
 _CELLS = 1 << 14
 _EXACT_PAIRS = 1 << 17
@@ -22,15 +22,20 @@ _EXACT_PAIRS = 1 << 17
 
 @dataclass(frozen=True)
 class Probability:
-    """Turns a distance into the probability of a match.
+    """The probability that a pair is genuine, as a function of its distance.
 
     Attributes:
         method: "platt" or "isotonic".
-        prior: the share of genuine pairs for which the probabilities hold.
+        prior: the share of genuine pairs for which the probabilities are calibrated.
         distances: knots of the isotonic fit, ascending; Platt: empty.
         values: the probability at each knot; Platt: (slope, intercept) of
             p = 1 / (1 + exp(slope x distance + intercept)).
         calibration_error: expected calibration error on the pairs it was fitted to, 0..1.
+
+    Examples:
+        >>> probability = Probability("platt", 0.5, (), (4.0, -4.0))
+        >>> probability(np.array([0.5, 1.0])).round(3).tolist()
+        [0.881, 0.5]
     """
 
     method: str
@@ -48,7 +53,7 @@ class Probability:
         return np.asarray(np.interp(distance, self.distances, self.values))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads."""
+        """Returns a JSON object for `from_json`."""
         return {
             "method": self.method,
             "prior": self.prior,
@@ -59,10 +64,10 @@ class Probability:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Probability:
-        """Reads what `to_json` gave.
+        """Reads a JSON object of `to_json`.
 
         Raises:
-            ModelError: it is something else.
+            ModelError: it is not such an object.
         """
         try:
             method, error = stored["method"], stored["calibration_error"]
@@ -74,14 +79,14 @@ class Probability:
                 f"the stored probability cannot be read: {problem}", do="calibrate the model again"
             ) from None
         fits = len(values) == 2 if method == "platt" else len(values) == len(distances) > 0
-        if method not in METHODS or not fits:
+        if method not in CALIBRATION_METHODS or not fits:
             raise ModelError("the stored probability cannot be read", do="calibrate the model again")
         return fitted
 
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """Pairs gathered by distance: mean distance, genuine and impostor weight of each cell, ascending."""
+    """Pairs grouped by distance: distance, genuine and impostor weight of each cell, ascending."""
 
     distance: np.ndarray
     genuine: np.ndarray
@@ -89,14 +94,14 @@ class _Cells:
 
 
 def fit_probability(pairs: PairDistances, method: str = "platt", *, prior: float | None = None) -> Probability:
-    """Fits the probability of a match to pairs that nothing else was chosen on.
+    """Fits the probability that a pair is genuine to held-out pairs.
 
     Genuine and impostor pairs are weighted so that a share `prior` (default 0.5) is genuine: at another prior the
-    same distance means another probability. Up to 131,072 pairs are used one by one, more are gathered in 16,384
-    cells of equal distance range (the mean of a cell is off by 6e-5 at most).
+    same distance has another probability. Up to 131,072 pairs are used one by one. More are grouped in 16,384 cells of
+    equal width, which moves a distance by at most 6e-5.
 
     - "platt": a sigmoid by Newton's method with Platt's targets (n + 1) / (n + 2), so that separable pairs stay finite.
-    - "isotonic": the best falling step function, by pooling adjacent violators; straight lines between its knots.
+    - "isotonic": the best decreasing function, by pooling adjacent violators; straight lines between its knots.
 
     Raises:
         ConfigError: an unknown method or a prior outside 0..1 (exclusive).
@@ -104,14 +109,20 @@ def fit_probability(pairs: PairDistances, method: str = "platt", *, prior: float
 
     Source: Platt, Probabilistic outputs for support vector machines, 1999, with Lin, Lin and Weng's Newton method,
         Machine Learning 68, 2007; Zadrozny and Elkan, KDD 2002 (isotonic).
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False]))
+        >>> fit_probability(pairs, "isotonic")(np.array([0.2, 0.8, 1.4])).tolist()
+        [1.0, 0.5, 0.0]
     """
     prior = DEFAULT_PRIOR if prior is None else prior
-    if method not in METHODS:
-        raise ConfigError(f"unknown calibration method {method!r}", do=f"use {' or '.join(METHODS)}")
+    if method not in CALIBRATION_METHODS:
+        raise ConfigError(f"unknown calibration method {method!r}", do=f"use {' or '.join(CALIBRATION_METHODS)}")
     if not 0 < prior < 1:
         raise ConfigError(f"the prior must be between 0 and 1, not {prior}")
     pairs.require()
-    cells = _weighted(_gather(pairs), prior)
+    cells = _weighted(_grouped(pairs), prior)
     if method == "platt":
         fitted = Probability(method, prior, (), _platt(cells, pairs.genuine.count, pairs.impostor.count))
     else:
@@ -122,10 +133,10 @@ def fit_probability(pairs: PairDistances, method: str = "platt", *, prior: float
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often pairs match where a probability is claimed, in equal intervals of the claim (empty ones left out).
+    """Predicted probabilities against observed frequencies, in bins of equal width; empty bins are left out.
 
     Attributes:
-        claimed: (bins,) float64, mean claimed probability.
+        claimed: (bins,) float64, mean predicted probability.
         observed: (bins,) float64, share of genuine pairs.
         weight: (bins,) float64, share of the pairs, summing to 1; pairs weighted to the probability's prior.
     """
@@ -136,13 +147,20 @@ class Reliability:
 
 
 def reliability(probability: Probability, pairs: PairDistances, bins: int = 15) -> Reliability:
-    """Compares claimed probabilities with pairs, weighted to the probability's prior.
+    """Compares predicted probabilities with pairs, weighted to the probability's prior.
 
     Raises:
         DataError: there is no genuine or no impostor pair.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.5, 1.5]), np.array([True, False]))
+        >>> found = reliability(Probability("platt", 0.5, (), (4.0, -4.0)), pairs)
+        >>> found.claimed.round(3).tolist(), found.observed.tolist(), found.weight.tolist()
+        ([0.119, 0.881], [0.0, 1.0], [0.5, 0.5])
     """
     pairs.require()
-    cells = _weighted(_gather(pairs), probability.prior)
+    cells = _weighted(_grouped(pairs), probability.prior)
     claimed = probability(cells.distance)
     weight = cells.genuine + cells.impostor
     at = np.minimum((claimed * bins).astype(np.int64), bins - 1)
@@ -154,19 +172,25 @@ def reliability(probability: Probability, pairs: PairDistances, bins: int = 15) 
 
 
 def calibration_error(probability: Probability, pairs: PairDistances, bins: int = 15) -> float:
-    """Expected calibration error: the mean distance between claimed and observed over `reliability`'s bins, 0..1.
+    """Expected calibration error, 0..1: sum over bins of weight |predicted - observed|, with `reliability`'s bins.
 
     Source: Naeini et al., AAAI 2015.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.5, 1.5]), np.array([True, False]))
+        >>> round(calibration_error(Probability("platt", 0.5, (), (4.0, -4.0)), pairs), 3)
+        0.119
     """
     found = reliability(probability, pairs, bins)
     return float((found.weight * np.abs(found.claimed - found.observed)).sum())
 
 
-def _gather(pairs: PairDistances) -> _Cells:
+def _grouped(pairs: PairDistances) -> _Cells:
     genuine, impostor = pairs.genuine, pairs.impostor
     if genuine.count + impostor.count <= _EXACT_PAIRS:
         values = np.union1d(genuine.values, impostor.values)
-        sides = [(side.upto(values) - side.below(values)).astype(np.float64) for side in (genuine, impostor)]
+        sides = [(side.up_to(values) - side.below(values)).astype(np.float64) for side in (genuine, impostor)]
         return _Cells(values.astype(np.float64), *sides)
     largest = max(float(side.value_at(side.count - 1)) for side in (genuine, impostor))
     edges = np.linspace(0, largest or 1.0, _CELLS + 1)
@@ -178,7 +202,7 @@ def _gather(pairs: PairDistances) -> _Cells:
 
 
 def _weighted(cells: _Cells, prior: float) -> _Cells:
-    """Scales the weights to a sum of 1, `prior` of it genuine."""
+    """Scales the weights to a sum of 1, of which `prior` is genuine."""
     return _Cells(
         cells.distance,
         cells.genuine * (prior / cells.genuine.sum()),
@@ -224,7 +248,7 @@ def _platt(cells: _Cells, genuine: int, impostors: int) -> tuple[float, float]:
 
 
 def _isotonic(cells: _Cells) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The best falling fit of the genuine share over the distance: its knots and their values."""
+    """The best decreasing fit of the genuine share over the distance: its knots and their values."""
     weight = cells.genuine + cells.impostor
     blocks: list[list[float]] = []
     for at, (genuine, total) in enumerate(zip(cells.genuine.tolist(), weight.tolist(), strict=True)):

@@ -1,4 +1,4 @@
-"""ROC and DET curves and histograms of the distances, thinned for drawing without losing their shape."""
+"""ROC and DET curves and distance histograms, thinned for plotting without losing their shape."""
 
 from __future__ import annotations
 
@@ -40,15 +40,22 @@ class DetCurve:
 
 
 def roc_curve(pairs: PairDistances, points: int = 1000) -> RocCurve:
-    """The ROC: every point is exact, and not more than about `points` of them are kept.
+    """Computes about `points` points of the ROC, each of them exact.
 
-    Where there are fewer distinct distances than `points`, all are. Else a third of the points is spread evenly over
-    the genuine distances, a third evenly over the impostor ones and a third logarithmically over the smallest impostor
-    ones: neighbours differ by 3 / points in FAR and TAR at most (ties apart), and by a constant factor at small FAR.
+    Where there are fewer distinct distances than `points`, the curve has them all. Otherwise a third of the points is
+    spread evenly over the genuine distances, a third evenly over the impostor distances and a third logarithmically
+    over the smallest impostor distances: neighbours differ by at most 3 / points in FAR and TAR (except at ties), and
+    by a constant factor at small FAR.
 
     Raises:
         ValueError: fewer than 6 points.
         DataError: there is no genuine or no impostor pair.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> curve = roc_curve(listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False])))
+        >>> curve.far.tolist(), curve.tar.tolist()
+        ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
     """
     if points < 6:
         raise ValueError(f"a curve needs 6 points or more, not {points}")
@@ -74,12 +81,18 @@ def roc_curve(pairs: PairDistances, points: int = 1000) -> RocCurve:
 
 
 def det_curve(pairs: PairDistances, points: int = 1000) -> DetCurve:
-    """The DET curve, thinned as `roc_curve`; draw both axes on a normal deviate (probit) scale.
+    """Computes the DET curve, thinned as in `roc_curve`; plot both axes on a normal deviate (probit) scale.
 
     Raises:
         DataError: there is no genuine or no impostor pair.
 
     Source: Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> curve = det_curve(listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False])))
+        >>> curve.frr.tolist()
+        [1.0, 0.5, 0.5, 0.0, 0.0]
     """
     roc = roc_curve(pairs, points)
     return DetCurve(roc.far, 1 - roc.tar, roc.distance)
@@ -100,11 +113,11 @@ def _next_thresholds(accepted: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class DistanceHistogram:
-    """How many genuine and impostor pairs lie in equal intervals of distance.
+    """Genuine and impostor pairs by distance, in bins of equal width.
 
     Attributes:
-        edges: (bins + 1,) float64; a pair lies in a bin when edge <= distance < next edge (the last bin is closed).
-        genuine: (bins,) int64.
+        edges: (bins + 1,) float64; a pair is in a bin if edge <= distance < next edge (the last bin is closed).
+        genuine: (bins,) int64, pairs in each bin.
         impostor: (bins,) int64.
     """
 
@@ -114,13 +127,19 @@ class DistanceHistogram:
 
 
 def distance_histogram(pairs: PairDistances, bins: int = 100) -> DistanceHistogram:
-    """Counts the pairs in `bins` equal intervals from 0 to the largest distance that occurs.
+    """Counts the pairs in bins of equal width from 0 to the largest distance.
 
     Raises:
         ValueError: fewer than one bin.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False]))
+        >>> distance_histogram(pairs, bins=2).genuine.tolist()
+        [1, 1]
     """
     if bins < 1:
-        raise ValueError(f"a histogram needs a bin or more, not {bins}")
+        raise ValueError(f"a histogram needs 1 bin or more, not {bins}")
     sides = (pairs.genuine, pairs.impostor)
     largest = max((float(side.value_at(side.count - 1)) for side in sides if side.count), default=0.0)
     edges = np.linspace(0, largest or 1.0, bins + 1).astype(np.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from imagematch.errors import DataError
-from imagematch.evaluation.blocks import to_distances, to_half_squares, unit_rows
+from imagematch.evaluation.blocks import checked_embeddings, to_cosine_distances, to_euclidean
 from imagematch.evaluation.pairs import listed_pairs
 from imagematch.evaluation.thresholds import Criterion, choose_threshold
 from imagematch.evaluation.verification import roc_auc
@@ -25,9 +25,9 @@ class ListedPair:
     """One line of a list of pairs.
 
     Attributes:
-        first, second: (person, number of the image from 1).
-        same: both of the same person.
-        fold: from 0.
+        first, second: (person, number of the image, from 1).
+        same: whether both are of the same person.
+        fold: the fold, from 0.
     """
 
     first: tuple[str, int]
@@ -37,16 +37,24 @@ class ListedPair:
 
 
 def read_lfw_pairs(path: Path) -> list[ListedPair]:
-    """Reads a list in LFW's format.
+    """Reads a list of pairs in LFW's format.
 
     The first line is `folds<TAB>pairs` (or `pairs` alone: one fold). Each fold has that many lines `name n1 n2` of
-    the same person, then as many `name1 n1 name2 n2` of two people. The picture of (name, n) is
+    the same person, then as many `name1 n1 name2 n2` of two people. The image of (name, n) is
     `name/name_000n.jpg`: see `lfw_path`.
 
     Raises:
         DataError: the file cannot be read, or a line is not of that format; names file and line.
 
     Source: Huang et al., Labeled Faces in the Wild, UMass 07-49, 2007.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "pairs.txt"
+        ...     _ = path.write_text("1\\nAnn\\t1\\t2\\nAnn\\t1\\tBob\\t3\\n")
+        ...     read_lfw_pairs(path)[1]
+        ListedPair(first=('Ann', 1), second=('Bob', 3), same=False, fold=0)
     """
     try:
         lines = _numbered_fields(path)
@@ -76,7 +84,12 @@ def read_lfw_pairs(path: Path) -> list[ListedPair]:
 
 
 def lfw_path(image: tuple[str, int]) -> str:
-    """The relative path of an image of LFW: ("Abel_Pacheco", 4) is Abel_Pacheco/Abel_Pacheco_0004.jpg."""
+    """The relative path of an image of LFW.
+
+    Examples:
+        >>> lfw_path(("Abel_Pacheco", 4))
+        'Abel_Pacheco/Abel_Pacheco_0004.jpg'
+    """
     name, number = image
     return f"{name}/{name}_{number:04d}.jpg"
 
@@ -108,12 +121,23 @@ def _bad_line(path: Path, number: int, what: str) -> DataError:
 
 
 def distances_of_rows(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The distance of each listed pair of rows: embeddings (n, d), rows first and second (pairs,) -> (pairs,) float32.
+    """Computes the Euclidean distances of listed pairs of rows.
+
+    Args:
+        embeddings: (n, d) float32, L2-normalised.
+        first, second: (pairs,) int, the rows of each pair.
+
+    Returns:
+        (pairs,) float32.
 
     Raises:
         DataError: embeddings are NaN, infinite or not L2-normalised.
+
+    Examples:
+        >>> print(distances_of_rows(np.eye(3), np.array([0, 1]), np.array([0, 2])))
+        [0.        1.4142135]
     """
-    rows = unit_rows(embeddings)
+    rows = checked_embeddings(embeddings)
     chunk = max(1, (1 << 22) // max(1, rows.shape[1]))
     parts = [
         np.linalg.norm(rows[first[at : at + chunk]] - rows[second[at : at + chunk]], axis=1)
@@ -124,12 +148,12 @@ def distances_of_rows(embeddings: np.ndarray, first: np.ndarray, second: np.ndar
 
 @dataclass(frozen=True)
 class FoldedAccuracy:
-    """Accuracy on each fold at the threshold chosen on the others.
+    """Accuracy on each fold at the threshold that was chosen on the other folds.
 
     Attributes:
-        accuracies, thresholds: one a fold.
-        mean: of the accuracies.
-        standard_error: their standard deviation (n - 1) / sqrt(n).
+        accuracies, thresholds: one for each fold.
+        mean: the mean accuracy.
+        standard_error: of the mean, std(accuracies, ddof=1) / sqrt(folds).
         roc_auc: over the pairs of all folds.
     """
 
@@ -143,7 +167,7 @@ class FoldedAccuracy:
 def folded_accuracy(
     distances: np.ndarray, same: np.ndarray, folds: np.ndarray, *, criterion: Criterion = "accuracy"
 ) -> FoldedAccuracy:
-    """LFW's protocol: for each fold the threshold is chosen on all other folds, and tested on this one.
+    """LFW's protocol: for each fold, choose the threshold on all other folds and measure its accuracy on this fold.
 
     Args:
         distances: (pairs,) of listed pairs.
@@ -153,6 +177,11 @@ def folded_accuracy(
 
     Raises:
         DataError: fewer than two folds, or folds without genuine or impostor pairs to choose on.
+
+    Examples:
+        >>> distances, same = np.array([0.2, 1.0, 0.3, 1.2]), np.array([True, False, True, False])
+        >>> folded_accuracy(distances, same, np.array([0, 0, 1, 1])).accuracies
+        (1.0, 1.0)
     """
     distances, same, folds = np.asarray(distances, dtype=np.float32), np.asarray(same, dtype=bool), np.asarray(folds)
     names = np.unique(folds)
@@ -177,9 +206,9 @@ class OneShot:
     Attributes:
         error_rate: share of queries whose nearest support image is of another class; a tie is an error.
         standard_error: over the runs; None with one run.
-        ways: classes in a run.
-        trials: queries in all.
-        runs: draws of classes and images.
+        ways: number of classes in a run.
+        trials: number of queries in all runs.
+        runs: number of draws of classes and images.
     """
 
     error_rate: float
@@ -198,10 +227,10 @@ def one_shot(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> OneShot:
-    """N-way one-shot trials: a run draws `ways` classes with two images each, one to support, one as query.
+    """N-way one-shot trials: a run draws `ways` classes with two images each, a support image and a query.
 
-    Each of the `ways` queries is classified by its nearest support image; 20 runs of 20 ways are the 400 trials of
-    Omniglot. With `groups` (its alphabets) the classes of a run come from one group.
+    Each of the `ways` queries is classified by its nearest support image. 20 runs of 20 ways are the 400 trials of
+    Omniglot. With `groups` (alphabets there) the classes of a run come from one group.
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -212,12 +241,18 @@ def one_shot(
         groups: (n,) group of each row; a class lies in one group.
 
     Raises:
-        ValueError: shapes, ways or runs out of range.
-        DataError: no group has `ways` classes with two images; or as `pair_distances`.
+        ValueError: the shapes do not fit, or ways or runs are out of range.
+        DataError: no group has `ways` classes with two images; or as in `pair_distances`.
 
     Source: Lake et al., Human-level concept learning through probabilistic program induction, Science 350, 2015.
+
+    Examples:
+        >>> one_shot(np.eye(4), np.array([0, 0, 1, 1]), ways=2, runs=3).error_rate
+        1.0
+        >>> one_shot(np.eye(4)[[0, 0, 1, 1]], np.array([0, 0, 1, 1]), ways=2, runs=3).error_rate
+        0.0
     """
-    rows, labels = unit_rows(embeddings), np.asarray(labels)
+    rows, labels = checked_embeddings(embeddings), np.asarray(labels)
     groups = np.zeros(len(rows), dtype=np.int64) if groups is None else np.asarray(groups)
     if labels.shape != (len(rows),) or groups.shape != (len(rows),):
         raise ValueError(f"labels and groups must be ({len(rows)},)")
@@ -231,7 +266,7 @@ def one_shot(
 
 
 def _eligible_classes(labels: np.ndarray, groups: np.ndarray, ways: int) -> list[list[np.ndarray]]:
-    """For each group with enough classes of two images or more: the rows of each such class."""
+    """For each group with at least `ways` classes of two images or more, the rows of each such class."""
     eligible = []
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
@@ -247,7 +282,7 @@ def _eligible_classes(labels: np.ndarray, groups: np.ndarray, ways: int) -> list
 def _one_run(rows: np.ndarray, classes: list[np.ndarray], ways: int, rng: np.random.Generator) -> float:
     drawn = [rng.choice(classes[c], 2, replace=False) for c in rng.choice(len(classes), ways, replace=False)]
     support, query = np.array(drawn).T
-    distances = to_distances(to_half_squares(rows[query] @ rows[support].T))
+    distances = to_euclidean(to_cosine_distances(rows[query] @ rows[support].T))
     right = distances.diagonal().copy()
     np.fill_diagonal(distances, np.inf)
     return float((distances.min(axis=1) <= right).mean())

@@ -1,4 +1,4 @@
-"""Each image as a query against all others: where its relevant images rank, block by block."""
+"""Each image as a query against all others: the ranks of its relevant images, block by block."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.blocks import COINCIDENT, Block, ClassOrder, Segment, segments
+from imagematch.evaluation.blocks import COINCIDENT, ClassOrder, ClassSegment, DistanceBlock, class_segments
 
 _ROW_SPACING = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class QueryFigures:
-    """The figures of each query that has a relevant image.
+class PerQueryMetrics:
+    """The metrics of each query that has a relevant image.
 
     Attributes:
         rows: (queries,) int64, the queries' rows in the embeddings, in class order.
@@ -22,7 +22,7 @@ class QueryFigures:
         recall_at_k: by K, (queries,) bool: whether one of the K nearest is relevant.
         r_precision: (queries,) float64.
         map_at_r: (queries,) float64, the average precision at R.
-        average_precision: (queries,) float64 over the whole ranking, or None where it was not asked for.
+        average_precision: (queries,) float64 over the whole ranking, or None where it was not computed.
     """
 
     rows: np.ndarray
@@ -34,7 +34,7 @@ class QueryFigures:
 
 
 class Ranker:
-    """Ranks the relevant images of every query, from full blocks of half squared distances.
+    """Ranks the relevant images of every query, from full blocks of cosine distances.
 
     Ties are pessimistic: among images at the same distance the irrelevant ones come first.
     """
@@ -43,37 +43,37 @@ class Ranker:
         self._order = order
         self._ks = tuple(ks)
         self._whole = whole_ranking
-        self._parts: list[QueryFigures] = []
+        self._parts: list[PerQueryMetrics] = []
 
-    def add(self, block: Block) -> None:
+    def add(self, block: DistanceBlock) -> None:
         """Ranks the queries of a block; its values are overwritten."""
-        parts = [p for p in segments(self._order, block.first, block.stop) if p.end - p.start > 1]
+        parts = [p for p in class_segments(self._order, block.first, block.stop) if p.end - p.start > 1]
         if not parts:
             return
-        half_squares = block.half_squares
-        half_squares[half_squares < COINCIDENT] = 0
-        relevant = [_take_relevant(half_squares, part, block.first) for part in parts]
+        cosine_distances = block.cosine_distances
+        cosine_distances[cosine_distances < COINCIDENT] = 0
+        relevant = [_take_relevant(cosine_distances, part, block.first) for part in parts]
         counts = np.concatenate([np.full(len(r), r.shape[1]) for r in relevant])
         queries = np.concatenate([np.arange(p.first, p.stop) for p in parts])
-        n = half_squares.shape[1]
+        n = cosine_distances.shape[1]
         depth = n if self._whole else min(n, max(int(counts.max()), max(self._ks, default=1)))
-        if len(queries) < len(half_squares):
-            half_squares = half_squares[queries - block.first]
+        if len(queries) < len(cosine_distances):
+            cosine_distances = cosine_distances[queries - block.first]
         if depth < n:
-            half_squares.partition(depth - 1, axis=1)
-        nearest = np.sort(half_squares[:, :depth], axis=1)
-        self._parts.append(self._figures(queries, counts, np.concatenate([r.ravel() for r in relevant]), nearest))
+            cosine_distances.partition(depth - 1, axis=1)
+        nearest = np.sort(cosine_distances[:, :depth], axis=1)
+        self._parts.append(self._metrics(queries, counts, np.concatenate([r.ravel() for r in relevant]), nearest))
 
-    def _figures(
+    def _metrics(
         self, queries: np.ndarray, counts: np.ndarray, relevant: np.ndarray, nearest: np.ndarray
-    ) -> QueryFigures:
+    ) -> PerQueryMetrics:
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         query = np.repeat(np.arange(len(counts)), counts)
-        place = np.arange(len(relevant)) - starts[query] + 1
-        rank = place + _not_farther(nearest, query, relevant)
+        found = np.arange(len(relevant)) - starts[query] + 1
+        rank = found + _not_farther(nearest, query, relevant)
         inside = rank <= counts[query]
-        precision = place / rank
-        return QueryFigures(
+        precision = found / rank
+        return PerQueryMetrics(
             self._order.order[queries],
             self._order.classes_of_rows[queries],
             {k: rank[starts] <= k for k in self._ks},
@@ -82,16 +82,16 @@ class Ranker:
             np.add.reduceat(precision, starts) / counts if self._whole else None,
         )
 
-    def finish(self) -> QueryFigures:
-        """The figures of all queries added."""
+    def finish(self) -> PerQueryMetrics:
+        """The metrics of all queries that were added."""
         parts = self._parts
         if not parts:
             none = np.zeros(0)
             empty = {k: np.zeros(0, dtype=bool) for k in self._ks}
             whole = none if self._whole else None
-            return QueryFigures(none.astype(np.int64), none.astype(np.int64), empty, none, none, whole)
+            return PerQueryMetrics(none.astype(np.int64), none.astype(np.int64), empty, none, none, whole)
         averages = [p.average_precision for p in parts if p.average_precision is not None]
-        return QueryFigures(
+        return PerQueryMetrics(
             np.concatenate([p.rows for p in parts]),
             np.concatenate([p.classes for p in parts]),
             {k: np.concatenate([p.recall_at_k[k] for p in parts]) for k in self._ks},
@@ -101,9 +101,9 @@ class Ranker:
         )
 
 
-def _take_relevant(half_squares: np.ndarray, part: Segment, first: int) -> np.ndarray:
-    """The distances of a segment's queries to their relevant images, (queries, R) ascending; set to infinity behind."""
-    own = half_squares[part.first - first : part.stop - first, part.start : part.end]
+def _take_relevant(cosine_distances: np.ndarray, part: ClassSegment, first: int) -> np.ndarray:
+    """Returns the distances of queries to their relevant images, (queries, R) ascending, and sets them to infinity."""
+    own = cosine_distances[part.first - first : part.stop - first, part.start : part.end]
     own[np.arange(len(own)), np.arange(part.first, part.stop) - part.start] = np.inf
     relevant = np.sort(own, axis=1)[:, :-1]
     own[...] = np.inf
@@ -113,7 +113,7 @@ def _take_relevant(half_squares: np.ndarray, part: Segment, first: int) -> np.nd
 def _not_farther(nearest: np.ndarray, query: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """How many of a query's nearest irrelevant images (queries, depth) are as near as each relevant one, or nearer.
 
-    One search for all queries: half squares are multiples of 2^-24 up to 2, so adding 4 x query is exact in float64.
+    One search serves all queries: cosine distances are multiples of 2^-24 up to 2, so adding 4 x query is exact.
     """
     depth = nearest.shape[1]
     finite = np.minimum(nearest, np.float32(3)).astype(np.float64)

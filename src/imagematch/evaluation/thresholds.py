@@ -1,4 +1,4 @@
-"""The threshold under which two images match, chosen by a criterion on pairs that nothing else was chosen on."""
+"""The distance threshold below which two images match, chosen by a criterion on pairs held out for it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from imagematch.errors import ConfigError
 from imagematch.evaluation.pairs import PairDistances
 from imagematch.evaluation.verification import allowed_errors, crossing
 
-CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer", "far", "frr", "cost")
-"""Names of the criteria; the last three take a value."""
+_PLAIN_CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
+_VALUED_CRITERIA = ("far", "frr", "cost")
 
 Criterion = str | Mapping[str, Any]
 
@@ -26,7 +26,7 @@ class Threshold:
 
     Attributes:
         distance: the threshold, a float32 value.
-        criterion: what it was chosen by, as in the configuration.
+        criterion: how it was chosen, as in the configuration.
         chosen_on: the split whose pairs it was chosen on.
     """
 
@@ -35,29 +35,37 @@ class Threshold:
     chosen_on: str = "calibration"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads."""
+        """Returns a JSON object for `from_json`."""
         return {"distance": self.distance, "criterion": self.criterion, "chosen_on": self.chosen_on}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Threshold:
-        """Reads what `to_json` gave."""
+        """Reads a JSON object of `to_json`."""
         return cls(float(stored["distance"]), stored["criterion"], str(stored["chosen_on"]))
 
 
 def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: str = "calibration") -> Threshold:
-    """Chooses the threshold by a criterion, over every threshold that decides the pairs differently.
+    """Chooses the threshold by a criterion, among all thresholds that decide some pair differently.
 
-    - "balanced_accuracy": maximises (TAR + 1 - FAR) / 2; "accuracy" and "f1" likewise; of equals the smallest.
+    - "balanced_accuracy": maximises (TAR + 1 - FAR) / 2; "accuracy" and "f1" likewise. The smallest of the best.
     - "eer": where FAR and FRR are closest to each other.
     - {"far": x}: the largest threshold whose FAR is at most x. {"frr": x}: the smallest whose FRR is at most x.
     - {"cost": {"false_match": a, "false_non_match": b, "prior": p}}: minimises a (1 - p) FAR + b p FRR; p, the share of
-      genuine pairs in use, is their share in these pairs where it is not given.
+      genuine pairs in use, is 0.5 where it is not given.
 
-    It lies midway between the two neighbouring distances, so no decision hangs on rounding.
+    It lies midway between the two neighbouring distances, so that no decision depends on rounding.
 
     Raises:
         ConfigError: an unknown criterion or a value out of range.
         DataError: there is no genuine or no impostor pair.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False]))
+        >>> round(choose_threshold(pairs, "balanced_accuracy").distance, 3)
+        0.45
+        >>> round(choose_threshold(pairs, {"frr": 0.0}).distance, 3)
+        1.15
     """
     name, value = _named(criterion)
     pairs.require()
@@ -69,8 +77,8 @@ def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: s
         distance = _at_eer(pairs)
     else:
         distance = _best(pairs, _goal(name, value, pairs.genuine.count, pairs.impostor.count))
-    kept: str | dict[str, Any] = criterion if isinstance(criterion, str) else {name: value}
-    return Threshold(distance, kept, chosen_on)
+    stored: str | dict[str, Any] = criterion if isinstance(criterion, str) else {name: value}
+    return Threshold(distance, stored, chosen_on)
 
 
 def _named(criterion: Criterion) -> tuple[str, Any]:
@@ -80,9 +88,9 @@ def _named(criterion: Criterion) -> tuple[str, Any]:
         name, value = next(iter(criterion.items()))
     else:
         raise _wrong(f"{criterion!r} is not one criterion")
-    if name not in CRITERIA:
+    if name not in (*_PLAIN_CRITERIA, *_VALUED_CRITERIA):
         raise _wrong(f"unknown criterion {name!r}")
-    if (name in CRITERIA[-3:]) != (value is not None):
+    if (name in _VALUED_CRITERIA) != (value is not None):
         raise _wrong(f"criterion {name!r} {'takes a value' if value is None else 'takes no value'}")
     if name in ("far", "frr") and not _is_share(value):
         raise _wrong(f"{name} must be between 0 and 1, not {value!r}")
@@ -114,7 +122,7 @@ def _wrong(what: str) -> ConfigError:
         what,
         where="threshold",
         do="use balanced_accuracy, accuracy, f1, eer, {far: 0.001}, {frr: 0.01} "
-        "or {cost: {false_match: 10, false_non_match: 1}}",
+        "or {cost: {false_match: 10, false_non_match: 1, prior: 0.5}}",
     )
 
 
@@ -129,16 +137,16 @@ def _goal(name: str, value: Any, genuine: int, impostors: int) -> Goal:
         return lambda tp, fp: tp / (tp + fp + genuine)
     if name == "balanced_accuracy":
         return lambda tp, fp: tp * impostors - fp * genuine
-    prior = value.get("prior", genuine / (genuine + impostors))
+    prior = value.get("prior", 0.5)
     match_cost = value["false_match"] * (1 - prior) / impostors
     miss_cost = value["false_non_match"] * prior / genuine
     return lambda tp, fp: -(match_cost * fp + miss_cost * (genuine - tp))
 
 
 def _candidates(pairs: PairDistances) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Thresholds that can be best: just above a genuine distance (impostors only add errors)."""
-    for values, _ in pairs.genuine.steps():
-        yield values, pairs.genuine.upto(values), pairs.impostor.upto(values)
+    """Thresholds that can be the best: just above a genuine distance, since impostors only add errors."""
+    for values, _ in pairs.genuine.chunks():
+        yield values, pairs.genuine.up_to(values), pairs.impostor.up_to(values)
 
 
 def _best(pairs: PairDistances, goal: Goal) -> float:
@@ -184,9 +192,9 @@ def _accept_all(pairs: PairDistances) -> float:
 
 
 def _just_above(pairs: PairDistances, accepted: float | None) -> float:
-    """The threshold midway between a distance that is accepted (None: none is) and the next larger one."""
+    """The threshold midway between the largest distance accepted (None: none is) and the next larger distance."""
     sides = (pairs.genuine, pairs.impostor)
-    ranks = [0 if accepted is None else int(side.upto(accepted)) for side in sides]
+    ranks = [0 if accepted is None else int(side.up_to(accepted)) for side in sides]
     larger = [float(side.value_at(rank)) for side, rank in zip(sides, ranks, strict=True) if rank < side.count]
     return _between(accepted, min(larger, default=None))
 

@@ -1,4 +1,4 @@
-"""Figures of verification over all pairs: ROC AUC, EER, TAR at FAR, average precision, counts at a threshold."""
+"""Verification metrics over all pairs: ROC AUC, EER, TAR at FAR, average precision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.evaluation.distances import Distances
+from imagematch.evaluation.distance_multiset import DistanceMultiset
 from imagematch.evaluation.pairs import PairDistances
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -19,21 +19,26 @@ _RULE_OF_30 = 30
 def roc_auc(pairs: PairDistances) -> float:
     """Area under the ROC curve: P(genuine < impostor) + P(genuine = impostor) / 2, over all pairs.
 
-    Exact, in integers where they fit in 64 bits (beyond 4 x 10^18 couples in long double); ties count half, as in
-    scikit-learn's `roc_auc_score`.
+    Exact: sums are 64-bit integers, or long doubles beyond 4 x 10^18 couples. Ties count half, as in scikit-learn's
+    `roc_auc_score`.
 
     Raises:
         DataError: there is no genuine or no impostor pair.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> roc_auc(listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False])))
+        0.75
     """
     pairs.require()
     genuine, impostor = pairs.genuine, pairs.impostor
     total = genuine.count * impostor.count
-    number = np.int64 if 2 * total < 2**63 else np.longdouble
+    dtype = np.int64 if 2 * total < 2**63 else np.longdouble
     mirrored = impostor.count < genuine.count
     few, many = (impostor, genuine) if mirrored else (genuine, impostor)
     twice_behind = 0
-    for values, weights in few.steps():
-        twice_behind += int(((many.below(values) + many.upto(values)).astype(number) * weights).sum())
+    for values, weights in few.chunks():
+        twice_behind += int(((many.below(values) + many.up_to(values)).astype(dtype) * weights).sum())
     return (twice_behind if mirrored else 2 * total - twice_behind) / (2 * total)
 
 
@@ -42,8 +47,8 @@ class Crossing:
     """The two neighbouring points of the ROC between which FAR and FRR cross.
 
     Attributes:
-        accepted: (genuine, impostor) accepted before and after, each a tuple of two.
-        distances: the largest accepted distance of both points; None where nothing is accepted.
+        accepted: for both points the (genuine, impostor) pairs accepted.
+        distances: for both points the largest distance accepted; None where no pair is.
     """
 
     accepted: tuple[tuple[int, int], tuple[int, int]]
@@ -71,10 +76,15 @@ def crossing(pairs: PairDistances) -> Crossing:
 def eer(pairs: PairDistances) -> float:
     """Equal error rate: where FAR = FRR on the ROC, straight lines between its points (as the AUC's trapezoids).
 
-    Also: equal error rate of FMR and FNMR, or of FPR and FNR.
+    The same as where FMR = FNMR, or FPR = FNR.
 
     Raises:
         DataError: there is no genuine or no impostor pair.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> eer(listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False])))
+        0.5
     """
     (far0, frr0), (far1, frr1) = _rates(pairs, crossing(pairs))
     gap0, gap1 = frr0 - far0, far1 - frr1
@@ -94,7 +104,7 @@ class TarAtFar:
     """True accept rate at a false accept rate.
 
     Attributes:
-        far: the false accept rate asked for.
+        far: the requested false accept rate.
         tar: the true accept rate at the largest threshold whose FAR is at most `far`; None below the resolution.
         distance: that threshold.
         attained_far: the FAR at it.
@@ -116,6 +126,13 @@ def tar_at_far(pairs: PairDistances, fars: Iterable[float] = FARS) -> list[TarAt
         DataError: there is no genuine or no impostor pair.
 
     Source: rule of 30, Doddington et al., The NIST speaker recognition evaluation, Speech Communication 31, 2000.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> distances = np.concatenate([[0.05, 0.2, 0.9], np.linspace(0.1, 2, 300)])
+        >>> found = tar_at_far(listed_pairs(distances, np.arange(303) < 3), [0.1, 0.001])
+        >>> [(one.tar, one.below_resolution) for one in found]
+        [(0.6666666666666666, False), (None, True)]
     """
     pairs.require()
     results = []
@@ -151,29 +168,35 @@ def distance_at_far(pairs: PairDistances, far: float) -> float:
 def average_precision(pairs: PairDistances) -> float:
     """Average precision of the ranking of all pairs by distance: sum over n of (R_n - R_{n-1}) P_n, ties as one step.
 
-    As scikit-learn's `average_precision_score`; it depends on the share of genuine pairs.
+    The same as scikit-learn's `average_precision_score`. It depends on the share of genuine pairs.
 
     Raises:
         DataError: there is no genuine or no impostor pair.
+
+    Examples:
+        >>> from imagematch.evaluation import listed_pairs
+        >>> pairs = listed_pairs(np.array([0.2, 0.9, 0.7, 1.4]), np.array([True, True, False, False]))
+        >>> round(average_precision(pairs), 4)
+        0.8333
     """
     pairs.require()
     total = 0.0
-    for values, weights in pairs.genuine.steps():
-        accepted = pairs.genuine.upto(values)
-        total += float((accepted / (accepted + pairs.impostor.upto(values)) * weights).sum())
+    for values, weights in pairs.genuine.chunks():
+        accepted = pairs.genuine.up_to(values)
+        total += float((accepted / (accepted + pairs.impostor.up_to(values)) * weights).sum())
     return total / pairs.genuine.count
 
 
-def _sides(pairs: PairDistances) -> tuple[Distances, Distances]:
+def _sides(pairs: PairDistances) -> tuple[DistanceMultiset, DistanceMultiset]:
     return pairs.genuine, pairs.impostor
 
 
 def _upto(pairs: PairDistances, distance: float) -> tuple[int, int]:
-    return int(pairs.genuine.upto(distance)), int(pairs.impostor.upto(distance))
+    return int(pairs.genuine.up_to(distance)), int(pairs.impostor.up_to(distance))
 
 
-def _first_crossed(pairs: PairDistances, side: Distances, crossed: Callable[[tuple[int, int]], bool]) -> float:
-    """The smallest distance of one kind such that accepting up to it has crossed; infinity where none has."""
+def _first_crossed(pairs: PairDistances, side: DistanceMultiset, crossed: Callable[[tuple[int, int]], bool]) -> float:
+    """The smallest distance of one kind at which FAR and FRR have crossed; infinity where they never do."""
     at = _first(side.count, lambda rank: crossed(_upto(pairs, float(side.value_at(rank)))))
     return float(side.value_at(at)) if at < side.count else float("inf")
 

@@ -29,9 +29,15 @@ from imagematch.features.index import (
 )
 from imagematch.features.side_by_side import FeatureArray
 from imagematch.files import digest_json, make_dir, remove_leftovers, write_error, write_json
+from imagematch.reading import GB, KB, check_file, read_file
 
 FORMAT = 1
 _NOT_KEY = ("extractor", "created")
+_FACTS_BYTES = 64 * KB
+_DTYPES = ("float16", "float32", "float64", "uint8")
+_MOST = 1 << 24
+ROWS_BYTES = 64 * 1024 * GB
+"""More than any disk has: what counts is that it is a file, for its rows are mapped."""
 BLOCK_BYTES = 1 << 26
 """The most that a block of new rows has."""
 
@@ -122,6 +128,7 @@ class Entry:
         if not blocks:
             return []
         try:
+            check_file(self._rows, max_bytes=ROWS_BYTES)
             stored = np.memmap(self._rows, np.uint8, "r")
         except (OSError, ValueError):  # no file, or an empty one
             return blocks
@@ -148,7 +155,7 @@ class Entry:
         blocks = self.blocks()
         data = np.ascontiguousarray(features, self.dtype).data.cast("B")
         try:
-            descriptor = os.open(self._rows, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self._rows, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 size = os.fstat(descriptor).st_size
                 end = max(-(-size // self.row_bytes), *(block.first + block.count for block in blocks), 0)
@@ -194,6 +201,7 @@ class Entry:
     def _mapped(self, first: int, count: int) -> np.ndarray:
         try:
             shape = (count, self.feature_dim)
+            check_file(self._rows, max_bytes=ROWS_BYTES)
             return np.asarray(np.memmap(self._rows, self.dtype, "r", first * self.row_bytes, shape))
         except (OSError, ValueError) as error:  # cleared since they were found
             raise StudyError(
@@ -213,11 +221,17 @@ def entry_name(facts: Mapping[str, Any]) -> str:
 def read_facts(folder: Path) -> dict[str, Any] | None:
     """What an entry's folder says it is; None where it does not, is damaged, or in a form unknown to this version."""
     try:
-        facts = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-        whole = facts["format"] == FORMAT and isinstance(facts["created"], str) and entry_name(facts) == folder.name
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        facts = json.loads(read_file(folder / "entry.json", max_bytes=_FACTS_BYTES))
+        whole = facts["format"] == FORMAT and _are_facts(facts) and entry_name(facts) == folder.name
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return facts if whole else None
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(facts[name], str) for name in ("created", "extractor", "precision"))
+    sizes = all(type(facts[name]) is int and 0 <= facts[name] <= _MOST for name in ("feature_dim", "image_size"))
+    return texts and sizes and facts["dtype"] in _DTYPES
 
 
 def _holds(rows: np.ndarray, block: Block) -> bool:

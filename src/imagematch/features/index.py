@@ -16,11 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from imagematch.files import digest_bytes, read_error, replacing, write_error
+from imagematch.reading import GB, check_file, read_file
 
 DIGEST_BYTES = 16
 _MAGIC = b"IMF1"
 _HEADER = struct.Struct("<4sQIII")
 _PLAIN = struct.Struct("<4sQII")
+FILE_BYTES = 4 * GB
+"""Of 250 million pictures."""
+_MOST_ROWS = 1 << 40
+_LOOKED_AT, _A_LOOK = 4, 256
+"""Beginnings of no record are given up when so many times the file was looked at; each costs so many bytes more."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +83,18 @@ def read_index(path: Path) -> Index:
         StudyError: there is one that cannot be read.
     """
     try:
-        data = path.read_bytes()
+        check_file(path, max_bytes=FILE_BYTES, dense=True)
+        data = read_file(path, max_bytes=FILE_BYTES)
     except FileNotFoundError:
         return Index([], missing=True)
     except OSError as error:
         raise read_error(path, error) from error
     blocks, end, damaged, offset = [], 0, 0, 0
-    while 0 <= offset < len(data):
+    looked_at = 0
+    while 0 <= offset < len(data) and looked_at <= _LOOKED_AT * len(data):
         block = _record_at(data, offset)
         if block is None:
+            looked_at += _A_LOOK + _record_bytes(data, offset)
             offset = data.find(_MAGIC, offset + 1)
             continue
         blocks.append(block)
@@ -100,9 +109,20 @@ def _record_at(data: bytes, offset: int) -> Block | None:
     if offset + _HEADER.size > len(data):
         return None
     _magic, first, count, checksum, _own = _HEADER.unpack_from(data, offset)
-    end = offset + _HEADER.size + count * DIGEST_BYTES
+    length = _record_bytes(data, offset)
+    if not length:
+        return None
+    end = offset + length
     block = Block(first, count, checksum, data[offset + _HEADER.size : end])
-    return block if end <= len(data) and block.record() == data[offset:end] else None
+    return block if first <= _MOST_ROWS and block.record() == data[offset:end] else None
+
+
+def _record_bytes(data: bytes, offset: int) -> int:
+    """How long the record at `offset` says that it is; 0 where that is beyond the end."""
+    if offset + _HEADER.size > len(data):
+        return 0
+    length = _HEADER.size + _HEADER.unpack_from(data, offset)[2] * DIGEST_BYTES
+    return length if offset + length <= len(data) else 0
 
 
 def _is_cut_off(rest: bytes) -> bool:
@@ -126,7 +146,7 @@ def append_block(path: Path, block: Block) -> None:
         write_blocks(path, [*index.blocks, block])
         return
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             os.ftruncate(descriptor, index.end)
             write_at(descriptor, block.record(), index.end)

@@ -20,7 +20,7 @@ from imagematch.features.entry import FORMAT, Entry, entry_name, read_facts
 from imagematch.features.index import digest_table
 from imagematch.features.side_by_side import FeatureArray, SideBySide
 from imagematch.features.views import MIRROR, Pictures, decoder
-from imagematch.files import BusyError, locked, write_text
+from imagematch.files import BusyError, is_file, locked, write_text
 from imagematch.reading import KB, read_file
 
 _DTYPES = {"float32": "float32", "bfloat16": "float16"}
@@ -74,6 +74,21 @@ class FeatureStore:
         """
         if saved.digest != extractor.digest:
             write_text(self._link(saved), extractor.digest)
+
+    def remember(self, matcher_digest: str) -> None:
+        """Records that a matcher, by the digest of its card, was trained with this store.
+
+        Raises:
+            StudyError: the store cannot be written.
+        """
+        write_text(self._own(matcher_digest), "")
+
+    def trained_here(self, matcher_digest: str) -> bool:
+        """Whether `remember` was told of a matcher; so its configuration is the user's own."""
+        return is_file(self._own(matcher_digest))
+
+    def _own(self, matcher_digest: str) -> Path:
+        return self.networks / "own" / matcher_digest
 
     def _link(self, saved: SavedExtractor) -> Path:
         return self.networks / "saved" / saved.digest

@@ -1,12 +1,14 @@
-"""What every loss is: embeddings and labels in, a value with its activity out."""
+"""What every loss is: embeddings and labels in, a value with its activity out; and how one is registered."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import tensorflow as tf
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from imagematch.losses.batch import Batch
+from imagematch.losses.lazy import tf
+from imagematch.options import Option, number, whole
+from imagematch.registry import LOSS_REGISTRY, LossKind, LossSpec
 
 
 class LossValue(NamedTuple):
@@ -24,14 +26,49 @@ class LossValue(NamedTuple):
     terms: tf.Tensor
 
 
-class Loss(tf.Module):
-    """A loss over a labelled batch. `tf.train.Checkpoint(loss=loss)` keeps what it has learnt or remembers.
+class Loss:
+    """A loss over a labelled batch.
 
-    Its `name` is its name in the registry, which is that of its module.
+    A subclass states its options as class attributes (`scale: float = number(64.0, 0, 10_000, "...")`); an instance has
+    their values under the same names.
+
+    Args:
+        options: their values; one that is not given has its default, or None where another option rules it out.
+
+    Attributes:
+        name: its name in the registry.
+        kind: see `LossSpec`.
+        options: what is known about each option, by name.
+        variables: what it has learnt or remembers: a checkpoint holds them, in this order.
     """
 
-    def __init__(self) -> None:
-        super().__init__(name=type(self).__module__.rpartition(".")[2])
+    name: ClassVar[str] = ""
+    kind: ClassVar[LossKind] = "pair"
+    options: ClassVar[Mapping[str, Option]] = {}
+    variables: tuple[tf.Variable, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        found: dict[str, Option] = {}
+        for base in cls.__mro__:  # its own first
+            for key, value in vars(base).items():
+                if isinstance(value, Option):
+                    found.setdefault(key, value)
+        cls.options = found
+
+    def __init__(self, **options: Any) -> None:
+        unknown = options.keys() - self.options.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}")
+        for name, option in self.options.items():
+            other, value = option.unless or ("", None)
+            ruled_out = other != "" and options.get(other, self.options[other].default) == value
+            setattr(self, name, options.get(name, None if ruled_out else option.default))
+
+    @property
+    def trainable_variables(self) -> tuple[tf.Variable, ...]:
+        """What the optimiser changes."""
+        return tuple(variable for variable in self.variables if variable.trainable)
 
     def __call__(self, embeddings: tf.Tensor, labels: tf.Tensor, *, training: bool = True) -> LossValue:
         """The loss of a batch.
@@ -44,8 +81,32 @@ class Loss(tf.Module):
         raise NotImplementedError
 
 
+AnyLoss = TypeVar("AnyLoss", bound=type[Loss])
+
+
+def register_loss(name: str, summary: str, *, source: str) -> Callable[[AnyLoss], AnyLoss]:
+    """Decorates a loss: it can then be selected as `loss: NAME`, and its options are keys of the configuration.
+
+    Args:
+        name: lower case with underscores.
+        summary: one sentence.
+        source: the paper that it is from.
+    """
+
+    def register(loss: AnyLoss) -> AnyLoss:
+        loss.name = name
+        LOSS_REGISTRY.register(name, LossSpec(name, loss.kind, summary, source, loss, loss.options))
+        return loss
+
+    return register
+
+
 class PairLoss(Loss):
     """A loss over pairs or triplets of a batch; it has no variables, and labels are only compared with each other."""
+
+    cross_batch_memory: int = whole(
+        0, 0, 10_000_000, "Embeddings of earlier batches that each batch is compared with as well.", common=True
+    )
 
     def __call__(self, embeddings: tf.Tensor, labels: tf.Tensor, *, training: bool = True) -> LossValue:  # noqa: ARG002
         """The loss of a batch compared with itself."""
@@ -54,6 +115,17 @@ class PairLoss(Loss):
     def of(self, batch: Batch) -> LossValue:
         """The loss of the batch's anchors against its references."""
         raise NotImplementedError
+
+
+def cosine_scale(default: float, source: str) -> Any:
+    """The option `scale`."""
+    return number(default, 0, 10_000, "What cosines are multiplied by.", above=True, source=source)
+
+
+def temperature_of(default: float, source: str) -> Any:
+    """The option `temperature`."""
+    what = "What cosines or squared distances are divided by: low looks at the nearest only."
+    return number(default, 0, 1_000, what, above=True, source=source)
 
 
 def as_float(embeddings: tf.Tensor) -> tf.Tensor:

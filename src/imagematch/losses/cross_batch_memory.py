@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
 from imagematch.losses.base import Loss, LossValue, PairLoss, as_float
 from imagematch.losses.batch import Batch
+from imagematch.losses.lazy import tf
 
 
 class CrossBatchMemory(Loss):
     """A pair loss whose anchors are compared with their batch and with the last `size` embeddings before it.
 
-    What is remembered is constant in the gradient, and is kept in a checkpoint. With training=False nothing is
+    What is remembered is constant in the gradient, and is saved in checkpoints. With training=False nothing is
     compared with the memory, and nothing enters it.
 
     Args:
@@ -31,6 +30,7 @@ class CrossBatchMemory(Loss):
         self._embeddings = tf.Variable(tf.zeros((size, embedding_dim)), trainable=False, name="memory")
         self._labels = tf.Variable(tf.zeros(size, tf.int64), trainable=False, name="memory_labels")
         self._seen = tf.Variable(0, dtype=tf.int64, trainable=False, name="seen")
+        self.variables = (self._embeddings, self._labels, self._seen)
 
     def __call__(self, embeddings: tf.Tensor, labels: tf.Tensor, *, training: bool = True) -> LossValue:
         """The pair loss of the batch against itself and, in training, the memory, which the batch then enters."""

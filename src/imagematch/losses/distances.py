@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from imagematch.losses.batch import Batch
+from imagematch.losses.lazy import tf
 
 
 def squared_euclidean(batch: Batch) -> tf.Tensor:
@@ -47,11 +46,15 @@ DISTANCES: Mapping[str, Callable[[Batch], tf.Tensor]] = {
 }
 
 
-@tf.custom_gradient
-def root(values: tf.Tensor) -> Any:
+def root(values: tf.Tensor) -> tf.Tensor:
     """The square root of values >= 0, with slope 0 instead of infinity at 0."""
-    roots = tf.sqrt(values)
-    return roots, lambda upstream: tf.math.divide_no_nan(upstream, 2 * roots)
+
+    @tf.custom_gradient
+    def rooted(values: tf.Tensor) -> Any:
+        roots = tf.sqrt(values)
+        return roots, lambda upstream: tf.math.divide_no_nan(upstream, 2 * roots)
+
+    return rooted(values)
 
 
 def _products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -61,23 +64,31 @@ def _products(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 # By hand, the gradients of products of points with themselves take one matrix product each instead of two.
 
 
-@tf.custom_gradient
-def _products_with_itself(points: tf.Tensor) -> Any:
+def _products_with_itself(points: tf.Tensor) -> tf.Tensor:
     """Products (n, n) of points (n, dim)."""
-    return _products(points, points), lambda upstream: tf.matmul(upstream + tf.transpose(upstream), points)
+
+    @tf.custom_gradient
+    def products(points: tf.Tensor) -> Any:
+        return _products(points, points), lambda upstream: tf.matmul(upstream + tf.transpose(upstream), points)
+
+    return products(points)
 
 
-@tf.custom_gradient
-def _squared_to_itself(points: tf.Tensor) -> Any:
+def _squared_to_itself(points: tf.Tensor) -> tf.Tensor:
     """Squared distances (n, n) of points (n, dim)."""
-    products = _products(points, points)
-    lengths = tf.linalg.diag_part(products)
-    squared = tf.nn.relu(lengths[:, None] + lengths - 2 * products)
 
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        """Sum over j of w_ij (x_i - x_j), as the product of the graph Laplacian of the weights w with the points."""
-        weights = -2 * (upstream + tf.transpose(upstream))
-        laplacian = tf.linalg.set_diag(weights, tf.linalg.diag_part(weights) - tf.reduce_sum(weights, 1))
-        return tf.matmul(laplacian, points)
+    @tf.custom_gradient
+    def squared_distances(points: tf.Tensor) -> Any:
+        products = _products(points, points)
+        lengths = tf.linalg.diag_part(products)
+        squared = tf.nn.relu(lengths[:, None] + lengths - 2 * products)
 
-    return squared, gradient
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            """Sum over j of w_ij (x_i - x_j), by the graph Laplacian of the weights w."""
+            weights = -2 * (upstream + tf.transpose(upstream))
+            laplacian = tf.linalg.set_diag(weights, tf.linalg.diag_part(weights) - tf.reduce_sum(weights, 1))
+            return tf.matmul(laplacian, points)
+
+        return squared, gradient
+
+    return squared_distances(points)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
 from imagematch.losses.batch import Batch
+from imagematch.losses.lazy import tf
 
 BLOCK_ELEMENTS = 2**21
 """Distances (positive pairs x references) looked at in one go: it bounds the memory, whatever the batch."""
 
 
-def furthest(distances: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+def masked_max(distances: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """(A,) the largest distance of each row where `mask` holds; 0 where it holds nowhere. Ties share the gradient."""
     return _extreme(tf.reduce_max, distances, mask, "-inf")
 
 
-def nearest(distances: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+def masked_min(distances: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """(A,) the smallest distance of each row where `mask` holds; 0 where it holds nowhere. Ties share the gradient."""
     return _extreme(tf.reduce_min, distances, mask, "inf")
 

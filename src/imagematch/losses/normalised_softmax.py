@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
-from imagematch.losses.base import LossValue
+from imagematch.losses.base import LossValue, register_loss, temperature_of
+from imagematch.losses.lazy import tf
 from imagematch.losses.proxies import ProxyLoss, cross_entropy
 
 
+@register_loss(
+    "normalised_softmax",
+    "The softmax over cosines to one proxy a class.",
+    source="Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, 2019",
+)
 class NormalisedSoftmax(ProxyLoss):
-    """Mean over images of -log softmax(cos / temperature)[class].
+    """Mean over images of -log softmax(cos / temperature)[class]."""
 
-    Args:
-        n_classes: number of training classes.
-        embedding_dim: length of an embedding.
-        temperature: over 0.
-        seed: fixes the initial proxies.
-
-    Source: Zhai and Wu, Classification is a Strong Baseline for Deep Metric Learning, 2019, and its
-    authors' code.
-    """
-
-    def __init__(self, *, n_classes: int, embedding_dim: int, temperature: float = 0.05, seed: int = 0) -> None:
-        super().__init__(n_classes=n_classes, embedding_dim=embedding_dim, seed=seed)
-        self._temperature = temperature
+    temperature: float = temperature_of(0.05, "the authors' code")
 
     def of(self, cosines: tf.Tensor, labels: tf.Tensor) -> LossValue:
         """The mean over the images."""
-        return cross_entropy(cosines / self._temperature, labels)
+        return cross_entropy(cosines / self.temperature, labels)

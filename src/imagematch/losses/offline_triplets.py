@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from imagematch.losses.lazy import np
 
 CANDIDATES = 4096
 """Images among which the negatives of a block of anchors are looked for: all of them where there are no more."""
@@ -12,7 +12,7 @@ _BLOCK = 1024
 def draw_triplets(
     labels: np.ndarray, count: int, random: np.random.Generator, embeddings: np.ndarray | None = None
 ) -> np.ndarray:
-    """Triplets (count, 3) int64: places of an anchor, a positive and a negative in `labels`.
+    """Triplets (count, 3) int64: rows of an anchor, a positive and a negative in `labels`.
 
     Every image whose class has another is an anchor before any is again, in random order. The positive is any other
     image of its class. The negative is, of the candidates, the nearest that is further from the anchor than the
@@ -32,13 +32,13 @@ def draw_triplets(
     _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     starts = np.cumsum(sizes) - sizes
     size_of, start_of = sizes[class_of], starts[class_of]
-    place_in_class = np.empty_like(members)
-    place_in_class[members] = np.arange(len(members)) - start_of[members]
+    position_in_class = np.empty_like(members)
+    position_in_class[members] = np.arange(len(members)) - start_of[members]
     paired = np.flatnonzero(size_of > 1)
     rounds = -(-count // len(paired))
     anchors = np.concatenate([random.permutation(paired) for _ in range(rounds)])[:count]
     size, start = size_of[anchors], start_of[anchors]
-    positives = members[start + (place_in_class[anchors] + random.integers(1, size)) % size]
+    positives = members[start + (position_in_class[anchors] + random.integers(1, size)) % size]
     others = random.integers(0, len(labels) - size)
     negatives = members[others + np.where(others >= start, size, 0)]
     if embeddings is not None:

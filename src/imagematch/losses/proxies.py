@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-import tensorflow as tf
+import math
+from typing import Any
 
 from imagematch.losses.base import Loss, LossValue, as_float, loss_value
+from imagematch.losses.lazy import np, tf
 from imagematch.losses.reducers import count, share
+from imagematch.options import number
 
 
 class ProxyLoss(Loss):
@@ -18,13 +20,27 @@ class ProxyLoss(Loss):
         n_classes: number of training classes, each with a proxy.
         embedding_dim: length of an embedding.
         seed: fixes the initial proxies, random directions.
+        options: those of the loss.
     """
 
-    def __init__(self, *, n_classes: int, embedding_dim: int, seed: int = 0) -> None:
-        super().__init__()
+    kind = "proxy"
+    proxy_rate: float = number(
+        1.0,
+        0,
+        10_000,
+        "Class proxies learn at this multiple of `learning_rate`.",
+        above=True,
+        source="chosen here: codes differ, that of Proxy-Anchor's authors has 100",
+        common=True,
+        scales=False,
+    )
+
+    def __init__(self, *, n_classes: int, embedding_dim: int, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
         drawn = np.random.default_rng(seed).standard_normal((n_classes, embedding_dim), dtype=np.float32)
         initial = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
         self.proxies = tf.Variable(initial, name="proxies")
+        self.variables = (self.proxies,)
 
     def __call__(self, embeddings: tf.Tensor, labels: tf.Tensor, *, training: bool = True) -> LossValue:  # noqa: ARG002
         """The loss of a batch against the proxies."""
@@ -48,7 +64,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> LossValue:
     """Mean of -log softmax(logits)[label]; terms are images, active are those whose class has less than half."""
     costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     terms = tf.shape(labels)[0]
-    return loss_value(share(tf.reduce_sum(costs), terms), count(costs > np.log(2)), terms)
+    return loss_value(share(tf.reduce_sum(costs), terms), count(costs > math.log(2)), terms)
 
 
 def at_labels(values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -58,5 +74,5 @@ def at_labels(values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 def with_at_labels(values: tf.Tensor, labels: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     """`values` (batch, n_classes) with `own` (batch,) in the column of each row's label."""
-    places = tf.stack([tf.range(tf.shape(labels)[0]), labels], 1)
-    return tf.tensor_scatter_nd_update(values, places, own)
+    positions = tf.stack([tf.range(tf.shape(labels)[0]), labels], 1)
+    return tf.tensor_scatter_nd_update(values, positions, own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
+from imagematch.losses.lazy import tf
 
 
 def mean_where(values: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:

@@ -143,6 +143,8 @@ class EmbeddingCard(_Card):
                 raise ValueError(f"{one.name} gives {dim} features, not {one.feature_dim}")
             if one.name == "pixels" and one.network is not None:
                 raise ValueError("pixels need no network")
+            if one.name != "pixels" and one.network is None and self.engine == "openvino":
+                raise ValueError("the engine openvino needs the converted network")
         if self.engine == "numpy" and any(one.name != "pixels" for one in self.extractors):
             raise ValueError("the engine numpy runs no network")
         return self

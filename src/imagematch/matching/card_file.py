@@ -10,11 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagematch.errors import ModelError
+from imagematch.events import printable
 from imagematch.files import digest_json, os_reason, recovered_dir
 from imagematch.matching.card import CARD_FILE, FORMAT, MatcherCard
 from imagematch.reading import MB, read_file
 
 _MAX_BYTES = 8 * MB
+_MAX_PARTS = 1_000
+_MAX_VALUES = 400_000
 _AGAIN = "train the model again"
 
 
@@ -50,7 +53,10 @@ def read_values(folder: Path) -> dict[str, Any]:
     """
     path = recovered_dir(folder) / CARD_FILE
     try:
-        values = json.loads(read_file(path, max_bytes=_MAX_BYTES, inside=folder))
+        content = read_file(path, max_bytes=_MAX_BYTES, inside=folder)
+        if content.count(b"[") + content.count(b"{") > _MAX_PARTS or content.count(b",") > _MAX_VALUES:
+            raise ValueError("no card")  # empty lists alone would take a hundred times their room
+        values = json.loads(content.decode("utf-8"))
         found = values["format"]
         if type(found) is not int or found < 1:
             raise ValueError("no format")
@@ -89,4 +95,4 @@ def _first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part)[:100] for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")[:300]
-    return f"{key}: {message}" if key else message
+    return printable(f"{key}: {message}" if key else message)

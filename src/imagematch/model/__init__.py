@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from imagematch.model.feature_model import build_feature_model, split_feature_model
     from imagematch.model.flip import flip_average
     from imagematch.model.flip_model import Mirror, build_flip_model
-    from imagematch.model.head import FFBlock, build_head
+    from imagematch.model.head import FFBlock, Whitening, build_head
     from imagematch.model.head_weights import HeadShape, head_in_numpy, read_head, read_keras_head, write_head
     from imagematch.model.numpy_head import NumpyHead
     from imagematch.model.siamese import PairScore, build_siamese_model
@@ -19,6 +19,7 @@ __all__ = [
     "Mirror",
     "NumpyHead",
     "PairScore",
+    "Whitening",
     "build_feature_model",
     "build_flip_model",
     "build_head",
@@ -33,6 +34,7 @@ __all__ = [
 
 _MODULES = {
     "FFBlock": "head",
+    "Whitening": "head",
     "build_head": "head",
     "NumpyHead": "numpy_head",
     "HeadShape": "head_weights",

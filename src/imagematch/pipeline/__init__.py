@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imagematch.pipeline.evaluate import Evaluation, evaluate_model, write_evaluation
 from imagematch.pipeline.existing import resume_or_fresh
-from imagematch.pipeline.study import FinishedStudy, remove_study_files, run_study
+from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.train import TrainedMatcher, finished_training, run_training, training_exists
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "TrainedMatcher",
     "evaluate_model",
     "finished_training",
-    "remove_study_files",
+    "forget_study",
     "resume_or_fresh",
     "run_study",
     "run_training",

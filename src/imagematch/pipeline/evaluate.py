@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +12,21 @@ import numpy as np
 
 from imagematch.config import TrainSettings, load_train
 from imagematch.data import Dataset, decode, open_dataset
-from imagematch.errors import ConfigError, DataError
+from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.evaluation import Probability, Threshold
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import choose_extractor
-from imagematch.features import MIRROR, FeatureArray, FeatureStore
+from imagematch.extractors import SPECS, Concatenation, Extractor, choose_extractor
+from imagematch.features import MIRROR, FeatureArray, FeatureStore, map_features, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, extraction, replacement
 from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
+from imagematch.reading import MB, read_file
 from imagematch.reporting import SplitView, write_model_report
-from imagematch.training import unit_features
+
+_MAX_HISTORY_BYTES = 16 * MB
 
 SPLITS = ("test", "validation", "calibration", "train")
 
-_BLOCK = 256
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
 _NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
 
@@ -124,10 +126,12 @@ def evaluate_model(
     store = FeatureStore(feature_dir or layout.features)
     features = cached_features(store, dataset, matcher, log)
     embed = _embedding(matcher, features)
-    alone_features = features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, log)
+    alone_features = (
+        features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, matcher, log)
+    )
 
     def baseline(rows: np.ndarray) -> np.ndarray:
-        return unit_features(alone_features, rows)
+        return normalized_features(alone_features, rows)
 
     same = dataset.digest == matcher.card.provenance.dataset_digest
     remarks = [] if same else [_OTHER_DATA]
@@ -199,38 +203,54 @@ def cached_features(store: FeatureStore, dataset: Dataset, matcher: ImageMatcher
     ]
 
 
-def _before(settings: TrainSettings, store: FeatureStore, dataset: Dataset, log: RunLog) -> FeatureArray:
+def _before(
+    settings: TrainSettings, store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog
+) -> FeatureArray:
     """Features of the extractor that a trained matcher began with."""
-    extractor = choose_extractor(untrained(settings))
+    extractor = began_with(settings, store, matcher)
     engine, precision = settings.engine, settings.feature_precision
     return store.features(dataset, extractor, engine=engine, precision=precision, log=log).array
 
 
-def untrained(settings: TrainSettings) -> TrainSettings:
-    """The settings without what only training needs."""
-    return settings.model_copy(update={"stages": (), "trainable": False})
+def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatcher) -> Extractor | Concatenation:
+    """The extractor that a trained matcher began with, as its configuration names it.
+
+    Raises:
+        ModelError: it is a file, and the matcher was not trained here: files of a stranger's are not opened.
+    """
+    names, weights = (
+        [value] if isinstance(value, str | Path) else list(value or ())
+        for value in (settings.feature_extractor, settings.weights)
+    )
+    published = set(names) <= SPECS.keys() and {str(one) for one in weights} <= {"imagenet", "random"}
+    if not published and not store.trained_here(matcher.card.digest):
+        raise ModelError(
+            "the extractor that it began with is a file, which is opened only for matchers that were trained here",
+            where=matcher.card.name,
+            do="give the --feature-dir of its training",
+        )
+    return choose_extractor(settings.model_copy(update={"stages": (), "trainable": False}))
 
 
 def _embedding(matcher: ImageMatcher, features: Sequence[FeatureArray]) -> Embed:
     """Data-set rows -> the matcher's embeddings: the head on cached features."""
 
     def embed(rows: np.ndarray) -> np.ndarray:
-        blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-        return np.concatenate([matcher.embed_features(*(array[block] for array in features)) for block in blocks])
+        return map_features(matcher.embed_features, features, rows)
 
     return embed
 
 
 def read_history(folder: Path) -> list[dict[str, Any]] | None:
     """The training's epochs, what an epoch lacks left out of its record; None where the file was changed."""
-    path = folder / "history.csv"
-    if not path.is_file():
-        return []
     import pandas as pd
 
     try:
-        table = pd.read_csv(path).astype("float64")
+        content = read_file(folder / "history.csv", max_bytes=_MAX_HISTORY_BYTES, inside=folder)
+        table = pd.read_csv(io.BytesIO(content)).astype("float64")
         epochs = table["epoch"].astype("int64")
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, KeyError):  # pandas' own errors are ValueErrors
         return None
     if table.empty:

@@ -16,7 +16,7 @@ from imagematch.evaluation import (
     choose_threshold,
     fit_probability,
     pair_distances,
-    split_figures,
+    split_metrics,
 )
 from imagematch.reporting import SplitView
 
@@ -75,7 +75,7 @@ def figures_of(
     rows = dataset.rows(split)
     if not len(rows):
         return None
-    figures = split_figures(
+    figures = split_metrics(
         embed(rows),
         dataset.labels[rows],
         threshold=threshold,

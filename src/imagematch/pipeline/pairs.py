@@ -15,24 +15,23 @@ from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
     Interval,
+    connected_groups,
     distances_of_rows,
     folded_accuracy,
-    groups_of,
     lfw_path,
-    listed_auc_interval,
     listed_pairs,
+    pair_list_auc_interval,
     read_lfw_pairs,
     roc_auc,
-    threshold_block,
+    threshold_summary,
 )
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Engine, choose_extractor, open_engine
-from imagematch.features import FeatureStore
+from imagematch.extractors import Engine, open_engine
+from imagematch.features import FeatureStore, normalize_rows
 from imagematch.files import Layout, os_reason
 from imagematch.matching import ImageMatcher, picture_blocks, replacement
-from imagematch.pipeline.evaluate import untrained
+from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
-from imagematch.training import unit_rows
 
 FOLDS = 10
 """A table without folds is dealt into so many."""
@@ -208,7 +207,7 @@ def evaluate_pairs(
         )
     first, second = (np.array([rows[getattr(pair, side)] for pair in usable]) for side in ("first", "second"))
     same = np.array([pair.same for pair in usable])
-    groups, folds = groups_of(first, second, same), dealt_folds(same)
+    groups, folds = connected_groups(first, second, same), dealt_folds(same)
     if usable[0].fold is not None:  # LFW's: the folders are the people
         people = {name: str(PurePath(name).parent) for name in rows}
         groups = np.unique([people[name] for name in rows], return_inverse=True)[1]
@@ -226,7 +225,7 @@ def evaluate_pairs(
         distances = distances_of_rows(vectors, first, second)
         if not _both(same):
             return distances, ListFigures(None, None, None)
-        interval = listed_auc_interval(distances, same, (groups[first], groups[second]))
+        interval = pair_list_auc_interval(distances, same, (groups[first], groups[second]))
         folded = folded_accuracy(distances, same, folds) if foldable else None
         return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
 
@@ -239,7 +238,7 @@ def evaluate_pairs(
         unreadable=unreadable,
         matcher=found,
         baseline=figures(features)[1],
-        at_threshold=threshold_block(listed_pairs(distances, same), threshold),
+        at_threshold=threshold_summary(listed_pairs(distances, same), threshold),
         remarks=tuple(remarks),
     )
 
@@ -253,9 +252,9 @@ def _alone(matcher: ImageMatcher, folder: Path, feature_dir: Path, log: RunLog) 
     """What runs the frozen extractor alone; of a trained one, with the weights that it began with."""
     if not matcher.card.embedding.trained:
         return matcher.engine
-    settings = untrained(load_train(folder / "config.yaml"))
-    networks = FeatureStore(feature_dir).networks
-    return open_engine(choose_extractor(settings), settings.engine, settings.feature_precision, networks, log)
+    settings, store = load_train(folder / "config.yaml"), FeatureStore(feature_dir)
+    extractor = began_with(settings, store, matcher)
+    return open_engine(extractor, settings.engine, settings.feature_precision, store.networks, log)
 
 
 def _embed_files(
@@ -275,7 +274,7 @@ def _embed_files(
                     pictures.append(picture)
             if pictures:
                 given = alone.run(pictures)
-                features.append(unit_rows(given))
+                features.append(normalize_rows(given))
                 once = alone is matcher.engine and not card.test_time_flip
                 embeddings.append(matcher.embed_features(given) if once else matcher.embed(pictures, cropped=True))
             done(len(found))

@@ -15,7 +15,8 @@ from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation
 from imagematch.features import FeatureStore
-from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, write_json
+from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, remove_locked_dir, write_json
+from imagematch.interruption import StopRequest
 from imagematch.learning_curves import write_learning_curves
 from imagematch.matching import (
     FaceCropCard,
@@ -29,14 +30,16 @@ from imagematch.matching import (
 )
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_model_report
-from imagematch.training import Materials, StopRequest, gather_materials, settings_in_force
+from imagematch.training import TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
     from imagematch.training import Training
 
 METRICS_FILE = "metrics.json"
+CONFIG_FILE = "config.yaml"
 CHECKPOINT_FILE = "checkpoint.npz"
 LOG_FILE = "run.jsonl"
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,18 @@ def unfinished_dir(layout: Layout, name: str) -> Path:
     return layout.model_dir(name).with_name(f".{name}.training")
 
 
+def forget_unfinished(layout: Layout, name: str) -> None:
+    """Removes what an interrupted training left; raises StudyError while another process trains."""
+    work = unfinished_dir(layout, name)
+    if not work.is_dir():
+        return
+    try:
+        with locked(work / LOCK_FILE, wait=False):
+            remove_locked_dir(work, work / LOCK_FILE)
+    except BusyError as error:
+        raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
+
+
 def training_begun(layout: Layout, name: str) -> bool:
     """True if an interrupted training of this name can go on."""
     return (unfinished_dir(layout, name) / CHECKPOINT_FILE).exists()
@@ -68,17 +83,19 @@ def training_exists(layout: Layout, name: str) -> bool:
 
 
 def finished_training(layout: Layout, name: str) -> TrainedMatcher | None:
-    """The experiment's matcher, None where it is not finished."""
+    """The experiment's matcher; None where it is not finished, or damaged: then it is trained again."""
     folder = recovered_dir(layout.model_dir(name))
-    path = folder / METRICS_FILE
-    if not path.is_file():
+    try:
+        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return TrainedMatcher(folder, json.loads(path.read_text(encoding="utf-8")))
+    whole = isinstance(metrics, dict) and (folder / CONFIG_FILE).is_file()
+    return TrainedMatcher(folder, metrics) if whole else None
 
 
 def refuse_other_settings(trained: TrainedMatcher, settings: TrainSettings) -> None:
     """Raises ConfigError, with the difference, where a finished matcher was trained with other settings."""
-    before = set((trained.folder / "config.yaml").read_text(encoding="utf-8").splitlines())
+    before = set((trained.folder / CONFIG_FILE).read_text(encoding="utf-8").splitlines())
     now = set(settings.to_yaml().splitlines())
     if before != now:
         raise ConfigError(
@@ -115,11 +132,11 @@ def run_training(
     name = settings.experiment_name
     work = make_dir(unfinished_dir(layout, name))
     try:
-        with locked(work / ".lock", wait=False):
+        with locked(work / LOCK_FILE, wait=False):
             if fresh:
                 (work / CHECKPOINT_FILE).unlink(missing_ok=True)
             trained = _train(settings, layout, work / CHECKPOINT_FILE, discard_unfit, log, stop or StopRequest())
-            shutil.rmtree(work, ignore_errors=True)
+            remove_locked_dir(work, work / LOCK_FILE)
             return trained
     except BusyError as error:
         raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
@@ -139,25 +156,39 @@ def _train(
 
     name = settings.experiment_name
     with stop.at_once():
-        materials = gather_materials(settings, manifest_dir=layout.manifests, log=log)
-    log.event("data", _data_line(materials), **materials.dataset.summary())
+        data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
+    log.event("data", _data_line(data), **data.dataset.summary())
     writer = _tensorboard(layout.tensorboard_dir(name))
-    labels = materials.dataset.labels[materials.dataset.rows("train")]
+    labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
-    untold = any(stage.batch_size for stage in settings.stage_settings)
+    random_batches = any(stage.batch_size for stage in settings.stage_settings)
+    warned, resumed_after = False, 0
+
+    def on_resume(done: int) -> None:
+        nonlocal resumed_after
+        resumed_after = done
+        log.event("resumed", f"resuming after epoch {done} of {epochs}", epoch=done)
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
-        nonlocal untold
-        log.event("epoch", epoch_line(record, epochs), **record)
-        if untold and EMPTY_STEPS in record:
-            untold = False
-            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+        nonlocal warned
         writer(record)
+        if record["epoch"] <= resumed_after:
+            return False
+        log.event("epoch", epoch_line(record, epochs), **record)
+        if random_batches and not warned and EMPTY_STEPS in record:
+            warned = True
+            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
         return False
 
     training = train_model(
-        materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint, discard_unfit=discard_unfit
+        data,
+        settings,
+        on_epoch=on_epoch,
+        on_resume=on_resume,
+        stop=stop,
+        checkpoint=checkpoint,
+        discard_unfit=discard_unfit,
     )
     result = training.result
     log.event(
@@ -168,7 +199,7 @@ def _train(
         seconds=result.seconds,
     )
     with stop.at_once():
-        calibration, metrics = judge(training.embed, materials.baseline, materials.dataset, settings)
+        calibration, metrics = judge(training.embed, data.baseline, data.dataset, settings)
 
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)
@@ -182,8 +213,8 @@ def _train(
             config=settings.to_yaml(),
             metrics=metrics,
             history=result.history,
-            test=split_view(materials.dataset, "test", training.embed),
-            baseline=split_view(materials.dataset, "test", materials.baseline),
+            test=split_view(data.dataset, "test", training.embed),
+            baseline=split_view(data.dataset, "test", data.baseline),
             threshold=calibration.threshold,
             probability=calibration.probability,
         )
@@ -192,7 +223,7 @@ def _train(
     card = save_matcher(
         layout.model_dir(name),
         name=name,
-        extractor=materials.extractor,
+        extractor=data.extractor,
         network=training.network,
         trained=training.network is not None,
         head=training.head,
@@ -200,22 +231,23 @@ def _train(
         embedding=_embedding(training, settings),
         threshold=ThresholdCard(**calibration.threshold.to_json()),
         probability=ProbabilityCard.of(calibration.probability),
-        provenance=_provenance(settings, materials),
+        provenance=_provenance(settings, data),
         network_dir=store.networks,
         also=write_figures,
         log=log,
     )
+    store.remember(card.digest)
     if training.network is None:
-        _link_features(store, card, layout.model_dir(name), materials)
+        _link_features(store, card, layout.model_dir(name), data)
     log.event("saved", f"saved {layout.model_dir(name)}", path=str(layout.model_dir(name)))
     return TrainedMatcher(layout.model_dir(name), metrics)
 
 
 def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     """How images become embeddings, as the matcher's card has it."""
-    features, cropper = training.materials.features, training.materials.dataset.face_cropper
+    features, cropper = training.data.features, training.data.dataset.face_cropper
     return {
-        "image_size": training.materials.extractor.image_size,
+        "image_size": training.data.extractor.image_size,
         "decoder": DECODER_VERSION,
         "engine": features.engine,
         "precision": features.precision,
@@ -229,27 +261,27 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _provenance(settings: TrainSettings, materials: Materials) -> ProvenanceCard:
+def _provenance(settings: TrainSettings, data: TrainingData) -> ProvenanceCard:
     return ProvenanceCard(
-        dataset=materials.dataset.name,
-        dataset_digest=materials.dataset.digest,
-        split_by=materials.dataset.split_by,
+        dataset=data.dataset.name,
+        dataset_digest=data.dataset.digest,
+        split_by=data.dataset.split_by,
         seed=settings.seed,
-        training_seed=settings.effective_training_seed,
-        extractor_digest=materials.extractor.digest,
+        training_seed=settings.training_seed,
+        extractor_digest=data.extractor.digest,
     )
 
 
-def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, materials: Materials) -> None:
+def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:
     """Lets the saved matcher find the features that its training cached."""
-    extractor = materials.extractor
+    extractor = data.extractor
     members = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
 
 
-def _data_line(materials: Materials) -> str:
-    dataset = materials.dataset
+def _data_line(data: TrainingData) -> str:
+    dataset = data.dataset
     counts = ", ".join(
         f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test")
     )

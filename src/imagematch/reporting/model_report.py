@@ -54,7 +54,7 @@ _TERMS = {
     "MAP@R, mAP, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first "
     "(among the first R; in the whole ranking), the share of them among the first R, whether one is among the first K",
     "baseline": "the frozen feature extractor alone, without a head, measured on the same images",
-    "95 % interval": "resampled over classes, since pairs of one class are not independent",
+    "95 % interval": "over the choice of classes, since pairs that share a class are not independent",
 }
 
 
@@ -264,11 +264,13 @@ def _add_training(page: Page, history: History, config: str) -> None:
 
 
 def objective_of(config: str, history: History) -> str:
-    """The objective that a train file names, else the default."""
-    from imagematch.config import DEFAULTS
+    """The objective that a train file names, if the history has it; else the default."""
+    from imagematch.config import DEFAULTS, parse_yaml
+    from imagematch.errors import ConfigError
 
-    for line in config.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "objective" and value.strip() and any(value.strip() in record for record in history):
-            return value.strip()
-    return str(DEFAULTS["objective"])
+    default = str(DEFAULTS["objective"])
+    try:
+        named = str(parse_yaml(config, where="config.yaml").values.get("objective", default))
+    except ConfigError:  # a file that somebody has edited is shown as it is
+        return default
+    return named if any(named in record for record in history) else default

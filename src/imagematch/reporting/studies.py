@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from imagematch.errors import StudyError
 from imagematch.files import is_file
 from imagematch.reporting.escaping import visible
-from imagematch.tuning import records as attributes
-from imagematch.tuning.refusals import shown_url, storage_errors
-from imagematch.tuning.rerun import WINNER
-from imagematch.tuning.siblings import sibling_names as rerun_study_names
-from imagematch.tuning.siblings import sibling_of as rerun_study_of
-from imagematch.tuning.storage import open_storage, sqlite_url
-from imagematch.tuning.study import DEFINITION
+from imagematch.tuning import (
+    attributes,
+    open_storage,
+    rerun_study_names,
+    rerun_study_of,
+    shown_url,
+    sqlite_url,
+    storage_errors,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -81,7 +83,7 @@ def rerun_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def objective_name(study: optuna.Study, objective: int = 0) -> str:
     """What the study optimises: as it stores it, as Optuna does, else "objective"."""
-    definition = study.user_attrs.get(DEFINITION)
+    definition = study.user_attrs.get(attributes.DEFINITION)
     names = definition.get("objective") if isinstance(definition, Mapping) else None
     names = [names] if isinstance(names, str) else names
     if isinstance(names, list) and len(names) == len(study.directions):
@@ -104,14 +106,14 @@ def ranked_trials(study: optuna.Study) -> list[FrozenTrial]:
 def winning_trial(study: optuna.Study) -> FrozenTrial | None:
     """The winner as the study stores it, else the best by value; None where no trial is complete."""
     ranked = ranked_trials(study)
-    number = study.user_attrs.get(WINNER)
+    number = study.user_attrs.get(attributes.WINNER)
     return next((trial for trial in ranked if trial.number == number), ranked[0] if ranked else None)
 
 
 def what_happened(trial: FrozenTrial) -> str:
     """Why a trial is not simply complete: pruned where, failed why, duplicate or retry of which; empty if it is."""
     stored, parts = trial.user_attrs, []
-    if attributes.is_repeat(trial):
+    if attributes.is_duplicate(trial):
         parts.append(f"duplicates trial {stored[attributes.DUPLICATE_OF]}, whose value it has")
     elif attributes.OVER_LIMIT in stored:
         parts.append(visible(stored.get(attributes.REASON, "not trained"), 200))
@@ -142,7 +144,7 @@ def state_counts(study: optuna.Study) -> dict[str, int]:
     )
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     for trial in trials:
-        untrained = "duplicates" if attributes.is_repeat(trial) else "over max_parameters"
-        trained = not attributes.is_repeat(trial) and attributes.OVER_LIMIT not in trial.user_attrs
+        untrained = "duplicates" if attributes.is_duplicate(trial) else "over max_parameters"
+        trained = not attributes.is_duplicate(trial) and attributes.OVER_LIMIT not in trial.user_attrs
         counts[names[trial.state.name] if trained else untrained] += 1
     return counts

@@ -25,10 +25,7 @@ from imagematch.reporting.tables import (
     trials_overview,
     unfinished_trials,
 )
-from imagematch.tuning import records as attributes
-from imagematch.tuning.baseline import baseline_value
-from imagematch.tuning.records import values_text
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION
+from imagematch.tuning import attributes, baseline_value
 
 if TYPE_CHECKING:
     import optuna
@@ -85,7 +82,7 @@ def study_summary(study: optuna.Study) -> str:
     if len(study.directions) == 1:
         return text
     names = " and ".join(objective_name(study, objective) for objective in range(len(study.directions)))
-    front = "; ".join(f"trial {t.number}: {values_text(t.values or [])}" for t in ranked_trials(study))
+    front = "; ".join(f"trial {t.number}: {attributes.values_text(t.values or [])}" for t in ranked_trials(study))
     return f"{text} Pareto front of {names}: {front}. The winner is trial {winner.number}."
 
 
@@ -140,7 +137,7 @@ def _add_winner(page: Page, study: optuna.Study) -> None:
     if winner is not None:
         runs = (
             "; best_config.yaml beside this report runs with train.py as it is"
-            if DEFINITION in study.user_attrs
+            if attributes.DEFINITION in study.user_attrs
             else ""
         )
         page.text(f"Of trial {winner.number}{runs}.")
@@ -179,7 +176,7 @@ def _add_plots(page: Page, study: optuna.Study) -> None:
 def study_lines(study: optuna.Study) -> list[str]:
     """The lines of `study show`; what was not stored is left out."""
     lines = [study_summary(study)]
-    objective, baselines = objective_name(study), study.user_attrs.get(BASELINE)
+    objective, baselines = objective_name(study), study.user_attrs.get(attributes.BASELINE)
     for name, metrics in baselines.items() if isinstance(baselines, Mapping) else ():
         if isinstance(metrics, Mapping) and isinstance(metrics.get(objective), (int, float)):
             lines.append(f"baseline {visible(name)}: {objective} {metrics[objective]:.4f}")
@@ -197,7 +194,7 @@ def study_lines(study: optuna.Study) -> list[str]:
 
 def _reason(trial: FrozenTrial) -> str:
     """Why a trial gave no value, worded alike for all trials with the same reason."""
-    if attributes.is_repeat(trial) or trial.state.name not in ("FAIL", "PRUNED"):
+    if attributes.is_duplicate(trial) or trial.state.name not in ("FAIL", "PRUNED"):
         return ""
     if attributes.OVER_LIMIT in trial.user_attrs:
         return "not trained: over max_parameters"
@@ -211,7 +208,7 @@ def feature_store_text(study: optuna.Study) -> str:
 
     What all of them cost is not known where some were cached before the study.
     """
-    baselines, data = study.user_attrs.get(BASELINE), study.user_attrs.get(DATA)
+    baselines, data = study.user_attrs.get(attributes.BASELINE), study.user_attrs.get(attributes.DATA)
     if not isinstance(baselines, Mapping) or not isinstance(data, Mapping):
         return ""
     measured = [f for f in baselines.values() if isinstance(f, Mapping) and f.get("extraction_s")]
@@ -240,7 +237,7 @@ def feature_store_text(study: optuna.Study) -> str:
 
 def data_text(study: optuna.Study) -> str:
     """What the study was run on, in a sentence; empty where it was not stored."""
-    data = study.user_attrs.get(DATA)
+    data = study.user_attrs.get(attributes.DATA)
     if not isinstance(data, Mapping):
         return ""
     splits = data.get("splits") if isinstance(data.get("splits"), Mapping) else {}

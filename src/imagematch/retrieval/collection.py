@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from imagematch.data import Quarantined
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore
+from imagematch.features import MIRROR, Features, FeatureStore, map_features
 from imagematch.matching import ImageMatcher, extraction
 from imagematch.retrieval.images import ImageFolder, list_images
 
@@ -109,16 +108,8 @@ def embed_images(
         arrays = [plain.array]
         if matcher.card.embedding.test_time_flip:
             arrays.append(features(MIRROR).array)
-        vectors = _in_blocks(matcher.embed_features, arrays, matcher.card.embedding.dim)
+        vectors = map_features(matcher.embed_features, arrays)
     computed = plain.computed
     if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
         raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
     return vectors, computed
-
-
-def _in_blocks(head: Callable[..., np.ndarray], features: Sequence[FeatureArray], dim: int) -> np.ndarray:
-    count = len(features[0])
-    found = np.empty((count, dim), np.float32)
-    for start in range(0, count, _BLOCK):
-        found[start : start + _BLOCK] = head(*(array[start : start + _BLOCK] for array in features))
-    return found

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from imagematch.errors import ConfigError
+from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog, TellingOnce
 from imagematch.files import digest_bytes, locked
 from imagematch.matching import ImageMatcher, read_card
+from imagematch.reading import is_inside
 from imagematch.retrieval.collection import embed_images
 from imagematch.retrieval.faiss_index import check_count
 from imagematch.retrieval.figures import SearchFigures, search_figures
@@ -206,8 +207,15 @@ def _places(images: ImageFolder) -> list[tuple[str, str]]:
 
 
 def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
-    """Where the index of a gallery is kept: in the model's folder, so that it goes when the model is trained again."""
-    return model_dir / "indexes" / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
+    """Where the index of a gallery is cached: in the model's folder, so that it goes when the model is trained again.
+
+    Raises:
+        ModelError: that place lies outside the model's folder, through a link.
+    """
+    folder = model_dir / "indexes"
+    if not is_inside(folder, model_dir):
+        raise ModelError("leads out of the model's folder", where=str(folder), do="remove the link")
+    return folder / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
 
 
 def _ids(images: ImageFolder) -> list[ImageId]:

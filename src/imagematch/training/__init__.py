@@ -1,84 +1,83 @@
-"""Trains a model: batches, schedule, the loop, checkpoints, interruption."""
+"""Trains a model: batches, schedules, the loop, per-epoch validation, checkpoints, interruption."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from imagematch.interruption import StopRequest, stop_on_signals
+from imagematch.training.batch_sources import BatchSource, FeatureSource, ImageSource, embed_rows
 from imagematch.training.batches import (
     BatchPlan,
     ClassBalancedBatches,
     OfflineTriplets,
     RandomBatches,
+    check_batch_classes,
     plan_batches,
-    refuse_missing_classes,
 )
-from imagematch.training.bit_hyperrule import settings_in_force
 from imagematch.training.graph_memory import release_graphs
-from imagematch.training.interruption import StopRequest, stop_on_signals
-from imagematch.training.judged import figure_names, sample_rows
-from imagematch.training.materials import Materials, gather_materials, shared_key, unit_features, unit_rows
+from imagematch.training.schedules import settings_in_force
+from imagematch.training.training_data import TrainingData, load_training_data, training_data_key
+from imagematch.training.validation import EpochValidator, embedding_metric_names, sample_rows
 
 if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
     from imagematch.training.loop import EMPTY_STEPS, EpochRecord, FitResult, fit
-    from imagematch.training.sources import FeatureSource, ImageSource, Source
-    from imagematch.training.stage import Stage
-    from imagematch.training.validation import Validator, embed_rows
+    from imagematch.training.optimizers import make_optimizer
+    from imagematch.training.stages import Stage
+    from imagematch.training.steps import compiled_steps
 
 __all__ = [
     "EMPTY_STEPS",
     "BatchPlan",
+    "BatchSource",
     "ClassBalancedBatches",
     "EpochRecord",
+    "EpochValidator",
     "FeatureSource",
     "FitResult",
     "ImageSource",
-    "Materials",
     "OfflineTriplets",
     "RandomBatches",
-    "Source",
     "Stage",
     "StopRequest",
     "Training",
-    "Validator",
+    "TrainingData",
+    "check_batch_classes",
+    "compiled_steps",
     "embed_rows",
-    "figure_names",
+    "embedding_metric_names",
     "fit",
-    "gather_materials",
+    "load_training_data",
+    "make_optimizer",
     "plan_batches",
-    "refuse_missing_classes",
     "release_graphs",
     "sample_rows",
     "settings_in_force",
-    "shared_key",
     "stop_on_signals",
     "train_model",
+    "training_data_key",
     "training_identity",
-    "unit_features",
-    "unit_rows",
 ]
 
-_LATE = {
+_MODULES = {
     "EMPTY_STEPS": "loop",
     "EpochRecord": "loop",
     "FitResult": "loop",
-    "fit": "loop",
+    "Stage": "stages",
     "Training": "experiment",
+    "compiled_steps": "steps",
+    "fit": "loop",
+    "make_optimizer": "optimizers",
     "train_model": "experiment",
     "training_identity": "experiment",
-    "FeatureSource": "sources",
-    "ImageSource": "sources",
-    "Source": "sources",
-    "Stage": "stage",
-    "Validator": "validation",
-    "embed_rows": "validation",
 }
+"""Where names that need TensorFlow are defined."""
 
 
 def __getattr__(name: str) -> Any:
-    """Imports TensorFlow when a name that needs it is first asked for."""
-    if name not in _LATE:
+    """Imports TensorFlow when a name that needs it is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Which images each training step sees: P classes x K images, or plain random batches; the same for the same seed."""
+"""The images of each training step: P classes x K images, random batches, or triplets; the same for the same seed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class BatchPlan(Protocol):
     """Batches in an epoch."""
 
     def epoch(self, number: int) -> np.ndarray:
-        """Places (0 to n - 1, in the labels the plan was made for) of epoch `number`: (steps, batch) int64."""
+        """The batches of epoch `number`, counted from 0: (steps, batch) int64 indices into the plan's labels."""
 
 
 class ClassBalancedBatches:
     """Batches of P distinct classes x K images of each.
 
-    An epoch shows about as many images as there are. Every class walks through its images in an order that is
-    shuffled anew for each epoch, so no image is shown twice before all of its class were shown once; a class with
-    fewer than K images fills up by repeating.
+    An epoch shows about as many images as there are. Every class goes through its images in an order that is shuffled
+    anew for each epoch, so no image is shown twice before all of its class were shown once. A class with fewer than K
+    images repeats them.
 
     Args:
         labels: (n,) class of every training image.
-        classes: P; less where there are fewer classes.
-        images: K; at most the size of the largest class.
-        seed: with the epoch's number, fixes what is drawn.
+        classes: P; reduced to the number of classes.
+        images: K; reduced to the size of the largest class.
+        seed: together with the epoch's number, determines the batches.
     """
 
     def __init__(self, labels: np.ndarray, classes: int, images: int, seed: int) -> None:
@@ -45,16 +45,16 @@ class ClassBalancedBatches:
         self._seed = seed
 
     def epoch(self, number: int) -> np.ndarray:
-        """See BatchPlan; the images of one class are neighbours in the batch."""
+        """See BatchPlan; the images of a class follow each other in the batch."""
         random = np.random.default_rng((self._seed, number))
         queues = np.lexsort((random.random(len(self._class_of)), self._class_of))
         drawn = self._drawn_classes(random).ravel()
         order = np.argsort(drawn, kind="stable")
         times = np.bincount(drawn, minlength=len(self._sizes))
-        turn = np.empty_like(drawn)
+        turn = np.empty_like(drawn)  # how often the class was drawn before, in this epoch
         turn[order] = np.arange(len(drawn)) - np.repeat(np.cumsum(times) - times, times)
-        places = (turn[:, None] * self._images + np.arange(self._images)) % self._sizes[drawn][:, None]
-        return queues[self._starts[drawn][:, None] + places].reshape(self.steps, -1)
+        within = (turn[:, None] * self._images + np.arange(self._images)) % self._sizes[drawn][:, None]
+        return queues[self._starts[drawn][:, None] + within].reshape(self.steps, -1)
 
     def _drawn_classes(self, random: np.random.Generator) -> np.ndarray:
         """(steps, P): distinct classes in every step, all classes equally often over the epoch (within one)."""
@@ -66,9 +66,8 @@ class ClassBalancedBatches:
             rest = rest[self._classes :]
             if len(step) < self._classes:
                 fresh = random.permutation(count)
-                late = np.isin(fresh, step)
-                needed = self._classes - len(step)
-                first = fresh[~late][:needed]
+                missing = self._classes - len(step)
+                first = fresh[~np.isin(fresh, step)][:missing]
                 rest = fresh[~np.isin(fresh, first)]
                 step = np.concatenate([step, first])
             drawn.append(step)
@@ -76,12 +75,12 @@ class ClassBalancedBatches:
 
 
 class RandomBatches:
-    """Plain random batches: every epoch is a new permutation, cut into batches; the remainder is left out.
+    """Plain random batches: every epoch is a new permutation, split into batches; the remainder is left out.
 
     Args:
         count: number of training images.
-        batch_size: images in a batch; less where there are fewer.
-        seed: with the epoch's number, fixes what is drawn.
+        batch_size: images in a batch; reduced to `count`.
+        seed: together with the epoch's number, determines the batches.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
@@ -96,33 +95,37 @@ class RandomBatches:
         return order[: self.steps * self._batch].reshape(self.steps, self._batch)
 
 
-def refuse_missing_classes(settings: TrainSettings, labels: np.ndarray) -> None:
-    """Raises ConfigError where `batch_classes` was given, for all or a stage, and is more than `labels` have.
+def check_batch_classes(settings: TrainSettings, labels: np.ndarray) -> None:
+    """Checks that `batch_classes`, where the user gave it, is at most the number of training classes.
 
-    The default takes as many as there are.
+    The default is reduced to that number without a word.
 
     Args:
         settings: of a whole training, as the user gave them.
         labels: (n,) class of every training image.
+
+    Raises:
+        ConfigError: it is larger, for the whole training or for a stage.
     """
-    there = len(np.unique(labels))
+    available = len(np.unique(labels))
     for stage in settings.stage_settings:
         given = stage.batch_classes
-        if "batch_classes" in stage.model_fields_set and given > there:
-            what = f"a batch of {given} classes cannot be drawn from {there} training classes"
-            raise ConfigError(what, where="batch_classes", do=f"give {there} or less, or leave it out")
+        if "batch_classes" in stage.model_fields_set and given > available:
+            what = f"a batch of {given} classes cannot be drawn from {available} training classes"
+            raise ConfigError(what, where="batch_classes", do=f"give {available} or less, or leave it out")
 
 
 class OfflineTriplets:
-    """Batches of triplets: anchor, positive, negative, anchor, ... drawn anew for each epoch, by its embeddings.
+    """Batches of triplets (anchor, positive, negative, anchor, ...), mined anew for each epoch from its embeddings.
 
     An epoch shows about as many images as there are, so it has a third as many triplets.
 
     Args:
         labels: (n,) class of every training image.
         batch_size: images in a batch; rounded down to whole triplets.
-        seed: with the epoch's number, fixes what is drawn.
-        embed: gives the training images' embeddings (n, dim) float32 as they are now; None draws negatives at random.
+        seed: together with the epoch's number, determines the triplets.
+        embed: computes the training images' present embeddings, (n, embedding_dim) float32; None draws negatives at
+            random.
     """
 
     def __init__(
@@ -135,7 +138,7 @@ class OfflineTriplets:
         self._embed = embed
 
     def epoch(self, number: int) -> np.ndarray:
-        """See BatchPlan; it embeds all training images first."""
+        """See BatchPlan; embeds all training images first."""
         random = np.random.default_rng((self._seed, number))
         embeddings = None if self._embed is None else self._embed()
         drawn = draw_triplets(self._labels, self.steps * self._triplets, random, embeddings)
@@ -145,16 +148,16 @@ class OfflineTriplets:
 def plan_batches(
     settings: TrainSettings, labels: np.ndarray, seed: int, embed: Callable[[], np.ndarray] | None = None
 ) -> BatchPlan:
-    """The batch plan that `settings` ask for, over training images with these labels.
+    """The batch plan for the loss and the batch settings.
 
     Args:
         settings: the loss and the batches.
-        labels: (n,) class of every training image.
-        seed: with an epoch's number, fixes what is drawn.
-        embed: gives the images' embeddings as they are now, for a loss whose triplets are drawn by them.
+        labels: (n,) class of every image.
+        seed: together with an epoch's number, determines the batches.
+        embed: computes the images' present embeddings, (n, embedding_dim) float32, for a loss with offline triplets.
 
     Raises:
-        DataError: fewer than two classes or two images to train on.
+        DataError: there are fewer than two classes; or, with offline triplets, no class has two images.
     """
     if len(labels) < 2 or len(np.unique(labels)) < 2:
         raise DataError("nothing to train on: the training split needs at least two classes", do="add images")

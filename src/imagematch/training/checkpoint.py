@@ -1,4 +1,4 @@
-"""The state of a training run between two epochs, kept so that an interrupted run goes on where it was."""
+"""The state of a training between two epochs, saved so that an interrupted training can resume there."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _KINDS = "fiub"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on: its variables, the best ones so far, and its history.
+    """What a training needs to resume: its variables, the best ones so far, and its history.
 
     Attributes:
-        identity: digest of what is trained (settings and data); another run's checkpoint is refused.
-        variables: everything that changes in training, in the run's own order.
-        best: the model's variables at the best epoch.
-        history: one record an epoch.
+        identity: digest of what is trained (settings and data); the checkpoint of another training is refused.
+        variables: everything that changes in training, in the order of the training loop.
+        best: the variables of model and loss at the best epoch.
+        history: one record for each epoch.
     """
 
     identity: str
@@ -38,7 +38,11 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes atomically. Raises StudyError where the disk refuses."""
+    """Writes a checkpoint atomically.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
     about = json.dumps({"identity": checkpoint.identity, "history": list(checkpoint.history)})
     arrays: dict[str, Any] = {f"variable_{i:05d}": a for i, a in enumerate(checkpoint.variables)}
     arrays |= {f"best_{i:05d}": a for i, a in enumerate(checkpoint.best)}
@@ -52,7 +56,7 @@ def read_checkpoint(path: Path, identity: str, *, discard_unfit: bool = False) -
     Args:
         path: the file.
         identity: digest of what is trained.
-        discard_unfit: removes a checkpoint that is damaged or foreign, and starts without one.
+        discard_unfit: removes a checkpoint that is damaged, or of another identity, instead of raising an error.
 
     Raises:
         ModelError: it is damaged, or belongs to other settings or data.

@@ -1,4 +1,4 @@
-"""One training, whatever is trained: a head on kept features, or a feature model on images."""
+"""One training from its settings: of a head on cached features, or of a feature model on images."""
 
 from __future__ import annotations
 
@@ -14,21 +14,16 @@ import tensorflow as tf
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError
 from imagematch.files import digest_json
+from imagematch.interruption import StopRequest
 from imagematch.losses import make_loss
-from imagematch.model import HeadShape, build_feature_model, build_head, flip_average, head_in_numpy
-from imagematch.model.head import Whitening
-from imagematch.training.interruption import StopRequest
+from imagematch.model import HeadShape, Whitening, build_feature_model, build_head, flip_average, head_in_numpy
+from imagematch.training.batch_sources import BatchSource, embed_rows
 from imagematch.training.loop import EpochRecord, FitResult, fit
-from imagematch.training.materials import Materials
-from imagematch.training.preparation import build_network, prepare_stages, training_classes
-from imagematch.training.sources import Source
-from imagematch.training.validation import embed_rows
+from imagematch.training.stages import network_to_train, prepare_stages, training_classes
+from imagematch.training.training_data import TrainingData
 
-_NEUTRAL = {"experiment_name", "data_dir", "feature_dir", "test_time_flip", "threshold"}
-"""Settings that a training can be resumed without: they do not change what is trained."""
-
-_VERSION = 2
-"""Raised whenever the same settings would train something else: state and results of older versions do not fit."""
+_VERSION = 3
+"""Raised whenever the same settings come to train something else: no checkpoint of an older version is resumed."""
 
 
 @dataclass(frozen=True)
@@ -36,36 +31,41 @@ class Training:
     """A finished training; the models hold the best epoch's weights.
 
     Attributes:
-        materials: what it was trained on.
+        data: what it was trained on.
         head: features -> embedding.
-        network: the extractor, images -> features; None where nothing of it was trained.
+        network: the extractor, images -> features; None where it stayed frozen.
         result: history and best epoch.
-        parameters: weights of the head, and of the extractor where that was trained.
+        parameters: number of weights of the head, and of the extractor where it was trained.
         shape: of the head.
     """
 
-    materials: Materials
+    data: TrainingData
     head: keras.Model
     network: keras.Model | None
     result: FitResult
     parameters: int
     shape: HeadShape
-    _source: Source
+    _source: BatchSource
     _model: keras.Model
     _flip: bool
 
-    def embed(self, rows: np.ndarray, *, as_judged: bool = False) -> np.ndarray:
-        """Embeddings of data-set rows, (len(rows), embedding_dim) float32; averaged over flips where that is asked.
+    def embed(self, rows: np.ndarray, *, as_validated: bool = False) -> np.ndarray:
+        """Embeddings of data-set rows; with `test_time_flip` averaged over each image and its mirror image.
 
-        On features of a frozen extractor they are, to the last bit, those that the saved matcher gives.
+        On features of a frozen extractor they are, to the last bit, those of the saved matcher.
 
-        `as_judged` gives those that epochs are judged by: without flips.
+        Args:
+            rows: (m,) at least one row of the data set.
+            as_validated: the embeddings of per-epoch validation: without flips, and by the model that was trained.
+
+        Returns:
+            (m, embedding_dim) float32, L2-normalised.
         """
 
         def trained(block: Any) -> Any:
             return self._model(np.asarray(block, np.float32), training=False)
 
-        if as_judged:
+        if as_validated:
             return embed_rows(self._source, rows, trained)
         embed = trained if self.network is not None else head_in_numpy(self.shape, self.head)
         embeddings = embed_rows(self._source, rows, embed)
@@ -74,34 +74,41 @@ class Training:
         return flip_average(embeddings, embed_rows(self._source, rows, embed, mirrored=True))
 
     def feature_model(self) -> keras.Model:
-        """Extractor and head joined: images -> embeddings."""
-        network = self.network if self.network is not None else self.materials.extractor.build()
+        """Extractor and head joined: images (batch, height, width, 3), 0 to 255 -> (batch, embedding_dim)."""
+        network = self.network if self.network is not None else self.data.extractor.build()
         return build_feature_model(network, self.head)
 
 
-def training_identity(materials: Materials, settings: TrainSettings) -> str:
-    """Digest of all that decides what a training comes to; a checkpoint of another identity does not fit."""
-    own = settings.model_dump(mode="json", exclude=_NEUTRAL)
-    return digest_json([_VERSION, materials.dataset.digest, materials.extractor.digest, own])
+def training_identity(data: TrainingData, settings: TrainSettings) -> str:
+    """Digest of all that determines the weights; a checkpoint of another identity is not resumed."""
+    return digest_json([_VERSION, data.dataset.digest, data.extractor.digest, settings.trained_values])
 
 
 def train_model(
-    materials: Materials,
+    data: TrainingData,
     settings: TrainSettings,
     *,
     on_epoch: Callable[[EpochRecord], bool] = lambda _record: False,
+    on_resume: Callable[[int], None] = lambda _epochs: None,
     stop: StopRequest | None = None,
     checkpoint: Path | None = None,
     discard_unfit: bool = False,
 ) -> Training:
-    """Trains one configuration; the options are those of `fit`.
+    """Trains one configuration.
+
+    Args:
+        data: of these settings, see `load_training_data`.
+        settings: of the whole training.
+
+    The other arguments are those of `fit`.
 
     Raises:
-        DataError: there is nothing to train on; else as `fit`.
-        ConfigError: as `prepare_stages`.
+        DataError: as `prepare_stages`.
+        ConfigError: as `prepare_stages` and `fit`; or `feature_whitening` is not possible.
+        ImagematchError: as `fit`.
     """
-    extractor = materials.extractor
-    seed = settings.effective_training_seed
+    extractor = data.extractor
+    seed = settings.training_seed
     words = np.random.SeedSequence(seed).generate_state(4)
     plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
     keras.utils.set_random_seed(head_seed)
@@ -112,33 +119,34 @@ def train_model(
         dropout=settings.dropout,
         embedding_dim=settings.embedding_dim,
         seed=head_seed,
-        whitening=_whitening(materials, settings.feature_whitening),
+        whitening=_whitening(data, settings.feature_whitening),
     )
-    network = build_network(materials, network_seed)
-    n_classes = len(training_classes(materials.dataset))
+    network = network_to_train(data, network_seed)
+    n_classes = len(training_classes(data.dataset))
     loss = make_loss(settings, n_classes=n_classes, embedding_dim=settings.embedding_dim)
-    stages = prepare_stages(materials, settings, loss, network, head, (plan_seed, view_seed))
+    stages = prepare_stages(data, settings, loss, network, head, (plan_seed, view_seed))
     result = fit(
         stages,
         loss,
         on_epoch=on_epoch,
+        on_resume=on_resume,
         stop=stop,
         checkpoint=checkpoint,
-        identity=training_identity(materials, settings),
+        identity=training_identity(data, settings),
         discard_unfit=discard_unfit,
     )
     parameters = head.count_params() + (0 if network is None else network.count_params())
     units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
     shape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
     last, flip = stages[-1], settings.test_time_flip
-    return Training(materials, head, network, result, parameters, shape, last.source, last.model, flip)
+    return Training(data, head, network, result, parameters, shape, last.source, last.model, flip)
 
 
-def _whitening(materials: Materials, dim: int | None) -> Whitening | None:
+def _whitening(data: TrainingData, dim: int | None) -> Whitening | None:
     """The head's first layer. Raises ConfigError where the extractor is trained: its features would not stay white."""
     if dim is None:
         return None
-    if not materials.extractor.frozen:
-        what = f"{materials.extractor.name} is trained, and whitening needs a frozen extractor"
+    if not data.extractor.frozen:
+        what = f"{data.extractor.name} is trained, and whitening needs a frozen extractor"
         raise ConfigError(what, where="feature_whitening", do="leave feature_whitening out")
-    return materials.whitening(dim)
+    return data.whitening(dim)

@@ -1,4 +1,4 @@
-"""Gives back the memory of trainings that are over."""
+"""Releases what TensorFlow holds of finished trainings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ _TRACED = "CustomGradient-"
 
 
 def release_graphs() -> None:
-    """Lets go of every graph traced so far, and of the variables it captured; no training may be under way.
+    """Frees every graph traced so far, and the variables it captured; call it only between trainings.
 
-    TensorFlow registers the gradient of each traced `tf.custom_gradient` under a name of its own, for ever. It holds
-    its graph, the graph holds handles of the captured variables, and so every training would keep its weights and its
-    optimiser's state (Keras's optimisers trace one too, around `all_reduce`). The names are looked up only while a
-    gradient is traced, so between trainings nobody needs them.
+    TensorFlow registers the gradient of each traced `tf.custom_gradient` under a name of its own and never removes it.
+    The gradient refers to its graph, and the graph to the captured variables, so that every training would leave its
+    weights and its optimiser's state in memory (Keras's optimisers trace one too, around `all_reduce`). The names are
+    looked up only while a gradient is traced, so none is needed between trainings.
 
-    It also keeps, in C++, the kernel of every function it has run, 0.6 MB a training; those made anew are the same.
+    TensorFlow also keeps, in C++, the kernel of every function it has run: 0.6 MB a training. New kernels are the same.
+
+    There is no public interface to either.
     """
     from tensorflow.python.eager import context
     from tensorflow.python.framework import ops

@@ -1,17 +1,48 @@
-"""Studies: the search space, the trials, the workers that train them, recovery, and the repeated runs of the best."""
+"""Studies: the search space, the plan, the workers that train its trials, recovery, and the reruns of the best."""
 
 from __future__ import annotations
 
-from imagematch.tuning.rerun import rank_again
-from imagematch.tuning.search import Search
-from imagematch.tuning.study import delete_study, open_study, owned, refuse_if_worked_on, study_exists
+from imagematch.tuning.baseline import baseline_of, baseline_value
+from imagematch.tuning.locks import long_lock
+from imagematch.tuning.reruns import choose_winner, rerun_study_names, rerun_study_of, rerun_values
+from imagematch.tuning.storage import open_storage, sqlite_url
+from imagematch.tuning.storage_errors import shown_url, storage_errors
+from imagematch.tuning.study import (
+    configuration_of,
+    delete_study,
+    lock_file,
+    not_worked_on,
+    open_study,
+    storage_url,
+    study_exists,
+    with_study_precision,
+    working_on,
+)
+from imagematch.tuning.supervisor import run_workers
+from imagematch.tuning.tables import parameter_column, trials_table
 
 __all__ = [
-    "Search",
+    "baseline_of",
+    "baseline_value",
+    "choose_winner",
+    "configuration_of",
     "delete_study",
+    "lock_file",
+    "long_lock",
+    "not_worked_on",
+    "open_storage",
     "open_study",
-    "owned",
-    "rank_again",
-    "refuse_if_worked_on",
+    "parameter_column",
+    "rerun_study_names",
+    "rerun_study_of",
+    "rerun_values",
+    "run_workers",
+    "shown_url",
+    "sqlite_url",
+    "storage_errors",
+    "storage_url",
     "study_exists",
+    "trials_table",
+    "with_study_precision",
+    "working_on",
 ]

@@ -12,10 +12,11 @@ from typing import Any
 
 from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+
+from imagematch.tuning.optuna_internals import models
 
 _distribution = functools.lru_cache(maxsize=4096)(json_to_distribution)  # every trial repeats the same few
 _STEP, _VALUE = models.TrialIntermediateValueModel, models.TrialValueModel

@@ -1,7 +1,7 @@
 """Locks between the processes of a study: of the database server where it has such, else files beside the study.
 
 A server's locks reach every machine, a file's the processes of one. They end with the process that holds them. No
-correctness hangs on them alone: what two processes must not both have, the plan checks in the database itself.
+correctness hangs on them alone: what only one process may have, the plan checks in the database itself.
 """
 
 from __future__ import annotations
@@ -14,44 +14,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagematch.files import BusyError, locked
-from imagematch.training import StopRequest
-from imagematch.training.interruption import interrupted
+from imagematch.interruption import StopRequest, interrupted
+from imagematch.tuning import optuna_internals
+from imagematch.tuning.storage_errors import storage_errors
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import RDBStorage
     from sqlalchemy import Connection
 
-    from imagematch.tuning.patience import PatientStorage
+    from imagematch.tuning.retrying_storage import RetryingStorage
 
-_LOOK_EVERY_S = 0.5
-_LOOK_FOR_PLAN_EVERY_S = 0.02
+_POLL_S = 0.5
+_POLL_PLAN_S = 0.02
 _LONGEST_PLANNING_MS = 60_000
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-def storage_of(study: optuna.Study) -> RDBStorage | None:
+def database_of(study: optuna.Study) -> RDBStorage | None:
     """The database behind a study; None for a study in memory."""
     from optuna.storages import RDBStorage
 
-    backend = getattr(study._storage, "_backend", None)
+    backend = optuna_internals.backend_of(study)
     return backend if isinstance(backend, RDBStorage) else None
 
 
 @contextlib.contextmanager
 def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[None]:
-    """Held while a trial is planned: a fraction of a second. A process that hangs in it loses it after a minute.
+    """Held while a trial is planned, a fraction of a second. A process that hangs in it loses it after a minute.
 
     Raises:
-        InterruptedRunError: somebody asked for an end while another process held it.
+        InterruptedRunError: a stop was requested while another process held it.
     """
-    storage = _server(storage_of(study))
+    storage = _server(database_of(study))
     if storage is None:
         with _file_lock(file, stop):
             yield
         return
     key = _key(study.study_name, "plan")
-    connection = storage.persist(lambda: _transaction_with(storage, key, stop))
+    with storage_errors(storage.url):
+        connection = storage.persist(lambda: _transaction_with(storage, key, stop))
     try:
         yield
     finally:
@@ -69,7 +71,7 @@ def _file_lock(file: Path, stop: StopRequest) -> Iterator[None]:
             except BusyError:
                 if stop.at_next_step:
                     raise interrupted() from None
-                time.sleep(_LOOK_FOR_PLAN_EVERY_S)
+                time.sleep(_POLL_PLAN_S)
         yield
 
 
@@ -77,10 +79,10 @@ def _file_lock(file: Path, stop: StopRequest) -> Iterator[None]:
 def long_lock(
     storage: RDBStorage | None, study_name: str, file: Path, stop: StopRequest, *, shared: bool = False
 ) -> Iterator[None]:
-    """Held for as long as one likes; the others look twice a second whether it is free. For the arguments see below.
+    """Held for any length of time; the others check twice a second whether it is free. Arguments as `lock_at_once`.
 
     Raises:
-        InterruptedRunError: somebody asked for an end while another process held it.
+        InterruptedRunError: a stop was requested while another process held it.
     """
     while True:
         with contextlib.ExitStack() as stack:
@@ -89,7 +91,7 @@ def long_lock(
             except BusyError:
                 if stop.level:
                     raise interrupted() from None
-                time.sleep(_LOOK_EVERY_S)
+                time.sleep(_POLL_S)
             else:
                 yield
                 return
@@ -115,7 +117,8 @@ def lock_at_once(storage: RDBStorage | None, study_name: str, file: Path, *, sha
         return
     shared_or_not = "_shared" if shared else ""
     statement = f"SELECT pg_try_advisory_lock{shared_or_not}({_key(study_name, file.name)})"
-    connection, taken = server.persist(lambda: _session_with(server, statement))
+    with storage_errors(server.url):
+        connection, taken = server.persist(lambda: _session_with(server, statement))
     try:
         if not taken:
             raise BusyError(file.name)
@@ -133,15 +136,15 @@ def tables_lock(connection: Connection) -> Iterator[None]:
     yield
 
 
-def _server(storage: RDBStorage | None) -> PatientStorage | None:
-    from imagematch.tuning.patience import PatientStorage
+def _server(storage: RDBStorage | None) -> RetryingStorage | None:
+    from imagematch.tuning.retrying_storage import RetryingStorage
 
-    if isinstance(storage, PatientStorage) and storage.engine.dialect.name == "postgresql":
+    if isinstance(storage, RetryingStorage) and storage.engine.dialect.name == "postgresql":
         return storage
     return None
 
 
-def _transaction_with(storage: PatientStorage, key: int, stop: StopRequest) -> Connection:
+def _transaction_with(storage: RetryingStorage, key: int, stop: StopRequest) -> Connection:
     """A connection whose transaction holds the lock `key`."""
     from sqlalchemy.exc import OperationalError
 
@@ -151,7 +154,7 @@ def _transaction_with(storage: PatientStorage, key: int, stop: StopRequest) -> C
             try:
                 _keep_alive(connection)
                 limits = f"SET LOCAL idle_in_transaction_session_timeout = {_LONGEST_PLANNING_MS}; "
-                limits += f"SET LOCAL lock_timeout = {int(1000 * _LOOK_EVERY_S)}"
+                limits += f"SET LOCAL lock_timeout = {int(1000 * _POLL_S)}"
                 connection.exec_driver_sql(limits)
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
                 return connection
@@ -166,7 +169,7 @@ def _transaction_with(storage: PatientStorage, key: int, stop: StopRequest) -> C
         raise
 
 
-def _session_with(storage: PatientStorage, statement: str) -> tuple[Connection, bool]:
+def _session_with(storage: RetryingStorage, statement: str) -> tuple[Connection, bool]:
     """A connection of its own, and whether it could take the lock that `statement` asks for."""
     connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:

@@ -1,4 +1,4 @@
-"""The plan of a study: which trial comes next, which are repeats, and when it is over."""
+"""The plan of a study: which trial comes next, which are duplicates, and when it is complete."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ import numpy as np
 
 from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings
 from imagematch.events import RunLog
-from imagematch.tuning import records
-from imagematch.tuning.cost import trained_parameters
-from imagematch.tuning.joint_tpe import draw
+from imagematch.tuning import attributes
+from imagematch.tuning.objective import trained_parameters
 from imagematch.tuning.processes import this_process
-from imagematch.tuning.recovery import beat, fail, queue, requeue
-from imagematch.tuning.samplers import derived_seed, make_sampler
-from imagematch.tuning.space import grid_labels, point_of, quasi_random_labels, suggest
+from imagematch.tuning.recovery import fail, queue, requeue, send_heartbeat
+from imagematch.tuning.samplers import derived_seed, draw, make_sampler
+from imagematch.tuning.space import config_digest, grid_labels, quasi_random_labels, suggest
 from imagematch.tuning.storage import quiet_about_experiments
-from imagematch.tuning.study import NETWORK_PARAMETERS
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_REPEATS_ALLOWED = 20
+_DUPLICATES_ALLOWED = 20
 _OVER_LIMIT_ALLOWED = 100
 
 Lock = Callable[[], AbstractContextManager[None]]
-"""Gives what is held while a trial is planned."""
+"""Returns the lock to hold while a trial is planned."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,72 @@ class PlannedTrial:
 
     Attributes:
         trial: Optuna's, RUNNING.
-        place: its place in the plan.
+        index: its index in the plan.
         settings: what to train.
+        name: of its files.
+        is_rerun: whether it is a trial of the rerun study.
     """
 
     trial: optuna.Trial
-    place: int
+    index: int
     settings: TrainSettings
+    name: str
+    is_rerun: bool = False
+
+
+def settings_of(settings: StudySettings, values: dict[str, Any], index: int, seed_number: int = 0) -> TrainSettings:
+    """What the trial at `index` trains; its seed comes from the study's and the index. Reruns have others.
+
+    Args:
+        settings: of the study.
+        values: of the searched fields.
+        index: the trial's, in the plan.
+        seed_number: which of the other seeds, from 1; 0 for the trial itself.
+    """
+    seed = derived_seed(settings.seed, index, purpose=1 + seed_number)
+    return settings.settings_for(values, training_seed=seed)
+
+
+def start_queued(study: optuna.Study, queued: FrozenTrial, index: int) -> optuna.Trial | None:
+    """Starts the trial that is first in the queue; None where another process was faster.
+
+    The planning lock keeps others away, unless it does not reach all workers, or its server fails. Then the earlier of
+    two trials has the index: each process checks after its own trial is stored, so that one of them sees the other's.
+
+    Args:
+        study: the trial's; its sampler draws what is not settled.
+        queued: the trial, WAITING.
+        index: the trial's, in the plan.
+    """
+    send_heartbeat(study, [queued])  # before it runs: should this process die at the next step, it is recovered
+    with quiet_about_experiments():
+        trial = study.ask()
+    trials = study.get_trials(deepcopy=False)
+    started = trials[trial.number]
+    if trial.number != queued.number:
+        if attributes.TRIAL_INDEX in started.user_attrs:
+            requeue(study, started)
+        fail(study, trial.number, "two processes planned it at once; queued again")
+        return None
+    retried = started.user_attrs.get(attributes.RETRY_OF)
+    others = [t for t in trials[: trial.number] if t.state.name != "FAIL" and t.number != retried]
+    holder = next((t for t in others if t.user_attrs.get(attributes.TRIAL_INDEX) == index), None)
+    if holder is not None:
+        fail(study, trial.number, f"trial {holder.number} has its index in the plan")
+        return None
+    for name, value in ((attributes.OWNER, this_process()), (attributes.TRIAL_INDEX, index)):
+        if queued.user_attrs.get(name) != value:
+            trial.set_user_attr(name, value)
+    return trial
 
 
 class Plan:
-    """Asks the sampler for trials, each seeded by its place in the plan.
+    """Asks the sampler for trials, each seeded by its index in the plan.
 
-    A point of the search space that was finished before is not trained again: the repeat copies its value and does not
-    count. Nor does a model over `max_parameters`, which is not trained. Once the sampler has given nothing but repeats
-    for a while, the points of a finite space that it left out follow, in the order of `sampler: grid`. The plan ends
-    early when such a space is done, when an endless one gives nothing new, or nothing under the limit.
+    A configuration that was finished before is not trained again: the duplicate copies its value and does not count.
+    Nor does a model over `max_parameters`, which is not trained. Once the sampler has given nothing but duplicates for
+    a while, the configurations of a finite space that it left out follow, in the order of `sampler: grid`. The plan
+    ends early when such a space is finished, when an endless one gives nothing new, or nothing under the limit.
     """
 
     def __init__(
@@ -68,171 +116,151 @@ class Plan:
         self._exhausted = False
 
     def next_trial(self) -> PlannedTrial | None:
-        """The next trial to train; None if none is wanted beside those that run, whoever runs them."""
+        """The next trial to train; None if none is needed beside those that run, whoever runs them."""
         while not self._exhausted:
             with self._lock():
                 trials = self._study.get_trials(deepcopy=False)
                 running = sum(t.state.name == "RUNNING" for t in trials)
-                if len(records.counted(trials)) + running >= self._settings.n_trials:
+                if len(attributes.counted(trials)) + running >= self._settings.n_trials:
                     return None
                 planned = self._ask(trials)
             if planned is not None:
                 return planned
         return None
 
-    def runs_elsewhere(self) -> bool:
-        """True while another process still runs a trial of this study."""
-        return any(t.state.name == "RUNNING" for t in self._study.get_trials(deepcopy=False))
+    @property
+    def target(self) -> int:
+        """How many trials the study will have: `n_trials`, or all of a smaller grid."""
+        return self._settings.n_trials if self._size is None else min(self._settings.n_trials, self._size)
 
-    def settings_of(self, values: dict[str, Any], place: int, repetition: int = 0) -> TrainSettings:
-        """What the trial at `place` trains; its seed comes from the study's and the place. Repetitions draw others."""
-        seed = derived_seed(self._settings.seed, place, purpose=1 + repetition)
-        return self._settings.settings_for(values, training_seed=seed)
+    def is_complete(self) -> bool:
+        """True if the study has its trials and nobody works on one. Planning finds out whether it ends early."""
+        trials = self._study.get_trials(deepcopy=False)
+        enough = len(attributes.counted(trials)) >= self._settings.n_trials or self._is_done(trials)
+        return enough and not is_running(trials)
 
     def _ask(self, trials: list[FrozenTrial]) -> PlannedTrial | None:
-        queued = _first_queued(trials) or self._queue_another(trials)
+        queued = first_queued(trials) or self._queue_another(trials)
         if queued is None:
             return None
-        place = int(queued.user_attrs.get(records.PLACE, records.next_place(trials)))
-        beat(self._study, [queued])  # before it runs: a process that dies at the next step is noticed
+        index = int(queued.user_attrs.get(attributes.TRIAL_INDEX, attributes.next_index(trials)))
         with quiet_about_experiments():
-            self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, place)
-            trial = self._study.ask()
-        if not self._has_it_alone(trial.number, queued.number, place):
+            self._study.sampler = make_sampler(self._settings.sampler, self._settings.seed, index)
+        trial = start_queued(self._study, queued, index)
+        if trial is None:
             return None
-        for name, value in ((records.OWNER, this_process()), (records.PLACE, place)):
-            if queued.user_attrs.get(name) != value:
-                trial.set_user_attr(name, value)
         values = suggest(trial, self._settings)
-        point = point_of(self._settings, values)
-        trial.set_user_attr(records.POINT, point)
-        earlier = self._earlier_at(point, trial.number)
+        digest = config_digest(self._settings, values)
+        trial.set_user_attr(attributes.CONFIG_DIGEST, digest)
+        earlier = self._earlier_with(digest, trial.number)
         if earlier is not None:
             self._copy(trial, earlier)
             return None
-        settings = self.settings_of(values, place)
+        settings = settings_of(self._settings, values, index)
         if self._over_limit(trial, settings):
             return None
-        return PlannedTrial(trial, place, settings)
+        return PlannedTrial(trial, index, settings, f"trial-{index}")
 
     def _over_limit(self, trial: optuna.Trial, settings: TrainSettings) -> bool:
-        """Ends a trial whose model would be over `max_parameters`, before it is trained; TPE learns to stay under."""
+        """Ends a trial whose model would be over `max_parameters`, before it is trained; TPE learns to avoid them."""
         import optuna
 
         limit = self._settings.max_parameters
         if limit is None:
             return False
-        parameters = trained_parameters(settings, self._study.user_attrs.get(NETWORK_PARAMETERS, {}))
+        parameters = trained_parameters(settings, self._study.user_attrs.get(attributes.NETWORK_PARAMETERS, {}))
         if parameters <= limit:
             return False
         with quiet_about_experiments():
             trial.set_constraint("max_parameters", float(parameters - limit))
-        trial.set_user_attr(records.OVER_LIMIT, parameters)
-        trial.set_user_attr(records.REASON, f"not trained: {parameters:,} parameters are over max_parameters")
+        trial.set_user_attr(attributes.OVER_LIMIT, parameters)
+        trial.set_user_attr(attributes.REASON, f"not trained: {parameters:,} parameters are over max_parameters")
         self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         self._log.event("over_limit", trial=trial.number, parameters=parameters)
         return True
 
     def _queue_another(self, trials: list[FrozenTrial]) -> FrozenTrial | None:
-        """Queues a trial at the next place; None where there is nothing more to try."""
+        """Queues a trial at the next index; None where there is nothing more to try."""
         if self._is_done(trials):
-            self._end(f"all {self._points} points of the grid are done")
+            self._end(f"all {self._size} configurations of the grid are finished")
             return None
         if _over_in_a_row(trials) >= _OVER_LIMIT_ALLOWED:
             limit = self._settings.max_parameters
             self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
             return None
-        place = records.next_place(trials)
-        repeats_only = _most_repeats_in_a_row(trials) >= _REPEATS_ALLOWED
-        params = self._left_out(trials) if repeats_only else self._point_at(place, trials)
+        index = attributes.next_index(trials)
+        duplicates_only = _most_duplicates_in_a_row(trials) >= _DUPLICATES_ALLOWED
+        params = self._left_out(trials) if duplicates_only else self._params_at(index, trials)
         if params is None:
-            self._end("all points of the grid were tried" if self._is_listed else "the sampler gives nothing new")
+            self._end(
+                "all configurations of the grid were tried" if self._is_listed else "the sampler gives nothing new"
+            )
             return None
-        queue(self._study, place, params)
-        return _first_queued(self._study.get_trials(deepcopy=False))
+        queue(self._study, index, params)
+        return first_queued(self._study.get_trials(deepcopy=False))
 
-    def _has_it_alone(self, number: int, queued: int, place: int) -> bool:
-        """Whether `ask` gave the trial that was queued, and no other one is at its place; else it is given back.
-
-        The lock sees to both, unless it does not reach all who plan, or its server falls. Then the earlier of two
-        trials has the place: each process looks after its own trial is written, so that one of them sees the other's.
-        """
-        trials = self._study.get_trials(deepcopy=False)
-        trial = trials[number]
-        if number != queued:
-            if records.PLACE in trial.user_attrs:
-                requeue(self._study, trial)
-            fail(self._study, number, "two processes planned it at once; queued again")
-            return False
-        retried = trial.user_attrs.get(records.RETRY_OF)
-        others = [t for t in trials[:number] if t.state.name != "FAIL" and t.number != retried]
-        holder = next((t for t in others if t.user_attrs.get(records.PLACE) == place), None)
-        if holder is not None:
-            fail(self._study, number, f"trial {holder.number} has its place in the plan")
-        return holder is None
-
-    def _point_at(self, place: int, trials: list[FrozenTrial]) -> dict[str, Any] | None:
-        """The parameters for a place, none where Optuna's sampler draws them in `ask`; None past the end of a grid."""
+    def _params_at(self, index: int, trials: list[FrozenTrial]) -> dict[str, Any] | None:
+        """The parameters for an index, none where Optuna's sampler draws them in `ask`; None past the end of a grid."""
         if self._settings.sampler == "tpe":
-            return draw(self._study, trials, self._settings, place)
+            return draw(self._study, trials, self._settings, index)
         if self._settings.sampler == "qmc":
-            return quasi_random_labels(self._settings, place)
+            return quasi_random_labels(self._settings, index)
         if self._settings.sampler == "grid":
-            return self._grid[place] if place < len(self._grid) else None
+            return self._grid[index] if index < len(self._grid) else None
         return {}
 
     def _left_out(self, trials: list[FrozenTrial]) -> dict[str, Any] | None:
-        """The first point of the grid that no trial has tried; None where there is none, or too many to list."""
+        """The first configuration of the grid not tried yet; None where there is none, or too many to list."""
         if not self._is_listed:
             return None
-        tried = {t.user_attrs.get(records.POINT) for t in trials}
+        tried = {t.user_attrs.get(attributes.CONFIG_DIGEST) for t in trials}
         return next(
-            (params for params, point in zip(self._grid, self._digests, strict=True) if point not in tried), None
+            (params for params, digest in zip(self._grid, self._digests, strict=True) if digest not in tried), None
         )
 
     @cached_property
-    def _points(self) -> int | None:
+    def _size(self) -> int | None:
         return self._settings.grid_points
 
     @property
     def _is_listed(self) -> bool:
-        """Whether the space is small enough to be listed point by point."""
-        return self._points is not None and self._points <= LARGEST_GRID
+        """Whether the space is small enough to be listed."""
+        return self._size is not None and self._size <= LARGEST_GRID
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:
-        """Every point, in the order of the plan."""
-        points = list(grid_labels(self._settings))
-        return [points[i] for i in np.random.default_rng(self._settings.seed).permutation(len(points))]
+        """Every configuration, in the order of the plan."""
+        grid = list(grid_labels(self._settings))
+        return [grid[i] for i in np.random.default_rng(self._settings.seed).permutation(len(grid))]
 
     @cached_property
     def _digests(self) -> list[str]:
-        return [point_of(self._settings, self._settings.values_of(params)) for params in self._grid]
+        return [config_digest(self._settings, self._settings.values_of(params)) for params in self._grid]
 
-    def _earlier_at(self, point: str, number: int) -> FrozenTrial | None:
-        """Another trial of the same point that is finished or running, whoever runs it."""
+    def _earlier_with(self, digest: str, number: int) -> FrozenTrial | None:
+        """Another trial of the same configuration that is finished or running, whoever runs it."""
         trials = self._study.get_trials(deepcopy=False)
         running = [t for t in trials if t.state.name == "RUNNING" and t.number != number]
-        known = [*records.counted(trials), *running]
-        return next((t for t in known if t.user_attrs.get(records.POINT) == point), None)
+        known = [*attributes.counted(trials), *running]
+        return next((t for t in known if t.user_attrs.get(attributes.CONFIG_DIGEST) == digest), None)
 
     def _copy(self, trial: optuna.Trial, earlier: FrozenTrial) -> None:
-        """Ends a repeat with the earlier trial's value and state; of one that still runs there is nothing to copy."""
-        trial.set_user_attr(records.DUPLICATE_OF, earlier.number)
+        """Ends a duplicate with the earlier trial's value and state; one that still runs has none to copy."""
+        trial.set_user_attr(attributes.DUPLICATE_OF, earlier.number)
         if earlier.state.name == "RUNNING":
-            fail(self._study, trial.number, f"trial {earlier.number}, which runs, is the same")
+            fail(self._study, trial.number, f"trial {earlier.number}, which runs, has the same configuration")
         elif earlier.state.name == "PRUNED":
             if earlier.value is not None:
                 trial.report(earlier.value, step=0)
             self._study.tell(trial, state=earlier.state)
         else:
             self._study.tell(trial, earlier.values)
-        self._log.event("repeat", trial=trial.number, duplicate_of=earlier.number)
+        self._log.event("duplicate", trial=trial.number, duplicate_of=earlier.number)
 
     def _is_done(self, trials: list[FrozenTrial]) -> bool:
-        """Whether every point of a finite space is finished, or known to be over the limit."""
-        known = [*records.counted(trials), *(t for t in trials if records.OVER_LIMIT in t.user_attrs)]
-        return self._points is not None and len({t.user_attrs.get(records.POINT) for t in known}) >= self._points
+        """Whether every configuration of a finite space is finished, or known to be over the limit."""
+        known = [*attributes.counted(trials), *(t for t in trials if attributes.OVER_LIMIT in t.user_attrs)]
+        return self._size is not None and len({t.user_attrs.get(attributes.CONFIG_DIGEST) for t in known}) >= self._size
 
     def _end(self, reason: str) -> None:
         if self._exhausted:
@@ -241,33 +269,38 @@ class Plan:
         self._log.event("exhausted", f"{reason}: the search ends here")
 
 
-def _first_queued(trials: list[FrozenTrial]) -> FrozenTrial | None:
+def is_running(trials: list[FrozenTrial]) -> bool:
+    """True while anybody runs a trial."""
+    return any(t.state.name == "RUNNING" for t in trials)
+
+
+def first_queued(trials: list[FrozenTrial]) -> FrozenTrial | None:
     """The trial that `ask` will take from the queue."""
     return next((t for t in trials if t.state.name == "WAITING"), None)
 
 
-def _most_repeats_in_a_row(trials: list[FrozenTrial]) -> int:
-    """At how many places in a row, anywhere in the plan, the sampler gave a point that had been tried before."""
+def _most_duplicates_in_a_row(trials: list[FrozenTrial]) -> int:
+    """At how many indices in a row, anywhere in the plan, the sampler gave a configuration tried before."""
     at = {
-        t.user_attrs.get(records.PLACE, -1): t.user_attrs[records.POINT]
+        t.user_attrs.get(attributes.TRIAL_INDEX, -1): t.user_attrs[attributes.CONFIG_DIGEST]
         for t in trials
-        if records.POINT in t.user_attrs
+        if attributes.CONFIG_DIGEST in t.user_attrs
     }
     tried: set[str] = set()
     most = now = 0
-    for place in sorted(at):
-        now = now + 1 if at[place] in tried else 0
+    for index in sorted(at):
+        now = now + 1 if at[index] in tried else 0
         most = max(most, now)
-        tried.add(at[place])
+        tried.add(at[index])
     return most
 
 
 def _over_in_a_row(trials: list[FrozenTrial]) -> int:
-    """How many models over the limit came after the last one that was trained; repeats between them are none."""
+    """How many models over the limit came after the last one that was trained; duplicates between them do not count."""
     over = 0
     for trial in reversed(trials):
-        if records.OVER_LIMIT in trial.user_attrs:
+        if attributes.OVER_LIMIT in trial.user_attrs:
             over += 1
-        elif trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") and not records.is_repeat(trial):
+        elif trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") and not attributes.is_duplicate(trial):
             break
     return over

@@ -1,68 +1,91 @@
-"""What a resumed study does first: trials whose process died are failed and put back in the queue, at their place."""
+"""Trials whose worker ended before they did: failed, and queued again at their index in the plan."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from imagematch.tuning import optuna_internals
+from imagematch.tuning.attributes import (
+    CONFIG_DIGEST,
+    FAILURE,
+    OWNER,
+    REASON,
+    RERUN_OF,
+    RETRY_OF,
+    SEED_NUMBER,
+    TRIAL_INDEX,
+    WORKER_DIED,
+)
 from imagematch.tuning.processes import is_dead, is_here, this_process
-from imagematch.tuning.records import OWNER, PLACE, POINT, REASON, RETRY_OF
+from imagematch.tuning.storage import HEARTBEAT_S
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
+_INHERITED = (RERUN_OF, SEED_NUMBER)
+
 
 def queue(
     study: optuna.Study,
-    place: int,
+    index: int,
     params: Mapping[str, Any],
     attributes: Mapping[str, Any] | None = None,
-    samplers_own: Mapping[str, Any] | None = None,
+    sampler_attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Puts a trial in the queue at its place in the plan; with its owner from the start, so that no death loses it.
+    """Puts a trial in the queue, with its owner from the start, so that it is recovered whenever that dies.
 
     Args:
         study: the trial's.
-        place: in the plan.
+        index: its index in the plan.
         params: those that are settled; the sampler draws the rest.
-        attributes: what is noted on it besides.
-        samplers_own: what the sampler has noted on the trial that is done again.
+        attributes: further user attributes.
+        sampler_attributes: what the sampler stored on the trial of which this is a retry.
     """
     import optuna
 
     study.add_trial(
         optuna.trial.create_trial(
             state=optuna.trial.TrialState.WAITING,
-            system_attrs={**(samplers_own or {}), "fixed_params": dict(params)},
-            user_attrs={PLACE: place, OWNER: this_process(), **(attributes or {})},
+            system_attrs={**(sampler_attributes or {}), "fixed_params": dict(params)},
+            user_attrs={TRIAL_INDEX: index, OWNER: this_process(), **(attributes or {})},
         )
     )
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Puts a cut-off trial back in the queue: same parameters, same place, so the same seeds."""
-    attributes = trial.user_attrs
-    if POINT in attributes:  # CMA-ES learns only from trials of a generation, and it has not drawn this one again
-        own = {key: value for key, value in trial.system_attrs.items() if key.startswith("cma:")}
-        queue(study, attributes[PLACE], trial.params, {POINT: attributes[POINT], RETRY_OF: trial.number}, own)
-    else:  # it died before all of its parameters were drawn; its place draws the same ones again
-        fixed = trial.system_attrs.get("fixed_params", {})
-        queue(study, attributes[PLACE], fixed, {RETRY_OF: trial.number})
+    """Puts a cut-off trial back in the queue: same parameters, same index, so the same seeds."""
+    old = trial.user_attrs
+    inherited = {RETRY_OF: trial.number, **{name: old[name] for name in _INHERITED if name in old}}
+    if CONFIG_DIGEST in old:  # CMA-ES learns only from trials of a generation, and it has not drawn this one again
+        drawn = {key: value for key, value in trial.system_attrs.items() if key.startswith("cma:")}
+        queue(study, old[TRIAL_INDEX], trial.params, {CONFIG_DIGEST: old[CONFIG_DIGEST], **inherited}, drawn)
+    else:  # cut off before all of its parameters were drawn; its index draws the same ones again
+        queue(study, old[TRIAL_INDEX], trial.system_attrs.get("fixed_params", {}), inherited)
 
 
-def recover(study: optuna.Study, ours: Collection[int] = ()) -> list[int]:
-    """Fails the RUNNING trials that nobody works on and queues them again; returns their numbers.
+def recover(
+    study: optuna.Study, ours: Collection[int] = (), died: Mapping[int, str] | None = None
+) -> list[tuple[int, bool]]:
+    """Fails the RUNNING trials that nobody works on and queues them again.
 
-    A trial that is already queued again is not queued twice, so a recovery that was itself cut off can be repeated.
+    A trial that is already queued again is not queued twice, so a recovery that was itself cut off can be repeated. A
+    trial that has cost a worker, and costs another one when it is trained again, fails for good.
 
     Args:
         study: whose trials.
         ours: numbers of the trials this process works on.
+        died: pid -> why that worker of this process died.
+
+    Returns:
+        The number of each, and whether it was failed for good.
     """
     import optuna
 
+    died = died or {}
     trials = study.get_trials(deepcopy=False)
     retried = {t.user_attrs[RETRY_OF] for t in trials if RETRY_OF in t.user_attrs}
     abandoned = _abandoned(study, ours)
@@ -70,21 +93,41 @@ def recover(study: optuna.Study, ours: Collection[int] = ()) -> list[int]:
     for trial in trials:
         if trial.state != optuna.trial.TrialState.RUNNING or not abandoned(trial):
             continue
-        if PLACE in trial.user_attrs and trial.number not in retried:
+        owner = trial.user_attrs.get(OWNER)
+        death = died.get(owner["pid"]) if owner is not None and is_here(owner) else None
+        if death is not None:
+            if _cost_a_worker_before(trial, trials):
+                fail(study, trial.number, death, failure={"what": death})
+                recovered.append((trial.number, True))
+                continue
+            set_attribute(study, trial, WORKER_DIED, True)
+        if TRIAL_INDEX in trial.user_attrs and trial.number not in retried:
             requeue(study, trial)
-        fail(study, trial.number, "its process ended before the trial did")
-        recovered.append(trial.number)
+        fail(study, trial.number, f"{death or 'its worker ended before the trial did'}; queued again")
+        recovered.append((trial.number, False))
     return recovered
+
+
+def _cost_a_worker_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
+    """Whether a worker died during a trial of which this one is a retry."""
+    seen: set[int] = set()
+    earlier = trial.user_attrs.get(RETRY_OF)
+    while earlier is not None and earlier < len(trials) and earlier not in seen:
+        seen.add(earlier)
+        if trials[earlier].user_attrs.get(WORKER_DIED):
+            return True
+        earlier = trials[earlier].user_attrs.get(RETRY_OF)
+    return False
 
 
 def _abandoned(study: optuna.Study, ours: Collection[int]) -> Callable[[FrozenTrial], bool]:
     """Whether nobody works on a RUNNING trial.
 
-    A process of this machine works on it as long as it runs, however old its heartbeat (the machine may have slept);
-    this one on `ours`, whoever their owner is noted to be, and on no others. Of other machines, and of trials without
-    an owner, the heartbeat tells (GRACE_S).
+    A worker of this machine works on it as long as its process runs, however old its heartbeat (the machine may have
+    slept); this process on `ours`, whichever owner they have, and on no others. For other machines, and trials without
+    an owner, the heartbeat decides (GRACE_S).
     """
-    stale, me = _without_heartbeat(study), this_process()
+    stale, me = optuna_internals.stale_trial_ids(study), this_process()
 
     def abandoned(trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get(OWNER)
@@ -92,41 +135,69 @@ def _abandoned(study: optuna.Study, ours: Collection[int]) -> Callable[[FrozenTr
             return False
         if owner is not None and is_here(owner):
             return owner == me or is_dead(owner)
-        return trial._trial_id in stale
+        return optuna_internals.trial_id(trial) in stale
 
     return abandoned
 
 
-def beat(study: optuna.Study, trials: Iterable[FrozenTrial | optuna.Trial]) -> None:
-    """Shows that trials are worked on, where the storage can keep that."""
-    from optuna.storages._heartbeat import BaseHeartbeat
+def send_heartbeat(study: optuna.Study, trials: Iterable[FrozenTrial | optuna.Trial]) -> None:
+    """Shows that trials are worked on, where the storage can record that."""
+    for trial in trials:
+        optuna_internals.record_heartbeat(study, trial)
 
-    if isinstance(study._storage, BaseHeartbeat):
-        for trial in trials:
-            study._storage.record_heartbeat(trial._trial_id)
+
+@contextlib.contextmanager
+def heartbeats(trial: optuna.Trial) -> Iterator[None]:
+    """Sends heartbeats of a trial while the block runs, from a thread: a training may take hours between two steps."""
+    study, ended = trial.study, threading.Event()
+
+    def send() -> None:
+        while not ended.wait(HEARTBEAT_S / 4):
+            with contextlib.suppress(Exception):  # the trial's own thread meets it too, and reports it
+                send_heartbeat(study, [trial])
+        trial.storage.remove_session()
+
+    if not optuna_internals.has_heartbeats(study):
+        yield
+        return
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def alive(study: optuna.Study) -> list[int]:
-    """Numbers of the RUNNING trials that a process works on."""
+    """Numbers of the RUNNING trials that a worker trains."""
     abandoned = _abandoned(study, ())
     trials = study.get_trials(deepcopy=False)
     return [t.number for t in trials if t.state.name == "RUNNING" and OWNER in t.user_attrs and not abandoned(t)]
 
 
-def _without_heartbeat(study: optuna.Study) -> set[int]:
-    """Ids of the RUNNING trials whose heartbeat has stopped."""
-    from optuna.storages import BaseStorage
-    from optuna.storages._heartbeat import BaseHeartbeat
-
-    storage: BaseStorage = study._storage
-    return set(storage._get_stale_trial_ids(study._study_id)) if isinstance(storage, BaseHeartbeat) else set()
-
-
-def fail(study: optuna.Study, number: int, reason: str) -> None:
-    """Tells a RUNNING trial as failed, with the reason; one that has ended in the meantime stays as it ended."""
+def set_attribute(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
+    """Stores a user attribute on a trial that another process runs; one that has ended stays as it is."""
     import optuna
 
-    trial_id = study.get_trials(deepcopy=False)[number]._trial_id
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        study._storage.set_trial_user_attr(trial_id, REASON, reason)
+        optuna_internals.storage_of(study).set_trial_user_attr(optuna_internals.trial_id(trial), name, value)
+
+
+def fail(study: optuna.Study, number: int, reason: str, failure: Mapping[str, str] | None = None) -> None:
+    """Ends a RUNNING trial as failed; one that has ended in the meantime stays as it ended.
+
+    Args:
+        study: the trial's.
+        number: the trial's.
+        reason: why, for people.
+        failure: what `failures.refuse_to_go_on` goes by; None for a trial that was cut off.
+    """
+    import optuna
+
+    trial = study.get_trials(deepcopy=False)[number]
+    set_attribute(study, trial, REASON, reason)
+    if failure is not None:
+        set_attribute(study, trial, FAILURE, dict(failure))
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         study.tell(number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial
 
 from imagematch.errors import StudyError
 from imagematch.events import printable
-from imagematch.tuning.attribute_kinds import OF_STUDIES, OF_TRIALS, of_their_kind
+from imagematch.tuning.attributes import OF_STUDIES, OF_TRIALS, of_their_kind
 from imagematch.tuning.bulk_reading import BulkReadingStorage
-from imagematch.tuning.refusals import shown_url
+from imagematch.tuning.storage_errors import shown_url
 
 _T = TypeVar("_T")
 
@@ -74,7 +74,7 @@ class SoundStorage(BulkReadingStorage):
     def _sound(self, trial: FrozenTrial, objectives: int | None) -> FrozenTrial:
         if problem := _problem(trial, objectives):
             raise self._odd(f"trial {printable(str(trial.number))[:_SHOWN]}: {problem}")
-        trial._user_attrs = of_their_kind(trial._user_attrs, OF_TRIALS)
+        trial.user_attrs = of_their_kind(trial.user_attrs, OF_TRIALS)
         return trial
 
     def _read(self, call: Callable[[], _T]) -> _T:

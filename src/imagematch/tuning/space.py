@@ -50,21 +50,21 @@ def _suggest_one(trial: optuna.Trial, field: str, dimension: Dimension) -> Any:
     return trial.suggest_float(field, dimension.low, last_float, step=dimension.step)
 
 
-def point_of(study: StudySettings, values: Mapping[str, Any]) -> str:
-    """Digest of a point of the search space: equal for repeats."""
+def config_digest(study: StudySettings, values: Mapping[str, Any]) -> str:
+    """Digest of a configuration: equal for duplicates."""
     active = study.active(values)
     return digest_json({field: list(v) if isinstance(v, tuple) else v for field, v in active.items()})
 
 
 def grid_labels(study: StudySettings) -> Iterator[dict[str, Any]]:
-    """Every distinct point of a finite space once, as Optuna's parameters, inactive fields left out."""
+    """Every distinct configuration of a finite space once, as Optuna's parameters, inactive fields left out."""
     for values, counting in study.branches():
         for options in itertools.product(*(study.space[field].values() for field in counting)):
             yield labels_at(study, {**values, **dict(zip(counting, options, strict=True))})
 
 
-def quasi_random_labels(study: StudySettings, place: int) -> dict[str, Any]:
-    """Point `place` of a sequence that fills the space evenly, as Optuna's parameters, inactive fields left out.
+def quasi_random_labels(study: StudySettings, index: int) -> dict[str, Any]:
+    """Configuration `index` of a sequence that fills the space evenly, as `labels_at` gives it.
 
     Choices are dealt out as evenly as numbers are. Source: scrambled Sobol sequence, Owen, Scrambling Sobol and
     Niederreiter-Xing points, Journal of Complexity 14, 1998.
@@ -72,15 +72,15 @@ def quasi_random_labels(study: StudySettings, place: int) -> dict[str, Any]:
     from scipy.stats import qmc
 
     sequence = qmc.Sobol(len(study.space), rng=study.seed)
-    if place:
-        sequence.fast_forward(place)
+    if index:
+        sequence.fast_forward(index)
     (unit,) = sequence.random(1)
     values = {field: study.space[field].at(float(u)) for field, u in zip(study.space, unit, strict=True)}
     return labels_at(study, values)
 
 
 def labels_at(study: StudySettings, values: Mapping[str, Any], *, every: bool = False) -> dict[str, Any]:
-    """A point as Optuna's parameters; inactive fields are left out, unless `every` one is wanted."""
+    """A configuration as Optuna's parameters; inactive fields are left out, unless `every` one is wanted."""
     wanted = values if every else study.active(values)
     return {field: _label(study.space[field], value) for field, value in wanted.items()}
 

@@ -1,4 +1,4 @@
-"""Where a study is kept: opening SQLite files and database servers."""
+"""Opens the SQLite files and database servers that store studies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import is_file, locked, make_dir, replacing, write_error
-from imagematch.training import StopRequest
-from imagematch.tuning.refusals import shown_url, storage_errors
+from imagematch.interruption import StopRequest
 from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, read_head
+from imagematch.tuning.storage_errors import reporting_in_one_line, shown_url, storage_errors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,8 +42,8 @@ def open_storage(
     Args:
         url: of the database.
         create: whether a SQLite file that is not there is made.
-        pooled: whether connections stay open between the calls; without, a look leaves none behind.
-        log: told when a server goes away, and when it is back.
+        pooled: whether connections stay open between the calls; without, none is left behind.
+        log: where it is logged that a server goes away, and that it is back.
         stop: ends the wait for a server.
 
     Raises:
@@ -71,7 +71,8 @@ def _open_file(url: str, file: Path, pooled: bool) -> SoundStorage:
         with create_engine(url, **unpooled).connect() as connection:
             _refuse_another_programs(connection, url)
             _refuse_damage(connection)
-        return SoundStorage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
+        storage = reporting_in_one_line(SoundStorage)
+        return storage(_as_template(url), engine_kwargs=connecting if pooled else unpooled, **_HEARTBEAT)
 
 
 def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) -> SoundStorage:
@@ -80,7 +81,7 @@ def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) 
     from sqlalchemy.pool import NullPool
 
     from imagematch.tuning.locks import tables_lock
-    from imagematch.tuning.patience import PatientStorage
+    from imagematch.tuning.retrying_storage import RetryingStorage
 
     parts = make_url(url)
     endless = parts.get_backend_name() == "postgresql" and "connect_timeout" not in parts.query
@@ -89,7 +90,9 @@ def _open_server(url: str, pooled: bool, log: RunLog, stop: StopRequest | None) 
     with create_engine(url, **unpooled).begin() as connection, tables_lock(connection):
         _refuse_another_programs(connection, url)
         engine = {**connecting, "pool_pre_ping": True} if pooled else unpooled
-        return PatientStorage(_as_template(url), log=log, stop=stop, engine_kwargs=engine, **_HEARTBEAT)
+        return reporting_in_one_line(RetryingStorage)(
+            _as_template(url), log=log, stop=stop, engine_kwargs=engine, **_HEARTBEAT
+        )
 
 
 def _as_template(url: str) -> str:
@@ -117,9 +120,9 @@ def _refuse_damage(connection: Connection) -> None:
     from sqlalchemy import text
     from sqlalchemy.exc import DatabaseError
 
-    told = connection.execute(text("PRAGMA quick_check(1)")).scalar()
-    if told != "ok":
-        raise DatabaseError(None, None, ValueError(f"the file is malformed ({told})"))
+    answer = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if answer != "ok":
+        raise DatabaseError(None, None, ValueError(f"the file is malformed ({answer})"))
 
 
 @contextlib.contextmanager
@@ -157,7 +160,7 @@ def _sqlite_file(url: str, *, create: bool) -> Path | None:
     if parts.get_backend_name() != "sqlite":
         return None
     if not parts.database or parts.database == ":memory:":
-        raise StudyError("a study cannot be kept in memory", where=shown_url(url), do="write sqlite:///FILE")
+        raise StudyError("a study cannot be stored in memory", where=shown_url(url), do="write sqlite:///FILE")
     path = Path(parts.database)
     if not create and not is_file(path):
         raise StudyError("there is no such file", where=str(path), do="name a study's .db file")
@@ -189,7 +192,7 @@ def upgrade_database(path: Path) -> Path | None:
     """Brings a study's SQLite file to this version of Optuna. Nothing is written to a file that is none.
 
     Returns:
-        The backup of the old file, beside it; None where nothing had to be done.
+        The backup of the old file, beside it; None where nothing was to be done.
 
     Raises:
         StudyError: it is no study's database, or of a newer Optuna, or cannot be written.

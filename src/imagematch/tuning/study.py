@@ -1,37 +1,29 @@
-"""A study's beginning: created, joined, or refused where its search space is another one."""
+"""A study as a whole: created, joined or refused, marked as worked on, deleted."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import BusyError, Layout
-from imagematch.training import StopRequest
-from imagematch.tuning.locks import lock_at_once, long_lock, storage_of
+from imagematch.interruption import StopRequest
+from imagematch.tuning import optuna_internals
+from imagematch.tuning.attributes import DEFINITION, PRECISIONS, TRIAL_INDEX
+from imagematch.tuning.locks import database_of, lock_at_once, long_lock
+from imagematch.tuning.plan import settings_of
+from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import alive
-from imagematch.tuning.refusals import storage_errors
-from imagematch.tuning.samplers import longest_training, make_pruner
-from imagematch.tuning.siblings import refuse_another, sibling_of
+from imagematch.tuning.reruns import refuse_another, rerun_study_of
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
     import optuna
-
-DEFINITION = "definition"
-"""Study attribute: what all trials share (objective, seed, search space, fixed values)."""
-BASELINE = "baseline"
-"""Study attribute: the validation figures of the frozen extractor without a head."""
-NETWORK_PARAMETERS = "network_parameters"
-"""Study attribute: extractor -> its weights, of those that are trained."""
-PRECISIONS = "feature_precisions"
-"""Study attribute: network -> what its features are computed in, on whichever machine."""
-DATA = "data"
-"""Study attribute: counts of the data set, and its digest."""
-_WORKED_ON = ".lock"
+    from optuna.trial import FrozenTrial
 
 
 def extractor_label(settings: TrainSettings) -> str:
@@ -45,18 +37,24 @@ def network_label(settings: TrainSettings) -> str:
     return f"{extractor_label(settings)}, weights {weights}, image_size {settings.image_size}"
 
 
-def as_begun(study: optuna.Study, settings: TrainSettings) -> TrainSettings:
-    """The settings in the precision that `auto` came to where the network's baseline was measured.
+def with_study_precision(study: optuna.Study, settings: TrainSettings) -> TrainSettings:
+    """The settings with the precision that `auto` resolved to where the network's baseline was measured.
 
-    Another machine's processor may have no bfloat16, or have it where that one had none, and the figures of one study
+    Another machine's processor may have no bfloat16, or have it where that one has none, and the metrics of one study
     are compared with each other.
     """
     precision = study.user_attrs.get(PRECISIONS, {}).get(network_label(settings))
     return settings if precision is None else settings.model_copy(update={"feature_precision": precision})
 
 
+def configuration_of(trial: FrozenTrial, study: optuna.Study, settings: StudySettings) -> TrainSettings:
+    """The settings that a trial of the study was trained with, its seed included."""
+    values = settings.values_of(trial.params)
+    return with_study_precision(study, settings_of(settings, values, trial.user_attrs[TRIAL_INDEX]))
+
+
 def storage_url(settings: StudySettings, layout: Layout) -> str:
-    """Where the study is kept."""
+    """The URL of the database that holds the study."""
     return settings.storage or sqlite_url(layout.study_database(settings.study_name))
 
 
@@ -66,10 +64,7 @@ def study_exists(settings: StudySettings, layout: Layout) -> bool:
         return False
     import optuna
 
-    url = storage_url(settings, layout)
-    storage = open_storage(url)
-    with storage_errors(url):
-        return settings.study_name in optuna.get_all_study_names(storage)
+    return settings.study_name in optuna.get_all_study_names(open_storage(storage_url(settings, layout)))
 
 
 def open_study(
@@ -78,14 +73,14 @@ def open_study(
     """Creates the study, or joins it.
 
     Args:
-        settings: what is searched, and where it is kept.
+        settings: what is searched, and where it is stored.
         layout: where files go.
-        log: told when a database server goes away, and when it is back.
+        log: where it is logged that a database server goes away, and that it is back.
         stop: ends the wait for a server.
 
     Raises:
-        StudyError: a study of this name searches another space (the difference is told), another study has the name
-            under which its repeated runs would be kept, or the storage refuses.
+        StudyError: a study of this name searches another space (the error lists the differences), another study has the
+            name of its rerun study, or the storage refuses.
     """
     import optuna
 
@@ -96,15 +91,15 @@ def open_study(
         study_name=settings.study_name,
         storage=storage,
         directions=[direction_of(name) for name in settings.objectives],
-        pruner=make_pruner(settings.effective_pruner, longest=longest_training(settings), folds=settings.folds),
+        pruner=make_pruner(settings.pruner, longest=longest_training(settings), folds=settings.folds),
         load_if_exists=True,
     )
-    kept = study.user_attrs.get(DEFINITION)
-    if kept is None and study.get_trials(deepcopy=False):
+    stored = study.user_attrs.get(DEFINITION)
+    if stored is None and study.get_trials(deepcopy=False):
         raise StudyError("was made by another program", where=settings.study_name, do="choose another study_name")
-    if kept is None:
+    if stored is None:
         study.set_user_attr(DEFINITION, settings.space_json())
-    elif difference := space_difference(kept, settings.space_json()):
+    elif difference := space_difference(stored, settings.space_json()):
         raise StudyError(
             f"the study searches something else: {'; '.join(difference)}",
             where=settings.study_name,
@@ -114,46 +109,53 @@ def open_study(
 
 
 def delete_study(settings: StudySettings, layout: Layout) -> None:
-    """Removes the study (and its sibling of repeated runs) from the storage; other studies there stay.
+    """Removes the study and its rerun study from the storage; other studies there stay.
 
     Raises:
         StudyError: the storage refuses.
     """
-    url = storage_url(settings, layout)
-    storage = open_storage(url)
-    with storage_errors(url):
-        sibling = sibling_of(settings.study_name, storage)
-        if sibling is not None:  # first: left alone, its runs would be taken for those of the next study
-            storage.delete_study(sibling._study_id)
-        with contextlib.suppress(KeyError):
-            storage.delete_study(storage.get_study_id_from_name(settings.study_name))
+    storage = open_storage(storage_url(settings, layout))
+    reruns = rerun_study_of(settings.study_name, storage)
+    if reruns is not None:  # first: left alone, its trials would be taken for those of the next study
+        storage.delete_study(optuna_internals.study_id(reruns))
+    with contextlib.suppress(KeyError):
+        storage.delete_study(storage.get_study_id_from_name(settings.study_name))
 
 
 @contextlib.contextmanager
-def owned(study: optuna.Study, layout: Layout, stop: StopRequest) -> Iterator[None]:
+def working_on(study: optuna.Study, layout: Layout, stop: StopRequest) -> Iterator[None]:
     """Marks the study as worked on by this process, so that `--fresh` elsewhere is refused."""
-    file = layout.study_dir(study.study_name) / _WORKED_ON
-    with long_lock(storage_of(study), study.study_name, file, stop, shared=True):
+    with long_lock(database_of(study), study.study_name, lock_file(study.study_name, layout), stop, shared=True):
         yield
 
 
-def refuse_if_worked_on(settings: StudySettings, layout: Layout) -> None:
-    """Raises StudyError while another process, on this machine or on another one, works on the study."""
+@contextlib.contextmanager
+def not_worked_on(settings: StudySettings, layout: Layout) -> Iterator[None]:
+    """Keeps other processes from the study while the block runs.
+
+    Raises:
+        StudyError: another process, on this machine or on another one, works on the study.
+    """
     import optuna
 
-    name, url = settings.study_name, storage_url(settings, layout)
-    storage = open_storage(url)
-    with storage_errors(url):
+    name = settings.study_name
+    storage = open_storage(storage_url(settings, layout))
+    with contextlib.ExitStack() as alone:
         try:
-            with lock_at_once(storage, name, layout.study_dir(name) / _WORKED_ON):
-                pass
+            alone.enter_context(lock_at_once(storage, name, lock_file(name, layout)))
         except BusyError as error:
             do = "wait for it, or stop it"
             raise StudyError("another process works on this study", where=name, do=do) from error
         running = alive(optuna.load_study(study_name=name, storage=storage))
-    if running:  # a server that was away has forgotten the locks
-        raise StudyError(
-            f"another process may work on this study: nobody has ended trial {running[0]}",
-            where=name,
-            do="wait for it, or stop it; of one that died with its machine this is known within a quarter of an hour",
-        )
+        if running:  # a server that was away has forgotten the locks
+            raise StudyError(
+                f"another process may work on this study: trial {running[0]} has not ended",
+                where=name,
+                do="wait for it, or stop it; if its machine has crashed, this is known within a quarter of an hour",
+            )
+        yield
+
+
+def lock_file(study_name: str, layout: Layout) -> Path:
+    """The lock that every process holds which works on the study, where the storage has no locks of its own."""
+    return layout.study_dir(study_name) / ".lock"

@@ -1,201 +1,321 @@
-"""A child process that trains: takes tasks as JSON lines on its input, tells what happens as JSON lines on its output.
+"""A worker: takes trials from the study, trains them and stores the results, until the study is complete.
 
-Run as `python -m imagematch.tuning.worker`. It keeps the data set, the features and TensorFlow between tasks. It ends
-with its input, so it never outlives the parent by more than a moment.
+The study is all that workers share, those of one machine and those of many.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
+import functools
 import json
-import os
-import queue
-import signal
-import sys
-import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
+from pydantic_core import to_jsonable_python
 
-from imagematch.config import TrainSettings, parse_train
-from imagematch.data import fold_datasets
+from imagematch.config import STUDY_KEYS, Choices, StudySettings, TrainSettings, parse_study
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
-from imagematch.events import RunLog
-from imagematch.training import (
-    Materials,
-    StopRequest,
-    figure_names,
-    gather_materials,
-    release_graphs,
-    sample_rows,
-    shared_key,
-)
-from imagematch.tuning.trial import TrialFiles, run_trial
+from imagematch.events import SILENT, RunLog
+from imagematch.files import Layout
+from imagematch.interruption import StopRequest, interrupted
+from imagematch.tuning import attributes
+from imagematch.tuning.baseline import measure_baselines, missing_baselines
+from imagematch.tuning.dashboard import artifacts_dir, store_artifacts
+from imagematch.tuning.failures import error_json, too_many_failures
+from imagematch.tuning.locks import plan_lock
+from imagematch.tuning.objective import OnStep, TrialFiles
+from imagematch.tuning.plan import Plan, PlannedTrial, is_running
+from imagematch.tuning.progress import log_failed, log_finished, log_rerun
+from imagematch.tuning.recovery import fail, heartbeats, recover, requeue
+from imagematch.tuning.reruns import RerunPlan
+from imagematch.tuning.storage import HEARTBEAT_S
+from imagematch.tuning.study import with_study_precision
+
+if TYPE_CHECKING:
+    import optuna
+
+RENEW_AFTER_TRIALS = 25
+"""TensorFlow does not free some 8 MB of every training; a new process starts without them."""
+RENEW_AFTER_GROWTH_MB = 2048
+POLL_S = 1.0
 
 
-class _Parent:
-    """The other end of the two pipes."""
+@dataclass(frozen=True)
+class WorkerJob:
+    """What a worker is to do.
 
-    def __init__(self, inputs: TextIO, outputs: TextIO) -> None:
-        self._outputs = outputs
-        self._sending = threading.Lock()
-        self._incoming: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.stop = StopRequest()
-        threading.Thread(target=self._listen, args=(inputs,), daemon=True).start()
+    Attributes:
+        settings: of the study.
+        layout: where files go.
+        first: the number of the first trial whose failure counts; see `too_many_failures`.
+    """
 
-    def _listen(self, inputs: TextIO) -> None:
-        for line in inputs:
-            message = json.loads(line)
-            if message.get("stop"):
-                self.stop.ask(2)
-            else:
-                self._incoming.put(message)
-        os._exit(0)  # the parent is gone: nobody is left to tell
+    settings: StudySettings
+    layout: Layout
+    first: int
 
-    def receive(self) -> dict[str, Any]:
-        return self._incoming.get()
+    def to_json(self) -> str:
+        """In one line."""
+        study = study_values(self.settings)
+        return json.dumps({"study": study, "root": str(self.layout.root), "first": self.first})
 
-    def tell(self, event: str, **fields: Any) -> None:
-        with self._sending:
-            self._outputs.write(json.dumps({"event": event, **fields}, default=str) + "\n")
-            self._outputs.flush()
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WorkerJob:
+        """The job that `to_json` wrote."""
+        job = json.loads(text)
+        return cls(parse_study(job["study"]), Layout(Path(job["root"])), job["first"])
 
 
-class _ParentLog(RunLog):
-    """A log whose events the parent records, and whose lines it shows."""
-
-    def __init__(self, parent: _Parent) -> None:
-        super().__init__(stream=_Lines(parent))
-        self._parent = parent
-
-    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
-        """See RunLog."""
-        self._parent.tell("log", kind=kind, message=message, fields=fields)
-
-
-class _Lines(io.StringIO):
-    """A text stream whose lines the parent shows."""
-
-    def __init__(self, parent: _Parent) -> None:
-        super().__init__()
-        self._parent = parent
-
-    def write(self, text: str) -> int:
-        if text.strip():
-            self._parent.tell("say", message=text.rstrip("\n"))
-        return len(text)
+def study_values(settings: StudySettings) -> dict[str, Any]:
+    """What a study file would say of these settings, as JSON; `parse_study` gives them back."""
+    values = settings.model_dump(mode="json", include=set(STUDY_KEYS), exclude_unset=True)
+    values |= to_jsonable_python(settings.fixed)
+    for field, dimension in settings.space.items():
+        if isinstance(dimension, Choices):
+            values[f"{field}_grid"] = to_jsonable_python(dimension.options)
+        else:
+            limits = {"low": dimension.low, "high": dimension.high, "step": dimension.step, "log": dimension.log}
+            unset = [name for name in ("step", "log") if not limits[name] or (name == "step" and dimension.log)]
+            values[f"{field}_range"] = {name: value for name, value in limits.items() if name not in unset}
+    return values
 
 
-class _Bench:
-    """Materials of the last task, used again as long as the next one asks for the same."""
+class TrialTrainer(Protocol):
+    """What trains; see `Trainer`."""
 
-    def __init__(self, manifest_dir: Path, log: RunLog) -> None:
-        self._manifest_dir = manifest_dir
+    def train(
+        self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest
+    ) -> dict[str, Any]: ...
+
+    def measure_baseline(self, settings: TrainSettings, data_digest: str | None) -> dict[str, Any]: ...
+
+
+class _TrialLostError(Exception):
+    """Another process has marked the running trial stale and queued it again."""
+
+
+class Worker:
+    """Works on a study.
+
+    Args:
+        study: Optuna's study, created by `open_study`.
+        job: what to do.
+        trainer: trains the trials; None for a worker that only checks whether there is work.
+        log: where progress is logged.
+        stop: at level 1 the running trial is the last one, at level 2 it ends at its next step and is queued again.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        job: WorkerJob,
+        trainer: TrialTrainer | None = None,
+        *,
+        log: RunLog = SILENT,
+        stop: StopRequest | None = None,
+    ) -> None:
+        self._study = study
+        self._settings = job.settings
+        self._first = job.first
+        self._trainer = trainer
         self._log = log
-        self._kept: dict[tuple[object, ...], Materials] = {}
+        self._stop = stop or StopRequest()
+        self._dir = job.layout.study_dir(job.settings.study_name)
+        lock = functools.partial(plan_lock, study, self._dir / ".plan.lock", self._stop)
+        self._lock = lock
+        self.plan = Plan(study, job.settings, log, lock)
+        self.reruns = RerunPlan(study, job.settings, lock)
+        self.preparing = False
+        self._recovered_at: dict[str, float] = {}
+        self._gave_up = False
 
-    def materials(self, settings: TrainSettings, data: str | None = None) -> Materials:
-        """Those of the settings; raises StudyError where the images are not those of the digest `data`."""
-        key = shared_key(settings)
-        if key not in self._kept:
-            self._kept.clear()
-            materials = gather_materials(settings, manifest_dir=self._manifest_dir, log=self._log)
-            if data not in (None, materials.dataset.digest):
-                raise StudyError(
-                    "these are not the images, or not the splits, that the study was begun with",
-                    where=str(materials.dataset.root or materials.dataset.name),
-                    do="give it the same images, choose another study_name, or start again with --fresh",
-                )
-            self._kept[key] = materials
-            resolved = settings.model_copy(update={"feature_precision": materials.features.precision})
-            self._kept[shared_key(resolved)] = materials  # what the study asks for from now on
-        return self._kept[key]
+    def is_complete(self) -> bool:
+        """True if nothing is left to do, not even for other workers."""
+        baselines = not missing_baselines(self._study, self._settings)
+        return baselines and self.plan.is_complete() and self.reruns.is_complete()
 
+    def run(self) -> bool:
+        """Works until the study is complete.
 
-def _train(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
-    settings = parse_train(task["settings"])
-    started = time.perf_counter()
-    materials = bench.materials(settings, task["data"])
-    gathered_s = time.perf_counter() - started
+        Returns:
+            False where another worker should go on, in a process without this one's memory.
 
-    def on_step(number: int, value: float) -> bool:
-        parent.tell("step", step=number, value=value)
-        return bool(parent.receive()["prune"])
+        Raises:
+            InterruptedRunError: a stop was requested; the study can be resumed.
+            ImagematchError: the search cannot go on.
+        """
+        memory_mb = 0.0
+        self._measure_baselines()
+        for trials, planned in enumerate(self._planned(), start=1):
+            self._run(planned)
+            memory_mb = memory_mb or _memory_mb()
+            if trials >= RENEW_AFTER_TRIALS or _memory_mb() - memory_mb > RENEW_AFTER_GROWTH_MB:
+                return False
+        return True
 
-    files = TrialFiles(Path(task["folder"]), task["name"])
-    noted = run_trial(
-        materials,
-        settings,
-        files,
-        folds=task["folds"],
-        second=task["second"],
-        on_step=on_step,
-        stop=parent.stop,
-    )
-    seconds = {**noted.pop("seconds"), "materials": gathered_s, "total": time.perf_counter() - started}
-    parent.tell("done", **noted, seconds=seconds)
+    def _planned(self) -> Iterator[PlannedTrial]:
+        """The trials to train, first of the search, then the reruns, while other processes may take some, too."""
+        yield from self._until_complete(self._study, self._next_of_search)
+        self._measure_baselines()
+        if self.reruns.wanted():
+            yield from self._until_complete(self.reruns.study, self.reruns.next_trial)
 
+    def _until_complete(
+        self, study: optuna.Study, next_trial: Callable[[], PlannedTrial | None]
+    ) -> Iterator[PlannedTrial]:
+        while True:
+            if self._stop.level:
+                raise interrupted()
+            self._recover(study)
+            planned = next_trial()
+            if planned is not None:
+                yield planned
+            elif is_running(study.get_trials(deepcopy=False)):  # should its worker die, the trial is ours to train
+                time.sleep(POLL_S)
+            else:
+                return
 
-def _measure_baseline(parent: _Parent, bench: _Bench, task: Mapping[str, Any]) -> None:
-    from imagematch.evaluation import quick_figures
+    def _next_of_search(self) -> PlannedTrial | None:
+        trials = self._study.get_trials(deepcopy=False)
+        failed = too_many_failures(trials, self._settings, first=self._first, details=self._dir / "worker.log")
+        if not failed:
+            return self.plan.next_trial()
+        if not self._gave_up:
+            self._gave_up = True
+            self._log.event("gave_up", f"{failed} trials have failed: the search ends with those that have not")
+        return None
 
-    settings = parse_train(task["settings"])
-    materials = bench.materials(settings, task["data"])
-    dataset = materials.dataset
-    cut = [dataset] if task["folds"] == 1 else fold_datasets(dataset, task["folds"], settings.seed)
-    also = figure_names(task["objectives"])
-    counted = task["limited"] or not materials.extractor.frozen
-    measured = []
-    for one in cut:
-        rows = sample_rows(one.rows("validation"), one.labels, settings.validation_max_images, settings.seed)
-        measured.append(quick_figures(materials.baseline(rows), one.labels[rows], also))
-    parent.tell(
-        "done",
-        figures={f"val_{name}": float(np.mean([figures[name] for figures in measured])) for name in measured[0]},
-        dataset={**dataset.summary(), "digest": dataset.digest},
-        precision=materials.features.precision,
-        images_through_network=materials.features.computed,
-        extraction_s=materials.features.seconds,
-        network_digest=materials.extractor.digest,
-        network_parameters=materials.extractor.build().count_params() if counted else None,
-    )
+    def _recover(self, study: optuna.Study) -> None:
+        """Now and then: queues again the trials of workers that have died."""
+        now = time.monotonic()
+        before = self._recovered_at.get(study.study_name)
+        if before is not None and now - before < HEARTBEAT_S / 4:
+            return
+        self._recovered_at[study.study_name] = now
+        with self._lock():
+            for number, _ in recover(study):
+                self._log.event("recovered", f"trial {number} was cut off: queued again", trial=number)
 
+    # ---- one trial
 
-_TASKS = {"train": _train, "baseline": _measure_baseline}
+    def _run(self, planned: PlannedTrial) -> None:
+        trial, files = planned.trial, TrialFiles(self._dir / "trials", planned.name)
+        self._log.event(
+            "trial_started", trial=trial.number, place=planned.index, name=planned.name, params=trial.params
+        )
+        with heartbeats(trial):
+            try:
+                results = self._train(planned, files)
+                self._store(planned, files, results)
+            except _TrialLostError:
+                what = f"trial {trial.number} was marked stale and re-queued by another process"
+                self._log.event("lost", what, trial=trial.number)
+                return
+            except TrainingFailedError as error:
+                self._fail(planned, {"what": str(error)})
+            except (InterruptedRunError, StudyError):  # what cannot be written now cannot for the next trial
+                self._requeue(planned)
+                raise
+            except ImagematchError as error:
+                if planned.is_rerun:
+                    self._requeue(planned)
+                    raise
+                self._fail(planned, error_json(error))
+            except Exception as error:  # whatever one trial does must not end the study
+                traceback.print_exc()
+                self._fail(planned, {"what": f"{type(error).__name__}: {error}"})
+            files.remove_state()
 
+    def _train(self, planned: PlannedTrial, files: TrialFiles) -> dict[str, Any]:
+        assert self._trainer is not None
+        trial = planned.trial
+        prunes = len(self._settings.objectives) == 1 and not planned.is_rerun  # Optuna prunes by one objective only
 
-def _serve(parent: _Parent, manifest_dir: Path) -> None:
-    bench = _Bench(manifest_dir, _ParentLog(parent))
-    while True:
-        task = parent.receive()
+        def on_step(step: int, value: float) -> bool:
+            with self._unless_lost(trial):
+                if prunes:
+                    trial.report(value, step=step)
+                    return bool(trial.should_prune())
+            return False
+
+        settings = with_study_precision(self._study, planned.settings)
+        return self._trainer.train(settings, files, self._data_digest, on_step=on_step, stop=self._stop)
+
+    def _store(self, planned: PlannedTrial, files: TrialFiles, results: dict[str, Any]) -> None:
+        import optuna
+
+        trial = planned.trial
+        pruned = bool(results["pruned"])  # not at its last step, whatever the pruner says there: the trial is trained
+        state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
+        values = results["values"][:1] if planned.is_rerun else results["values"]
+        with self._unless_lost(trial):
+            for name in attributes.RESULTS:
+                if name in results:
+                    trial.set_user_attr(name, results[name])
+            if not planned.is_rerun:
+                trained = with_study_precision(self._study, planned.settings)
+                store_artifacts(trial, trained, files.history, artifacts_dir(self._dir))
+            trial.study.tell(trial, None if pruned else values, state=state)
+        if planned.is_rerun:
+            log_rerun(self._log, planned, results)
+        else:
+            log_finished(self._log, planned, results, state.name, of=self.plan.target)
+
+    def _fail(self, planned: PlannedTrial, failure: dict[str, str]) -> None:
+        fail(planned.trial.study, planned.trial.number, failure["what"], failure=failure)
+        log_failed(self._log, planned, failure["what"])
+
+    def _requeue(self, planned: PlannedTrial) -> None:
+        """Queues the trial again, unless others have done so, or the storage is gone: then whoever resumes does it."""
+        study, number = planned.trial.study, planned.trial.number
+        with contextlib.suppress(Exception):
+            trial = study.get_trials(deepcopy=False)[number]
+            if not trial.state.is_finished():
+                requeue(study, trial)
+                fail(study, number, "interrupted; queued again")
+
+    @contextlib.contextmanager
+    def _unless_lost(self, trial: optuna.Trial) -> Iterator[None]:
+        """Inside, the trial may turn out to have been ended by others: this process was away too long."""
+        import optuna
+
         try:
-            _TASKS[task["task"]](parent, bench, task)
-        except TrainingFailedError as error:
-            parent.tell("failed", reason=str(error))
-        except InterruptedRunError:
-            parent.tell("interrupted")
-        except ImagematchError as error:
-            parent.tell("error", kind=type(error).__name__, what=error.what, where=error.where, do=error.do)
-        except Exception as error:  # whatever one trial does must not end the study
-            import traceback
+            yield
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError) as error:
+            if not trial.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+                raise
+            raise _TrialLostError from error
 
-            traceback.print_exc()
-            parent.tell("failed", reason=f"{type(error).__name__}: {error}")
-        release_graphs()
+    # ---- beside the trials
+
+    @property
+    def _data_digest(self) -> str | None:
+        digest: str | None = self._study.user_attrs.get(attributes.DATA, {}).get("digest")
+        return digest
+
+    def _measure_baselines(self) -> None:
+        assert self._trainer is not None
+        if self._stop.level:
+            raise interrupted()
+        trainer, self.preparing = self._trainer, True
+        try:
+            measure_baselines(
+                self._study,
+                lambda train: trainer.measure_baseline(train, self._data_digest),
+                self._settings,
+                self._dir,
+                log=self._log,
+                stop=self._stop,
+            )
+        finally:
+            self.preparing = False
 
 
-def main() -> None:
-    """Serves the parent until it closes the pipe. Signals, which a whole process group may get, are its business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    outputs = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints goes to the log, not between the messages
-    parent = _Parent(sys.stdin, outputs)
-    _serve(parent, Path(sys.argv[1]))
+def _memory_mb() -> float:
+    import psutil
 
-
-if __name__ == "__main__":
-    main()
+    return float(psutil.Process().memory_info().rss) / 2**20

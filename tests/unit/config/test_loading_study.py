@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from imagematch.config import DEFAULTS, TUNABLE, Choices, FloatRange, IntRange, StudySettings, load_study, parse_study
+from imagematch.config import (
+    DEFAULTS,
+    KEYS,
+    TUNABLE,
+    Choices,
+    FloatRange,
+    IntRange,
+    StudySettings,
+    load_study,
+    parse_study,
+)
 from imagematch.errors import ConfigError
 
 ORIGINAL = """\
@@ -150,9 +160,9 @@ def test_ranges(load: Load) -> None:
         ("sampler: bayes", "sampler must be one of tpe"),
         ("epochs: a", "epochs must be a whole number"),
         ("dataset: folder", "dataset: folder needs data_dir"),
-        ("loss: arcface\nmargin_grid: [0.1]", "margin belongs to triplet, contrastive"),
-        ("loss: arcface\nmargin: 0.1", "margin belongs to triplet, contrastive"),
-        ("loss_grid: [arcface, cosface]\ntemperature: 0.1", "temperature belongs to nt_xent"),
+        ("loss: arcface\nmargin_grid: [0.1]", "margin belongs to contrastive, cosface"),
+        ("loss: arcface\nmargin: 0.1", "margin belongs to contrastive, cosface"),
+        ("loss_grid: [arcface, cosface]\ntemperature: 0.1", "temperature belongs to normalised_softmax, nt_xent"),
         ("batch_size_grid: [32, 64]\nbatch_classes: 8", "batch_classes does not go with batch_size"),
         ("loss_grid: [arcface, nt_xent]\nbatch_images_grid: [1, 4]", "nt_xent compares images of one class"),
         ("batch_images_range: {low: 1, high: 4}", "triplet_semihard compares images of one class"),
@@ -257,8 +267,8 @@ def test_an_override_takes_the_place_of_every_form(load: Load) -> None:
 
 def test_every_tunable_field_is_a_setting_and_takes_a_grid(load: Load) -> None:
     assert set(TUNABLE) <= set(DEFAULTS)
-    for field, kind in TUNABLE.items():
+    for field in TUNABLE:
         default = DEFAULTS[field]
-        if kind in ("int", "float"):
+        if KEYS[field].kind in ("int", "float"):
             assert isinstance(default, (int, float, type(None)))
     assert load("trainable_grid: [true, 1, false]").space["trainable"].options == (True, 1, False)

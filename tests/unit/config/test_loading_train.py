@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from pathlib import Path
 
 import pytest
 
-from imagematch.config import TrainSettings, load_train, parse_train
+from imagematch.config import TrainSettings, load_study, load_train, parse_train
 from imagematch.errors import ConfigError
 
 ORIGINAL = """\
@@ -123,3 +124,43 @@ def test_long_and_hostile_values_are_shown_short_and_harmless(tmp_path: Path) ->
     assert message.isprintable()
     message = _error(tmp_path, 'experiment_name: x\n"\\e[31m": 1\n')
     assert message.isprintable()
+
+
+def test_all_mistakes_are_reported_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    stages = "stages:\n  - {epocs: 3}\n  - {trainable: -1, loss: circle}\n"
+    path.write_text(f"experiment_name: x\nepochs: a\nfoo: 1\n{stages}")
+    with pytest.raises(ConfigError) as caught:
+        load_train(path)
+    first, *rest = (str(error).removeprefix(f"{path}:") for error in (caught.value, *caught.value.more))
+    assert first.startswith("2: epochs must be a whole number")
+    assert first.endswith("(and 4 more)")
+    assert [line.partition(";")[0] for line in rest] == [
+        "3: unknown key 'foo'",
+        "5: stage 1: 'epocs' is no field of a stage",
+        "6: stage 2: 'loss' is no field of a stage",
+        "6: stage 2: trainable must be true, false, the number of last layers to train or {blocks: the number of last "
+        "blocks}, not -1",
+    ]
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert list(map(str, copied.more)) == list(map(str, caught.value.more))
+
+
+def test_broken_rules_are_reported_together(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("experiment_name: x\nloss: arcface\nmargin: 0.1\naugmented_views: 3\ndataset: folder\n")
+    with pytest.raises(ConfigError) as caught:
+        load_train(path)
+    assert [error.where.rpartition(":")[2] for error in (caught.value, *caught.value.more)] == ["3", "4", "5"]
+
+
+def test_a_list_where_one_value_belongs_suggests_the_grid(tmp_path: Path) -> None:
+    message = _error(tmp_path, "experiment_name: x\nembedding_dim: [64, 128]\n")
+    assert message == (
+        "train.yaml:2: embedding_dim must be a whole number from 1 to 65536, not [64, 128]; "
+        "a study searches embedding_dim_grid"
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text("study_name: s\nloss: [circle, arcface]\n")
+    with pytest.raises(ConfigError, match=r"study.yaml:2: loss must be one of .*; did you mean loss_grid\?"):
+        load_study(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagematch.config import METRICS, OBJECTIVES, direction_of
+from imagematch.config import METRIC_DIRECTIONS, OBJECTIVES, direction_of
 from imagematch.errors import ConfigError
 
 
@@ -28,14 +28,14 @@ def test_direction(name: str, direction: str) -> None:
 
 
 def test_only_losses_errors_and_costs_are_minimised() -> None:
-    for name, direction in METRICS.items():
+    for name, direction in METRIC_DIRECTIONS.items():
         costs = name.endswith("_loss") or name.endswith("eer") or "frr_at_" in name
         assert (direction == "minimize") == (costs or name in ("parameters", "latency_ms")), name
         assert direction_of(name) == direction
 
 
 def test_objectives_are_metrics() -> None:
-    assert set(OBJECTIVES) <= set(METRICS)
+    assert set(OBJECTIVES) <= set(METRIC_DIRECTIONS)
     assert OBJECTIVES[0] == "val_map_at_r"
 
 

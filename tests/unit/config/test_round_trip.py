@@ -31,7 +31,9 @@ _FIELDS = st.fixed_dictionaries(
         "batch_size": st.integers(2, 512),
         "optimizer": st.sampled_from(config.OPTIMIZERS),
         "margin": st.one_of(st.none(), st.floats(0, 100)),
-        "threshold": st.one_of(st.sampled_from(config.CRITERIA), st.fixed_dictionaries({"far": st.floats(1e-9, 0.5)})),
+        "threshold": st.one_of(
+            st.sampled_from(config.NAMED_CRITERIA), st.fixed_dictionaries({"far": st.floats(1e-9, 0.5)})
+        ),
     },
 )
 

@@ -1,4 +1,4 @@
-"""Stages: what they may hold, where their mistakes are told, and what each of them comes to."""
+"""Stages: what they may hold, where their mistakes are reported, and what each of them is resolved to."""
 
 from pathlib import Path
 
@@ -53,15 +53,15 @@ def test_stages_survive_a_file(tmp_path: Path) -> None:
         ("  epochs: 3\n", 4, "stages must be a list of mappings"),
     ],
 )
-def test_a_mistake_in_a_stage_is_told_in_one_line_with_its_place(
+def test_a_mistake_in_a_stage_is_reported_in_one_line_with_its_line(
     tmp_path: Path, stages: str, line: int, text: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, stages)
-    told = str(caught.value)
-    assert text in told
-    assert f"train.yaml:{line}" in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert text in message
+    assert f"train.yaml:{line}" in message
+    assert "\n" not in message
 
 
 def test_a_study_may_fix_stages_or_choose_among_them(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagematch.config import DEFAULTS, StudySettings, parse_study, space_difference
-from imagematch.config.conditions import is_active
+from imagematch.config.train_keys import is_active
 from imagematch.errors import ConfigError
 
 
@@ -72,16 +72,16 @@ def test_a_rate_of_proxies_is_searched_with_proxies_alone() -> None:
 
 def test_a_fixed_value_counts_where_its_loss_does() -> None:
     study = _study(loss_grid=["triplet_hard", "arcface"], margin=0.7)
-    assert study.settings_for({"loss": "triplet_hard"}).effective_margin == 0.7
-    assert study.settings_for({"loss": "arcface"}).effective_margin is None
+    assert study.settings_for({"loss": "triplet_hard"}).margin == 0.7
+    assert study.settings_for({"loss": "arcface"}).margin is None
 
 
 def test_name_and_seed_of_a_trial() -> None:
     study = _study(seed=5, objective="val_eer")
     made = study.settings_for({})
-    assert (made.experiment_name, made.seed, made.effective_training_seed, made.objective) == ("s", 5, 5, "val_eer")
+    assert (made.experiment_name, made.seed, made.training_seed, made.objective) == ("s", 5, 5, "val_eer")
     made = study.settings_for({}, experiment_name="t", training_seed=9)
-    assert (made.experiment_name, made.seed, made.effective_training_seed) == ("t", 5, 9)
+    assert (made.experiment_name, made.seed, made.training_seed) == ("t", 5, 9)
 
 
 def test_values_come_back_from_what_is_stored() -> None:
@@ -177,15 +177,15 @@ def test_space_as_json() -> None:
         margin_range={"low": 0, "high": 1},
         dropout=0.5,
     )
-    kept = json.loads(json.dumps(study.space_json(), allow_nan=False))
-    assert kept == study.space_json()
-    assert kept["fixed"] == {
+    stored = json.loads(json.dumps(study.space_json(), allow_nan=False))
+    assert stored == study.space_json()
+    assert stored["fixed"] == {
         "dropout": 0.5,
         "dataset": "folder",
         "intermediate_ff_block_units": [8],
         "weights": "a/b.h5",
     }
-    assert kept["space"] == {"margin": {"low": 0.0, "high": 1.0, "step": None, "log": False}}
+    assert stored["space"] == {"margin": {"low": 0.0, "high": 1.0, "step": None, "log": False}}
 
 
 def test_differences_are_readable() -> None:
@@ -220,7 +220,7 @@ class TestObjectives:
         assert _study(objective="val_f1").objectives == ("val_f1",)
         two = _study(objective=["val_map_at_r", "parameters"], pruner="asha")
         assert two.objectives == ("val_map_at_r", "parameters")
-        assert two.effective_pruner == "none"
+        assert two.pruner == "none"
         assert two.settings_for({}).objective == "val_map_at_r"
         assert any("pruner none (two objectives)" in line for line in two.describe())
         assert two.space_json()["objective"] == ["val_map_at_r", "parameters"]

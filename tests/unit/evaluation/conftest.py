@@ -34,4 +34,4 @@ def tied_sample() -> Callable[..., Sample]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 500)
+    monkeypatch.setattr(blocks, "PAIRS_PER_BLOCK", 500)

@@ -8,7 +8,7 @@ from imagematch.evaluation import AtThreshold, at_threshold, class_rates, listed
 def test_counts_and_scores_against_scikit_learn(random_sample) -> None:
     pairs = pair_distances(*random_sample())
     at = at_threshold(pairs, 0.9)
-    values = np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    values = np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     same, match = np.arange(len(values)) < pairs.genuine.count, values < np.float32(0.9)
     assert [[at.tn, at.fp], [at.fn, at.tp]] == metrics.confusion_matrix(same, match).tolist()
     assert at.accuracy == pytest.approx(metrics.accuracy_score(same, match))
@@ -24,7 +24,7 @@ def test_a_distance_at_the_threshold_is_no_match() -> None:
     assert at_threshold(pairs, 0.3).confusion == {"tp": 1, "fp": 0, "tn": 2, "fn": 1}
 
 
-def test_undefined_figures_are_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     nothing = at_threshold(listed_pairs(np.array([0.5, 0.6]), np.array([True, False])), 0.1)
     assert nothing.precision is None
     assert nothing.f1 == 0

@@ -4,11 +4,11 @@ import pytest
 from imagematch.errors import DataError
 from imagematch.evaluation.blocks import (
     COINCIDENT,
-    half_square_blocks,
+    checked_embeddings,
+    class_segments,
+    cosine_distance_blocks,
     in_class_order,
-    segments,
-    to_distances,
-    unit_rows,
+    to_euclidean,
 )
 
 
@@ -29,9 +29,9 @@ def test_blocks_cover_the_matrix_once(random_sample, small_blocks, upper: bool) 
     rows, _ = random_sample()
     whole = np.full((120, 120), np.nan)
     count = 0
-    for block in half_square_blocks(rows, upper_triangle=upper):
+    for block in cosine_distance_blocks(rows, upper_triangle=upper):
         count += 1
-        whole[block.first : block.stop, block.column :] = block.half_squares
+        whole[block.first : block.stop, block.column :] = block.cosine_distances
     assert count > 10
     expected = 1 - rows.astype(np.float64) @ rows.T.astype(np.float64)
     seen = ~np.isnan(whole)
@@ -42,7 +42,7 @@ def test_blocks_cover_the_matrix_once(random_sample, small_blocks, upper: bool) 
 def test_segments_cover_the_rows(random_sample) -> None:
     order = in_class_order(*random_sample())
     for first, stop in ((0, 120), (7, 31), (119, 120)):
-        found = list(segments(order, first, stop))
+        found = list(class_segments(order, first, stop))
         assert np.concatenate([np.arange(s.first, s.stop) for s in found]).tolist() == list(range(first, stop))
         for s in found:
             assert (order.classes_of_rows[s.first : s.stop] == s.class_index).all()
@@ -54,14 +54,14 @@ def test_copies_of_a_row_coincide() -> None:
     for d in (16, 129, 1024, 2048):
         row = rng.standard_normal(d)
         rows = np.repeat((row / np.linalg.norm(row))[None], 40, axis=0).astype(np.float32)
-        for block in half_square_blocks(rows, upper_triangle=False):
-            assert block.half_squares.max() < COINCIDENT / 2
-            assert not to_distances(block.half_squares).any()
+        for block in cosine_distance_blocks(rows, upper_triangle=False):
+            assert block.cosine_distances.max() < COINCIDENT / 2
+            assert not to_euclidean(block.cosine_distances).any()
 
 
 def test_near_unit_rows_are_corrected() -> None:
     rows = np.array([[0.6, 0.8], [1.0005, 0]])
-    np.testing.assert_allclose(np.linalg.norm(unit_rows(rows), axis=1), 1, atol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(checked_embeddings(rows), axis=1), 1, atol=1e-7)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -69,15 +69,15 @@ def test_broken_embeddings_are_named(value: float) -> None:
     rows = np.eye(5, dtype=np.float32)
     rows[3, 1] = value
     with pytest.raises(DataError, match=r"1 of 5 embeddings are not finite \(the first is row 3\)"):
-        unit_rows(rows)
+        checked_embeddings(rows)
 
 
 def test_other_bad_input() -> None:
     with pytest.raises(DataError, match=r"not L2-normalised \(row 1 has norm 2\)"):
-        unit_rows(np.array([[1.0, 0], [0, 2]]))
+        checked_embeddings(np.array([[1.0, 0], [0, 2]]))
     with pytest.raises(DataError, match="not L2-normalised"):
-        unit_rows(np.zeros((2, 3)))
+        checked_embeddings(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"must be \(n, d\)"):
-        unit_rows(np.zeros(3))
+        checked_embeddings(np.zeros(3))
     with pytest.raises(ValueError, match=r"labels must be \(2,\)"):
         in_class_order(np.eye(2), np.zeros(3))

@@ -68,7 +68,7 @@ def test_many_pairs_in_cells_give_the_same(random_sample, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_claims_hold_at_the_prior_they_are_made_for(method: str) -> None:
-    """Distances from two normal laws of equal width: the true probability is known."""
+    """DistanceMultiset from two normal laws of equal width: the true probability is known."""
     rng = np.random.default_rng(1)
     genuine, impostor = rng.normal(0.8, 0.2, 20_000), rng.normal(1.2, 0.2, 30_000)
     pairs = listed_pairs(np.concatenate([genuine, impostor]).clip(0), np.arange(50_000) < 20_000)

@@ -6,7 +6,7 @@ from imagematch.evaluation import det_curve, distance_histogram, pair_distances,
 
 
 def flat(pairs) -> tuple[np.ndarray, np.ndarray]:
-    scores = -np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    scores = -np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     return np.arange(len(scores)) < pairs.genuine.count, scores
 
 
@@ -26,8 +26,8 @@ def test_thinned_curve_keeps_exact_points_and_shape(random_sample) -> None:
     assert len(curve.far) <= 302
     assert (curve.far[0], curve.tar[0], curve.far[-1], curve.tar[-1]) == (0, 0, 1, 1)
     for far, tar, distance in zip(curve.far, curve.tar, curve.distance, strict=True):
-        assert far == (pairs.impostor.each() < np.float32(distance)).mean()
-        assert tar == (pairs.genuine.each() < np.float32(distance)).mean()
+        assert far == (pairs.impostor.elements() < np.float32(distance)).mean()
+        assert tar == (pairs.genuine.elements() < np.float32(distance)).mean()
     assert np.diff(curve.far).max() <= 3.2 / 300
     assert np.diff(curve.tar).max() <= 3.2 / 300
     assert (np.diff(curve.distance) > 0).all()
@@ -49,10 +49,10 @@ def test_histogram_counts_every_pair(random_sample, tied_sample) -> None:
         pairs = pair_distances(*sample)
         found = distance_histogram(pairs, 17)
         edges = found.edges.astype(np.float32)
-        np.testing.assert_array_equal(found.genuine, np.histogram(pairs.genuine.each(), edges)[0])
-        np.testing.assert_array_equal(found.impostor, np.histogram(pairs.impostor.each(), edges)[0])
+        np.testing.assert_array_equal(found.genuine, np.histogram(pairs.genuine.elements(), edges)[0])
+        np.testing.assert_array_equal(found.impostor, np.histogram(pairs.impostor.elements(), edges)[0])
         assert found.impostor.sum() == pairs.impostor.count
-    with pytest.raises(ValueError, match="a bin or more"):
+    with pytest.raises(ValueError, match="1 bin or more"):
         distance_histogram(pairs, 0)
     with pytest.raises(ValueError, match="6 points"):
         roc_curve(pairs, 3)

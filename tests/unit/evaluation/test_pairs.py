@@ -3,7 +3,8 @@ import pytest
 
 from imagematch.errors import DataError
 from imagematch.evaluation import listed_pairs, pair_distances
-from imagematch.evaluation.distances import CountingCollector, Distances, SortingCollector
+from imagematch.evaluation.collectors import CountingCollector, SortingCollector
+from imagematch.evaluation.distance_multiset import DistanceMultiset
 
 
 def naive(rows: np.ndarray, labels: np.ndarray) -> tuple[list[float], list[float]]:
@@ -18,21 +19,21 @@ def test_every_pair_once(random_sample, small_blocks) -> None:
     rows, labels = random_sample()
     pairs = pair_distances(rows, labels)
     genuine, impostor = naive(rows, labels)
-    np.testing.assert_allclose(pairs.genuine.each(), genuine, atol=2e-6)
-    np.testing.assert_allclose(pairs.impostor.each(), impostor, atol=2e-6)
+    np.testing.assert_allclose(pairs.genuine.elements(), genuine, atol=2e-6)
+    np.testing.assert_allclose(pairs.impostor.elements(), impostor, atol=2e-6)
 
 
 def test_ties_are_exact(tied_sample, small_blocks) -> None:
     rows, labels = tied_sample()
     pairs = pair_distances(rows, labels)
-    assert set(np.concatenate([pairs.genuine.each(), pairs.impostor.each()])) <= set(
+    assert set(np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])) <= set(
         np.sqrt(np.arange(5, dtype=np.float32))
     )
     assert [len(side) for side in naive(rows, labels)] == [pairs.genuine.count, pairs.impostor.count]
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 0, 0], [0, 1, 2]])
-def test_degenerate_splits_are_empty_and_told(labels: list[int]) -> None:
+def test_degenerate_splits_are_empty_and_refused(labels: list[int]) -> None:
     pairs = pair_distances(np.eye(3, dtype=np.float32)[: len(labels)], np.array(labels, dtype=int))
     assert pairs.genuine.count + pairs.impostor.count == len(labels) * (len(labels) - 1) // 2
     with pytest.raises(DataError, match="no genuine pair" if not pairs.genuine.count else "no impostor pair"):
@@ -60,31 +61,31 @@ def test_both_collectors_take_any_shape_and_every_value_there_is(monkeypatch: py
         for part in (values[:10], values[10:].ravel(), values[:0], values[:3, :5]):
             collector.add(part)
     counted, wide, sorted_ = (collector.finish() for collector in collectors)
-    np.testing.assert_array_equal(counted.each(), sorted_.each())
-    np.testing.assert_array_equal(wide.each(), sorted_.each())
+    np.testing.assert_array_equal(counted.elements(), sorted_.elements())
+    np.testing.assert_array_equal(wide.elements(), sorted_.elements())
     assert counted.count == 615
-    assert counted.each()[0] == 0
-    assert counted.each()[-1] == 2
+    assert counted.elements()[0] == 0
+    assert counted.elements()[-1] == 2
 
 
 def test_questions_to_distances() -> None:
     listed = np.array([0.5, 0.1, 0.5, 1.5, 0.5, 1.5])
-    found = Distances.of(listed)
+    found = DistanceMultiset.of(listed)
     assert found.values.tolist() == [np.float32(0.1), 0.5, 1.5]
     assert found.counts.tolist() == [1, 3, 2]
-    assert found.each().tolist() == np.sort(listed).astype(np.float32).tolist()
-    asked = np.array([0, 0.1, 0.3, 0.5, 1.5, 9])
-    assert found.below(asked).tolist() == [(listed.astype(np.float32) < np.float32(x)).sum() for x in asked]
-    assert found.upto(asked).tolist() == [(listed.astype(np.float32) <= np.float32(x)).sum() for x in asked]
-    assert found.value_at(np.arange(6)).tolist() == found.each().tolist()
-    nothing = Distances.of(np.empty(0))
-    assert (nothing.count, int(nothing.below(1.0)), list(nothing.steps())) == (0, 0, [])
+    assert found.elements().tolist() == np.sort(listed).astype(np.float32).tolist()
+    limits = np.array([0, 0.1, 0.3, 0.5, 1.5, 9])
+    assert found.below(limits).tolist() == [(listed.astype(np.float32) < np.float32(x)).sum() for x in limits]
+    assert found.up_to(limits).tolist() == [(listed.astype(np.float32) <= np.float32(x)).sum() for x in limits]
+    assert found.value_at(np.arange(6)).tolist() == found.elements().tolist()
+    nothing = DistanceMultiset.of(np.empty(0))
+    assert (nothing.count, int(nothing.below(1.0)), list(nothing.chunks())) == (0, 0, [])
 
 
 def test_listed_pairs() -> None:
     pairs = listed_pairs(np.array([0.5, 0.1, 1.5]), np.array([True, True, False]))
-    assert pairs.genuine.each().tolist() == [np.float32(0.1), 0.5]
-    assert pairs.impostor.each().tolist() == [1.5]
+    assert pairs.genuine.elements().tolist() == [np.float32(0.1), 0.5]
+    assert pairs.impostor.elements().tolist() == [1.5]
     with pytest.raises(DataError, match="not a finite number"):
         listed_pairs(np.array([np.nan]), np.array([True]))
     with pytest.raises(ValueError, match="both"):

@@ -39,7 +39,7 @@ def test_the_official_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("names\n", "pairs.txt:1: the first line"),
@@ -49,10 +49,10 @@ def test_the_official_format(tmp_path: Path) -> None:
         ("1\t1\nA\t0\t2\nA\t1\tB\t2\n", "pairs.txt:2: expected"),
     ],
 )
-def test_wrong_lists_are_told_by_line(tmp_path: Path, text: str, told: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(text)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_lfw_pairs(path)
 
 

@@ -22,7 +22,7 @@ GOALS: list[tuple[Criterion, Any]] = [
     ("balanced_accuracy", lambda at: at.balanced_accuracy),
     ("f1", lambda at: at.f1 or 0),
     (COST, lambda at: -(5 * 0.7 * at.far + 0.3 * at.frr)),
-    ({"cost": {"false_match": 2, "false_non_match": 3}}, lambda at: -(2 * at.fp + 3 * at.fn)),
+    ({"cost": {"false_match": 2, "false_non_match": 3}}, lambda at: -(2 * at.far + 3 * at.frr)),
 ]
 
 
@@ -98,7 +98,7 @@ def test_json_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("criterion", "told"),
+    ("criterion", "message"),
     [
         ("acuracy", "unknown criterion 'acuracy'"),
         ({"eer": 0.1}, "takes no value"),
@@ -112,9 +112,9 @@ def test_json_round_trip() -> None:
         ({"cost": {"false_match": 1, "false_non_match": 1, "prior": 2}}, "prior between"),
     ],
 )
-def test_wrong_criteria(criterion: Any, told: str) -> None:
+def test_wrong_criteria(criterion: Any, message: str) -> None:
     pairs, _ = listed([1], [2])
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         choose_threshold(pairs, criterion)
 
 

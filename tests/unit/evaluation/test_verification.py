@@ -16,7 +16,7 @@ from imagematch.evaluation import (
     roc_auc,
     tar_at_far,
 )
-from imagematch.evaluation.distances import Distances
+from imagematch.evaluation.distance_multiset import DistanceMultiset
 from imagematch.evaluation.verification import allowed_errors
 
 distances = st.lists(st.integers(0, 12), min_size=1, max_size=25)
@@ -66,7 +66,7 @@ def test_tar_at_far_never_exceeds_the_far(genuine: list[int], impostor: list[int
 def test_random_embeddings_against_scikit_learn(random_sample) -> None:
     rows, labels = random_sample(n=700)
     pairs = pair_distances(rows, labels)
-    scores = -np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    scores = -np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     same = np.arange(len(scores)) < pairs.genuine.count
     assert roc_auc(pairs) == pytest.approx(roc_auc_score(same, scores), abs=1e-14)
     assert average_precision(pairs) == pytest.approx(average_precision_score(same, scores), abs=1e-12)
@@ -80,7 +80,7 @@ def test_more_genuine_than_impostor_pairs(random_sample) -> None:
     labels[:] = np.arange(len(labels)) < 9
     pairs = pair_distances(rows, labels)
     assert pairs.genuine.count > pairs.impostor.count
-    scores = -np.concatenate([pairs.genuine.each(), pairs.impostor.each()])
+    scores = -np.concatenate([pairs.genuine.elements(), pairs.impostor.elements()])
     assert roc_auc(pairs) == pytest.approx(roc_auc_score(np.arange(len(scores)) < pairs.genuine.count, scores))
 
 
@@ -105,9 +105,9 @@ def test_more_couples_than_64_bits_count() -> None:
     """200,000 images of ten classes have 2 x 10^9 genuine and 1.8 x 10^10 impostor pairs."""
     near, far = np.array([0.5, 1.0], np.float32), np.array([0.5, 1.5], np.float32)
     counts = np.array([10**9, 10**9]), np.array([9 * 10**9, 9 * 10**9])
-    pairs = PairDistances(Distances(near, counts[0]), Distances(far, counts[1]))
+    pairs = PairDistances(DistanceMultiset(near, counts[0]), DistanceMultiset(far, counts[1]))
     assert roc_auc(pairs) == pytest.approx((0.5 * 0.5 / 2 + 0.5 * 0.5) + 0.5 * 0.5)
-    mirrored = PairDistances(Distances(far, counts[1]), Distances(near, counts[0]))
+    mirrored = PairDistances(DistanceMultiset(far, counts[1]), DistanceMultiset(near, counts[0]))
     assert roc_auc(mirrored) == pytest.approx(1 - roc_auc(pairs))
 
 
@@ -120,9 +120,9 @@ def test_allowed_errors(rate: float, count: int) -> None:
 
 def test_missing_kinds_and_rates() -> None:
     one_class = listed_pairs(np.array([0.1]), np.array([True]))
-    for figure in (roc_auc, eer, average_precision, tar_at_far):
+    for metric in (roc_auc, eer, average_precision, tar_at_far):
         with pytest.raises(DataError, match="no impostor pair"):
-            figure(one_class)
+            metric(one_class)
     pairs = listed_pairs(np.array([0.1, 0.2]), np.array([True, False]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         tar_at_far(pairs, [1.5])

@@ -17,6 +17,7 @@ from imagematch.extractors import (
     SPECS,
     Concatenation,
     Extractor,
+    SavedExtractor,
     choose_extractor,
     make_extractor,
     open_engine,
@@ -370,3 +371,47 @@ def test_damage_is_told(store: FeatureStore) -> None:
     said = io.StringIO()
     assert store.features(dataset, pixels(), log=RunLog(stream=said)).computed == 5
     assert "5 kept features are damaged" in said.getvalue()
+
+
+def saved_network(folder: Path, network: Extractor, digest: str) -> SavedExtractor:
+    """What the card of a matcher's folder says of its network."""
+    return SavedExtractor(
+        network.name, network.image_size, network.feature_dim, folder, "extractor.safetensors", "0" * 32, digest
+    )
+
+
+def test_a_matcher_finds_the_features_of_its_training(store: FeatureStore, tmp_path: Path) -> None:
+    """By the digest of its network's content, and only where this store was told of it: no matcher can claim them."""
+    network = make_extractor(
+        SimpleNamespace(feature_extractor="small_cnn", weights="random", image_size=16, trainable=False, seed=0)
+    )
+    dataset = Pictures(some_pictures(5))
+    how = {"engine": "openvino", "precision": "float32"}
+    cached = store.features(dataset, network, **how)
+    own, foreign = (saved_network(tmp_path, network, digit * 32) for digit in "ab")
+    store.link(own, network)
+    found = store.features(dataset, own, **how)
+    assert found.computed == 0
+    np.testing.assert_array_equal(found.array, cached.array)
+    with pytest.raises(ModelError, match="cannot be read"):  # it is run: its files are not there
+        store.features(dataset, foreign, **how)
+
+
+@pytest.mark.parametrize("content", [b"", b"../../x", b"\xff" * 32, b"0" * 33, b"0" * 4096])
+def test_a_damaged_record_of_a_matcher_is_none(store: FeatureStore, tmp_path: Path, content: bytes) -> None:
+    network = make_extractor(
+        SimpleNamespace(feature_extractor="small_cnn", weights="random", image_size=16, trainable=False, seed=0)
+    )
+    own = saved_network(tmp_path, network, "a" * 32)
+    store.link(own, network)
+    assert store._network_digest(own) == network.digest
+    store._link(own).write_bytes(content)
+    assert store._network_digest(own) == own.digest
+
+
+def test_a_matcher_trained_here_is_known(store: FeatureStore) -> None:
+    assert not store.trained_here("a" * 32)
+    store.remember("a" * 32)
+    assert store.trained_here("a" * 32)
+    assert not store.trained_here("b" * 32)
+    assert list_entries(store.root) == []

@@ -7,8 +7,8 @@ import pytest
 
 from imagematch.evaluation import pair_distances
 from imagematch.reporting import SplitView
-from imagematch.tuning import records
-from imagematch.tuning.study import BASELINE, DATA, DEFINITION
+from imagematch.tuning import attributes
+from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION
 
 from .samples import make_view
 
@@ -35,24 +35,29 @@ def study() -> optuna.Study:
     made.set_user_attr(DATA, {"dataset": "digits", "images": 60, "classes": 5, "split_by": "image", "splits": splits})
     for number in range(12):
         trial = made.ask()
-        trial.set_user_attr(records.PLACE, number)
+        trial.set_user_attr(attributes.TRIAL_INDEX, number)
         dim = trial.suggest_categorical("embedding_dim", (16, 32, 64))
         units = trial.suggest_categorical("intermediate_ff_block_units", ("[]", "[256]", "[512, 256]"))
         rate = trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
         value = 0.5 + dim / 300 + len(units) / 100 - 10 * rate
         for step in range(1, 4):
             trial.report(value - 0.1 / step, step)
-        trial.set_user_attr(records.SECONDS, {"training": 1.0 + dim / 100, "validation": 0.5, "total": 2.0 + dim / 100})
+        trial.set_user_attr(
+            attributes.SECONDS, {"training": 1.0 + dim / 100, "validation": 0.5, "total": 2.0 + dim / 100}
+        )
         if number == 9:
             made.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif number == 10:
-            trial.set_user_attr(records.REASON, "the loss is not a number")
+            trial.set_user_attr(attributes.REASON, "the loss is not a number")
             made.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             made.tell(trial, value)
     first = made.trials[0]
     copy = optuna.trial.create_trial(
-        params=first.params, distributions=first.distributions, value=first.value, user_attrs={records.DUPLICATE_OF: 0}
+        params=first.params,
+        distributions=first.distributions,
+        value=first.value,
+        user_attrs={attributes.DUPLICATE_OF: 0},
     )
     made.add_trial(copy)
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imagematch.evaluation import Threshold, split_figures
+from imagematch.evaluation import Threshold, split_metrics
 from imagematch.reporting import SplitView
 
 HOSTILE = (
@@ -40,7 +40,7 @@ def make_view(
 
 def make_metrics(view: SplitView, baseline: SplitView, threshold: Threshold, split_by: str = "image") -> dict:
     def block(one: SplitView) -> dict:
-        return split_figures(one.embeddings, one.labels, threshold=threshold, split_by=split_by, resamples=20)
+        return split_metrics(one.embeddings, one.labels, threshold=threshold, split_by=split_by)
 
     return {"validation": None, "test": block(view), "baseline": {"test": block(baseline)}}
 

@@ -143,6 +143,20 @@ def test_a_history_without_the_objective_is_shown_without_a_best_epoch(tmp_path,
     assert "1 epoch." in shown
 
 
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [
+        ('objective: "val_loss"  # as written by hand\n', "the best by val_loss"),
+        ("{experiment_name: x, objective: val_loss}\n", "the best by val_loss"),
+        ("experiment_name: 'objective: val_loss'\n", "the best by val_map_at_r"),
+        ("objective: [broken\n", "the best by val_map_at_r"),
+        ("", "the best by val_map_at_r"),
+    ],
+)
+def test_the_objective_is_that_of_the_configuration(tmp_path, view, config, shown):
+    assert shown in Outline(write(tmp_path / "r", view, config=config)).shown
+
+
 def test_a_split_of_one_class_still_gives_a_report(tmp_path):
     view = make_view(images=5, classes=1)
     shown = Outline(write(tmp_path / "r.html", view, probability=None)).shown

@@ -26,11 +26,8 @@ from imagematch.reporting import (
     write_study_report,
 )
 from imagematch.reporting.plots.drawable import drawable_copy, sampled_copy
-from imagematch.tuning import records
-from imagematch.tuning.rerun import COMPARED, SEED_NUMBER, WINNER
-from imagematch.tuning.siblings import RERUN_OF
-from imagematch.tuning.study import DEFINITION
-from imagematch.tuning.trials_table import trials_table
+from imagematch.tuning import attributes, trials_table
+from imagematch.tuning.attributes import COMPARED, DEFINITION, RERUN_OF, SEED_NUMBER, WINNER
 
 
 def test_every_figure_of_a_study_is_drawn(study):
@@ -52,7 +49,7 @@ def test_of_a_large_study_a_sample_is_drawn_and_said(study, monkeypatch):
     assert not [title for title, figure in shown.items() if isinstance(figure, Note)]
     said = {title for title, figure in shown.items() if any("8 of" in note.text for note in figure.layout.annotations)}
     assert said == set(shown) - {"Optimisation history", "Timeline", "EDF"}
-    complete = [t for t in study.trials if t.state.name == "COMPLETE" and not records.is_repeat(t)]
+    complete = [t for t in study.trials if t.state.name == "COMPLETE" and not attributes.is_duplicate(t)]
     assert len(shown["Optimisation history"].data[0].x) == len(complete), "whatever is cheap shows every trial"
     best = study.best_trial.number
     assert best in [trial.number for trial in figures._complete]
@@ -140,7 +137,7 @@ def with_conditional_fields(common):
         if depth:
             trial.suggest_float("dropout", 0, 1)
         trial.suggest_float("margin" if number % 3 else "temperature", 0, 1)
-        trial.set_user_attr(records.SECONDS, {"total": 1.0 + depth})
+        trial.set_user_attr(attributes.SECONDS, {"total": 1.0 + depth})
         made.tell(trial, depth + number / 100)
     return made
 
@@ -195,7 +192,7 @@ def test_a_searched_field_called_epochs_stands_beside_the_epochs_that_were_train
             params={"epochs": 40, "seconds": 7},
             distributions={"epochs": whole, "seconds": whole},
             value=0.5,
-            user_attrs={records.EPOCHS: 12, records.SECONDS: {"total": 3.0}},
+            user_attrs={attributes.EPOCHS: 12, attributes.SECONDS: {"total": 3.0}},
         )
     )
     (row,) = trials_table(made).to_dict("records")
@@ -258,7 +255,7 @@ def cards_of(study, path):
 
 
 def test_the_optimism_is_the_best_single_trials_whoever_wins(study, tmp_path):
-    ranked = records.best_of(study.trials, study.directions)
+    ranked = attributes.best_of(study.trials, study.directions)
     first, second, third = (trial.number for trial in ranked[:3])
     runs_again(study, {first: (0.60, 0.62), second: (0.70, 0.72), third: (0.5, 0.5), 9: (0.99, 0.99)})
     study.set_user_attr(COMPARED, {"trials": [first, second, third], "seeds": 2})
@@ -274,7 +271,7 @@ def test_the_optimism_is_the_best_single_trials_whoever_wins(study, tmp_path):
 
 
 def test_a_best_trial_without_runs_has_no_optimism(study, tmp_path):
-    second = records.best_of(study.trials, study.directions)[1].number
+    second = attributes.best_of(study.trials, study.directions)[1].number
     runs_again(study, {second: (0.70,)})
     study.set_user_attr(WINNER, second)
     cards = cards_of(study, tmp_path)
@@ -318,7 +315,7 @@ def test_a_front_is_told_in_a_table_and_in_a_line():
     for values in ([0.5, 2000.0], [0.9, 9000.0], [0.4, 3000.0], [0.7, 2500.0]):
         made.add_trial(optuna.trial.create_trial(values=values))
     pruned = optuna.trial.TrialState.PRUNED
-    made.add_trial(optuna.trial.create_trial(state=pruned, user_attrs={records.OVER_LIMIT: 7}))
+    made.add_trial(optuna.trial.create_trial(state=pruned, user_attrs={attributes.OVER_LIMIT: 7}))
     table = front_table(made)
     assert table["trial"].tolist() == ["1", "3", "0"]
     assert table["val_map_at_r"].tolist() == [0.9, 0.7, 0.5]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imagematch.reporting import feature_store_text
-from imagematch.tuning.study import BASELINE
+from imagematch.tuning.attributes import BASELINE
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from imagematch.evaluation import retrieval_figures
+from imagematch.evaluation import retrieval_metrics
 from imagematch.retrieval import LeftOut, Neighbours, nearest, search_figures
 
 RANDOM = np.random.default_rng(3)
@@ -78,7 +78,7 @@ def test_a_gallery_against_itself_is_what_evaluation_says() -> None:
     rows, labels = sphere(80), RANDOM.integers(0, 7, 80)
     own = LeftOut(np.arange(80), np.arange(80))
     found = search_figures(finder(rows, rows, own), labels, labels, left_out=own)
-    expected = retrieval_figures(rows, labels)
+    expected = retrieval_metrics(rows, labels)
     assert found is not None
     assert found.map_at_r == pytest.approx(expected.map_at_r)
     assert found.r_precision == pytest.approx(expected.r_precision)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError, DataError
-from imagematch.training import ClassBalancedBatches, RandomBatches, plan_batches, refuse_missing_classes
+from imagematch.training import ClassBalancedBatches, RandomBatches, check_batch_classes, plan_batches
 
 
 def labels_of(sizes: list[int]) -> np.ndarray:
@@ -110,9 +110,9 @@ def test_offline_triplets_need_a_class_with_two_images() -> None:
 
 def test_more_classes_in_a_batch_than_there_are_is_refused_where_they_were_asked_for() -> None:
     labels = labels_of([10] * 4)
-    refuse_missing_classes(parse_train({"experiment_name": "x"}), labels)
-    refuse_missing_classes(parse_train({"experiment_name": "x", "batch_classes": 4}), labels)
+    check_batch_classes(parse_train({"experiment_name": "x"}), labels)
+    check_batch_classes(parse_train({"experiment_name": "x", "batch_classes": 4}), labels)
     stages = [{"batch_classes": 4}, {"trainable": 2, "batch_classes": 5}]
     for asked, values in ((5, {"batch_classes": 5}), (64, {"batch_classes": 64}), (5, {"stages": stages})):
         with pytest.raises(ConfigError, match=f"batch_classes: a batch of {asked} classes cannot be drawn from 4"):
-            refuse_missing_classes(parse_train({"experiment_name": "x", **values}), labels)
+            check_batch_classes(parse_train({"experiment_name": "x", **values}), labels)

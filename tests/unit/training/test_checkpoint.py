@@ -13,12 +13,12 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     state = [np.float32(3), np.arange(12).reshape(3, 4), np.zeros(0)]
     write_checkpoint(path, Checkpoint("id", state, [np.ones(2)], [{"epoch": 1, "loss": 0.25}]))
-    kept = read_checkpoint(path, "id")
-    assert kept is not None
-    for a, b in zip(kept.variables, state, strict=True):
+    read = read_checkpoint(path, "id")
+    assert read is not None
+    for a, b in zip(read.variables, state, strict=True):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(kept.best[0], np.ones(2))
-    assert kept.history == [{"epoch": 1, "loss": 0.25}]
+    np.testing.assert_array_equal(read.best[0], np.ones(2))
+    assert read.history == [{"epoch": 1, "loss": 0.25}]
 
 
 def test_none_where_there_is_none(tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
-"""One batch on several devices comes to what it comes to on one: losses and head see all of it."""
+"""One batch on several devices gives the results of one device: losses and head see all of it."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 THREE_DEVICES = """
+import sys
+from pathlib import Path
+
+import keras
 import numpy as np
 import tensorflow as tf
 
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
 devices = [device.name for device in tf.config.list_logical_devices("CPU")]
@@ -15,13 +23,11 @@ assert len(devices) == 3
 """
 
 BATCH = """
-import keras
 from imagematch.config import parse_train
 from imagematch.losses import make_loss
 from imagematch.model import build_head
-from imagematch.training.devices import SharedOut, across, gpus
-from imagematch.training.optimization import make_optimizer
-from imagematch.training.steps import compiled_steps
+from imagematch.training import compiled_steps, make_optimizer
+from imagematch.training.devices import DataParallel, gpus, on_devices
 
 assert gpus() == []
 inputs = np.random.default_rng(0).normal(size=(4, 20, 6, 6, 2)).astype(np.float32)
@@ -36,35 +42,29 @@ for name in ("nt_xent", "proxy_anchor"):
         )
         head = build_head(64, units=(8,), embedding_dim=4, seed=1)
         images = keras.Input((6, 6, 2))
-        model = keras.Model(images, head(across(network, used)(images)))
-        assert any(isinstance(layer, SharedOut) for layer in model.layers) == (len(used) > 1)
+        model = keras.Model(images, head(on_devices(network, used)(images)))
+        assert any(isinstance(layer, DataParallel) for layer in model.layers) == (len(used) > 1)
         loss = make_loss(settings, n_classes=5, embedding_dim=4)
         optimizer = make_optimizer(settings)
         variables = [*model.trainable_variables, *loss.trainable_variables]
         optimizer.build(variables)
-        shares = [1.0] * len(model.trainable_variables) + [5.0] * len(loss.trainable_variables)
-        steps = compiled_steps(model, loss, optimizer, variables, rate_shares=shares)
+        multipliers = [1.0] * len(model.trainable_variables) + [5.0] * len(loss.trainable_variables)
+        steps = compiled_steps(model, loss, optimizer, variables, lr_multipliers=multipliers)
         totals = steps(inputs, labels, np.full(4, 0.05, np.float32))
         after = [*network.variables, *head.variables, *loss.variables]
         trained.append([np.asarray(totals), *(np.asarray(variable) for variable in after)])
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5)
-placed = tf.function(lambda x: across(network, devices)(x)).get_concrete_function(tf.TensorSpec((20, 6, 6, 2)))
+placed = tf.function(lambda x: on_devices(network, devices)(x)).get_concrete_function(tf.TensorSpec((20, 6, 6, 2)))
 used = {op.device for op in placed.graph.get_operations() if op.type == "Conv2D"}
 assert len(used) == 3, used
-print("the same")
+print("batch: the same")
 """
 
-
 TRAINING = """
-import sys
-from pathlib import Path
-
-from imagematch.config import parse_train
 from imagematch.extractors import SPECS
 from imagematch.extractors.networks import build_network
-from imagematch.training import gather_materials, preparation, train_model
-from imagematch.training.devices import SharedOut
+from imagematch.training import load_training_data, stages, train_model
 
 folder = Path(sys.argv[1])
 build_network(SPECS["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
@@ -73,32 +73,36 @@ model = {"feature_extractor": "small_cnn", "image_size": 16, "weights": str(fold
 batch = {"loss": "nt_xent", "batch_classes": 4, "batch_images": 5, "epochs": 1, "embedding_dim": 8}
 rates = {"optimizer": "sgd", "learning_rate": 0.01, "trainable": 2, "layer_decay": 0.5}
 settings = parse_train({**data, **model, **batch, **rates, "feature_dir": str(folder / "features")})
-materials = gather_materials(settings, manifest_dir=folder / "manifests")
-initial = [np.asarray(variable) for variable in materials.extractor.build().variables]
+loaded = load_training_data(settings, manifest_dir=folder / "manifests")
+initial = [np.asarray(variable) for variable in loaded.extractor.build().variables]
 trained = []
 for used in (devices[:1], devices):
-    preparation.gpus = lambda: used
-    training = train_model(materials, settings)
-    assert any(isinstance(layer, SharedOut) for layer in training._model.layers) == (len(used) > 1)
+    stages.gpus = lambda: used
+    training = train_model(loaded, settings)
+    assert any(isinstance(layer, DataParallel) for layer in training._model.layers) == (len(used) > 1)
     weights = [np.asarray(variable) for variable in training.network.variables]
     assert sum(not np.array_equal(one, other) for one, other in zip(weights, initial, strict=True)) == 1
     head = [np.asarray(variable) for variable in training.head.variables]
     trained.append([*weights, *head, training.embed(np.arange(0, 700, 10))])
 for one, other in zip(*trained, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
-print("the same")
+print("training: the same")
 """
 
 
-def run(script: str, *arguments: str) -> None:
-    command = [sys.executable, "-c", THREE_DEVICES + script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.strip().endswith("the same"), done.stderr[-2000:]
+@pytest.fixture(scope="module", name="done")
+def done_fixture(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """Both scripts, run in one process of its own: a process can have three CPUs only before it uses TensorFlow."""
+    folder: Path = tmp_path_factory.mktemp("devices")
+    command = [sys.executable, "-c", THREE_DEVICES + BATCH + TRAINING, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_losses_over_the_batch_head_norms_and_proxies_are_the_same_on_three_devices() -> None:
-    run(BATCH)
+def test_losses_over_the_batch_head_norms_and_proxies_are_the_same_on_three_devices(
+    done: subprocess.CompletedProcess[str],
+) -> None:
+    assert "batch: the same" in done.stdout, done.stderr[-2000:]
 
 
-def test_a_training_above_the_cut_comes_to_the_same_on_three_devices(tmp_path: Path) -> None:
-    run(TRAINING, str(tmp_path))
+def test_a_training_above_the_cut_is_the_same_on_three_devices(done: subprocess.CompletedProcess[str]) -> None:
+    assert "training: the same" in done.stdout, done.stderr[-2000:]

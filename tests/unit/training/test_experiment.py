@@ -1,27 +1,33 @@
-"""Whole trainings on the digits: on kept features, at the cut, and on images."""
+"""Whole trainings on the digits: on cached features, at the cut, and on images."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import imagematch.training.inputs
 from imagematch.config import TrainSettings, parse_train
 from imagematch.errors import ConfigError, InterruptedRunError
-from imagematch.evaluation import quick_figures
+from imagematch.evaluation import epoch_metrics
 from imagematch.features.computation import Computation
 from imagematch.losses import draw_triplets
 from imagematch.training import (
-    Materials,
     StopRequest,
     Training,
+    TrainingData,
     embed_rows,
-    gather_materials,
+    load_training_data,
+    loop,
     sample_rows,
-    shared_key,
     train_model,
+    training_data,
+    training_data_key,
 )
+
+ROWS = np.arange(0, 700, 10)
+STAGES = [{"trainable": False, "epochs": 2}, {"trainable": 2, "epochs": 2, "learning_rate": 3e-4, "layer_decay": 0.5}]
 
 
 def settings_of(folder: Path, **values: Any) -> TrainSettings:
@@ -54,17 +60,26 @@ def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def gathered(settings: TrainSettings, folder: Path) -> Materials:
-    return gather_materials(settings, manifest_dir=folder / "manifests")
+def load(settings: TrainSettings, folder: Path) -> TrainingData:
+    return load_training_data(settings, manifest_dir=folder / "manifests")
 
 
 def trained(settings: TrainSettings, folder: Path) -> Training:
-    return train_model(gathered(settings, folder), settings)
+    return train_model(load(settings, folder), settings)
 
 
-def test_kept_features_at_the_cut_train_the_same_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", name="in_stages")
+def in_stages_fixture(folder: Path) -> Training:
+    return trained(settings_of(folder, stages=STAGES), folder)
+
+
+@pytest.fixture(scope="module", name="first_stage_alone")
+def first_stage_alone_fixture(folder: Path) -> Training:
+    return trained(settings_of(folder, **STAGES[0]), folder)
+
+
+def test_cached_features_at_the_cut_train_the_same_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(folder, trainable=2, epochs=1)  # longer, and rounding errors decide which triplets count
-    rows = np.arange(0, 700, 10)
     computed: list[int] = []
     complete = Computation.complete
 
@@ -73,37 +88,37 @@ def test_kept_features_at_the_cut_train_the_same_model(folder: Path, monkeypatch
         return computed[-1]
 
     monkeypatch.setattr(Computation, "complete", counted)
-    kept = trained(settings, folder)
+    settings = settings.model_copy(update={"feature_dir": folder / "features of its own"})
+    cached = trained(settings, folder)
     assert len(computed) == 2, "the whole extractor for the baseline, and its part below the cut, once each"
     assert len(set(computed)) == 1
     again = trained(settings, folder)
     assert len(computed) == 2
-    np.testing.assert_array_equal(kept.embed(rows), again.embed(rows))
-    monkeypatch.setattr(imagematch.training.inputs, "_AT_MOST_BYTES", 0)
-    materials = gathered(settings, folder)
-    assert materials.inputs[0].views is None
-    on_images = train_model(materials, settings)
-    np.testing.assert_allclose(on_images.embed(rows), kept.embed(rows), atol=1e-3)
-    assert on_images.result.best_value == pytest.approx(kept.result.best_value, abs=0.01)
+    np.testing.assert_array_equal(cached.embed(ROWS), again.embed(ROWS))
+    monkeypatch.setattr(training_data, "_MAX_CACHED_BYTES", 0)
+    data = load(settings, folder)
+    assert data.inputs[0].views is None
+    on_images = train_model(data, settings)
+    np.testing.assert_allclose(on_images.embed(ROWS), cached.embed(ROWS), atol=1e-3)
+    assert on_images.result.best_value == pytest.approx(cached.result.best_value, abs=0.01)
     changed = [
         variable.path
-        for variable, initial in zip(kept.network.variables, materials.extractor.build().variables, strict=True)
+        for variable, initial in zip(cached.network.variables, data.extractor.build().variables, strict=True)
         if not np.array_equal(variable, initial)
     ]
     assert {path.split("/")[-2] for path in changed} == {"block4_conv"}, "no batch norm, and nothing below"
 
 
-def test_the_feature_model_is_the_whole_network(folder: Path) -> None:
-    training = trained(settings_of(folder, trainable=2), folder)
+def test_the_feature_model_is_the_whole_network(in_stages: Training) -> None:
     rows = np.arange(12)
-    images = np.stack([training.materials.dataset.picture(row, 16) for row in rows]).astype(np.float32)
-    embeddings = np.asarray(training.feature_model()(images, training=False))
-    np.testing.assert_allclose(embeddings, training.embed(rows), atol=1e-3)
+    images = np.stack([in_stages.data.dataset.picture(row, 16) for row in rows]).astype(np.float32)
+    embeddings = np.asarray(in_stages.feature_model()(images, training=False))
+    np.testing.assert_allclose(embeddings, in_stages.embed(rows), atol=1e-3)
 
 
-def test_kept_views_at_the_cut(folder: Path) -> None:
-    settings = settings_of(folder, trainable=2, image_augmentation=True, augmented_views=2)
-    inputs = gathered(settings, folder).inputs[0]
+def test_cached_views_at_the_cut(folder: Path) -> None:
+    settings = settings_of(folder, trainable=2, image_augmentation=True, augmented_views=2, epochs=1)
+    inputs = load(settings, folder).inputs[0]
     assert inputs.views is not None
     plain, first, second = inputs.views
     assert plain.shape == first.shape == second.shape
@@ -112,82 +127,92 @@ def test_kept_views_at_the_cut(folder: Path) -> None:
     assert trained(settings, folder).result.history
 
 
-def test_images_augmented_anew_go_through_the_frozen_network_and_are_judged_by_its_features(folder: Path) -> None:
+def test_images_augmented_anew_go_through_the_frozen_network_and_are_validated_by_its_features(folder: Path) -> None:
     settings = settings_of(folder, image_augmentation=True, epochs=1)
     training = trained(settings, folder)
     assert training.network is None
-    head = training.head(training.materials.features.array[:20], training=False)
+    head = training.head(training.data.features.array[:20], training=False)
     np.testing.assert_allclose(training.embed(np.arange(20)), np.asarray(head), atol=1e-5)
 
 
-STAGES = [{"trainable": False, "epochs": 2}, {"trainable": 2, "epochs": 2, "learning_rate": 3e-4, "layer_decay": 0.5}]
-
-
-def test_stages_train_the_head_first_and_then_the_network(folder: Path) -> None:
-    settings = settings_of(folder, stages=STAGES, image_size=16)
-    training = trained(settings, folder)
-    history = training.result.history
+def test_stages_train_the_head_first_and_then_the_network(in_stages: Training, first_stage_alone: Training) -> None:
+    history = in_stages.result.history
     assert [(record["epoch"], record["stage"]) for record in history] == [(1, 1), (2, 1), (3, 2), (4, 2)]
     assert history[-1]["learning_rate"] == pytest.approx(3e-4)
-    assert training.result.best_value == max(record["val_map_at_r"] for record in history)
-    alone = trained(settings_of(folder, **STAGES[0]), folder)
-    for one, other in zip(history, alone.result.history, strict=False):
+    assert in_stages.result.best_value == max(record["val_map_at_r"] for record in history)
+    for one, other in zip(history, first_stage_alone.result.history, strict=False):
         assert {**one, "stage": None} == {**other, "stage": None}, "the first stage is that training alone"
 
 
-@pytest.mark.parametrize("views", [2, 0], ids=["kept views", "anew"])
-def test_a_stage_may_augment_on_its_own(folder: Path, views: int) -> None:
+@pytest.mark.parametrize("views", [2, 0], ids=["cached views", "anew"])
+def test_a_stage_may_augment_on_its_own(folder: Path, in_stages: Training, views: int) -> None:
     own = {"image_augmentation": True, **({"augmented_views": views} if views else {})}
     settings, plain = (settings_of(folder, stages=[STAGES[0], {**STAGES[1], **more}]) for more in (own, {}))
-    assert shared_key(settings) != shared_key(plain)
-    materials = gathered(settings, folder)
-    first, second = ([] if inputs.views is None else inputs.views for inputs in materials.inputs)
+    assert training_data_key(settings) != training_data_key(plain)
+    data = load(settings, folder)
+    first, second = ([] if inputs.views is None else inputs.views for inputs in data.inputs)
     assert (len(first), len(second)) == (1, 1 + views if views else 0)
-    augmented, as_they_are = train_model(materials, settings), trained(plain, folder)
-    losses = [[record["loss"] for record in one.result.history] for one in (augmented, as_they_are)]
+    augmented = train_model(data, settings)
+    losses = [[record["loss"] for record in one.result.history] for one in (augmented, in_stages)]
     assert losses[0][:2] == losses[1][:2], "the first stage has nothing of it"
     assert losses[0][2] != losses[1][2]
     best = augmented.result.history[augmented.result.best_epoch - 1]
-    judged = materials.dataset.rows("validation")
-    rows = sample_rows(judged, materials.dataset.labels, settings.validation_max_images, settings.seed)
-    figures = quick_figures(augmented.embed(rows), materials.dataset.labels[rows])
-    assert figures["map_at_r"] == pytest.approx(best["val_map_at_r"], abs=1e-3), "judged by the images as they are"
+    validation = data.dataset.rows("validation")
+    rows = sample_rows(validation, data.dataset.labels, settings.validation_max_images, settings.seed)
+    metrics = epoch_metrics(augmented.embed(rows), data.dataset.labels[rows])
+    assert metrics["map_at_r"] == pytest.approx(best["val_map_at_r"], abs=1e-3), "validated on images as they are"
 
 
-def test_a_later_stage_never_ends_worse_than_it_began(folder: Path) -> None:
+def test_a_later_stage_never_ends_worse_than_it_began(folder: Path, first_stage_alone: Training) -> None:
     stages = [STAGES[0], {"trainable": 2, "epochs": 1, "learning_rate": 100.0}]
     training = trained(settings_of(folder, stages=stages), folder)
-    alone = trained(settings_of(folder, **STAGES[0]), folder)
     assert training.result.best_epoch <= 2
-    rows = np.arange(0, 700, 10)
-    np.testing.assert_allclose(training.embed(rows), alone.embed(rows), atol=1e-3)
+    np.testing.assert_allclose(training.embed(ROWS), first_stage_alone.embed(ROWS), atol=1e-3)
 
 
 LEARNING = [{"loss": "proxy_nca", "proxy_rate": 10}, {"loss": "contrastive", "cross_batch_memory": 40}]
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-@pytest.mark.parametrize("loss", LEARNING, ids=["proxies", "memory"])
-def test_a_training_in_stages_cut_in_two_comes_to_the_same(
-    folder: Path, tmp_path: Path, loss: dict[str, Any], epoch: int
-) -> None:
-    """Within a stage, at its end, and within the next; what the loss has learnt or remembers goes on, too."""
-    settings = settings_of(folder, stages=STAGES, dropout=0.2, intermediate_ff_block_units=[16], **loss)
-    materials = gathered(settings, folder)
-    whole = train_model(materials, settings)
-    stop, path = StopRequest(), tmp_path / "checkpoint.npz"
+def copying(folder: Path) -> Callable[[Path, Any], None]:
+    """`write_checkpoint`, which also leaves a copy of every checkpoint: NUMBER OF EPOCHS.npz."""
+    plain = loop.write_checkpoint
 
-    def ask(record: Any) -> bool:
-        if record["epoch"] == epoch:
+    def write(path: Path, checkpoint: Any) -> None:
+        plain(path, checkpoint)
+        shutil.copyfile(path, folder / f"{len(checkpoint.history)}.npz")
+
+    return write
+
+
+@pytest.mark.parametrize("loss", LEARNING, ids=["proxies", "memory"])
+def test_a_training_in_stages_that_is_resumed_gives_the_same_weights(
+    folder: Path, tmp_path: Path, loss: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From within a stage, from its end, and from within the next; what the loss learns or remembers is restored, too.
+
+    The checkpoints are those of a whole training that writes one after every epoch, and of one that is stopped.
+    """
+    monkeypatch.setattr(loop, "_CHECKPOINT_IMAGES", 1)
+    settings = settings_of(folder, stages=STAGES, dropout=0.2, intermediate_ff_block_units=[16], **loss)
+    data = load(settings, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_checkpoint", copying(tmp_path))
+        whole = train_model(data, settings, checkpoint=tmp_path / "whole.npz")
+    stop, path = StopRequest(), tmp_path / "stopped.npz"
+
+    def stop_after_two(record: Any) -> bool:
+        if record["epoch"] == 2:
             stop.ask(2)
         return False
 
     with pytest.raises(InterruptedRunError):
-        train_model(materials, settings, on_epoch=ask, stop=stop, checkpoint=path)
-    resumed = train_model(materials, settings, checkpoint=path)
-    assert resumed.result.history == whole.result.history
-    rows = np.arange(0, 700, 10)
-    np.testing.assert_array_equal(resumed.embed(rows), whole.embed(rows))
+        train_model(data, settings, on_epoch=stop_after_two, stop=stop, checkpoint=path)
+    for checkpoint, epochs in ((tmp_path / "1.npz", 1), (path, 2), (tmp_path / "3.npz", 3)):
+        reported: list[int] = []
+        resumed = train_model(data, settings, checkpoint=checkpoint, on_resume=reported.append)
+        assert reported == [epochs]
+        assert resumed.result.history == whole.result.history
+        np.testing.assert_array_equal(resumed.embed(ROWS), whole.embed(ROWS))
 
 
 def test_layers_and_blocks_that_do_not_grow_are_refused_before_training(folder: Path) -> None:
@@ -200,7 +225,7 @@ def test_layer_decay_slows_the_lower_layers(folder: Path) -> None:
     """By its power of the layers above: one step of Adam moves every weight by about the rate."""
     settings = settings_of(folder, trainable=4, layer_decay=0.1, epochs=1, batch_classes=4, batch_images=180)
     training = trained(settings, folder)
-    initial = training.materials.extractor.build()
+    initial = training.data.extractor.build()
     moved = {
         after.path.split("/")[-2]: float(np.abs(after - before).max())
         for before, after in zip(initial.trainable_variables, training.network.trainable_variables, strict=True)
@@ -226,49 +251,64 @@ def test_offline_triplets_are_drawn_by_the_embeddings_of_each_epoch(
     first, again = trained(settings, folder), trained(settings, folder)
     assert len(seen) == 4
     assert not np.array_equal(seen[0], seen[1])
-    rows = np.arange(0, 700, 10)
-    np.testing.assert_array_equal(first.embed(rows), again.embed(rows))
+    np.testing.assert_array_equal(first.embed(ROWS), again.embed(ROWS))
 
 
 class PreparedError(Exception):
     """Ends a training where it would begin."""
 
 
-@pytest.mark.parametrize("trainable", [False, True], ids=["kept features", "images"])
-def test_proxies_are_of_the_training_classes_alone(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, trainable: bool
-) -> None:
+@pytest.fixture(name="prepared")
+def prepared_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, Any]]:
+    """A function that prepares a training: its first stage, and the loss."""
+
     def caught(stages: Any, loss: Any, **_options: Any) -> None:
-        raise PreparedError(stages[0].source, loss)
+        raise PreparedError(stages[0], loss)
+
+    def prepare(data: TrainingData, settings: TrainSettings) -> tuple[Any, Any]:
+        with pytest.raises(PreparedError) as prepared:
+            train_model(data, settings)
+        stage, loss = prepared.value.args
+        return stage, loss
 
     monkeypatch.setattr("imagematch.training.experiment.fit", caught)
+    return prepare
+
+
+@pytest.mark.parametrize("trainable", [False, True], ids=["cached features", "images"])
+def test_proxies_are_of_the_training_classes_alone(
+    folder: Path, prepared: Callable[..., tuple[Any, Any]], trainable: bool
+) -> None:
     settings = settings_of(folder, loss="proxy_nca", split_by="class", max_classes=10, seed=1, trainable=trainable)
-    materials = gathered(settings, folder)
-    dataset = materials.dataset
+    data = load(settings, folder)
+    dataset = data.dataset
     classes = np.unique(dataset.labels[dataset.rows("train")])
     assert 2 <= len(classes) < len(dataset.class_names)
     assert classes.max() >= len(classes), "or numbering would change nothing"
-    with pytest.raises(PreparedError) as prepared:
-        train_model(materials, settings)
-    source, loss = prepared.value.args
+    stage, loss = prepared(data, settings)
     assert loss.proxies.shape[0] == len(classes)
     rows = dataset.rows("train")
     label_of = {
         inputs.tobytes(): dataset.labels[row]
-        for row, inputs in zip(rows, embed_rows(source, rows, np.asarray), strict=True)
+        for row, inputs in zip(rows, embed_rows(stage.source, rows, np.asarray), strict=True)
     }
-    inputs, labels = next(iter(source.chunks(0)))
+    inputs, labels = next(iter(stage.source.chunks(0)))
     for one, label in zip(np.asarray(inputs)[0], labels[0], strict=True):
         assert classes[label] == label_of[one.tobytes()]
 
 
-def test_val_loss_is_left_out_where_validation_classes_have_no_proxies(folder: Path) -> None:
-    by_class = {"split_by": "class", "max_classes": 10, "epochs": 1}
-    proxies = settings_of(folder, loss="proxy_nca", **by_class)
-    materials = gathered(proxies, folder)
-    assert "val_loss" not in train_model(materials, proxies).result.history[0]
-    assert "val_loss" in train_model(materials, settings_of(folder, **by_class)).result.history[0]
-    assert "val_loss" in trained(settings_of(folder, loss="proxy_nca", epochs=1), folder).result.history[0]
+def test_val_loss_is_left_out_where_validation_classes_have_no_proxies(
+    folder: Path, prepared: Callable[..., tuple[Any, Any]]
+) -> None:
+    by_class = {"split_by": "class", "max_classes": 10}
+
+    def measured(settings: TrainSettings) -> dict[str, float]:
+        stage, _loss = prepared(load(settings, folder), settings)
+        return stage.validator.metrics(stage.model)
+
+    assert "val_loss" not in measured(settings_of(folder, loss="proxy_nca", **by_class))
+    assert "val_loss" in measured(settings_of(folder, **by_class))
+    assert "val_loss" in measured(settings_of(folder, loss="proxy_nca"))
     predefined = settings_of(folder, loss="proxy_nca", objective="val_loss")  # splits the file does not know of
     with pytest.raises(ConfigError, match="val_loss has no meaning with proxy_nca"):
-        train_model(materials, predefined)
+        train_model(load(settings_of(folder, loss="proxy_nca", **by_class), folder), predefined)

@@ -12,11 +12,13 @@ from tensorflow.python.framework.func_graph import FuncGraph
 from imagematch.config import parse_train
 from imagematch.losses import make_loss
 from imagematch.model import build_head
-from imagematch.training import FeatureSource, Stage, Validator, fit, plan_batches, release_graphs
+from imagematch.training import EpochValidator, FeatureSource, Stage, fit, plan_batches, release_graphs
 
 LIBC = ctypes.CDLL(None)
+COUNTS_ALLOCATED = hasattr(LIBC, "mallinfo2")
 LABELS = np.repeat(np.arange(4), 6)
 FEATURES = np.random.default_rng(0).normal(size=(len(LABELS), 5)).astype(np.float32)
+TRAININGS = 7
 
 
 def train() -> None:
@@ -26,13 +28,11 @@ def train() -> None:
     plan = plan_batches(settings, LABELS, 0)
     source = FeatureSource([FEATURES], rows, LABELS, plan, seed=0)
     head = build_head(5, units=(8,), embedding_dim=settings.embedding_dim, seed=0)
-    fit([Stage(settings, head, source, Validator(source, rows, LABELS, loss, plan))], loss)
+    fit([Stage(settings, head, source, EpochValidator(source, rows, LABELS, loss, plan))], loss)
 
 
-def kept_after_training() -> Counter[str]:
-    train()
-    release_graphs()
-    kinds = (FuncGraph, keras.Variable)  # asking the type, not the object: other libraries have objects that warn
+def objects() -> Counter[str]:
+    kinds = (FuncGraph, keras.Variable)  # the type is compared, not the object: other libraries have objects that warn
     return Counter(type(item).__name__ for item in gc.get_objects() if issubclass(type(item), kinds))
 
 
@@ -58,20 +58,32 @@ class Allocated(ctypes.Structure):
 
 def allocated_mb() -> float:
     LIBC.mallinfo2.restype = Allocated
-    found = LIBC.mallinfo2()
-    return float(found.uordblks + found.hblkhd) / 2**20
+    info = LIBC.mallinfo2()
+    return float(info.uordblks + info.hblkhd) / 2**20
 
 
-def test_a_training_after_another_leaves_nothing_more_behind_and_still_has_its_gradients() -> None:
-    first = kept_after_training()
-    assert kept_after_training() == first
+@pytest.fixture(scope="module", name="left_behind")
+def left_behind_fixture() -> tuple[list[Counter[str]], list[float]]:
+    """Graphs and variables in Python, and MiB allocated outside of it, after each of several trainings."""
+    counts, allocated = [], []
+    for _ in range(TRAININGS):
+        train()
+        release_graphs()
+        counts.append(objects())
+        allocated.append(allocated_mb() if COUNTS_ALLOCATED else 0.0)
+    return counts, allocated
 
 
-@pytest.mark.skipif(not hasattr(LIBC, "mallinfo2"), reason="needs glibc 2.33 or later, which counts what is allocated")
-def test_nor_does_what_was_allocated_outside_of_python_grow_with_the_trainings() -> None:
-    kept_after_training()
-    held = []
-    for _ in range(6):
-        kept_after_training()
-        held.append(allocated_mb())
-    assert np.polyfit(np.arange(len(held)), held, 1)[0] < 0.1
+def test_later_trainings_leave_nothing_more_behind_and_still_have_their_gradients(
+    left_behind: tuple[list[Counter[str]], list[float]],
+) -> None:
+    counts, _ = left_behind
+    assert counts[1:] == counts[:-1]
+
+
+@pytest.mark.skipif(not COUNTS_ALLOCATED, reason="needs glibc 2.33 or later, which counts what is allocated")
+def test_nor_does_what_was_allocated_outside_of_python_grow_with_the_trainings(
+    left_behind: tuple[list[Counter[str]], list[float]],
+) -> None:
+    _, allocated = left_behind
+    assert np.polyfit(np.arange(TRAININGS - 1), allocated[1:], 1)[0] < 0.1

@@ -1,5 +1,7 @@
-"""The training loop on small synthetic features: what it keeps, when it stops, and how it goes on."""
+"""The training loop on small synthetic features: what it learns, when it ends, and how it resumes."""
 
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,18 @@ from imagematch.losses import make_loss
 from imagematch.model import build_head
 from imagematch.training import (
     EpochRecord,
+    EpochValidator,
     FeatureSource,
     FitResult,
     Stage,
     StopRequest,
-    Validator,
     embed_rows,
     fit,
+    loop,
+    make_optimizer,
     plan_batches,
 )
-from imagematch.training.optimization import make_optimizer
+from imagematch.training.batch_sources import Chunk
 
 CLASSES, IMAGES, DIM = 6, 20, 12
 
@@ -42,14 +46,14 @@ class Bench:
             np.float32
         )
         rows = np.arange(len(self.labels))
-        train, judged = rows[rows % 4 > 0], rows[rows % 4 == 0]
+        train, validation = rows[rows % 4 > 0], rows[rows % 4 == 0]
         self.settings = settings
         self.head = build_head(DIM, units=(16,), dropout=settings.dropout, embedding_dim=8, seed=3)
         plan = plan_batches(settings, self.labels[train], 1)
         self.source = FeatureSource([self.features], train, self.labels, plan, seed=2)
         self.loss = make_loss(settings, n_classes=CLASSES, embedding_dim=8)
-        judged_plan = plan_batches(settings, self.labels[judged], 0)
-        self.validator = Validator(self.source, judged, self.labels, self.loss, judged_plan)
+        validation_plan = plan_batches(settings, self.labels[validation], 0)
+        self.validator = EpochValidator(self.source, validation, self.labels, self.loss, validation_plan)
 
     def fit(self, **options: object) -> FitResult:
         return fit([Stage(self.settings, self.head, self.source, self.validator)], self.loss, **options)
@@ -57,6 +61,13 @@ class Bench:
     def embeddings(self) -> np.ndarray:
         rows = np.arange(len(self.labels))
         return embed_rows(self.source, rows, lambda block: self.head(block, training=False))
+
+
+@functools.cache
+def fitted(**values: object) -> tuple[Bench, FitResult]:
+    """A bench after its training, and the result; shared by tests, which do not change it."""
+    bench = Bench(settings_of(**values))
+    return bench, bench.fit()
 
 
 def test_it_learns_and_records_every_epoch() -> None:
@@ -69,12 +80,12 @@ def test_it_learns_and_records_every_epoch() -> None:
     assert result.ended_by == "epochs"
 
 
-def test_bfloat16_learns_and_is_judged_in_float32() -> None:
+def test_bfloat16_learns_and_is_validated_in_float32() -> None:
     bench = Bench(settings_of(epochs=8, training_precision="bfloat16"))
     result = bench.fit()
     assert result.history[-1]["loss"] < result.history[0]["loss"]
-    assert result.history[0]["loss"] != Bench(settings_of(epochs=1)).fit().history[0]["loss"]
-    again = bench.validator.figures(lambda block: bench.head(block, training=False))
+    assert result.history[0]["loss"] != fitted(epochs=1)[1].history[0]["loss"]
+    again = bench.validator.metrics(lambda block: bench.head(block, training=False))
     assert again["val_map_at_r"] == pytest.approx(result.best_value, abs=1e-9)
 
 
@@ -82,22 +93,21 @@ def test_mixup_of_the_bit_hyperrule_reaches_the_steps(monkeypatch: pytest.Monkey
     settings = settings_of(loss="arcface", epochs=3).model_copy(update={"lr_schedule": "bit_hyperrule"})
     plain = Bench(settings).fit()
     assert [record["learning_rate"] for record in plain.history] == pytest.approx([7e-5, 1.5e-4, 2.3e-4])
-    monkeypatch.setattr("imagematch.training.mixup.mixup_alpha", lambda images: 0.1)
+    monkeypatch.setattr("imagematch.training.schedules.mixup_alpha", lambda images: 0.1)
     mixed = Bench(settings).fit()
     assert mixed.history[0]["loss"] != plain.history[0]["loss"]
     assert mixed.history[0]["learning_rate"] == plain.history[0]["learning_rate"]
 
 
 def test_the_best_epochs_weights_are_put_back() -> None:
-    bench = Bench(settings_of(epochs=30, early_stopping_patience=3, learning_rate=0.02))
-    result = bench.fit()
+    bench, result = fitted(epochs=60, early_stopping_patience=2, learning_rate=0.02)
     assert result.best_epoch < len(result.history)
-    again = bench.validator.figures(lambda block: bench.head(block, training=False))
+    again = bench.validator.metrics(lambda block: bench.head(block, training=False))
     assert again["val_map_at_r"] == pytest.approx(result.best_value, abs=1e-9)
 
 
 def test_early_stopping_counts_epochs_without_improvement() -> None:
-    result = Bench(settings_of(epochs=60, early_stopping_patience=2, learning_rate=0.02)).fit()
+    _, result = fitted(epochs=60, early_stopping_patience=2, learning_rate=0.02)
     assert result.ended_by == "early_stopping"
     assert len(result.history) == result.best_epoch + 2
 
@@ -116,7 +126,7 @@ def test_a_callback_ends_it() -> None:
 def test_a_callback_at_the_last_epoch_cuts_nothing_off(
     fields: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagematch.training.loop._CHECKPOINT_EVERY_S", -1)
+    monkeypatch.setattr(loop, "_CHECKPOINT_IMAGES", 1)
     settings, checkpoint = settings_of(**fields), tmp_path / "state.npz"
     whole = Bench(settings).fit(checkpoint=checkpoint)
 
@@ -163,13 +173,13 @@ def test_steps_without_two_images_of_a_class_are_counted() -> None:
     (record,) = bench.fit().history
     pairs = [labels for _, chunk in bench.source.chunks(0) for labels in chunk]
     assert record["empty_steps"] == sum(one != other for one, other in pairs) > 30
-    assert "empty_steps" not in Bench(settings_of(epochs=1)).fit().history[0]
+    assert "empty_steps" not in fitted(epochs=1)[1].history[0]
 
 
 def test_an_objective_that_is_not_measured_is_refused() -> None:
     bench = Bench(settings_of(loss="triplet_semihard", objective="val_loss"))
     rows = np.arange(0, len(bench.labels), 4)
-    bench.validator = Validator(
+    bench.validator = EpochValidator(
         bench.source, rows, bench.labels, None, plan_batches(bench.settings, bench.labels[rows], 0)
     )
     with pytest.raises(ConfigError, match="val_loss"):
@@ -200,11 +210,68 @@ def test_a_run_cut_in_two_comes_to_the_same(loss: dict[str, object], tmp_path: P
 
     with pytest.raises(InterruptedRunError, match="--resume"):
         Bench(settings).fit(on_epoch=ask_after_two, stop=stop, checkpoint=path, identity="a")
-    resumed, told = Bench(settings), []
-    result = resumed.fit(checkpoint=path, identity="a", on_epoch=lambda record: told.append(record["epoch"]))
-    assert told == [1, 2, 3, 4]
+    resumed, calls = Bench(settings), []
+    result = resumed.fit(
+        checkpoint=path,
+        identity="a",
+        on_resume=lambda epochs: calls.append(f"resumed after {epochs}"),
+        on_epoch=lambda record: calls.append(record["epoch"]),
+    )
+    assert calls == ["resumed after 2", 1, 2, 3, 4]
     assert result.history == expected.history
     np.testing.assert_array_equal(resumed.embeddings(), whole.embeddings())
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(1, [1, 2, 3, 4]), (270, [3]), (20_000, [])])
+def test_checkpoints_go_by_the_images_of_training(
+    images: int, epochs: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by time: a busy machine writes the same ones. 90 images are trained on in each of the 4 epochs."""
+    written = written_checkpoints(monkeypatch)
+    if images != loop._CHECKPOINT_IMAGES:
+        monkeypatch.setattr(loop, "_CHECKPOINT_IMAGES", images)
+    Bench(settings_of()).fit(checkpoint=tmp_path / "state.npz", on_resume=lambda epochs: pytest.fail("no checkpoint"))
+    assert written == epochs
+
+
+def test_a_checkpoint_after_every_epoch_where_images_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = written_checkpoints(monkeypatch)
+    bench = Bench(settings_of())
+    bench.source.cached = False
+    bench.fit(checkpoint=tmp_path / "state.npz")
+    assert written == [1, 2, 3, 4]
+
+
+def written_checkpoints(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of epochs in the checkpoints that will be written."""
+    written: list[int] = []
+    monkeypatch.setattr(loop, "write_checkpoint", lambda _path, checkpoint: written.append(len(checkpoint.history)))
+    return written
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.1, [1]), (1.0, [])])
+def test_a_stop_ends_a_long_epoch_at_once_and_a_short_one_at_its_end(
+    seconds: float, epochs: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk takes `seconds` by the test's own clock; three chunks are two seconds and more."""
+    written, chunks = written_checkpoints(monkeypatch), []
+    bench, stop = Bench(settings_of()), StopRequest()
+
+    class Slow(FeatureSource):
+        def chunks(self, epoch: int) -> Iterator[Chunk]:
+            for inputs, labels in super().chunks(epoch):
+                for step in range(len(labels)):
+                    chunks.append(epoch)
+                    stop.ask(2)
+                    yield inputs[step : step + 1], labels[step : step + 1]
+
+    bench.source.__class__ = Slow
+    with pytest.raises(InterruptedRunError):
+        bench.fit(checkpoint=tmp_path / "state.npz", stop=stop, clock=lambda: seconds * len(chunks))
+    assert written == epochs
+    assert len(chunks) == (3 if seconds == 1.0 else bench.source.steps)
 
 
 def by_two_optimisers(settings: TrainSettings) -> Bench:
@@ -226,11 +293,10 @@ def by_two_optimisers(settings: TrainSettings) -> Bench:
 @pytest.mark.parametrize("rate", [0.1, 30])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_proxies_learn_at_a_rate_of_their_own(optimizer: str, rate: float) -> None:
-    values = {"loss": "normalised_softmax", "temperature": 0.5, "optimizer": optimizer, "weight_decay": 0.1}
-    settings = settings_of(**values, proxy_rate=rate, epochs=1)
-    bench, expected, plain = Bench(settings), by_two_optimisers(settings), Bench(settings_of(**values, epochs=1))
+    own = {"loss": "normalised_softmax", "temperature": 0.5, "optimizer": optimizer, "weight_decay": 0.1, "epochs": 1}
+    settings = settings_of(**own, proxy_rate=rate)
+    bench, expected, (plain, _) = Bench(settings), by_two_optimisers(settings), fitted(**own)
     bench.fit()
-    plain.fit()
     np.testing.assert_allclose(bench.loss.proxies, expected.loss.proxies, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(bench.embeddings(), expected.embeddings(), atol=1e-4)
     initial = np.asarray(Bench(settings).loss.proxies)
@@ -238,7 +304,7 @@ def test_proxies_learn_at_a_rate_of_their_own(optimizer: str, rate: float) -> No
     assert moved / at_one == pytest.approx(rate, rel=0.5)
 
 
-def test_views_are_drawn_for_each_image_and_judged_as_they_are() -> None:
+def test_views_are_drawn_for_each_image_and_validated_as_they_are() -> None:
     settings = settings_of()
     bench = Bench(settings)
     rows = np.arange(len(bench.labels))

@@ -1,35 +1,34 @@
-"""The images an epoch is judged by, and the spread of embeddings."""
+"""The images of per-epoch validation, and the spread of embeddings."""
 
 import numpy as np
 
-from imagematch.training import sample_rows
+from imagematch.training import FeatureSource, embed_rows, sample_rows
 from imagematch.training.batches import RandomBatches
-from imagematch.training.sources import FeatureSource
-from imagematch.training.validation import embed_rows, spread_of
+from imagematch.training.validation import spread_of
 
 
 def test_a_sample_is_stratified_fixed_and_sorted() -> None:
     labels = np.repeat(np.arange(10), [200] * 5 + [20] * 5)
     rows = np.arange(len(labels))[::2]
-    kept = sample_rows(rows, labels, 110, seed=1)
-    assert len(kept) == 110
-    assert set(kept) <= set(rows)
-    assert (np.diff(kept) > 0).all()
-    counts = np.bincount(labels[kept])
+    drawn = sample_rows(rows, labels, 110, seed=1)
+    assert len(drawn) == 110
+    assert set(drawn) <= set(rows)
+    assert (np.diff(drawn) > 0).all()
+    counts = np.bincount(labels[drawn])
     assert (counts >= 2).all()
     assert counts[:5].min() > counts[5:].max()
-    np.testing.assert_array_equal(kept, sample_rows(rows, labels, 110, seed=1))
+    np.testing.assert_array_equal(drawn, sample_rows(rows, labels, 110, seed=1))
 
 
 def test_of_too_many_classes_the_seed_chooses() -> None:
     labels = np.repeat(np.arange(200), 5)
     chosen = []
     for seed in (1, 2):
-        kept = sample_rows(np.arange(1000), labels, 60, seed)
-        classes, counts = np.unique(labels[kept], return_counts=True)
+        drawn = sample_rows(np.arange(1000), labels, 60, seed)
+        classes, counts = np.unique(labels[drawn], return_counts=True)
         assert counts.tolist() == [2] * 30
         assert abs(classes.mean() - 99.5) < 40  # of the first 30 it would be 14.5
-        np.testing.assert_array_equal(kept, sample_rows(np.arange(1000), labels, 60, seed))
+        np.testing.assert_array_equal(drawn, sample_rows(np.arange(1000), labels, 60, seed))
         chosen.append(set(classes.tolist()))
     assert chosen[0] != chosen[1]
 

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from imagematch.errors import ConfigError
 from imagematch.training import whitening
 from imagematch.training.experiment import _whitening
-from imagematch.training.whitening import PrincipalComponents, principal_components
+from imagematch.training.whitening import PrincipalComponents, fit_principal_components
 
 
 def features_of(count: int, dim: int = 12) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_without_shrinkage_it_is_scikit_learn_s_pca(dim: int, count: int, monkey
     monkeypatch.setattr(whitening, "_BLOCK", 37)
     features = features_of(200)
     rows = np.random.default_rng(1).permutation(200)[:count]
-    kernel, bias = unshrunk(principal_components(features, rows)).whitening(dim)
+    kernel, bias = unshrunk(fit_principal_components(features, rows)).whitening(dim)
     reference = PCA(dim, whiten=True, svd_solver="full").fit(features[rows].astype(np.float64))
     expected = reference.transform(features)
     signs = np.sign(np.sum(expected * (features @ kernel + bias), axis=0))
@@ -38,7 +38,7 @@ def test_without_shrinkage_it_is_scikit_learn_s_pca(dim: int, count: int, monkey
 
 def test_whitened_training_features_are_uncorrelated_with_unit_variance() -> None:
     features = features_of(300)
-    kernel, bias = unshrunk(principal_components(features, np.arange(300))).whitening(12)
+    kernel, bias = unshrunk(fit_principal_components(features, np.arange(300))).whitening(12)
     whitened = features @ kernel + bias
     np.testing.assert_allclose(np.cov(whitened.T), np.eye(12), atol=1e-3)
     np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-3)
@@ -47,7 +47,7 @@ def test_whitened_training_features_are_uncorrelated_with_unit_variance() -> Non
 @pytest.mark.parametrize("count", [8, 40, 1000])
 def test_the_shrinkage_is_ledoit_and_wolf_s(count: int) -> None:
     features = features_of(count)
-    found = principal_components(features, np.arange(count))
+    found = fit_principal_components(features, np.arange(count))
     assert found.shrinkage == pytest.approx(ledoit_wolf_shrinkage(features.astype(np.float64)), rel=1e-6)
     assert found.shrinkage > 0
     kernel, _ = found.whitening(3)
@@ -60,13 +60,13 @@ def test_the_shrinkage_is_ledoit_and_wolf_s(count: int) -> None:
 
 
 def test_the_signs_are_fixed() -> None:
-    axes = principal_components(features_of(50), np.arange(50)).axes
+    axes = fit_principal_components(features_of(50), np.arange(50)).axes
     assert (axes[np.abs(axes).argmax(axis=0), np.arange(12)] > 0).all()
 
 
 def test_half_precision_is_summed_in_full() -> None:
     features = features_of(500).astype(np.float16)
-    found = principal_components(features, np.arange(500))
+    found = fit_principal_components(features, np.arange(500))
     np.testing.assert_allclose(found.mean, features.astype(np.float64).mean(axis=0), rtol=1e-12)
 
 
@@ -79,29 +79,29 @@ def test_half_precision_is_summed_in_full() -> None:
 )
 def test_more_components_than_there_are_is_one_line(count: int, dim: int, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        principal_components(features_of(count), np.arange(count)).whitening(dim)
+        fit_principal_components(features_of(count), np.arange(count)).whitening(dim)
 
 
 def test_directions_without_variance_are_no_components() -> None:
     features = features_of(100)
     features[:, 3] = features[:, 4]
     features[:, 7] = 1
-    found = principal_components(features, np.arange(100))
+    found = fit_principal_components(features, np.arange(100))
     assert np.isfinite(found.whitening(10)[0]).all()
     with pytest.raises(ConfigError, match="10 is the directions in which they vary"):
         found.whitening(11)
     for count in (9, 3):  # more rows than features, and fewer
         with pytest.raises(ConfigError, match="0 is the directions"):
-            principal_components(np.ones((count, 4), np.float32), np.arange(count)).whitening(1)
+            fit_principal_components(np.ones((count, 4), np.float32), np.arange(count)).whitening(1)
 
 
 def test_the_features_of_an_extractor_that_is_trained_are_not_whitened() -> None:
-    materials = SimpleNamespace(extractor=SimpleNamespace(name="small_cnn", frozen=False))
+    data = SimpleNamespace(extractor=SimpleNamespace(name="small_cnn", frozen=False))
     with pytest.raises(ConfigError, match="feature_whitening: small_cnn is trained"):
-        _whitening(materials, 4)  # type: ignore[arg-type]
+        _whitening(data, 4)  # type: ignore[arg-type]
 
 
 def test_features_too_long_for_their_covariances_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whitening, "MAX_FEATURE_DIM", 11)
     with pytest.raises(ConfigError, match="features of length 12 are too long"):
-        principal_components(features_of(20), np.arange(20))
+        fit_principal_components(features_of(20), np.arange(20))

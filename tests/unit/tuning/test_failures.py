@@ -1,18 +1,16 @@
-"""When failures end a search: at once where nothing works, after a few that are alike, never for a single trial."""
+"""When failures end a search: at once where nothing works, after a few that are equal, never for a single trial."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from imagematch.config import parse_study
-from imagematch.errors import StudyError
-from imagematch.events import SILENT
-from imagematch.files import Layout
-from imagematch.training import StopRequest
-from imagematch.tuning import Search
-from imagematch.tuning.failures import Failures
-from imagematch.tuning.search import _Running
+from imagematch.errors import DataError, StudyError
+from imagematch.tuning.attributes import FAILURE, REASON
+from imagematch.tuning.failures import error_json, error_of, too_many_failures
 
 SETTINGS = parse_study(
     {
@@ -24,55 +22,59 @@ SETTINGS = parse_study(
         "n_trials": 7,
     }
 )
+GONE = error_json(DataError("the image is gone", where="a.png", do="bring it back"))
+OTHER = {**GONE, "where": "b.png"}
+COLLAPSED = {"what": "not a number"}
+
+
+def trials_of(*failures: dict[str, Any], finished: int = 1) -> list[FrozenTrial]:
+    study = optuna.create_study()
+    for _ in range(finished):
+        study.add_trial(create_trial(value=0.5))
+    for failure in failures:
+        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={FAILURE: failure, REASON: failure["what"]}))
+    return study.trials
+
+
+def failures_of(trials: list[FrozenTrial], first: int = 0) -> int:
+    return too_many_failures(trials, SETTINGS, first=first, details=Path("worker.log"))
 
 
 def test_an_error_of_the_data_ends_a_search_when_it_has_come_thrice() -> None:
-    failures = Failures(SETTINGS, Path("worker.log"))
-    gone, other = {"what": "the image is gone", "where": "a.png"}, {"what": "the image is gone", "where": "b.png"}
-    told = [failures.is_of_one_trial(error, any_worked=True) for error in (gone, other, gone, gone)]
-    assert told == [True, True, True, False]
+    assert failures_of(trials_of(GONE, OTHER, GONE)) == 0
+    with pytest.raises(DataError, match=r"a\.png: the image is gone; bring it back"):
+        failures_of(trials_of(GONE, OTHER, GONE, GONE))
 
 
 def test_an_error_before_anything_has_worked_is_of_all_trials() -> None:
-    assert not Failures(SETTINGS, Path("x")).is_of_one_trial({"what": "gone", "where": ""}, any_worked=False)
+    with pytest.raises(DataError):
+        failures_of(trials_of(GONE, finished=0))
 
 
 def test_failed_trials_end_a_search_in_which_none_has_worked() -> None:
-    failures = Failures(SETTINGS, Path("worker.log"))
-    for _ in range(4):
-        failures.add("not a number", any_worked=False)
-    with pytest.raises(StudyError, match="5 have failed, the last because not a number"):
-        failures.add("not a number", any_worked=False)
+    assert failures_of(trials_of(*[COLLAPSED] * 4, finished=0)) == 0
+    with pytest.raises(StudyError, match=r"5 have failed, the last because not a number; see worker\.log"):
+        failures_of(trials_of(*[COLLAPSED] * 5, finished=0))
 
 
 def test_no_more_trials_than_the_study_has_may_fail() -> None:
-    failures = Failures(SETTINGS, Path("worker.log"))
-    for _ in range(6):
-        failures.add("not a number", any_worked=True)
-    assert not failures.too_many
-    failures.add("not a number", any_worked=True)
-    assert failures.too_many
+    assert failures_of(trials_of(*[COLLAPSED] * 6)) == 0
+    assert failures_of(trials_of(*[COLLAPSED] * 7)) == 7
 
 
-def test_a_trial_that_others_failed_just_before_its_end_is_lost_and_no_error(tmp_path: Path) -> None:
-    study = optuna.create_study(study_name="s", direction="maximize")
-    with Search(study, SETTINGS, layout=Layout(tmp_path), log=SILENT, stop=StopRequest()) as search:
-        planned = search.plan.next_trial()
-        assert planned is not None
-        child = search._children[0]
-        running = search._running[child] = _Running(planned)
-        study.tell(planned.trial.number, state=optuna.trial.TrialState.FAIL)
-        with search._unless_lost(running):
-            study.tell(planned.trial, 0.5)
-        assert running.lost
-        search._requeue(child)
-    assert len(study.trials) == 1, "the others have queued it again"
+def test_what_failed_before_a_study_was_resumed_does_not_count() -> None:
+    trials = trials_of(*[GONE] * 7)
+    assert failures_of(trials, first=len(trials)) == 0
 
 
-def test_another_mistake_is_not_taken_for_a_lost_trial(tmp_path: Path) -> None:
-    study = optuna.create_study(study_name="s", direction="maximize")
-    with Search(study, SETTINGS, layout=Layout(tmp_path), log=SILENT, stop=StopRequest()) as search:
-        planned = search.plan.next_trial()
-        assert planned is not None
-        with pytest.raises(ValueError, match="other"), search._unless_lost(_Running(planned)):
-            raise ValueError("other")
+def test_trials_that_were_cut_off_are_no_failures() -> None:
+    study = optuna.create_study()
+    for _ in range(9):
+        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={REASON: "interrupted; queued again"}))
+    assert failures_of(study.trials) == 0
+
+
+def test_an_error_comes_back_as_it_was() -> None:
+    error = error_of(error_json(DataError("gone", where="x", do="y")))
+    assert (type(error), str(error)) == (DataError, "x: gone; y")
+    assert type(error_of({"kind": "os", "what": "gone"})) is StudyError, "another program's"

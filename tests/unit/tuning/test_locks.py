@@ -9,7 +9,7 @@ import pytest
 
 from imagematch.errors import InterruptedRunError
 from imagematch.files import locked
-from imagematch.training import StopRequest
+from imagematch.interruption import StopRequest
 from imagematch.tuning.locks import long_lock, plan_lock
 
 

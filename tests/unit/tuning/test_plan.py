@@ -1,4 +1,4 @@
-"""The plan: repeats copy, budgets hold, seeds follow the place; on a study in memory, without training."""
+"""The plan: duplicates copy, budgets hold, seeds follow the index; on a study in memory, without training."""
 
 import optuna
 import pytest
@@ -6,8 +6,9 @@ from optuna.trial import TrialState
 
 from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
+from imagematch.tuning.plan import settings_of as trial_settings
 from imagematch.tuning.recovery import fail, requeue
 
 
@@ -29,14 +30,14 @@ def run(settings: StudySettings, study: optuna.Study, at_most: int | None = None
 
 
 def finished(study: optuna.Study) -> list[tuple[object, ...]]:
-    return [(t.user_attrs["place"], t.params, t.value, records.is_repeat(t)) for t in study.trials]
+    return [(t.user_attrs["place"], t.params, t.value, attributes.is_duplicate(t)) for t in study.trials]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "qmc"])
 def test_the_budget_counts_distinct_trials_only(sampler: str) -> None:
     study = optuna.create_study(direction="maximize")
     run(settings_of(sampler=sampler, n_trials=6), study)
-    counted = records.counted(study.trials)
+    counted = attributes.counted(study.trials)
     assert len(counted) == 6
     assert len({t.user_attrs["point"] for t in counted}) == 6
 
@@ -44,7 +45,7 @@ def test_the_budget_counts_distinct_trials_only(sampler: str) -> None:
 def test_a_repeat_has_the_value_of_the_earlier_trial() -> None:
     study = optuna.create_study(direction="maximize")
     run(settings_of(sampler="random", n_trials=7), study)
-    repeats = [t for t in study.trials if records.is_repeat(t)]
+    repeats = [t for t in study.trials if attributes.is_duplicate(t)]
     assert repeats, "eight points, drawn at random"
     for repeat in repeats:
         earlier = study.trials[repeat.user_attrs["duplicate_of"]]
@@ -56,7 +57,7 @@ def test_every_point_of_a_finite_space_is_tried_and_ends_the_study(sampler: str)
     study = optuna.create_study(direction="maximize")
     settings = settings_of(sampler=sampler, n_trials=100)
     run(settings, study)
-    assert len(records.counted(study.trials)) == settings.grid_points == 8
+    assert len(attributes.counted(study.trials)) == settings.grid_points == 8
     trials = len(study.trials)
     run(settings, study)
     assert len(study.trials) == trials, "a finished study draws nothing more"
@@ -67,10 +68,10 @@ def test_a_grid_in_parts_is_the_grid_in_one(sampler: str) -> None:
     settings = settings_of(sampler=sampler, learning_rate_grid=[k / 1000 for k in range(1, 9)], n_trials=32)
     whole, parts = (optuna.create_study(direction="maximize") for _ in range(2))
     run(settings, whole)
-    while len(records.counted(parts.trials)) < 32:
+    while len(attributes.counted(parts.trials)) < 32:
         run(settings, parts, at_most=1)
     assert finished(parts) == finished(whole)
-    assert len(records.counted(whole.trials)) == 32
+    assert len(attributes.counted(whole.trials)) == 32
 
 
 def test_points_that_fail_do_not_keep_the_study_from_its_end() -> None:
@@ -81,7 +82,7 @@ def test_points_that_fail_do_not_keep_the_study_from_its_end() -> None:
             fail(study, planned.trial.number, "not a number")
         else:
             study.tell(planned.trial, value_of(planned.trial))
-    assert len(records.counted(study.trials)) == 6
+    assert len(attributes.counted(study.trials)) == 6
 
 
 def test_an_endless_space_that_gives_nothing_new_ends_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,7 @@ def test_a_trial_that_was_cut_off_keeps_place_parameters_and_seed() -> None:
     fail(cut, planned.trial.number, "cut off")
     again = Plan(cut, settings, SILENT).next_trial()
     assert again is not None
-    assert (again.place, again.trial.params) == (planned.place, planned.trial.params)
+    assert (again.index, again.trial.params) == (planned.index, planned.trial.params)
     assert again.settings == planned.settings
     cut.tell(again.trial, value_of(again.trial))
     run(settings, cut)
@@ -127,8 +128,7 @@ def test_a_trial_that_was_cut_off_keeps_place_parameters_and_seed() -> None:
 
 def test_every_place_has_its_own_training_seed_and_the_studys_split_seed() -> None:
     settings = settings_of()
-    plan = Plan(optuna.create_study(), settings, SILENT)
-    made = [plan.settings_of({"embedding_dim": 8}, place, repetition) for place in range(4) for repetition in range(3)]
+    made = [trial_settings(settings, {"embedding_dim": 8}, index, seed) for index in range(4) for seed in range(3)]
     assert len({one.training_seed for one in made}) == 12
     assert {one.seed for one in made} == {0}
 
@@ -138,12 +138,12 @@ def test_a_model_over_the_limit_is_not_trained_and_does_not_count(sampler: str) 
     settings = settings_of(image_size=8, sampler=sampler, n_trials=4, max_parameters=8 * 8 * 3 * 4 + 4)
     study = optuna.create_study(direction="maximize")
     run(settings, study)
-    counted = records.counted(study.trials)
+    counted = attributes.counted(study.trials)
     assert {t.params["embedding_dim"] for t in counted} <= {2, 4}
     assert len(counted) == 4
     for trial in study.trials:
         if trial.params["embedding_dim"] > 4:
-            assert trial.user_attrs[records.OVER_LIMIT] == (8 * 8 * 3 + 1) * trial.params["embedding_dim"]
+            assert trial.user_attrs[attributes.OVER_LIMIT] == (8 * 8 * 3 + 1) * trial.params["embedding_dim"]
             assert trial.constraints["max_parameters"] > 0
             assert trial.state == TrialState.PRUNED
 
@@ -151,7 +151,7 @@ def test_a_model_over_the_limit_is_not_trained_and_does_not_count(sampler: str) 
 def test_a_limit_under_every_model_ends_the_study() -> None:
     study = optuna.create_study(direction="maximize")
     run(settings_of(image_size=8, max_parameters=10), study)
-    assert not records.counted(study.trials)
+    assert not attributes.counted(study.trials)
     assert len(study.trials) <= 100
 
 
@@ -169,7 +169,7 @@ def test_a_repeat_copies_both_values() -> None:
     plan = Plan(study, settings_of(objective=["val_map_at_r", "parameters"], sampler="random", n_trials=7), SILENT)
     while (planned := plan.next_trial()) is not None:
         study.tell(planned.trial, [value_of(planned.trial), planned.trial.params["embedding_dim"]])
-    repeats = [t for t in study.trials if records.is_repeat(t)]
+    repeats = [t for t in study.trials if attributes.is_duplicate(t)]
     assert repeats
     for repeat in repeats:
         assert repeat.values == study.trials[repeat.user_attrs["duplicate_of"]].values
@@ -191,3 +191,8 @@ def test_a_point_that_runs_is_not_trained_a_second_time() -> None:
         assert first is not None
         assert second is not None
         assert first.trial.params != second.trial.params
+
+
+@pytest.mark.parametrize(("n_trials", "target"), [(5, 5), (100, 8)])
+def test_progress_counts_towards_what_will_run(n_trials: int, target: int) -> None:
+    assert Plan(optuna.create_study(), settings_of(n_trials=n_trials), SILENT).target == target

@@ -1,4 +1,4 @@
-"""A process is named for good: clocks, clones, containers and unburied processes deceive nobody."""
+"""A process is named for good: clocks, clones, containers and zombies deceive nobody."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ def test_clones_and_containers_of_one_name_are_other_machines(key: str) -> None:
     assert not is_here({**this_process(), key: "another"})
 
 
-def test_a_process_that_has_ended_and_is_not_buried_is_dead(zombie: tuple[psutil.Process, float | None]) -> None:
+def test_a_zombie_is_dead(zombie: tuple[psutil.Process, float | None]) -> None:
     process, started = zombie
     assert started is not None
     assert is_dead({**this_process(), "pid": process.pid, "started": started})
@@ -81,3 +81,21 @@ def test_where_there_is_no_proc_the_systems_own_time_is_taken(monkeypatch: pytes
     me = this_process()
     assert me["started"] == psutil.Process().create_time()
     assert not is_dead(me)
+
+
+def test_two_machines_of_one_name_without_proc_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two Macs of one name: a trial of the other one is no dead process of this one."""
+    monkeypatch.setattr(processes, "_read", lambda _path: "")
+    monkeypatch.setattr(processes, "_link", lambda _path: "")
+    machines = []
+    for session in ("5C1E", "77AB"):
+        monkeypatch.setattr(processes, "_boot_session", lambda session=session: session)
+        processes._machine.cache_clear()
+        machines.append(this_process())
+    try:
+        assert machines[0]["host"] == machines[1]["host"]
+        assert not is_here(machines[0])
+        assert is_here(machines[1])
+        assert not is_here({**machines[1], "boot": ""}), "as version 0.1 noted it there"
+    finally:
+        processes._machine.cache_clear()

@@ -9,10 +9,10 @@ from optuna.trial import TrialState
 
 from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
-from imagematch.tuning import records
+from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan, PlannedTrial
+from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import recover
-from imagematch.tuning.samplers import longest_training, make_pruner
 
 EPOCHS, TRIALS = 27, 24
 CUTS = (0, 5, 11, 26)
@@ -43,8 +43,8 @@ def value_at(planned: PlannedTrial, step: int) -> float:
     """A curve of its own for every trial; those of different trials cross."""
     params = planned.trial.params
     away = abs(math.log10(params["learning_rate"] / 0.01)) + abs(math.log2(params["embedding_dim"] / 8))
-    wave = math.sin(step * (1 + planned.settings.effective_training_seed % 7)) / 20
-    return (1 - math.exp(-step / (3 + planned.place % 4))) / (1 + away) + wave
+    wave = math.sin(step * (1 + planned.settings.training_seed % 7)) / 20
+    return (1 - math.exp(-step / (3 + planned.index % 4))) / (1 + away) + wave
 
 
 def run(storage: optuna.storages.BaseStorage, settings: StudySettings, cut_every: int | None) -> None:
@@ -79,7 +79,7 @@ def trials_of(storage: optuna.storages.BaseStorage) -> list[tuple[object, ...]]:
     """Place, parameters, end and value of each trial that ended by itself."""
     trials = optuna.load_study(study_name="s", storage=storage).trials
     return sorted(
-        (t.user_attrs[records.PLACE], str(sorted(t.params.items())), t.state.name, t.last_step, t.value)
+        (t.user_attrs[attributes.TRIAL_INDEX], str(sorted(t.params.items())), t.state.name, t.last_step, t.value)
         for t in trials
         if t.state.name != "FAIL"
     )
@@ -95,7 +95,7 @@ def test_cut_off_and_resumed_it_is_the_study_it_would_have_been(sampler: str, pr
     assert trials_of(cut) == trials_of(whole)
     study = optuna.load_study(study_name="s", storage=cut)
     assert sum(t.state.name == "FAIL" for t in study.trials) >= TRIALS // 3
-    assert len(records.counted(study.trials)) == TRIALS
+    assert len(attributes.counted(study.trials)) == TRIALS
     if pruner != "none":
         assert any(t.state.name == "PRUNED" for t in study.trials)
 

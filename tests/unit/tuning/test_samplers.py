@@ -1,65 +1,66 @@
-"""Pruners of trials in folds, and how long trials can be."""
+"""TPE over all fields at once: conditional fields are modelled with the rest, and nothing without effect is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import optuna
-import pytest
 
-from imagematch.config import parse_study
-from imagematch.tuning.samplers import longest_training, make_pruner
+from imagematch.config import StudySettings, parse_study
+from imagematch.events import SILENT
+from imagematch.tuning import attributes
+from imagematch.tuning.plan import Plan
+from imagematch.tuning.samplers import draw
+from imagematch.tuning.space import quasi_random_labels
 
-
-def told(study: optuna.Study, means: list[float]) -> list[bool]:
-    """Reports the means of a trial's folds and gives what the pruner says to each; the trial is told as complete."""
-    trial = study.ask()
-    said = []
-    for number, mean in enumerate(means, start=1):
-        trial.report(mean, step=number)
-        said.append(trial.should_prune())
-    study.tell(trial, means[-1])
-    return said
-
-
-@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
-def test_a_lucky_first_fold_does_not_save_a_trial(direction: str, sign: float) -> None:
-    study = optuna.create_study(direction=direction, pruner=make_pruner("median", longest=9, folds=3))
-    for _ in range(5):
-        assert told(study, [sign * 0.9, sign * 0.7, sign * 0.6]) == [False] * 3
-    assert told(study, [sign * 0.95, sign * 0.65, sign * 0.55]) == [False, True, True]
-    assert told(study, [sign * 0.5, sign * 0.75, sign * 0.65]) == [False, False, False]
+SPACE = {
+    "study_name": "s",
+    "dataset": "digits",
+    "feature_extractor": "pixels",
+    "image_size": 8,
+    "embedding_dim_grid": [8, 16, 32, 64],
+    "intermediate_ff_block_units_grid": [[], [8], [16], [32]],
+    "dropout_range": {"low": 0.0, "high": 1.0, "step": 0.1},
+}
 
 
-def test_the_first_trials_are_never_pruned() -> None:
-    study = optuna.create_study(direction="maximize", pruner=make_pruner("median", longest=9, folds=2))
-    assert [told(study, [0.9 - 0.1 * n, 0.8 - 0.1 * n]) for n in range(5)] == [[False, False]] * 5
+def searched(n_trials: int, **values: Any) -> tuple[optuna.Study, StudySettings]:
+    settings = parse_study({**SPACE, "n_trials": n_trials, **values})
+    study = optuna.create_study(direction="maximize")
+    plan = Plan(study, settings, SILENT)
+    while (planned := plan.next_trial()) is not None:
+        params = planned.trial.params
+        study.tell(planned.trial, params["embedding_dim"] / 64 - abs(params.get("dropout", 1.0) - 0.3))
+    return study, settings
 
 
-@pytest.mark.parametrize("name", ["asha", "hyperband"])
-def test_other_pruners_take_folds_as_steps(name: str) -> None:
-    study = optuna.create_study(study_name="s", direction="maximize", pruner=make_pruner(name, longest=9, folds=4))
-    said = [told(study, [value] * 4) for value in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)]
-    assert any(any(one) for one in said)
-    assert not any(said[0])
-    assert not any(one[0] for one in said), "the first fold is let go on"
+def test_the_first_trials_are_the_quasi_random_sequence() -> None:
+    study, settings = searched(8)
+    assert [t.params for t in study.trials[:8]] == [quasi_random_labels(settings, index) for index in range(8)]
 
 
-@pytest.mark.parametrize("name", ["median", "asha", "hyperband"])
-def test_the_first_epochs_are_let_go_on(name: str) -> None:
-    study = optuna.create_study(study_name="s", direction="maximize", pruner=make_pruner(name, longest=9))
-    said = [told(study, [0.9 - 0.05 * trial] * 9) for trial in range(12)]
-    assert any(any(one) for one in said)
-    assert not any(any(one[:4]) for one in said)
+def test_what_an_objective_wants_of_a_conditional_field_is_found() -> None:
+    study, _ = searched(40)
+    late = [t.params for t in attributes.counted(study.trials)[25:]]
+    near = [p for p in late if abs(p.get("dropout", 1.0) - 0.3) <= 0.2 and p["embedding_dim"] >= 32]
+    assert len(near) > len(late) / 2
+    assert not [t for t in study.trials if ("dropout" in t.params) == (t.params["intermediate_ff_block_units"] == "[]")]
 
 
-@pytest.mark.parametrize(
-    ("fields", "epochs"),
-    [
-        ({}, 50),
-        ({"epochs": 7}, 7),
-        ({"epochs_grid": [3, 12, 5]}, 12),
-        ({"epochs_range": {"low": 5, "high": 20}}, 20),
-        ({"feature_extractor": "small_cnn", "stages": [{"epochs": 2}, {"epochs": 9, "trainable": 2}]}, 11),
-        ({"feature_extractor": "small_cnn", "stages_grid": [[{"epochs": 2}], [{"epochs": 3}, {"trainable": 1}]]}, 53),
-    ],
-)
-def test_the_longest_training_is_known_from_the_fields(fields: dict[str, object], epochs: int) -> None:
-    given = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "embedding_dim_grid": [4, 8]}
-    assert longest_training(parse_study({**given, **fields})) == epochs
+def test_a_draw_leaves_the_study_as_it_is_and_is_the_same_again() -> None:
+    study, settings = searched(12)
+    trials = study.get_trials(deepcopy=False)
+    draws = [draw(study, trials, settings, index=20) for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert len(study.trials) == len(trials)
+
+
+def test_trials_that_run_pruned_ones_and_limits_are_taken_into_account() -> None:
+    study, settings = searched(12, max_parameters=5000)
+    running = Plan(study, settings.model_copy(update={"n_trials": 13}), SILENT).next_trial()
+    assert running is not None
+    pruned = Plan(study, settings.model_copy(update={"n_trials": 14}), SILENT).next_trial()
+    assert pruned is not None
+    pruned.trial.report(0.1, step=1)
+    study.tell(pruned.trial, state=optuna.trial.TrialState.PRUNED)
+    assert draw(study, study.get_trials(deepcopy=False), settings, index=30)

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from imagematch.config import StudySettings, parse_study
-from imagematch.tuning.space import grid_labels, labels_at, point_of, suggest
+from imagematch.tuning.space import config_digest, grid_labels, labels_at, suggest
 
 
 def study(**values: object) -> StudySettings:
@@ -43,13 +43,13 @@ def test_a_margin_is_asked_only_where_the_loss_has_one() -> None:
 
 def test_rounding_errors_make_no_new_point() -> None:
     settings = study(dropout_range={"low": 0, "high": 1, "step": 0.1}, intermediate_ff_block_units=[8])
-    assert point_of(settings, {"dropout": 0.30000000000000004}) == point_of(settings, {"dropout": 0.3})
-    assert point_of(settings, {"dropout": 0.4}) != point_of(settings, {"dropout": 0.3})
+    assert config_digest(settings, {"dropout": 0.30000000000000004}) == config_digest(settings, {"dropout": 0.3})
+    assert config_digest(settings, {"dropout": 0.4}) != config_digest(settings, {"dropout": 0.3})
 
 
 def test_dropout_without_blocks_makes_no_new_point() -> None:
     settings = study(dropout_grid=[0.1, 0.2], intermediate_ff_block_units_grid=["[]", "[64]"])
-    points = {point_of(settings, {"dropout": d, "intermediate_ff_block_units": ()}) for d in (0.1, 0.2)}
+    points = {config_digest(settings, {"dropout": d, "intermediate_ff_block_units": ()}) for d in (0.1, 0.2)}
     assert len(points) == 1
 
 
@@ -77,7 +77,7 @@ def test_the_grid_is_that_of_all_combinations_without_repeats() -> None:
     naive = {}
     for options in itertools.product(*(dimension.values() for dimension in settings.space.values())):
         values = settings.active(dict(zip(settings.space, options, strict=True)))
-        naive.setdefault(point_of(settings, values), labels_at(settings, values))
+        naive.setdefault(config_digest(settings, values), labels_at(settings, values))
     found = list(grid_labels(settings))
     assert len(found) == len(naive) == settings.grid_points
     assert sorted(map(str, found)) == sorted(map(str, naive.values()))

@@ -3,6 +3,7 @@
 import sqlite3
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -11,11 +12,11 @@ from sqlalchemy.exc import OperationalError
 from imagematch.config import parse_study
 from imagematch.errors import StudyError
 from imagematch.files import Layout
-from imagematch.pipeline import run_study
-from imagematch.tuning import delete_study
+from imagematch.tuning import delete_study, locks
 from imagematch.tuning import storage as storage_module
-from imagematch.tuning.refusals import shown_url, storage_errors
+from imagematch.tuning.locks import lock_at_once
 from imagematch.tuning.storage import open_storage, sqlite_url, upgrade_database
+from imagematch.tuning.storage_errors import shown_url, storage_errors
 
 SECRET = "hunter2hunter2"
 SETTINGS = parse_study({"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "dropout": 0})
@@ -139,12 +140,26 @@ def out_of_connections(*_: object) -> None:
     raise OperationalError(None, None, ValueError("FATAL: sorry, too many clients already"))
 
 
-def test_a_study_that_the_database_does_not_let_be_marked_is_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("imagematch.pipeline.study.owned", out_of_connections)
-    with pytest.raises(StudyError, match="too many clients"):
-        run_study(SETTINGS, Layout(tmp_path))
+def test_a_study_that_the_server_does_not_let_be_marked_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SimpleNamespace(url=f"postgresql://me:{SECRET}@somewhere/db", persist=lambda call: call())
+    monkeypatch.setattr(locks, "_server", lambda _storage: server)
+    monkeypatch.setattr(locks, "_session_with", out_of_connections)
+    with pytest.raises(StudyError, match="too many clients") as caught, lock_at_once(None, "s", Path(".lock")):
+        pass
+    assert SECRET not in str(caught.value)
+
+
+def test_only_what_the_database_raises_is_blamed_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(sqlite_url(tmp_path / "a.db"))
+    for error, kind in ((AssertionError(), StudyError), (ImportError("fcntl"), ImportError), (KeyError("x"), KeyError)):
+        with monkeypatch.context() as patched:
+
+            def refuse(*_: object, error: Exception = error) -> None:
+                raise error
+
+            patched.setattr(optuna.storages.RDBStorage, "set_study_user_attr", refuse)
+            with pytest.raises(kind):
+                storage.set_study_user_attr(0, "name", 1)
 
 
 def test_a_study_that_cannot_be_deleted_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from imagematch.errors import ModelError
+from imagematch.extractors.engines.network_description import RefusedNetworkError, checked_description
 from imagematch.files import digest_bytes, digest_json, os_reason
 from imagematch.reading import GB, MB, open_file, read_file
 
@@ -23,22 +23,16 @@ if TYPE_CHECKING:
     import openvino
 
 _DIGEST = re.compile("[0-9a-f]{32}")
-_MAX_XML_BYTES = 16 * MB
+_MAX_XML_BYTES = 8 * MB
 _MAX_BIN_BYTES = 4 * GB
-_MAX_OPERATIONS = 20_000
-_MAX_VALUES_PER_PIXEL = 256
-_MAX_VALUES = 1 << 27
-_MAX_FLOP = 2e12
-_OPERATIONS = re.compile(
-    "Abs|Add|AvgPool|BatchNormInference|Broadcast|Clamp|Concat|Const|Convert|Convolution|Cos|DepthToSpace|"
-    "Divide|Elu|Erf|Exp|FakeQuantize|Floor|FloorMod|Gather|Gelu|GroupConvolution|GroupNormalization|"
-    "HardSigmoid|HSigmoid|HSwish|Interpolate|LogicalNot|MVN|MatMul|MaxPool|Maximum|Minimum|Mish|Mod|Multiply|"
-    "Negative|NormalizeL2|PRelu|Pad|Parameter|Power|ReLU|ReduceL2|ReduceMax|ReduceMean|ReduceSum|Reshape|"
-    "Result|ReverseSequence|ScaledDotProductAttention|Selu|ShapeOf|Sigmoid|Sin|Slice|SoftMax|Softmax|"
-    "SpaceToDepth|Split|Sqrt|SquaredDifference|Squeeze|StridedSlice|Subtract|Swish|Tanh|Tile|Transpose|"
-    "Unsqueeze|VariadicSplit"
-)
-"""What the networks of this package consist of, and its plain relatives: no loops, conditions, states or own code."""
+_VALUES_PER_PIXEL = 192
+_MIN_VALUES = 1 << 22
+"""Numbers that a network holds at once: VGG, which has the most, 131 for every pixel of an image."""
+_FLOP_PER_WEIGHT_AND_PIXEL = 8
+_FLOP_PER_PIXEL = 2e5
+_MIN_FLOP = 1e10
+"""Of an image. A weight is used once a pixel at most, which is 2 operations; so a small file computes little."""
+_FLOP_PER_VALUE = 16
 
 
 def write_network(model: openvino.Model, folder: Path) -> str:
@@ -97,10 +91,10 @@ def read_network(
     if _digest(description, weights) != digest:
         raise ModelError("was changed since it was saved", where=str(xml_path), do="restore it, or train again")
     try:
-        _check_description(description, len(weights))
-        model = core.read_model(description, openvino.Tensor(np.asarray(weights)))
+        plain = checked_description(description, weights)
+        model = core.read_model(plain, openvino.Tensor(np.asarray(weights)))
         _check_model(model, image_size, feature_dim)
-    except _RefusedNetworkError as error:
+    except RefusedNetworkError as error:
         raise ModelError(f"is not a network that imagematch runs: {error}", where=str(xml_path)) from error
     except (RuntimeError, TypeError, ValueError) as error:  # OpenVINO's own complaints about a damaged description
         reason = " ".join(str(error).split())[:160]
@@ -108,42 +102,8 @@ def read_network(
     return model
 
 
-class _RefusedNetworkError(Exception):
-    """Why a network is not run."""
-
-
 def _digest(description: bytes, weights: np.ndarray) -> str:
     return digest_json([digest_bytes(description), digest_bytes(weights.data)])
-
-
-def _check_description(description: bytes, weight_bytes: int) -> None:
-    """Refuses operations that are not plain, and weights that lie outside the file, before OpenVINO sees them."""
-    if b"<!" in description:  # a document type could define entities
-        raise _RefusedNetworkError("its description has more than elements")
-    try:
-        root = ElementTree.fromstring(description)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise _RefusedNetworkError("its description is no XML") from error
-    layers = root.findall("./layers/layer")
-    if root.tag != "net" or not 0 < len(layers) <= _MAX_OPERATIONS:
-        raise _RefusedNetworkError(f"it has {len(layers):,} operations")
-    if len(root.findall(".//layer")) != len(layers):
-        raise _RefusedNetworkError("it has networks inside")
-    for layer in layers:
-        kind = str(layer.get("type"))
-        if not _OPERATIONS.fullmatch(kind) or not str(layer.get("version")).startswith("opset"):
-            raise _RefusedNetworkError(f"{kind[:40]!r} is not a plain operation")
-        if kind == "Const":
-            data = layer.find("data")
-            start, size = (_number(data.get(key) if data is not None else None) for key in ("offset", "size"))
-            if start + size > weight_bytes:
-                raise _RefusedNetworkError("its weights lie outside their file")
-
-
-def _number(text: str | None) -> int:
-    if text is None or not text.isdecimal() or len(text) > 15:
-        raise _RefusedNetworkError("its weights have no place in their file")
-    return int(text)
 
 
 def _check_model(model: openvino.Model, image_size: int, feature_dim: int) -> None:
@@ -152,38 +112,69 @@ def _check_model(model: openvino.Model, image_size: int, feature_dim: int) -> No
 
     inputs, outputs = model.inputs, model.outputs
     if len(inputs) != 1 or str(inputs[0].partial_shape) != "[?,?,?,3]" or inputs[0].element_type.to_string() != "u8":
-        raise _RefusedNetworkError("it does not take images")
+        raise RefusedNetworkError("it does not take images")
     if len(outputs) != 1 or outputs[0].element_type.to_string() != "f32":
-        raise _RefusedNetworkError("it does not give features")
+        raise RefusedNetworkError("it does not give features")
     sized = model.clone()
     sized.reshape(openvino.PartialShape([1, image_size, image_size, 3]))
     if str(sized.outputs[0].partial_shape) != f"[1,{feature_dim}]":
-        raise _RefusedNetworkError(f"its features are not {feature_dim:,} numbers an image")
-    largest = min(_MAX_VALUES, max(_MAX_VALUES_PER_PIXEL * image_size**2, _MAX_VALUES >> 7))
-    work = 0.0
-    for operation in sized.get_ordered_ops():
-        if operation.get_type_name() == "Constant":
+        raise RefusedNetworkError(f"its features are not {feature_dim:,} numbers an image")
+    _check_cost(sized.get_ordered_ops(), image_size**2)
+
+
+def _check_cost(operations: Sequence[Any], pixels: int) -> None:
+    """Refuses networks that hold or compute more than those of this package, for an image of so many pixels."""
+    weights = sum(math.prod(one.get_output_shape(0)) for one in _of_kind(operations, "Constant"))
+    most_flop = max(_MIN_FLOP, pixels * (_FLOP_PER_PIXEL + _FLOP_PER_WEIGHT_AND_PIXEL * weights))
+    most_held = max(_MIN_VALUES, pixels * _VALUES_PER_PIXEL)
+    last_use = {source: place for place, one in enumerate(operations) for source in _sources(one)}
+    of_images = {one.get_friendly_name() for one in _of_kind(operations, "Parameter")}
+    work, held = 0.0, 0
+    freed: dict[int, int] = {}
+    for place, one in enumerate(operations):
+        if one.get_type_name() == "Constant":
             continue
-        shapes = [output.partial_shape for output in operation.outputs()]
+        shapes = [output.partial_shape for output in one.outputs()]
         if any(shape.is_dynamic for shape in shapes):
-            raise _RefusedNetworkError("the size of its tensors cannot be told")
+            raise RefusedNetworkError("the size of its tensors cannot be told")
         values = sum(math.prod(_sizes(shape)) for shape in shapes)
-        if values > largest:
-            raise _RefusedNetworkError(f"it makes a tensor of {values:,} numbers")
-        work += 2 * values * _products(operation)
-    if work > _MAX_FLOP:
-        raise _RefusedNetworkError(f"it takes {work:.0e} operations an image")
+        name = one.get_friendly_name()
+        if name in of_images or not of_images.isdisjoint(_sources(one)):  # what follows from constants alone stays
+            of_images.add(name)
+            end = last_use.get(name, place)
+            freed[end] = freed.get(end, 0) + values
+        held, work = held + values, work + _work(one, values)
+        if held > most_held:
+            raise RefusedNetworkError(f"it holds {held:,} numbers at once for an image")
+        if work > most_flop:
+            raise RefusedNetworkError(f"it takes {work:.0e} operations for an image, and more")
+        held -= freed.get(place, 0)
 
 
-def _products(operation: Any) -> float:
-    """How many products each number of an operation's output is the sum of."""
+def _of_kind(operations: Sequence[Any], kind: str) -> list[Any]:
+    return [one for one in operations if one.get_type_name() == kind]
+
+
+def _sources(operation: Any) -> list[str]:
+    return [one.get_source_output().get_node().get_friendly_name() for one in operation.inputs()]
+
+
+def _work(operation: Any, values: int) -> float:
+    """Floating-point operations, roughly: those of products and windows, and some for every number in and out."""
     kind = operation.get_type_name()
-    if kind in ("Convolution", "GroupConvolution"):
-        kernel = _sizes(operation.input(1).get_partial_shape())
-        return math.prod(kernel[1:] if kind == "Convolution" else kernel[2:])
-    if kind == "MatMul":
-        return max(_sizes(operation.input(0).get_partial_shape())[-2:], default=1)
-    return 1
+    shapes = [_sizes(one.get_partial_shape()) for one in operation.inputs()]
+    each = 0.0
+    if kind == "Convolution":
+        each = math.prod(shapes[1][1:])
+    elif kind == "GroupConvolution":
+        each = math.prod(shapes[1][2:])
+    elif kind == "MatMul":
+        each = max(shapes[0][-2:], default=1)
+    elif kind == "ScaledDotProductAttention":
+        each = 2 * max(shapes[1][-2:], default=1)
+    elif kind in ("AvgPool", "MaxPool"):
+        each = math.prod(operation.get_attributes()["kernel"])
+    return 2 * each * values + _FLOP_PER_VALUE * (values + sum(map(math.prod, shapes)))
 
 
 def _sizes(shape: Any) -> Sequence[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.storages import InMemoryStorage
 
 from imagematch.events import printable
-from imagematch.tuning import records as attributes
+from imagematch.tuning import attributes
 
 if TYPE_CHECKING:
     import optuna
@@ -52,7 +52,7 @@ def drawable_copy(study: optuna.Study, *, duplicates: bool = False, bare: bool =
         bare: without parameters and intermediate values, which take most of the time.
     """
     trials = study.get_trials(deepcopy=False)
-    shown = [trial if duplicates or not attributes.is_repeat(trial) else None for trial in trials]
+    shown = [trial if duplicates or not attributes.is_duplicate(trial) else None for trial in trials]
     return _copied(study, shown, bare)
 
 
@@ -61,7 +61,7 @@ def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
 
     The best trial in each objective is always among them.
     """
-    trained = [trial for trial in study.get_trials(deepcopy=False) if not attributes.is_repeat(trial)]
+    trained = [trial for trial in study.get_trials(deepcopy=False) if not attributes.is_duplicate(trial)]
     complete = [trial for trial in trained if trial.state.name == "COMPLETE" and trial.values is not None]
     drawn = set()
     for objective, direction in enumerate(study.directions):

@@ -203,7 +203,7 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
     classes = block.get("classes")
     if block and isinstance(classes, int) and classes < TRUSTED_CLASSES:
         lines.append(
-            f"The {split} split has only {classes} classes: the 95 % intervals are resampled over classes and are not "
+            f"The {split} split has only {classes} classes: the 95 % intervals are computed over classes and are not "
             f"to be trusted below {TRUSTED_CLASSES}."
         )
     if block and not block.get("genuine_pairs", 1):

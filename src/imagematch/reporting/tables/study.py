@@ -21,12 +21,7 @@ from imagematch.reporting.studies import (
     what_happened,
     winning_trial,
 )
-from imagematch.tuning import records as attributes
-from imagematch.tuning.baseline import baseline_value
-from imagematch.tuning.rerun import COMPARED
-from imagematch.tuning.rerun import kept_runs as rerun_values
-from imagematch.tuning.study import BASELINE, DEFINITION
-from imagematch.tuning.trials_table import parameter_column
+from imagematch.tuning import attributes, baseline_value, parameter_column, rerun_values
 
 if TYPE_CHECKING:
     import optuna
@@ -44,7 +39,7 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
 
     def rank(trial: FrozenTrial) -> tuple[int, bool, float, int]:
         value = trial.values[0] if trial.state.name == "COMPLETE" and trial.values else 0.0
-        return states.get(trial.state.name, 5), attributes.is_repeat(trial), sign * float(value), trial.number
+        return states.get(trial.state.name, 5), attributes.is_duplicate(trial), sign * float(value), trial.number
 
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     names = [objective_name(study, number) for number in range(len(study.directions))]
@@ -121,7 +116,7 @@ def best_configuration(study: optuna.Study) -> pd.DataFrame:
     rows = [
         {"field": visible(name), "value": _shown_value(value), "": "searched"} for name, value in winner.params.items()
     ]
-    definition = study.user_attrs.get(DEFINITION)
+    definition = study.user_attrs.get(attributes.DEFINITION)
     fixed = definition.get("fixed") if isinstance(definition, Mapping) else None
     if isinstance(fixed, Mapping):
         rows += [{"field": visible(name), "value": _shown_value(value), "": "fixed"} for name, value in fixed.items()]
@@ -155,7 +150,7 @@ def baseline_table(study: optuna.Study) -> pd.DataFrame:
     """The validation metrics of each frozen extractor alone, at each of its image sizes and weights."""
     import pandas as pd
 
-    baselines = study.user_attrs.get(BASELINE)
+    baselines = study.user_attrs.get(attributes.BASELINE)
     if not isinstance(baselines, Mapping):
         return pd.DataFrame()
     rows = [
@@ -181,7 +176,7 @@ def reruns_table(study: optuna.Study) -> pd.DataFrame:
     """
     import pandas as pd
 
-    runs = rerun_values(rerun_trials(study), study.user_attrs.get(COMPARED))
+    runs = rerun_values(rerun_trials(study), study.user_attrs.get(attributes.COMPARED))
     sign = 1.0 if maximises(study) else -1.0
     of_study, trials = study.user_attrs, study.get_trials(deepcopy=False)
     rows = []

@@ -1,0 +1,143 @@
+"""What can be selected by name: registered where it is written, found by configuration, reference and contract suites.
+
+A module registers what it offers when it is imported. When a registry is first read it imports the modules of its
+folder and the entry points of installed packages, so nothing else names them. Such modules import nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from types import MappingProxyType
+from typing import Generic, Literal, TypeVar
+
+from imagematch.errors import ConfigError
+from imagematch.options import Option
+
+Item = TypeVar("Item")
+LossKind = Literal["pair", "offline", "proxy"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SUFFIXES = ("_grid", "_range")
+
+
+class Registry(Generic[Item]):
+    """Items by name, in alphabetical order.
+
+    Args:
+        what: the noun for one item, in errors.
+        package: the package whose modules register items.
+        group: the entry points of installed packages that do so, each the name of a module.
+    """
+
+    def __init__(self, what: str, *, package: str, group: str) -> None:
+        self._what, self._package, self._group = what, package, group
+        self._items: dict[str, Item] = {}
+        self._origins: dict[str, str] = {}
+        self._origin = package
+        self._complete = False
+
+    def register(self, name: str, item: Item) -> None:
+        """Adds an item. Raises ConfigError where the name is taken, or is not lower case with underscores."""
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} cannot name a {self._what}", where=self._origin, do="write it as my_name")
+        if name in self._items:
+            what = f"a {self._what} called {name!r} is already in {self._origins[name]}"
+            raise ConfigError(what, where=self._origin, do="choose another name")
+        self._items[name], self._origins[name] = item, self._origin
+
+    def origin_of(self, name: str) -> str:
+        """The package that registered an item."""
+        return self._origins[name]
+
+    def all(self) -> Mapping[str, Item]:
+        """Every item by name.
+
+        Raises:
+            ConfigError: an installed package cannot be imported, or registers what it may not; names it.
+        """
+        if not self._complete:
+            self._complete = True  # first, so that a module which reads the registry while it registers does not recur
+            try:
+                self._discover()
+            except BaseException:
+                self._complete = False
+                raise
+            self._items = dict(sorted(self._items.items()))
+        return MappingProxyType(self._items)
+
+    def _discover(self) -> None:
+        import pkgutil
+
+        for module in pkgutil.iter_modules(import_module(self._package).__path__):
+            import_module(f"{self._package}.{module.name}")
+        for entry in metadata.entry_points(group=self._group):
+            self._origin = f"the package {entry.dist.name}" if entry.dist else f"the entry point {entry.name}"
+            try:
+                entry.load()
+            except ConfigError:
+                raise
+            except Exception as error:
+                what = f"its {self._what} {entry.name!r} cannot be imported: {type(error).__name__}: {error}"
+                raise ConfigError(what, where=self._origin, do="update the package, or uninstall it") from error
+            finally:
+                self._origin = self._package
+
+
+@dataclass(frozen=True)
+class LossSpec:
+    """What can be said of a loss without running it.
+
+    Attributes:
+        name: how the configuration names it.
+        kind: pair: compares the images of a batch; offline: a batch is made of triplets that were drawn from the
+            training set; proxy: compares images with one learnt vector a class.
+        summary: one sentence.
+        source: the paper.
+        options: by name, with its published defaults.
+        maker: the class.
+    """
+
+    name: str
+    kind: LossKind
+    summary: str
+    source: str
+    maker: type
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+class LossRegistry(Registry[LossSpec]):
+    """The losses; options of one name are one key of the configuration, and so must be alike."""
+
+    def __init__(self) -> None:
+        super().__init__("loss", package="imagematch.losses", group="imagematch.losses")
+
+    def register(self, name: str, item: LossSpec) -> None:
+        """Adds a loss. Raises ConfigError where its name is taken, or an option differs from one of the same name."""
+        for option_name, option in item.options.items():
+            if not _NAME.fullmatch(option_name) or option_name.endswith(_SUFFIXES):
+                raise ConfigError(f"{option_name!r} cannot name an option of {name}", where=self._origin)
+            for other in self._items.values():
+                known = other.options.get(option_name)
+                if known is not None and not _alike(option, known):
+                    what = f"the option {option_name!r} of {name} differs from that of {other.name} in type or range"
+                    raise ConfigError(what, where=self._origin, do="give it the same, or another name")
+        super().register(name, item)
+
+    def names(self, kind: LossKind) -> tuple[str, ...]:
+        """The losses of one kind."""
+        return tuple(name for name, spec in self.all().items() if spec.kind == kind)
+
+    def options(self) -> dict[str, Option]:
+        """Every option of any loss, by name."""
+        return {name: option for spec in self.all().values() for name, option in spec.options.items()}
+
+
+def _alike(one: Option, other: Option) -> bool:
+    same_default = one.default == other.default or not one.common
+    return one.schema == other.schema and one.common == other.common and same_default
+
+
+LOSS_REGISTRY = LossRegistry()

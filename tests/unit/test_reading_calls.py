@@ -1,0 +1,279 @@
+"""Every call that opens a file for reading, so that no new one can be forgotten: each on a list, with a reason."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import imagematch
+
+PACKAGE = Path(imagematch.__file__).parent
+OPENING = {
+    *("open", "read_text", "read_bytes", "fdopen", "urlopen", "get_file"),
+    *("load", "fromfile", "memmap", "open_memmap", "loadtxt", "genfromtxt", "File", "connect", "create_engine"),
+    *("ZipFile", "is_zipfile", "PyZipFile", "TarFile", "GzipFile", "BZ2File", "LZMAFile", "unpack_archive"),
+    *("read_index", "read_index_binary", "read_csv", "read_parquet", "read_metadata", "read_json", "read_pickle"),
+    *("read_table", "read_feather", "read_hdf", "read_excel", "ParquetFile", "InferenceSession", "Interpreter"),
+    *("read_model", "compile_model", "load_model", "load_weights", "load_file", "safe_open", "from_preset"),
+    *("imread", "CascadeClassifier", "import_module", "RDBStorage", "JournalFileBackend", "FileSystemArtifactStore"),
+}
+"""Names of functions and methods that read a file by its name, whatever they belong to."""
+OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load"}
+"""Functions of ours that are called so, and go through `imagematch.reading` themselves."""
+
+CHECKING = {"open_file", "read_file", "check_file", "text_lines", "open_zip", "open_npz", "file_counts"}
+"""Ours, which refuse what is no regular file of bounded size."""
+
+CHECKED = "looked at by `reading` before, in the same function or the one that calls it"
+OWN = "a file that this process has just written, below a name of its own"
+WRITES = "written to, not read"
+SYSTEM = "a file of the system, or of this package"
+NET = "an answer of the network, whose length is bounded where it is read"
+NO_FILE = "reads no file: bytes, text or an object in memory"
+SYNCS = "opened to be locked or made durable, not read"
+ARTIFACTS = "optuna-dashboard gives out what the study itself keeps there"
+PLUG_IN = "a plug-in of a package that the user has installed"
+OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run itself has written"
+"""The reasons."""
+
+
+PLACES: dict[str, dict[str, str]] = {
+    "cli/running.py": {
+        "os.fdopen": NO_FILE,
+        "os.open": SYSTEM,
+        "os.open (2)": SYSTEM,
+    },
+    "data/decoding.py": {
+        "image.load": NO_FILE,
+        "image.load (2)": NO_FILE,
+    },
+    "data/faces/detection.py": {
+        "cv2.CascadeClassifier": SYSTEM,
+    },
+    "data/fetching.py": {
+        "_opener().open": NET,
+        "part.open": WRITES,
+    },
+    "data/looks.py": {
+        "temporary.open": WRITES,
+    },
+    "data/manifest.py": {
+        "os.fdopen": WRITES,
+        "os.open": WRITES,
+    },
+    "data/sources/csv_table.py": {
+        "pandas.read_parquet": CHECKED,
+        "read_metadata": CHECKED,
+    },
+    "data/unpacking.py": {
+        "bz2.BZ2File": CHECKED,
+        "gzip.GzipFile": CHECKED,
+        "lzma.LZMAFile": CHECKED,
+        "opened.open": CHECKED,
+        "path.open": WRITES,
+        "tarfile.open": CHECKED,
+        "zipfile.is_zipfile": CHECKED,
+    },
+    "events.py": {
+        "self._path.open": WRITES,
+    },
+    "extractors/engines/choice.py": {
+        "choice.open": NO_FILE,
+        "choose_engine(network, engine, precision, cache_dir, log).open": NO_FILE,
+    },
+    "extractors/engines/conversion.py": {
+        "core.compile_model": NO_FILE,
+    },
+    "extractors/engines/network_file.py": {
+        "core.read_model": OTHERS,
+        "new.read_bytes": OTHERS,
+        "np.memmap": OTHERS,
+        "np.memmap (2)": OTHERS,
+    },
+    "extractors/engines/openvino.py": {
+        "self._core.compile_model": NO_FILE,
+    },
+    "extractors/kerashub.py": {
+        "get_file": NET,
+        "get_file (2)": NET,
+        "get_file (3)": NET,
+        "hub.layers.ImageConverter.from_preset": CHECKED,
+        "hub.models.Backbone.from_preset": CHECKED,
+    },
+    "extractors/weight_files.py": {
+        "archive.open": CHECKED,
+        "h5py.File": CHECKED,
+        "h5py.File (2)": CHECKED,
+        "h5py.h5a.open": NO_FILE,
+    },
+    "extractors/weights.py": {
+        "keras.utils.get_file": NET,
+        "network.load_weights": CHECKED,
+    },
+    "features/computation.py": {
+        "self._choice.open": NO_FILE,
+    },
+    "features/entry.py": {
+        "np.memmap": CHECKED,
+        "np.memmap (2)": CHECKED,
+        "os.open": WRITES,
+    },
+    "features/gathered.py": {
+        "np.memmap": OWN,
+    },
+    "features/index.py": {
+        "os.open": WRITES,
+    },
+    "files.py": {
+        "file.open": OWN,
+        "os.open": SYNCS,
+        "os.open (2)": SYNCS,
+        "os.open (3)": SYNCS,
+        "os.open (4)": SYNCS,
+        "temporary.open": OWN,
+    },
+    "losses/lazy.py": {
+        "import_module": SYSTEM,
+    },
+    "matching/format_1.py": {
+        "keras.saving.load_model": OTHERS,
+    },
+    "matching/keras_archive.py": {
+        "zipfile.ZipFile": OTHERS,
+    },
+    "model/__init__.py": {
+        "import_module": SYSTEM,
+    },
+    "npz.py": {
+        "self._archive.open": CHECKED,
+        "self._archive.open (2)": CHECKED,
+        "zipfile.ZipFile": CHECKED,
+    },
+    "pipeline/evaluate.py": {
+        "pd.read_csv": OTHERS,
+    },
+    "pipeline/exporters.py": {
+        "onnxruntime.InferenceSession": OWN,
+        "openvino.Core().compile_model": OWN,
+        "path.read_bytes": OWN,
+        "path.read_bytes (2)": OWN,
+        "tf.saved_model.load": OWN,
+    },
+    "pipeline/study.py": {
+        "(finished.folder / 'config.yaml').read_text": OTHERS,
+    },
+    "pipeline/train.py": {
+        "(folder / METRICS_FILE).read_text": OTHERS,
+        "(trained.folder / CONFIG_FILE).read_text": OTHERS,
+    },
+    "reading.py": {
+        "os.fdopen": CHECKED,
+        "os.open": CHECKED,
+    },
+    "registry.py": {
+        "entry.load": PLUG_IN,
+        "import_module": SYSTEM,
+        "import_module (2)": SYSTEM,
+    },
+    "reporting/page.py": {
+        "resources.files('imagematch.reporting').joinpath(name).read_text": SYSTEM,
+    },
+    "reporting/projector.py": {
+        "written.read_text": OWN,
+    },
+    "retrieval/faiss_index.py": {
+        "self._faiss.read_index": CHECKED,
+    },
+    "retrieval/index_files.py": {
+        "np.load": CHECKED,
+    },
+    "retrieval/submission.py": {
+        "urllib.request.build_opener(_NoRedirection).open": NET,
+    },
+    "tensors.py": {
+        "np.memmap": CHECKED,
+        "path.open": WRITES,
+    },
+    "training/__init__.py": {
+        "import_module": SYSTEM,
+    },
+    "training/checkpoint.py": {
+        "temporary.open": WRITES,
+    },
+    "tuning/dashboard.py": {
+        "FileSystemArtifactStore": WRITES,
+        "FileSystemArtifactStore (2)": ARTIFACTS,
+    },
+    "tuning/locks.py": {
+        "storage.engine.connect": CHECKED,
+        "storage.engine.connect (2)": CHECKED,
+    },
+    "tuning/processes.py": {
+        "Path(path).read_text": SYSTEM,
+    },
+    "tuning/sqlite_file.py": {
+        "sqlite3.connect": CHECKED,
+        "sqlite3.connect (2)": CHECKED,
+    },
+    "tuning/storage.py": {
+        "RDBStorage": CHECKED,
+        "create_engine": CHECKED,
+        "create_engine (2)": CHECKED,
+        "create_engine (3)": CHECKED,
+        "create_engine(url, **unpooled).connect": CHECKED,
+        "create_engine(url, poolclass=NullPool, connect_args={'factory': BoundedConnection}).connect": CHECKED,
+        "path.open": WRITES,
+    },
+    "tuning/worker_process.py": {
+        "log_path.open": WRITES,
+        "os.fdopen": NO_FILE,
+    },
+}
+"""Module -> its calls, the second of the same form with a number -> why that is in order."""
+
+
+def calls_in(source: str) -> list[str]:
+    """How each call that may open a file is written, without its arguments; a repeated one with its number."""
+    found: Counter[str] = Counter()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in OPENING and (written := ast.unparse(node.func)) not in OURS:
+                found[written] += 1
+    return sorted(f"{call} ({n})" if n > 1 else call for call, times in found.items() for n in range(1, times + 1))
+
+
+def test_a_call_is_found_however_it_is_written() -> None:
+    source = "open(a)\nPath(b).open()\nnp.load(c)\nnp.load(d)\nwith h5py.File(e, 'r') as f: pass\nread_bytes(g)"
+    assert calls_in(source) == ["Path(b).open", "h5py.File", "np.load", "np.load (2)", "open"]
+
+
+def test_every_call_that_opens_a_file_for_reading_is_reviewed() -> None:
+    """A new one goes through `imagematch.reading`; where a library must open the file by its name, `check_file` comes
+    first, and the call is put on the list above with the reason."""
+    found = {
+        path.relative_to(PACKAGE).as_posix(): set(calls)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if (calls := calls_in(path.read_text(encoding="utf-8")))
+    }
+    reviewed = {module: set(calls) for module, calls in PLACES.items()}
+    new = {module: calls - reviewed.get(module, set()) for module, calls in found.items()}
+    assert {module: calls for module, calls in new.items() if calls} == {}, "these open files and were not reviewed"
+    gone = {module: calls - found.get(module, set()) for module, calls in reviewed.items()}
+    assert {module: calls for module, calls in gone.items() if calls} == {}, "these are no more: strike them off"
+
+
+def test_every_reason_is_given() -> None:
+    assert all(reason for calls in PLACES.values() for reason in calls.values())
+
+
+def test_what_is_checked_before_is_in_a_module_that_checks() -> None:
+    """A library that opens a file by its name relies on a check in the same module, or on one that says so."""
+    elsewhere = {"tuning/locks.py", "tuning/storage.py", "retrieval/faiss_index.py", "extractors/weights.py"}
+    for module, calls in PLACES.items():
+        if CHECKED in calls.values() and module not in elsewhere:
+            names = {
+                node.id for node in ast.walk(ast.parse((PACKAGE / module).read_text())) if isinstance(node, ast.Name)
+            }
+            assert names & CHECKING or module == "reading.py", module

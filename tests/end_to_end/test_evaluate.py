@@ -139,7 +139,7 @@ def test_the_report_and_the_metrics_are_written(model_dir, tmp_path):
     assert set(metrics) == {"validation", "test", "baseline"}
     assert metrics["test"] is metrics["baseline"]["test"] is None
     assert metrics["baseline"]["validation"]["roc_auc"] > 0.5
-    assert "no figures of a test split" in path.read_text(encoding="utf-8")
+    assert "no metrics of a test split" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("split", ["tests", "", "left_out"])
@@ -192,7 +192,7 @@ def test_a_history_that_was_edited_is_left_out_and_that_is_told(model_dir, tmp_p
         assert read_history(changed) is None, text
     evaluation = evaluate_model(changed)
     assert any("history.csv" in remark for remark in warnings_of(evaluation.metrics))
-    assert "history is not at hand" in write_evaluation(evaluation, tmp_path / "out").read_text(encoding="utf-8")
+    assert "history was not saved" in write_evaluation(evaluation, tmp_path / "out").read_text(encoding="utf-8")
 
 
 def test_images_may_be_in_a_folder_of_any_name(tmp_path, monkeypatch):

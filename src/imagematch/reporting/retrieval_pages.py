@@ -10,7 +10,7 @@ from typing import Any
 from imagematch.reporting.html import Page, ReportCard, render
 from imagematch.reporting.images import image_uri
 from imagematch.reporting.numbers import count_text
-from imagematch.reporting.tables import nearest
+from imagematch.reporting.tables import nearest_rows
 from imagematch.retrieval import Group, ImageFolder, Retrieval
 
 _SIDE = 112
@@ -40,7 +40,7 @@ def write_neighbours_page(path: Path, found: Retrieval, *, model: str) -> None:
     of_gallery = cache(lambda row: _image(found.gallery, row))  # the same neighbours turn up again and again
     for query in range(min(len(found.queries), _QUERIES)):
         tiles = [{**_image(found.queries, query), "text": "query", "kind": "plain"}]
-        for row, distance in nearest(found, query)[:_OF_A_QUERY]:
+        for row, distance in nearest_rows(found, query)[:_OF_A_QUERY]:
             kind = {None: "plain", True: "right", False: "wrong"}[found.right(query, row)]
             tiles.append({**of_gallery(row), "text": f"{distance:.4f}", "kind": kind})
         page.html(render("tiles.html.j2", tiles=tiles, more=""))

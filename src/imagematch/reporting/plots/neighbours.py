@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imagematch.reporting.escaping import plot_label
 from imagematch.reporting.images import image_uri
 from imagematch.reporting.plots.style import BASELINE_COLOUR, GENUINE_COLOUR, IMPOSTOR_COLOUR
-from imagematch.reporting.tables.retrieval import nearest
+from imagematch.reporting.tables.retrieval import nearest_rows
 from imagematch.retrieval import ImageFolder, Retrieval
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def neighbours_plot(found: Retrieval, query: int, count: int = 5) -> Figure:
     from plotly.subplots import make_subplots
 
     queries, gallery = found.queries, found.gallery
-    neighbours = nearest(found, query)[: min(count, _MOST)]
+    neighbours = nearest_rows(found, query)[: min(count, _MOST)]
     titles = [f"<b>query</b><br>{plot_label(_name(queries, query), 24)}"]
     colours = [BASELINE_COLOUR]
     for row, distance in neighbours:

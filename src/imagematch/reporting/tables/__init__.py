@@ -11,7 +11,7 @@ from imagematch.reporting.tables.metrics import (
     warnings_of,
     worst_and_best_classes,
 )
-from imagematch.reporting.tables.retrieval import groups_table, nearest, neighbours_table, write_csv
+from imagematch.reporting.tables.retrieval import groups_table, nearest_rows, neighbours_table, write_csv
 from imagematch.reporting.tables.study import (
     baseline_table,
     best_configuration,
@@ -30,7 +30,7 @@ __all__ = [
     "front_table",
     "groups_table",
     "metrics_table",
-    "nearest",
+    "nearest_rows",
     "neighbours_table",
     "operating_table",
     "reruns_table",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def nearest(found: Retrieval, query: int) -> list[tuple[int, float]]:
+def nearest_rows(found: Retrieval, query: int) -> list[tuple[int, float]]:
     """The gallery rows of a query with their distances, the nearest first."""
     pairs = zip(found.neighbours.rows[query].tolist(), found.neighbours.distances[query].tolist(), strict=True)
     return [(row, distance) for row, distance in pairs if row >= 0]

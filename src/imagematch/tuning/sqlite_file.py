@@ -27,8 +27,8 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _MOST_STUDIES, _MOST_TRIALS = 1000, 100_000
 _ROWS, _ROWS_A_TRIAL = 100_000, 2000
 _TEXT_BYTES, _TEXT_BYTES_A_TRIAL = 16 * MB, 64 * KB
-_PARTS, _PARTS_A_TRIAL = 1_000_000, 400
-_FEW_BYTES = 8 * MB
+_PARTS, _PARTS_A_TRIAL = 500_000, 400
+_FEW_BYTES = 2 * MB
 _AGAIN = "restore it from a backup, or choose another study_name"
 _TEXTS = (
     ("studies", "study_name"),

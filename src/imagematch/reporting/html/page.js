@@ -47,6 +47,9 @@
   function draw(figure) {
     if (figure.spec) return;
     figure.spec = specifications[Number(figure.dataset.number)];
+    for (const trace of figure.spec.data) {
+      if (typeof trace.hovertext === "number") trace.hovertext = figure.spec.texts[trace.hovertext];
+    }
     Plotly.newPlot(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, false), config);
   }
 

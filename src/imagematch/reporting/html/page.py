@@ -147,6 +147,7 @@ class Page:
         layout.pop("title", None)  # the page has it as a heading
         layout["margin"] = {**layout.get("margin", {}), "t": min(layout.get("margin", {}).get("t", 30), 30)}
         columns = len({tuple(axis["domain"]) for name, axis in layout.items() if _is_panel(name, axis)})
+        specification["texts"] = _shared_texts(specification["data"])
         self._plots.append(json.dumps(_rounded(specification), separators=(",", ":"), allow_nan=False))
         return {
             "number": len(self._plots) - 1,
@@ -174,12 +175,23 @@ class Page:
 
 
 def _rounded(value: Any) -> Any:
-    """A specification with floats of seven digits: more are never seen, and double the page's data."""
+    """A specification with floats of six digits: more are never seen, and double the page's data."""
     if isinstance(value, dict):
         return {name: _rounded(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_rounded(one) for one in value]
-    return float(f"{value:.7g}") if isinstance(value, float) else value
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _shared_texts(traces: list[dict[str, Any]]) -> list[Any]:
+    """Takes the hover texts out of traces, each list of them once: panels of one plot have the same many times."""
+    texts: list[Any] = []
+    for trace in traces:
+        if isinstance(trace.get("hovertext"), list):
+            if trace["hovertext"] not in texts:
+                texts.append(trace["hovertext"])
+            trace["hovertext"] = texts.index(trace["hovertext"])
+    return texts
 
 
 def _is_panel(name: str, axis: Any) -> bool:

@@ -255,7 +255,7 @@ def _add_training(page: Page, history: History, config: str) -> None:
         best = best_epoch(history, objective)
         of_best = f"; the weights are those of epoch {best}, the best by {objective}" if best is not None else ""
         page.text(f"{count_text(len(history), 'epoch')}{of_best}. The dotted line is the best epoch.")
-        page.html(Markup(learning_curves_svg(history, objective, embedded=True)))  # noqa: S704
+        page.svg(Markup(learning_curves_svg(history, objective, embedded=True)))  # noqa: S704
     else:
         page.plot(Note("The training's history was not saved."))
     page.heading("Configuration")

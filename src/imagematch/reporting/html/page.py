@@ -104,6 +104,10 @@ class Page:
         """What `render` returned."""
         self._add("html", code=code)
 
+    def svg(self, code: Markup) -> None:
+        """An SVG image, which a narrow screen scrolls."""
+        self._add("svg", code=code)
+
     def cards(self, cards: Sequence[ReportCard]) -> None:
         """A row of metrics."""
         self._add("cards", cards=cards)

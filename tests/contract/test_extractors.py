@@ -17,6 +17,7 @@ import pytest
 
 from imagematch.extractors import PREFIX, SPECS, Extractor, make_extractor, open_engine
 from imagematch.extractors.engines.conversion import mean_cosine, relative_error, sample_pictures
+from imagematch.extractors.engines.network_file import read_network
 
 BY_DEFAULT = {
     *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "efficientnet_b0", "mobilenet_025", "mobilenet_v2"),
@@ -101,6 +102,22 @@ def test_every_engine_gives_the_model_s_features(built: Built) -> None:
         engine = open_engine(built.extractor, name, "float32", built.cache)
         assert engine.precision == "float32"
         assert relative_error(engine.run(built.pictures), built.features) <= 1e-3, engine.name
+
+
+def test_its_converted_network_is_read_again(built: Built) -> None:
+    """It consists of what a stranger's network may consist of; else it would be converted anew every time."""
+    openvino = pytest.importorskip("openvino")
+    if open_engine(built.extractor, "auto", "float32", built.cache).name != "openvino":
+        assert built.extractor.name == "pixels"
+        return
+    (path,) = built.cache.glob("*/network-*.xml")
+    size, dim = built.extractor.image_size, built.extractor.feature_dim
+    digest = path.stem.removeprefix("network-")
+    model = read_network(openvino.Core(), path.parent, digest, image_size=size, feature_dim=dim)
+    given = np.array(
+        openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(built.pictures)[0]
+    )
+    assert relative_error(given, built.features) <= 1e-3
 
 
 def test_automatic_precision_keeps_the_features(built: Built) -> None:

@@ -47,6 +47,7 @@ PLAIN: dict[str, Callable[[Any], Any]] = {
         1,
     ),
     "attention": lambda x: ops.scaled_dot_product_attention(x, x, x),
+    "einsum": lambda x: ops.einsum([x, numbers(8, 2, 4)], "abcd,def->abef"),
     "layer norm": lambda x: ops.mvn(x, whole(2, 3), True, 1e-3, "inside_sqrt"),
     "gelu": lambda x: ops.gelu(ops.swish(ops.clamp(ops.prelu(x, numbers(3)), 0.0, 6.0)), "erf"),
     "padding": lambda x: ops.pad(x, whole(0, 0, 1, 1), whole(0, 0, 1, 1), "constant"),
@@ -268,6 +269,11 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "scale of an image",
     ),
     "a long chain": (lambda x: chain(x, 100), "chain of elementwise"),
+    "an einsum of much work": (
+        lambda x: ops.einsum([ops.tile(x, whole(1, 1, 100, 100)), numbers(800, 200, 32)], "abcd,def->abcf"),
+        "operations for an image",
+    ),
+    "an axis twice": (lambda x: ops.einsum([x, numbers(8, 8)], "abcc,cd->abd"), "Einsum has"),
     "many operations": (lambda x: [x := ops.softmax(x, 1) for _ in range(2600)][-1], "too many operations"),
 }
 

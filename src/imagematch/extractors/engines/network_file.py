@@ -172,6 +172,10 @@ def _work(operation: Any, values: int) -> float:
         each = max(shapes[0][-2:], default=1)
     elif kind == "ScaledDotProductAttention":
         each = 2 * max(shapes[1][-2:], default=1)
+    elif kind == "Einsum":
+        operands, result = operation.get_attributes()["equation"].split("->")
+        sides = dict(zip(operands.replace(",", ""), [side for shape in shapes for side in shape], strict=True))
+        each = math.prod(side for label, side in sides.items() if label not in result)
     elif kind in ("AvgPool", "MaxPool"):
         each = math.prod(operation.get_attributes()["kernel"])
     return 2 * each * values + _FLOP_PER_VALUE * (values + sum(map(math.prod, shapes)))

@@ -31,6 +31,9 @@ _MASK = r"[01](, ?[01]){0,5}"
 _SIDES = r"[1-9]\d{0,2}(, ?[1-9]\d{0,2}){0,2}"
 _PADS = r"\d{1,3}(, ?\d{1,3}){0,2}"
 _NO_PADS = "0(, ?0){0,5}|"
+_LABELS = r"(?!\w*(?P<{0}>\w)\w*(?P={0}))[A-Za-z]{{1,6}}"
+"""Of an operand's axes, each another one."""
+_EQUATION = "{},{}->{}".format(*(_LABELS.format(operand) for operand in ("first", "second", "result")))
 _AUTO_PAD = "explicit|same_upper|same_lower|valid|notset"
 
 
@@ -118,6 +121,7 @@ OPERATIONS: Mapping[str, Known] = {
     "Convolution": _CONVOLUTION,
     "GroupConvolution": _CONVOLUTION,
     "MatMul": _known(2, transpose_a=_BOOL, transpose_b=_BOOL),
+    "Einsum": _known(2, versions="opset7", equation=_EQUATION),
     "ScaledDotProductAttention": _known(3, 5, versions="opset13", causal=_BOOL),
     "AvgPool": _known(1, versions="opset1 opset14", **_POOL, exclude_pad=_BOOL),
     "MaxPool": _known(

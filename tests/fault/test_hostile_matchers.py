@@ -464,9 +464,9 @@ def test_none_costs_much(convolutional: Path, tmp_path: Path) -> None:
 
 
 def test_a_small_network_of_large_images_costs_what_they_cost(convolutional: Path, tmp_path: Path) -> None:
-    sound = write_matcher(tmp_path / "sound", **{**SMALL, "image_size": 2_048})
+    sound = write_matcher(tmp_path / "sound", **{**SMALL, "image_size": 1_024})
     forged = Forged(tmp_path / "mailed", convolutional)
-    forged.set(2_048, "embedding", "image_size")
+    forged.set(1_024, "embedding", "image_size")
     (line, usual_mb, usual_s), (refusal, used_mb, used_s) = cost(sound), cost(forged.folder)
     assert line == "opened"
     assert "no longer gives its own embeddings" in refusal

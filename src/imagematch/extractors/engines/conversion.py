@@ -26,6 +26,8 @@ _FORMAT = 2
 _FLOAT32_TOLERANCE = 1e-3
 _MAX_FACTS_BYTES = 64 * KB
 _SAMPLES = 16
+_SAMPLE_PIXELS = 16 * 512**2
+"""That the samples have together: at 2,048 pixels a side sixteen would take tens of gigabytes."""
 _SAMPLES_AT_ONCE = 1_000
 
 
@@ -167,7 +169,8 @@ def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted
     model = network.build()
     signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
     function = tf.function(lambda images: model(images, training=False), input_signature=signature)
-    pictures = sample_pictures(_SAMPLES, min(network.image_size, 64))
+    count = max(2, min(_SAMPLES, _SAMPLE_PIXELS // network.image_size**2))
+    pictures = sample_pictures(count, min(network.image_size, 64))
     with exact_float32():
         expected = function(pictures).numpy()
     try:

@@ -38,6 +38,7 @@ FOLDS = 10
 
 _SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _ONE_KIND = "All pairs of the list are {kind}: there is no ROC AUC, and accuracy, precision and F1 mean little."
+_NO_INTERVAL = "There is no interval of the ROC AUC: without one of the people no genuine or no impostor pair is left."
 _NO_FOLDS = "There is no accuracy over folds: without one of them no genuine or no impostor pair is left to choose on."
 
 
@@ -225,11 +226,17 @@ def evaluate_pairs(
         distances = distances_of_rows(vectors, first, second)
         if not _both(same):
             return distances, ListFigures(None, None, None)
-        interval = pair_list_auc_interval(distances, same, (groups[first], groups[second]))
+        try:
+            interval = pair_list_auc_interval(distances, same, (groups[first], groups[second]))
+        except DataError:
+            interval = None
         folded = folded_accuracy(distances, same, folds) if foldable else None
         return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
 
     distances, found = figures(embeddings)
+    if _both(same) and found.interval is None:
+        remarks.append(_NO_INTERVAL)
+        log.event("remark", _NO_INTERVAL)
     threshold = matcher.card.threshold.threshold()
     return PairsEvaluation(
         pairs=len(usable),

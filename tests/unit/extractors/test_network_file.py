@@ -268,6 +268,11 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda x: ops.interpolate(x, ops.exp(numbers(2)), "nearest", "scales", axes=whole(2, 3)),
         "scale of an image",
     ),
+    "an axis of 2^63": (lambda x: ops.mvn(x, whole(2, 2**63 - 1), True, 1e-3, "inside_sqrt"), "not those of shapes"),
+    "axis 6": (lambda x: ops.mvn(x, whole(2, 6), True, 1e-3, "inside_sqrt"), "no axis"),
+    "axis 5 of 4": (lambda x: ops.mvn(x, whole(2, 5), True, 1e-3, "inside_sqrt"), "axes that are not there"),
+    "an axis given twice": (lambda x: ops.mvn(x, whole(2, -2), True, 1e-3, "inside_sqrt"), "axes that are not there"),
+    "an axis that is computed": (lambda x: ops.reduce_max(x, batch(x), True), "no axis"),
     "a long chain": (lambda x: chain(x, 100), "chain of elementwise"),
     "an einsum of much work": (
         lambda x: ops.einsum([ops.tile(x, whole(1, 1, 100, 100)), numbers(800, 200, 32)], "abcd,def->abcf"),

@@ -19,7 +19,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from imagematch.extractors.engines.operations import ELEMENTWISE, INTEGER_OPERATIONS, INTEGERS, OPERATIONS, Attributes
+from imagematch.extractors.engines.operations import (
+    AXES,
+    ELEMENTWISE,
+    INTEGER_OPERATIONS,
+    INTEGERS,
+    OPERATIONS,
+    Attributes,
+)
 from imagematch.reading import MB
 
 _MAX_OPERATIONS = 6_000
@@ -177,15 +184,21 @@ def _check_integers(operations: Mapping[str, _Operation], order: Sequence[str], 
 
     Integers come from constants and shapes alone, and there are few of them.
     """
+    of_slices = {
+        source for one in operations.values() if one.kind in ("Slice", "StridedSlice") for source, _ in one.inputs
+    }
     counts: dict[str, int] = {}
     """How many integers an operation gives at most; those of numbers with a fraction are not in it."""
     for name in order:
         one = operations[name]
         given = [counts.get(source) for source, _ in one.inputs]
         integers = [count for count in given if count is not None]
+        axes = one.inputs[AXES[one.kind]][0] if AXES.get(one.kind, len(one.inputs)) < len(one.inputs) else None
+        if axes is not None and not _are_axes(operations[axes], weights):
+            raise RefusedNetworkError(f"{one.kind} works on what may be no axis")
         if one.kind == "Const":
             if one.attributes["element_type"] in INTEGERS:
-                counts[name] = _checked_integers(one, weights)
+                counts[name] = _checked_integers(one, weights, endless=name in of_slices)
         elif one.kind == "ShapeOf":
             counts[name] = _MAX_RANK
         elif one.kind == "Convert":
@@ -231,10 +244,18 @@ def _is_positive(one: _Operation, weights: np.ndarray) -> bool:
     return one.kind == "Const" and bool((_numbers(one, weights) > 0).all())
 
 
-def _checked_integers(one: _Operation, weights: np.ndarray) -> int:
-    """How many there are, after checking that they are few and small."""
+def _are_axes(one: _Operation, weights: np.ndarray) -> bool:
+    if one.kind != "Const" or one.attributes["element_type"] not in INTEGERS:
+        return False
     numbers = _numbers(one, weights)
-    large = np.abs(numbers[~np.isin(numbers, _NO_END)].astype(np.float64)) > _LARGEST_INTEGER
+    return bool(np.all((numbers >= -_MAX_RANK) & (numbers < _MAX_RANK)))
+
+
+def _checked_integers(one: _Operation, weights: np.ndarray, *, endless: bool) -> int:
+    """How many there are, after checking that they are few and small; `endless` allows ends of slices."""
+    numbers = _numbers(one, weights)
+    checked = numbers[~np.isin(numbers, _NO_END)] if endless else numbers
+    large = np.abs(checked.astype(np.float64)) > _LARGEST_INTEGER
     if len(numbers) > _MAX_LARGE_INTEGERS or large.any():
         raise RefusedNetworkError("its integers are not those of shapes")
     return len(numbers)

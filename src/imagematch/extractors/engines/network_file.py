@@ -16,6 +16,7 @@ import numpy as np
 
 from imagematch.errors import ModelError
 from imagematch.extractors.engines.network_description import RefusedNetworkError, checked_description
+from imagematch.extractors.engines.operations import AXES
 from imagematch.files import digest_bytes, digest_json, os_reason
 from imagematch.reading import GB, MB, open_file, read_file
 
@@ -134,6 +135,7 @@ def _check_cost(operations: Sequence[Any], pixels: int) -> None:
     for place, one in enumerate(operations):
         if one.get_type_name() == "Constant":
             continue
+        _check_axes(one)
         shapes = [output.partial_shape for output in one.outputs()]
         if any(shape.is_dynamic for shape in shapes):
             raise RefusedNetworkError("the size of its tensors cannot be told")
@@ -149,6 +151,17 @@ def _check_cost(operations: Sequence[Any], pixels: int) -> None:
         if work > most_flop:
             raise RefusedNetworkError(f"it takes {work:.0e} operations for an image, and more")
         held -= freed.get(place, 0)
+
+
+def _check_axes(operation: Any) -> None:
+    """Refuses axes that the operation's input does not have, or one of them twice."""
+    place = AXES.get(operation.get_type_name(), operation.get_input_size())
+    if place >= operation.get_input_size() or operation.get_type_name() == "Unsqueeze":  # OpenVINO checks that one
+        return
+    rank = len(operation.input(0).get_partial_shape())
+    axes = operation.input(place).get_source_output().get_node().get_data().flatten().tolist()
+    if len({axis % max(rank, 1) for axis in axes}) < len(axes) or not all(-rank <= axis < rank for axis in axes):
+        raise RefusedNetworkError("it works on axes that are not there")
 
 
 def _of_kind(operations: Sequence[Any], kind: str) -> list[Any]:

@@ -17,6 +17,12 @@ INTEGER_OPERATIONS = {
     *("Add", "Subtract", "Multiply", "Divide", "FloorMod", "Mod", "Maximum", "Minimum"),
 }
 """The arithmetic of shapes."""
+AXES = {
+    **dict.fromkeys(("MVN", "NormalizeL2", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum"), 1),
+    **dict.fromkeys(("Squeeze", "Unsqueeze", "Split", "VariadicSplit"), 1),
+    **{"Gather": 2, "Slice": 4},
+}
+"""The input that says which axes an operation works on: a constant. OpenVINO believes it of some."""
 ELEMENTWISE = {
     *("Abs", "Cos", "Erf", "Exp", "Floor", "Negative", "ReLU", "Sigmoid", "Sin", "Sqrt", "Tanh", "HSigmoid", "HSwish"),
     *("Mish", "Swish", "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Mod", "FloorMod", "Power", "Divide"),

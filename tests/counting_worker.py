@@ -10,7 +10,7 @@ from imagematch.tuning import worker_process
 
 def main() -> None:
     """Works until the study is complete."""
-    plain = loop._Run.judge
+    plain = loop._Run.validate
 
     def counting(self: Any, *arguments: Any, **options: Any) -> Any:
         record = plain(self, *arguments, **options)
@@ -18,7 +18,7 @@ def main() -> None:
             file.write(f"{record['epoch']}\n")
         return record
 
-    loop._Run.judge = counting
+    loop._Run.validate = counting
     worker_process.main()
 
 

@@ -129,6 +129,9 @@ def test_a_killed_worker_costs_one_trial_which_is_queued_again_at_once(tmp_path:
     children = [
         c for c in psutil.Process(process.pid).children() if "imagematch.tuning.worker" in " ".join(c.cmdline())
     ]
+    while not any(t.state == TrialState.RUNNING for t in trials_of(tmp_path)):
+        assert process.poll() is None
+        time.sleep(0.01)
     os.kill(children[0].pid, signal.SIGKILL)
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr

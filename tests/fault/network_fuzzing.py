@@ -93,7 +93,8 @@ def _constant(draw: random.Random, root: ElementTree.Element, content: bytearray
     kinds = {"f32": np.float32, "i32": np.int32, "i64": np.int64}
     kind, start, size = (data.get(key, "") for key in ("element_type", "offset", "size"))
     if kind in kinds and start.isdecimal() and size.isdecimal():
-        array = np.frombuffer(bytes(content[int(start) : int(start) + int(size)]), kinds[kind]).copy()
+        given = bytes(content[int(start) : int(start) + int(size)])
+        array = np.frombuffer(given, kinds[kind], len(given) // np.dtype(kinds[kind]).itemsize).copy()
         if len(array):
             with np.errstate(all="ignore"):
                 odd = draw.choice((np.nan, np.inf, -np.inf, 3e38, 1e-45, 0.0)) if kind == "f32" else 0

@@ -16,10 +16,24 @@ class Hinge(NamedTuple):
     slope: Callable[[tf.Tensor], tf.Tensor]
 
 
-HINGES: Mapping[str, Hinge] = {
-    "hinge": Hinge(lambda x: tf.nn.relu(x), lambda x: tf.cast(x > 0, x.dtype)),
-    "softplus": Hinge(lambda x: tf.nn.softplus(x), lambda x: tf.nn.sigmoid(x)),
-}
+def _relu(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(x)
+
+
+def _step(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x > 0, x.dtype)
+
+
+def _softplus(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softplus(x)
+
+
+def _sigmoid(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sigmoid(x)
+
+
+HINGES: Mapping[str, Hinge] = {"hinge": Hinge(_relu, _step), "softplus": Hinge(_softplus, _sigmoid)}
+"""Name -> hinge. Functions, not lambdas: AutoGraph cannot tell two lambdas of one line apart, and warns."""
 
 
 class TripletOptions:

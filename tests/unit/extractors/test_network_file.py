@@ -261,22 +261,30 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "much work": (
         lambda x: ops.avg_pool(ops.tile(x, whole(1, 1, 100, 100)), [1, 1], [300, 300], [300, 300], [600, 600], False),
-        "operations for an image",
+        "operations, and more",
     ),
     "enlarged": (lambda x: ops.interpolate(x, whole(8000, 8000), "nearest", "sizes", axes=whole(2, 3)), "holds"),
     "a scale that is computed": (
         lambda x: ops.interpolate(x, ops.exp(numbers(2)), "nearest", "scales", axes=whole(2, 3)),
-        "scale of an image",
+        "size of an image",
     ),
     "an axis of 2^63": (lambda x: ops.mvn(x, whole(2, 2**63 - 1), True, 1e-3, "inside_sqrt"), "not those of shapes"),
     "axis 6": (lambda x: ops.mvn(x, whole(2, 6), True, 1e-3, "inside_sqrt"), "no axis"),
     "axis 5 of 4": (lambda x: ops.mvn(x, whole(2, 5), True, 1e-3, "inside_sqrt"), "axes that are not there"),
     "an axis given twice": (lambda x: ops.mvn(x, whole(2, -2), True, 1e-3, "inside_sqrt"), "axes that are not there"),
     "an axis that is computed": (lambda x: ops.reduce_max(x, batch(x), True), "no axis"),
+    "a negative size": (
+        lambda x: ops.interpolate(x, whole(-2, -2), "nearest", "sizes", axes=whole(2, 3)),
+        "size of an image",
+    ),
+    "more for more images": (
+        lambda x: ops.tile(x, ops.concat([whole(1), *[ops.multiply(batch(x), batch(x))] * 3], 0)),
+        "holds 402,65",
+    ),
     "a long chain": (lambda x: chain(x, 100), "chain of elementwise"),
     "an einsum of much work": (
         lambda x: ops.einsum([ops.tile(x, whole(1, 1, 100, 100)), numbers(800, 200, 32)], "abcd,def->abcf"),
-        "operations for an image",
+        "operations, and more",
     ),
     "an axis twice": (lambda x: ops.einsum([x, numbers(8, 8)], "abcc,cd->abd"), "Einsum has"),
     "many operations": (lambda x: [x := ops.softmax(x, 1) for _ in range(2600)][-1], "too many operations"),

@@ -193,7 +193,8 @@ def _check_integers(operations: Mapping[str, _Operation], order: Sequence[str], 
         one = operations[name]
         given = [counts.get(source) for source, _ in one.inputs]
         integers = [count for count in given if count is not None]
-        axes = one.inputs[AXES[one.kind]][0] if AXES.get(one.kind, len(one.inputs)) < len(one.inputs) else None
+        place = AXES.get(one.kind, len(one.inputs))
+        axes = one.inputs[place][0] if place < len(one.inputs) else None
         if axes is not None and not _are_axes(operations[axes], weights):
             raise RefusedNetworkError(f"{one.kind} works on what may be no axis")
         if one.kind == "Const":
@@ -207,11 +208,13 @@ def _check_integers(operations: Mapping[str, _Operation], order: Sequence[str], 
                     raise RefusedNetworkError("it makes integers of other numbers")
                 counts[name] = integers[0]
         elif given and given[0] is not None:
+            if len(integers) < len(given):
+                raise RefusedNetworkError("it computes with integers and other numbers at once")
             counts[name] = _integers_of(one, integers, operations, weights)
-        elif one.kind == "Interpolate":
-            computed = [source for source, _ in one.inputs[1:] if source not in counts]
-            if any(operations[source].kind != "Const" for source in computed):
-                raise RefusedNetworkError("it computes the scale of an image")
+        elif one.kind == "Interpolate" and not all(
+            _is_positive(operations[source], weights) for source, _ in one.inputs[1:-1]
+        ):
+            raise RefusedNetworkError("it computes the size of an image, or there is none")
 
 
 def _integers_of(
@@ -241,7 +244,10 @@ def _integers_of(
 
 
 def _is_positive(one: _Operation, weights: np.ndarray) -> bool:
-    return one.kind == "Const" and bool((_numbers(one, weights) > 0).all())
+    if one.kind != "Const":
+        return False
+    numbers = _numbers(one, weights)
+    return bool(((numbers > 0) & (numbers <= _LARGEST_INTEGER)).all())
 
 
 def _are_axes(one: _Operation, weights: np.ndarray) -> bool:

@@ -34,6 +34,9 @@ _FLOP_PER_PIXEL = 2e5
 _MIN_FLOP = 1e10
 """Of an image. A weight is used once a pixel at most, which is 2 operations; so a small file computes little."""
 _FLOP_PER_VALUE = 16
+_BATCHES = (1, 8)
+"""That the engine runs; what depends on their size must be in bounds for both."""
+_BEFORE_ENLARGING = ("Parameter", "Convert", "Transpose")
 
 
 def write_network(model: openvino.Model, folder: Path) -> str:
@@ -97,7 +100,13 @@ def read_network(
         _check_model(model, image_size, feature_dim)
     except RefusedNetworkError as error:
         raise ModelError(f"is not a network that imagematch runs: {error}", where=str(xml_path)) from error
-    except (RuntimeError, TypeError, ValueError) as error:  # OpenVINO's own complaints about a damaged description
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+    ) as error:  # OpenVINO's own complaints about a damaged description
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"is not a network that OpenVINO reads: {reason}", where=str(xml_path)) from error
     return model
@@ -116,18 +125,19 @@ def _check_model(model: openvino.Model, image_size: int, feature_dim: int) -> No
         raise RefusedNetworkError("it does not take images")
     if len(outputs) != 1 or outputs[0].element_type.to_string() != "f32":
         raise RefusedNetworkError("it does not give features")
-    sized = model.clone()
-    sized.reshape(openvino.PartialShape([1, image_size, image_size, 3]))
-    if str(sized.outputs[0].partial_shape) != f"[1,{feature_dim}]":
-        raise RefusedNetworkError(f"its features are not {feature_dim:,} numbers an image")
-    _check_cost(sized.get_ordered_ops(), image_size**2)
+    for batch in _BATCHES:
+        sized = model.clone()
+        sized.reshape(openvino.PartialShape([batch, -1, -1, 3]))
+        if str(sized.outputs[0].partial_shape) != f"[{batch},{feature_dim}]":
+            raise RefusedNetworkError(f"its features are not {feature_dim:,} numbers an image")
+        _check_cost(sized.get_ordered_ops(), batch, image_size**2)
 
 
-def _check_cost(operations: Sequence[Any], pixels: int) -> None:
-    """Refuses networks that hold or compute more than those of this package, for an image of so many pixels."""
+def _check_cost(operations: Sequence[Any], batch: int, pixels: int) -> None:
+    """Refuses networks that hold or compute more than those of this package, for images of so many pixels."""
     weights = sum(math.prod(one.get_output_shape(0)) for one in _of_kind(operations, "Constant"))
-    most_flop = max(_MIN_FLOP, pixels * (_FLOP_PER_PIXEL + _FLOP_PER_WEIGHT_AND_PIXEL * weights))
-    most_held = max(_MIN_VALUES, pixels * _VALUES_PER_PIXEL)
+    most_flop = batch * max(_MIN_FLOP, pixels * (_FLOP_PER_PIXEL + _FLOP_PER_WEIGHT_AND_PIXEL * weights))
+    most_held = batch * max(_MIN_VALUES, pixels * _VALUES_PER_PIXEL)
     last_use = {source: place for place, one in enumerate(operations) for source in _sources(one)}
     of_images = {one.get_friendly_name() for one in _of_kind(operations, "Parameter")}
     work, held = 0.0, 0
@@ -136,27 +146,26 @@ def _check_cost(operations: Sequence[Any], pixels: int) -> None:
         if one.get_type_name() == "Constant":
             continue
         _check_axes(one)
-        shapes = [output.partial_shape for output in one.outputs()]
-        if any(shape.is_dynamic for shape in shapes):
-            raise RefusedNetworkError("the size of its tensors cannot be told")
-        values = sum(math.prod(_sizes(shape)) for shape in shapes)
+        own = one.get_type_name() in _BEFORE_ENLARGING  # of the images' own sizes, which are free
+        values = sum(_values(output.partial_shape, batch * pixels if own else None) for output in one.outputs())
         name = one.get_friendly_name()
         if name in of_images or not of_images.isdisjoint(_sources(one)):  # what follows from constants alone stays
             of_images.add(name)
             end = last_use.get(name, place)
             freed[end] = freed.get(end, 0) + values
-        held, work = held + values, work + _work(one, values)
+        held, work = held + values, work + _work(one, values, batch * pixels)
         if held > most_held:
-            raise RefusedNetworkError(f"it holds {held:,} numbers at once for an image")
+            raise RefusedNetworkError(f"it holds {held:,} numbers at once")
         if work > most_flop:
-            raise RefusedNetworkError(f"it takes {work:.0e} operations for an image, and more")
+            raise RefusedNetworkError(f"it takes {work:.0e} operations, and more")
         held -= freed.get(place, 0)
 
 
 def _check_axes(operation: Any) -> None:
     """Refuses axes that the operation's input does not have, or one of them twice."""
-    place = AXES.get(operation.get_type_name(), operation.get_input_size())
-    if place >= operation.get_input_size() or operation.get_type_name() == "Unsqueeze":  # OpenVINO checks that one
+    kind, inputs = operation.get_type_name(), operation.get_input_size()
+    place = AXES.get(kind, inputs) % max(inputs, 1) if AXES.get(kind, inputs) < inputs else None
+    if place is None or kind == "Unsqueeze":  # OpenVINO checks that one
         return
     rank = len(operation.input(0).get_partial_shape())
     axes = operation.input(place).get_source_output().get_node().get_data().flatten().tolist()
@@ -172,10 +181,11 @@ def _sources(operation: Any) -> list[str]:
     return [one.get_source_output().get_node().get_friendly_name() for one in operation.inputs()]
 
 
-def _work(operation: Any, values: int) -> float:
+def _work(operation: Any, values: int, pixels: int) -> float:
     """Floating-point operations, roughly: those of products and windows, and some for every number in and out."""
     kind = operation.get_type_name()
-    shapes = [_sizes(one.get_partial_shape()) for one in operation.inputs()]
+    given = [one.get_partial_shape() for one in operation.inputs()]
+    shapes = [_sizes(shape) if shape.is_static else [3, pixels] for shape in given]
     each = 0.0
     if kind == "Convolution":
         each = math.prod(shapes[1][1:])
@@ -194,5 +204,17 @@ def _work(operation: Any, values: int) -> float:
     return 2 * each * values + _FLOP_PER_VALUE * (values + sum(map(math.prod, shapes)))
 
 
+def _values(shape: Any, pixels: int | None) -> int:
+    """How many numbers a tensor has; of images of a free size, where `pixels` says how many they have."""
+    if shape.is_static:
+        return math.prod(_sizes(shape))
+    if pixels is None or shape.rank.is_dynamic or len(shape) != 4:
+        raise RefusedNetworkError("the size of its tensors cannot be told")
+    return 3 * pixels
+
+
 def _sizes(shape: Any) -> Sequence[int]:
-    return [dimension.get_length() for dimension in shape]
+    sizes = [dimension.get_length() for dimension in shape]
+    if min(sizes, default=1) < 1:
+        raise RefusedNetworkError("it has tensors without numbers")
+    return sizes

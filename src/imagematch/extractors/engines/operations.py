@@ -20,7 +20,7 @@ INTEGER_OPERATIONS = {
 AXES = {
     **dict.fromkeys(("MVN", "NormalizeL2", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum"), 1),
     **dict.fromkeys(("Squeeze", "Unsqueeze", "Split", "VariadicSplit"), 1),
-    **{"Gather": 2, "Slice": 4},
+    **{"Gather": 2, "Slice": 4, "Interpolate": -1},
 }
 """The input that says which axes an operation works on: a constant. OpenVINO believes it of some."""
 ELEMENTWISE = {

@@ -176,8 +176,8 @@ PLACES: dict[str, dict[str, str]] = {
         "import_module": SYSTEM,
         "import_module (2)": SYSTEM,
     },
-    "reporting/page.py": {
-        "resources.files('imagematch.reporting').joinpath(name).read_text": SYSTEM,
+    "reporting/html/page.py": {
+        "resources.files('imagematch.reporting.html').joinpath(name).read_text": SYSTEM,
     },
     "reporting/projector.py": {
         "written.read_text": OWN,

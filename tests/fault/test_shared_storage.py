@@ -27,7 +27,8 @@ from imagematch.tuning.recovery import alive, queue, recover, send_heartbeat
 from imagematch.tuning.retrying_storage import WAIT_S, RetryingStorage
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
 from imagematch.tuning.tables import overviews
-from imagematch.tuning.worker import Worker, WorkerJob
+from imagematch.tuning.worker import Worker
+from imagematch.tuning.worker_job import WorkerJob
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])

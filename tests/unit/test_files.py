@@ -14,16 +14,14 @@ from pathlib import Path
 import pytest
 
 from imagematch.errors import ConfigError, StudyError
+from imagematch.file_locks import BusyError, locked, remove_locked_dir
 from imagematch.files import (
-    BusyError,
     checked_name,
     digest_bytes,
     digest_file,
     digest_json,
-    locked,
     recovered_dir,
     remove_leftovers,
-    remove_locked_dir,
     replacing,
     replacing_dir,
     write_json,

@@ -14,6 +14,7 @@ ROOMS = (
     "errors",
     "reading",
     "files",
+    "file_locks",
     "npz",
     "tensors",
     "events",
@@ -36,7 +37,7 @@ ROOMS = (
     "pipeline",
     "cli",
 )
-FOUNDATION = {"errors", "files", "npz", "reading", "tensors", "events", "interruption", "options", "registry"}
+FOUNDATION = set(ROOMS[: ROOMS.index("config")])
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
 LATE = {"config", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""

@@ -125,12 +125,14 @@ PLACES: dict[str, dict[str, str]] = {
     "features/index.py": {
         "os.open": WRITES,
     },
+    "file_locks.py": {
+        "os.open": SYNCS,
+    },
     "files.py": {
         "file.open": OWN,
         "os.open": SYNCS,
         "os.open (2)": SYNCS,
         "os.open (3)": SYNCS,
-        "os.open (4)": SYNCS,
         "temporary.open": OWN,
     },
     "losses/lazy.py": {
@@ -159,13 +161,6 @@ PLACES: dict[str, dict[str, str]] = {
         "path.read_bytes": OWN,
         "path.read_bytes (2)": OWN,
         "tf.saved_model.load": OWN,
-    },
-    "pipeline/study.py": {
-        "(finished.folder / 'config.yaml').read_text": OTHERS,
-    },
-    "pipeline/train.py": {
-        "(folder / METRICS_FILE).read_text": OTHERS,
-        "(trained.folder / CONFIG_FILE).read_text": OTHERS,
     },
     "reading.py": {
         "os.fdopen": CHECKED,

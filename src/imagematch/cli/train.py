@@ -51,8 +51,15 @@ def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) 
     from imagematch.cli.summary import print_matcher_summary
     from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
-    from imagematch.pipeline import finished_training, resume_or_fresh, run_training, training_exists
-    from imagematch.pipeline.train import refuse_other_settings, training_begun, unfinished_dir
+    from imagematch.pipeline import (
+        finished_training,
+        refuse_other_settings,
+        resume_or_fresh,
+        run_training,
+        training_begun,
+        training_exists,
+        unfinished_dir,
+    )
 
     name = settings.experiment_name
     choice = "resume"

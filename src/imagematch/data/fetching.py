@@ -18,7 +18,8 @@ from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED, Archive, Download
 from imagematch.data.unpacking import unpack
 from imagematch.errors import ConfigError, DataError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import BusyError, locked, make_dir, os_reason, write_error
+from imagematch.file_locks import BusyError, locked
+from imagematch.files import make_dir, os_reason, write_error
 from imagematch.reading import open_file
 
 TIMEOUT_S = 30.0

@@ -15,7 +15,8 @@ from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.sources import MISSING, Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import Advance, RunLog
-from imagematch.files import digest_bytes, locked, remove_leftovers, write_text
+from imagematch.file_locks import locked
+from imagematch.files import digest_bytes, remove_leftovers, write_text
 from imagematch.reading import TABLE_BYTES, text_lines
 
 _VERSION = 1

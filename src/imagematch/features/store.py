@@ -20,7 +20,8 @@ from imagematch.features.entry import FORMAT, Entry, entry_name, read_facts
 from imagematch.features.index import digest_table
 from imagematch.features.side_by_side import FeatureArray, SideBySide
 from imagematch.features.views import MIRROR, Pictures, decoder
-from imagematch.files import BusyError, is_file, locked, write_text
+from imagematch.file_locks import BusyError, locked
+from imagematch.files import is_file, write_text
 from imagematch.reading import KB, read_file
 
 _DTYPES = {"float32": "float32", "bfloat16": "float16"}

@@ -12,7 +12,8 @@ from imagematch.errors import StudyError
 from imagematch.features.entry import BLOCK_BYTES, Entry, read_facts
 from imagematch.features.index import Index
 from imagematch.features.store import FeatureStore, lock_path
-from imagematch.files import BusyError, locked, read_error, write_error
+from imagematch.file_locks import BusyError, locked
+from imagematch.files import read_error, write_error
 
 _UNKNOWN = {"extractor": "?", "image_size": 0, "precision": "?", "created": "", "feature_dim": 1, "dtype": "uint8"}
 """Stands for a damaged description: what it was of cannot be checked, so all of it counts as damaged."""

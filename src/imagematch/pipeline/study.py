@@ -11,10 +11,12 @@ from imagematch.config import StudySettings, TrainSettings
 from imagematch.data import thread_count
 from imagematch.errors import ModelError, StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import Layout, remove_locked_dir, write_text
+from imagematch.file_locks import remove_locked_dir
+from imagematch.files import Layout, write_text
 from imagematch.interruption import StopRequest
 from imagematch.matching import read_card
-from imagematch.pipeline.train import TrainedMatcher, finished_training, forget_unfinished, run_training
+from imagematch.pipeline.experiments import TrainedMatcher, finished_training, forget_unfinished, read_config
+from imagematch.pipeline.train import run_training
 from imagematch.reporting import spreadsheet_cell, write_study_report
 from imagematch.tuning import (
     attributes,
@@ -117,8 +119,8 @@ def _is_of(
     """Whether a matcher is what training the winner on the study's images would give."""
     try:
         card = read_card(finished.folder)
-        config = (finished.folder / "config.yaml").read_text(encoding="utf-8")
-    except (ModelError, OSError, UnicodeDecodeError):  # a damaged one is trained again
+        config = read_config(finished.folder)
+    except ModelError:  # a damaged one is trained again
         return False
     network = (baseline_of(study_attributes, params) or {}).get("network_digest")  # older studies have none
     return (

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import TrainSettings
 from imagematch.data import DECODER_VERSION
-from imagematch.errors import ConfigError, StudyError
+from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation
 from imagematch.features import FeatureStore
-from imagematch.files import BusyError, Layout, locked, make_dir, recovered_dir, remove_locked_dir, write_json
+from imagematch.file_locks import BusyError, locked, remove_locked_dir
+from imagematch.files import Layout, make_dir, write_json
 from imagematch.interruption import StopRequest
 from imagematch.learning_curves import write_learning_curves
 from imagematch.matching import (
@@ -28,82 +28,20 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
+from imagematch.pipeline.experiments import (
+    CHECKPOINT_FILE,
+    LOCK_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    TrainedMatcher,
+    unfinished_dir,
+)
 from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_model_report
 from imagematch.training import TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
     from imagematch.training import Training
-
-METRICS_FILE = "metrics.json"
-CONFIG_FILE = "config.yaml"
-CHECKPOINT_FILE = "checkpoint.npz"
-LOG_FILE = "run.jsonl"
-LOCK_FILE = ".lock"
-
-
-@dataclass(frozen=True)
-class TrainedMatcher:
-    """What a training left.
-
-    Attributes:
-        folder: the matcher's.
-        metrics: the contents of its `metrics.json`.
-    """
-
-    folder: Path
-    metrics: Mapping[str, Any]
-
-
-def unfinished_dir(layout: Layout, name: str) -> Path:
-    """Where a training keeps its state until the matcher is complete."""
-    return layout.model_dir(name).with_name(f".{name}.training")
-
-
-def forget_unfinished(layout: Layout, name: str) -> None:
-    """Removes what an interrupted training left; raises StudyError while another process trains."""
-    work = unfinished_dir(layout, name)
-    if not work.is_dir():
-        return
-    try:
-        with locked(work / LOCK_FILE, wait=False):
-            remove_locked_dir(work, work / LOCK_FILE)
-    except BusyError as error:
-        raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
-
-
-def training_begun(layout: Layout, name: str) -> bool:
-    """True if an interrupted training of this name can go on."""
-    return (unfinished_dir(layout, name) / CHECKPOINT_FILE).exists()
-
-
-def training_exists(layout: Layout, name: str) -> bool:
-    """True if the experiment was finished, or begun."""
-    return recovered_dir(layout.model_dir(name)).exists() or training_begun(layout, name)
-
-
-def finished_training(layout: Layout, name: str) -> TrainedMatcher | None:
-    """The experiment's matcher; None where it is not finished, or damaged: then it is trained again."""
-    folder = recovered_dir(layout.model_dir(name))
-    try:
-        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    whole = isinstance(metrics, dict) and (folder / CONFIG_FILE).is_file()
-    return TrainedMatcher(folder, metrics) if whole else None
-
-
-def refuse_other_settings(trained: TrainedMatcher, settings: TrainSettings) -> None:
-    """Raises ConfigError, with the difference, where a finished matcher was trained with other settings."""
-    before = set((trained.folder / CONFIG_FILE).read_text(encoding="utf-8").splitlines())
-    now = set(settings.to_yaml().splitlines())
-    if before != now:
-        raise ConfigError(
-            f"it was trained with other settings: {', '.join(sorted(before - now)) or 'the defaults'} became "
-            f"{', '.join(sorted(now - before)) or 'the defaults'}",
-            where=f"experiment {settings.experiment_name}",
-            do="choose another experiment_name, or start anew with --fresh",
-        )
 
 
 def run_training(

@@ -13,7 +13,8 @@ import numpy as np
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog, TellingOnce
-from imagematch.files import digest_bytes, locked
+from imagematch.file_locks import locked
+from imagematch.files import digest_bytes
 from imagematch.matching import ImageMatcher, read_card
 from imagematch.reading import is_inside
 from imagematch.retrieval.collection import embed_images

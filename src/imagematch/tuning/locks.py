@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagematch.files import BusyError, locked
+from imagematch.file_locks import BusyError, locked
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import optuna_internals
 from imagematch.tuning.storage_errors import storage_errors

@@ -7,7 +7,7 @@ from typing import Any
 
 from imagematch.events import RunLog
 from imagematch.tuning import attributes
-from imagematch.tuning.plan import PlannedTrial
+from imagematch.tuning.planned_trial import PlannedTrial
 
 
 def log_finished(log: RunLog, planned: PlannedTrial, results: Mapping[str, Any], state: str, *, of: int) -> None:

@@ -18,7 +18,8 @@ from imagematch.errors import StudyError
 from imagematch.events import RunLog
 from imagematch.tuning import attributes, optuna_internals
 from imagematch.tuning.attributes import COMPARED, RERUN_OF, RERUNS_OF, SEED_NUMBER, WINNER
-from imagematch.tuning.plan import Lock, PlannedTrial, first_queued, is_running, settings_of, start_queued
+from imagematch.tuning.plan import Lock, first_queued, is_running
+from imagematch.tuning.planned_trial import PlannedTrial, settings_of, start_queued
 from imagematch.tuning.recovery import queue
 from imagematch.tuning.space import suggest
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import is_file, locked, make_dir, replacing, write_error
+from imagematch.file_locks import locked
+from imagematch.files import is_file, make_dir, replacing, write_error
 from imagematch.interruption import StopRequest
 from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, read_head
 from imagematch.tuning.storage_errors import reporting_in_one_line, shown_url, storage_errors

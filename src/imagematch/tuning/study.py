@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import BusyError, Layout
+from imagematch.file_locks import BusyError
+from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.tuning import optuna_internals
 from imagematch.tuning.attributes import DEFINITION, PRECISIONS, TRIAL_INDEX
 from imagematch.tuning.locks import database_of, lock_at_once, long_lock
-from imagematch.tuning.plan import settings_of
+from imagematch.tuning.planned_trial import settings_of
 from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import alive
 from imagematch.tuning.reruns import refuse_another, rerun_study_of

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic_core import to_jsonable_python
-
-from imagematch.config import STUDY_KEYS, Choices, StudySettings, TrainSettings, parse_study
+from imagematch.config import TrainSettings
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import Layout
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import attributes
 from imagematch.tuning.baseline import measure_baselines, missing_baselines
@@ -28,12 +22,14 @@ from imagematch.tuning.dashboard import artifacts_dir, store_artifacts
 from imagematch.tuning.failures import error_json, too_many_failures
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.objective import OnStep, TrialFiles
-from imagematch.tuning.plan import Plan, PlannedTrial, is_running
+from imagematch.tuning.plan import Plan, is_running
+from imagematch.tuning.planned_trial import PlannedTrial
 from imagematch.tuning.progress import log_failed, log_finished, log_rerun
 from imagematch.tuning.recovery import fail, heartbeats, recover, requeue
 from imagematch.tuning.reruns import RerunPlan
 from imagematch.tuning.storage import HEARTBEAT_S
 from imagematch.tuning.study import with_study_precision
+from imagematch.tuning.worker_job import WorkerJob
 
 if TYPE_CHECKING:
     import optuna
@@ -42,46 +38,6 @@ RENEW_AFTER_TRIALS = 25
 """TensorFlow does not free some 8 MB of every training; a new process starts without them."""
 RENEW_AFTER_GROWTH_MB = 2048
 POLL_S = 1.0
-
-
-@dataclass(frozen=True)
-class WorkerJob:
-    """What a worker is to do.
-
-    Attributes:
-        settings: of the study.
-        layout: where files go.
-        first: the number of the first trial whose failure counts; see `too_many_failures`.
-    """
-
-    settings: StudySettings
-    layout: Layout
-    first: int
-
-    def to_json(self) -> str:
-        """In one line."""
-        study = study_values(self.settings)
-        return json.dumps({"study": study, "root": str(self.layout.root), "first": self.first})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> WorkerJob:
-        """The job that `to_json` wrote."""
-        job = json.loads(text)
-        return cls(parse_study(job["study"]), Layout(Path(job["root"])), job["first"])
-
-
-def study_values(settings: StudySettings) -> dict[str, Any]:
-    """What a study file would say of these settings, as JSON; `parse_study` gives them back."""
-    values = settings.model_dump(mode="json", include=set(STUDY_KEYS), exclude_unset=True)
-    values |= to_jsonable_python(settings.fixed)
-    for field, dimension in settings.space.items():
-        if isinstance(dimension, Choices):
-            values[f"{field}_grid"] = to_jsonable_python(dimension.options)
-        else:
-            limits = {"low": dimension.low, "high": dimension.high, "step": dimension.step, "log": dimension.log}
-            unset = [name for name in ("step", "log") if not limits[name] or (name == "step" and dimension.log)]
-            values[f"{field}_range"] = {name: value for name, value in limits.items() if name not in unset}
-    return values
 
 
 class TrialTrainer(Protocol):

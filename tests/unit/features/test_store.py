@@ -355,7 +355,7 @@ def test_list_verify_and_clear(store: FeatureStore) -> None:
 
 def test_an_entry_in_use_is_not_cleared(store: FeatureStore) -> None:
     from imagematch.features.store import lock_path
-    from imagematch.files import locked
+    from imagematch.file_locks import locked
 
     store.features(Pictures(some_pictures(2)), pixels())
     folder = store.root / list_entries(store.root)[0].name

@@ -8,11 +8,12 @@ import pytest
 
 from imagematch.config import StudySettings, parse_study
 from imagematch.errors import StudyError
-from imagematch.files import BusyError, Layout, locked
+from imagematch.file_locks import BusyError, locked
+from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.pipeline import finished_training, forget_study, run_study
 from imagematch.pipeline import study as pipeline
-from imagematch.pipeline.train import TrainedMatcher
+from imagematch.pipeline.experiments import TrainedMatcher
 from imagematch.tuning import attributes, lock_file, open_study, study_exists, working_on
 
 SETTINGS = parse_study(

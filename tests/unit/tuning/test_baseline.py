@@ -9,7 +9,7 @@ import pytest
 from imagematch.config import TrainSettings, parse_study
 from imagematch.errors import DataError, ImagematchError
 from imagematch.events import SILENT
-from imagematch.files import BusyError, locked
+from imagematch.file_locks import BusyError, locked
 from imagematch.interruption import StopRequest
 from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION
 from imagematch.tuning.baseline import baseline_of, baseline_value, measure_baselines

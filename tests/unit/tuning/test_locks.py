@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from imagematch.errors import InterruptedRunError
-from imagematch.files import locked
+from imagematch.file_locks import locked
 from imagematch.interruption import StopRequest
 from imagematch.tuning.locks import long_lock, plan_lock
 

@@ -8,7 +8,7 @@ from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
-from imagematch.tuning.plan import settings_of as trial_settings
+from imagematch.tuning.planned_trial import settings_of as trial_settings
 from imagematch.tuning.recovery import fail, requeue
 
 

@@ -17,7 +17,7 @@ from imagematch.reporting import read_study, reruns_table
 from imagematch.reporting.studies import rerun_trials
 from imagematch.tuning import attributes, choose_winner, delete_study, open_study
 from imagematch.tuning.attributes import COMPARED, RERUN_OF, SEED_NUMBER, WINNER
-from imagematch.tuning.plan import settings_of as trial_settings
+from imagematch.tuning.planned_trial import settings_of as trial_settings
 from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import queue, recover
 from imagematch.tuning.reruns import open_rerun_study, rerun_values

@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import attributes
-from imagematch.tuning.plan import Plan, PlannedTrial
+from imagematch.tuning.plan import Plan
+from imagematch.tuning.planned_trial import PlannedTrial
 from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import recover
 

@@ -20,7 +20,7 @@ from imagematch.data.sources import Entry, Source
 from imagematch.data.threads import thread_count
 from imagematch.errors import DataError
 from imagematch.events import RunLog
-from imagematch.files import locked
+from imagematch.file_locks import locked
 
 Faces = Mapping[str, Face | None]
 """Digest of a picture's content -> its face; None where there is none."""

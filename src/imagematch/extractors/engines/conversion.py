@@ -16,7 +16,8 @@ from imagematch.events import RunLog
 from imagematch.extractors.engines.network_file import read_network, write_network
 from imagematch.extractors.engines.tensorflow import exact_float32
 from imagematch.extractors.extractor import Network
-from imagematch.files import digest_json, locked, replacing_dir, write_json
+from imagematch.file_locks import locked
+from imagematch.files import digest_json, replacing_dir, write_json
 from imagematch.reading import KB, read_file
 
 if TYPE_CHECKING:

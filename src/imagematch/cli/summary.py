@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from imagematch.files import Layout
@@ -18,7 +21,7 @@ def print_matcher_summary(trained: TrainedMatcher) -> None:
     folder = trained.folder
     print(f"matcher  {folder}")
     print(f"report   {folder / 'report.html'}")
-    print(f"try      imagematch match --model {folder} IMAGE IMAGE")
+    print(f"try      {own_command()} match --model {folder} IMAGE IMAGE")
 
 
 def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
@@ -26,7 +29,16 @@ def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
     study = finished.settings.experiment_name
     print_matcher_summary(finished.matcher)
     print(f"study    {layout.study_dir(study) / 'report.html'}")
-    print(f"again    python train.py --config {finished.best_config} --fresh")
+    print(f"again    {own_command()} train --config {finished.best_config} --fresh")
+
+
+def own_command() -> str:
+    """`imagematch`, as it can be typed in this shell: with its folder where that is not on the search path."""
+    script = Path(sys.executable).parent / "imagematch"
+    if shutil.which("imagematch") == str(script):
+        return "imagematch"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -52,7 +64,7 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
     elif split != "validation" and shown["shared_classes"]:
         lines.append(f"the {split} images are of classes seen in training (split by {shown['split_by']})")
     if not shown["ci95_trustworthy"]:
-        lines.append(f"{shown['classes']} classes are too few to trust the interval (30 or more are)")
+        lines.append(f"{shown['classes']} classes: too few for the interval to be trusted (30 or more are enough)")
     return lines
 
 

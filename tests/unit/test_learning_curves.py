@@ -3,25 +3,11 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from tests.unit.reporting.samples import make_history
 
 from imagematch.learning_curves import best_epoch, learning_curves_svg, write_learning_curves
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def make_history(epochs: int = 5) -> list[dict]:
-    return [
-        {
-            "epoch": epoch,
-            "loss": 1 / epoch,
-            "active": 0.5,
-            "val_map_at_r": 0.5 + 0.1 * (epoch if epoch < 4 else 2),
-            "val_loss": 0.3,
-            "spread": 0.9,
-            "learning_rate": 1e-3,
-        }
-        for epoch in range(1, epochs + 1)
-    ]
 
 
 def drawn(history: list[dict], **options: bool) -> ElementTree.Element:

@@ -29,6 +29,7 @@ from imagematch.evaluation.protocols import (
     folded_accuracy,
     lfw_path,
     one_shot,
+    pair_list_errors,
     read_lfw_pairs,
 )
 from imagematch.evaluation.ranking import PerQueryMetrics
@@ -84,6 +85,7 @@ __all__ = [
     "operating_points",
     "pair_distances",
     "pair_list_auc_interval",
+    "pair_list_errors",
     "read_lfw_pairs",
     "reliability",
     "retrieval_intervals",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,26 @@ class ListedPair:
     fold: int
 
 
+@contextlib.contextmanager
+def pair_list_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of reading a list of pairs into a DataError that names the file.
+
+    Examples:
+        >>> with pair_list_errors(Path("pairs.txt")):
+        ...     Path("pairs.txt").read_text()
+        Traceback (most recent call last):
+        imagematch.errors.DataError: pairs.txt: the list of pairs cannot be read: No such file or directory
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"the list of pairs cannot be read: {os_reason(error)}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "the list of pairs cannot be read: it is not UTF-8 text", where=str(path), do="save it as UTF-8"
+        ) from error
+
+
 def read_lfw_pairs(path: Path) -> list[ListedPair]:
     """Reads a list of pairs in LFW's format.
 
@@ -56,7 +77,7 @@ def read_lfw_pairs(path: Path) -> list[ListedPair]:
         ...     read_lfw_pairs(path)[1]
         ListedPair(first=('Ann', 1), second=('Bob', 3), same=False, fold=0)
     """
-    try:
+    with pair_list_errors(path):
         lines = _numbered_fields(path)
         number, header = next(lines, (0, []))
         if not header:
@@ -67,12 +88,6 @@ def read_lfw_pairs(path: Path) -> list[ListedPair]:
         announced = folds * each * 2
         numbered = list(itertools.islice(lines, min(announced, MAX_LINES)))
         more = sum(1 for _ in lines)
-    except OSError as error:
-        raise DataError(f"the list of pairs cannot be read: {os_reason(error)}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "the list of pairs cannot be read: it is not UTF-8 text", where=str(path), do="save it as UTF-8"
-        ) from error
     if len(numbered) + more != announced:
         raise DataError(
             f"{len(numbered) + more} pairs where the first line announces {folds} x 2 x {each}", where=str(path)

@@ -21,6 +21,7 @@ from imagematch.evaluation import (
     lfw_path,
     listed_pairs,
     pair_list_auc_interval,
+    pair_list_errors,
     read_lfw_pairs,
     roc_auc,
     threshold_summary,
@@ -28,7 +29,7 @@ from imagematch.evaluation import (
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, open_engine
 from imagematch.features import FeatureStore, normalize_rows
-from imagematch.files import Layout, os_reason
+from imagematch.files import Layout
 from imagematch.matching import ImageMatcher, picture_blocks, replacement
 from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
@@ -129,14 +130,8 @@ def read_pairs(path: Path) -> list[FilePair]:
     Raises:
         DataError: the list cannot be read; names file and line.
     """
-    try:
+    with pair_list_errors(path):
         with_commas = "," in next(text_lines(path, max_bytes=TABLE_BYTES), "")
-    except OSError as error:
-        raise DataError(f"the list of pairs cannot be read: {os_reason(error)}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "the list of pairs cannot be read: it is not UTF-8 text", where=str(path), do="save it as UTF-8"
-        ) from error
     if not with_commas:
         return [FilePair(lfw_path(p.first), lfw_path(p.second), p.same, p.fold) for p in read_lfw_pairs(path)]
     if pairs := list(_table(path)):

@@ -1,4 +1,4 @@
-"""What a finished run prints: the next command works as it is printed, with or without the virtual environment on PATH."""
+"""What a finished run prints: the next command works as it is printed, whatever is on PATH."""
 
 import sys
 from pathlib import Path

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from tests.quick_worker import FAKE_BASELINE
 
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.events import SILENT, RunLog
@@ -30,15 +31,7 @@ class FakeTrainer:
 
     def measure_baseline(self, settings: TrainSettings, data_digest: str | None) -> dict[str, Any]:
         """See Trainer."""
-        return {
-            "metrics": {"val_map_at_r": 0.1, "val_roc_auc": 0.5},
-            "dataset": {"digest": "of the images"},
-            "precision": "float32",
-            "images_through_network": 0,
-            "extraction_s": 0.0,
-            "network_digest": "of the network",
-            "network_parameters": None,
-        }
+        return dict(FAKE_BASELINE)
 
     def train(
         self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest

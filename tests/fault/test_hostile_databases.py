@@ -67,7 +67,11 @@ SCHEMAS = {
     "computed columns": ("alter table trials add column bomb generated always as (hex(zeroblob(400000000)))",),
     "computed columns of another table": ("create table other (a, b as (hex(zeroblob(400000000))))",),
     "computed index": ("create index odd on trials (hex(zeroblob(number)))",),
-    "virtual table": ("create virtual table other using fts5 (words)",),
+    "virtual table": (
+        "pragma writable_schema = on",  # as a statement of its own it needs SQLite to be built with the module
+        "insert into sqlite_master values "
+        "('table', 'other', 'other', 0, 'create virtual table other using fts5 (words)')",
+    ),
 }
 
 

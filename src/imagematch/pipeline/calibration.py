@@ -1,4 +1,4 @@
-"""From a finished training to its threshold, its probability and its figures on every split."""
+"""From a finished training to its threshold, its probability and its metrics on every split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imagematch.evaluation import (
 )
 from imagematch.reporting import SplitView
 
-_PICTURE_SIDE = 96
+_THUMBNAIL_SIDE = 96
 
 RANKED_WHOLE = 10_000
 """Of up to so many images the mAP is measured too: it needs every row sorted to its end (10,000: 6 s more, 2 cores)."""
@@ -54,7 +54,7 @@ def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]
     return Calibration(choose_threshold(pairs, criterion, chosen_on=split), fit_probability(pairs))
 
 
-def figures_of(
+def measure_split(
     embed: Embed,
     dataset: Dataset,
     split: str,
@@ -62,7 +62,7 @@ def figures_of(
     probability: Probability | None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """The figures of one split, as `metrics.json` has them; None where the split is empty.
+    """The metrics of one split, as `metrics.json` has them; None where the split is empty.
 
     Args:
         embed: gives the embeddings.
@@ -70,12 +70,12 @@ def figures_of(
         split: its name.
         threshold: chosen elsewhere, applied here.
         probability: likewise.
-        remarks: what a reader must know before believing the figures; kept with them.
+        remarks: what a reader must know before believing the metrics; stored with them.
     """
     rows = dataset.rows(split)
     if not len(rows):
         return None
-    figures = split_metrics(
+    metrics = split_metrics(
         embed(rows),
         dataset.labels[rows],
         threshold=threshold,
@@ -85,10 +85,10 @@ def figures_of(
     )
     trained = dataset.labels[dataset.rows("train")]
     shared = bool(np.isin(dataset.labels[rows], trained).any())
-    return {**figures, "shared_classes": shared, "remarks": list(remarks)}
+    return {**metrics, "shared_classes": shared, "remarks": list(remarks)}
 
 
-def judge(
+def calibrate_and_measure(
     embed: Embed, baseline: Embed, dataset: Dataset, settings: TrainSettings
 ) -> tuple[Calibration, dict[str, Any]]:
     """Calibrates, and gives the contents of `metrics.json`.
@@ -98,15 +98,15 @@ def judge(
     chosen, reference = (calibrate(one, dataset, settings.threshold) for one in (embed, baseline))
 
     def alone(split: str) -> dict[str, Any] | None:
-        return figures_of(baseline, dataset, split, reference.threshold, reference.probability)
+        return measure_split(baseline, dataset, split, reference.threshold, reference.probability)
 
-    figures = {
-        split: figures_of(embed, dataset, split, chosen.threshold, chosen.probability)
+    metrics = {
+        split: measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
         for split in ("validation", "test")
     }
-    tested = figures["test"] is not None
+    tested = metrics["test"] is not None
     beside = {"test": alone("test")} if tested else {"test": None, "validation": alone("validation")}
-    return chosen, {**figures, "baseline": beside}
+    return chosen, {**metrics, "baseline": beside}
 
 
 def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
@@ -119,5 +119,5 @@ def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
         labels=dataset.labels[rows],
         class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
-        image=lambda row: dataset.picture(int(rows[row]), _PICTURE_SIDE),
+        image=lambda row: dataset.picture(int(rows[row]), _THUMBNAIL_SIDE),
     )

@@ -148,6 +148,64 @@ def test_the_features_alone_stand_beside_the_head(retrieve: Command, place: Path
     assert "baseline" not in alone
 
 
+def test_one_image_is_a_query_and_without_an_output_the_ranking_is_printed(command: Command, place: Path) -> None:
+    ways = ("--model", str(MODEL), "--gallery", "gallery", "--top-k", "3")
+    code, out, err = command("retrieve", *ways, "--query", "query/digit 0/000.png")
+    assert (code, err) == (0, "")
+    (queries, a), (gallery, b) = embedded("query"), embedded("gallery")
+    every = distances(a[queries.index("digit 0/000.png")][None], b)[0]
+    order = np.argsort(every, kind="stable")[:3]
+    printed = out.splitlines()
+    assert printed[-4:] == [
+        "000.png",
+        *(f"{rank:4} {every[row]:8.4f}  {gallery[row]}" for rank, row in enumerate(order, 1)),
+    ]
+    code, out, _ = command("retrieve", *ways, "--query", "query")
+    assert out.splitlines()[-1] == "and 20 more queries: give --output FILE"
+    code, _, err = command("retrieve", *ways, "--query", str(MODEL / "config.yaml"))
+    assert (code, one_line(err)) == (3, True)
+    assert "config.yaml: is not an image in a known format" in err
+
+
+def test_json_on_standard_output_has_distances_and_nothing_else_is_there(command: Command, place: Path) -> None:
+    Path("query/digit 0/broken.png").write_text("no picture")
+    ways = ("retrieve", "--model", str(MODEL), *FOLDERS, "--top-k", "2", "--json")
+    code, out, err = command(*ways)
+    assert code == 0
+    assert "left out: digit 0/broken.png" in err
+    Path("query/digit 0/broken.png").unlink()
+    found = json.loads(out)
+    (queries, a), (gallery, b) = embedded("query"), embedded("gallery")
+    assert [one["query"] for one in found["queries"]] == queries
+    for one in found["queries"][:5]:
+        for neighbour in one["neighbours"]:
+            pair = a[queries.index(one["query"])][None], b[gallery.index(neighbour["gallery"])][None]
+            assert neighbour["distance"] == pytest.approx(float(distances(*pair)[0, 0]), abs=1e-6)
+            assert neighbour["right"] == (one["query"].split("/")[0] == neighbour["gallery"].split("/")[0])
+    assert found["metrics"]["queries"] == 40
+    assert (found["metric"], found["index"], found["threshold"]) == ("euclidean", "flat", None)
+    code, out, _ = command("duplicates", "--model", str(MODEL), "gallery", "--threshold", "1e-3", "--json")
+    assert (code, json.loads(out)) == (0, {"threshold": 1e-3, "groups": [], "undivided": []})
+
+
+def test_a_threshold_leaves_out_what_is_farther_and_says_who_is_unknown(command: Command, place: Path) -> None:
+    ways = ("retrieve", "--model", str(MODEL), *FOLDERS, "--top-k", "5")
+    every = json.loads(command(*ways, "--json")[1])
+    middle = float(np.median([one["neighbours"][0]["distance"] for one in every["queries"]]))
+    near = json.loads(command(*ways, "--json", "--threshold", str(middle))[1])
+    for whole, part in zip(every["queries"], near["queries"], strict=True):
+        assert part["neighbours"] == [one for one in whole["neighbours"] if one["distance"] < middle]
+    unknown = sum(not one["neighbours"] for one in near["queries"])
+    assert 0 < unknown < 40
+    assert near["metrics"] == every["metrics"]
+    code, out, _ = command(*ways, "--threshold", str(middle))
+    assert f"{unknown} queries are unknown: nothing in the gallery is nearer than" in out
+    assert code == 0
+    for wrong in ("0", "-1", "nan", "inf"):
+        code, _, err = command(*ways, "--threshold", wrong)
+        assert (code, one_line(err)) == (2, True)
+
+
 def test_csv_has_ranks_and_distances(retrieve: Command, place: Path) -> None:
     assert retrieve("--top-k", "3", "--metric", "cosine", output="new/out.csv")[0] == 0
     rows = table("new/out.csv")

@@ -66,7 +66,7 @@ class Retrieval:
 
     def unknown(self) -> np.ndarray:
         """(q,) bool: the queries for which nothing in the gallery is given."""
-        return ~(self.neighbours.rows >= 0).any(axis=1)
+        return np.all(self.neighbours.rows < 0, axis=1)
 
     def right(self, query: int, row: int) -> bool | None:
         """Whether a gallery image has the query's class; None where there are no metrics."""
@@ -253,7 +253,7 @@ def _in_gallerys_order(index: SavedIndex, gallery: ImageFolder) -> Find:
 def _up_to_date(
     empty: SavedIndex, gallery: ImageFolder, folder: Path, embed: Callable[[ImageFolder], np.ndarray], log: RunLog
 ) -> SavedIndex:
-    """The saved index with what is new appended; `empty`, filled, where there is none or images have gone or changed."""
+    """The saved index with what is new appended; `empty`, filled, where there is none or images changed."""
     ids = _ids(gallery)
     saved = empty.reopened(folder)
     if saved is not None:

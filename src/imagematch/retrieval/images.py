@@ -152,6 +152,8 @@ def list_images(
         unusable.sort(key=lambda image: image.path)
     if not usable:
         first = unusable[0]
+        if len(entries) == 1 and place.name == first.path:
+            raise DataError(first.reason, where=str(place), do="name an image, a folder of images, or a .csv of paths")
         raise DataError(
             f"none of its {len(entries):,} images can be used: {first.path}: {first.reason}", where=str(place)
         )

@@ -135,11 +135,8 @@ def _cells(reader: _Reader, dim: int, count: int) -> None:
     if (lists, lists_cells, lists_bytes) != (b"ilar", cells, code_bytes) or form not in (b"full", b"sprs"):
         raise ValueError("its lists are elsewhere")
     sizes = reader.counts()
-    if (
-        form == b"full"
-        and len(sizes) != cells
-        or form == b"sprs"
-        and (len(sizes) % 2 or sizes[::2].max(initial=0) >= cells)
+    if (form == b"full" and len(sizes) != cells) or (
+        form == b"sprs" and (len(sizes) % 2 or sizes[::2].max(initial=0) >= cells)
     ):
         raise ValueError("its lists do not fit")
     if sum((sizes if form == b"full" else sizes[1::2]).tolist()) != count:

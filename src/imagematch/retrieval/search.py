@@ -1,8 +1,8 @@
 """Exact nearest neighbours: FAISS finds candidates in float32, and their exact distances rank them.
 
-The keys of a matrix product in float32 are off by its rounding error. Of each query a few more candidates than wanted are
-taken; where the last of them is not clearly farther than the k-th, four times as many are, up to all. The result is
-that of sorting all exact distances, whatever the number of threads, at the speed of the product.
+The keys of a matrix product in float32 are off by its rounding error. Of each query a few more candidates than wanted
+are taken; where the last of them is not clearly farther than the k-th, four times as many are, up to all. The result
+is that of sorting all exact distances, whatever the number of threads, at the speed of the product.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def batches(queries: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarra
 def _ranked_candidates(
     queries: np.ndarray, gallery: np.ndarray, k: int, wanted: int, distance: Distance, left_out: LeftOut | None
 ) -> tuple[Neighbours, np.ndarray]:
-    """The k nearest of each query among its first `wanted` candidates; (q,) bool: whether no other can be among them."""
+    """The k nearest among each query's first `wanted` candidates; (q,) bool: no other can be one of them."""
     prepared = distance.prepared(queries)
     tolerance = np.zeros(len(queries))
     keys, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)

@@ -16,6 +16,7 @@ ROOMS = (
     "files",
     "file_locks",
     "npz",
+    "sqlite_files",
     "tensors",
     "events",
     "interruption",

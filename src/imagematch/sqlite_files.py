@@ -31,6 +31,32 @@ class BoundedConnection(sqlite3.Connection):
             self.execute(f"pragma {pragma}")
 
 
+def open_checked(path: Path, *, max_bytes: int, noun: str, do: str, **options: Any) -> sqlite3.Connection:
+    """A bounded connection to a file that is there, in which nothing computes.
+
+    Args:
+        path: the database.
+        max_bytes: of it and of its journal.
+        noun: what it is, in errors.
+        do: what the user can do, in errors.
+        options: of `sqlite3.connect`.
+
+    Raises:
+        StudyError: it holds what runs or computes, or its journal names other files.
+        sqlite3.Error: it is damaged, or no database.
+    """
+    check_files_beside(path, max_bytes=max_bytes, noun=noun)
+    check_schema_size(path, max_bytes=max_bytes, noun=noun, do=do)
+    options["factory"] = BoundedConnection
+    base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, **options)
+    try:
+        check_schema(base, path, noun=noun, do=do)
+    except BaseException:
+        base.close()
+        raise
+    return base
+
+
 def check_files_beside(path: Path, *, max_bytes: int, noun: str) -> None:
     """The journal and the write-ahead log, which SQLite opens by their names.
 

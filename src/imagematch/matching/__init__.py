@@ -20,7 +20,7 @@ from imagematch.matching.embedder import (
     saved_network,
 )
 from imagematch.matching.folder import save_matcher
-from imagematch.matching.images import picture_blocks
+from imagematch.matching.images import as_list, is_many, picture_blocks
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
@@ -34,8 +34,10 @@ __all__ = [
     "ProbabilityCard",
     "ProvenanceCard",
     "ThresholdCard",
+    "as_list",
     "extraction",
     "golden_images",
+    "is_many",
     "picture_blocks",
     "read_card",
     "replacement",

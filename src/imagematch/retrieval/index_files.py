@@ -20,7 +20,7 @@ FILE_BYTES = 256 * GB
 
 _HEADER = struct.Struct("<4siqqqBi")
 _L2 = 1
-_TYPES = {"flat": b"IxF2", "hnsw": b"IHNf", "ivfpq": b"IxRF", "cells": b"IwPQ"}
+_TYPES = {"flat": b"IxF2", "hnsw": b"IHNf", "ivfpq": b"IxRF", "cells": b"IwPQ", "gallery": b"IxM2"}
 
 
 def check_faiss_file(path: Path, kind: str, dim: int) -> None:
@@ -28,7 +28,7 @@ def check_faiss_file(path: Path, kind: str, dim: int) -> None:
 
     Args:
         path: the file.
-        kind: the type that it must have: flat, hnsw or ivfpq.
+        kind: the type that it must have: flat, hnsw, ivfpq, or gallery (flat, with ids).
         dim: length of a vector.
 
     Raises:
@@ -37,8 +37,7 @@ def check_faiss_file(path: Path, kind: str, dim: int) -> None:
     """
     with open_file(path, max_bytes=FILE_BYTES, dense=True) as file:
         reader = _Reader(file)
-        checks: dict[str, Callable[[_Reader, int], object]] = {"flat": _flat, "hnsw": _hnsw, "ivfpq": _refined}
-        checks[kind](reader, dim)
+        _CHECKS[kind](reader, dim)
         if reader.left:
             raise ValueError("something follows its end")
 
@@ -102,6 +101,12 @@ def _flat(reader: _Reader, dim: int, count: int | None = None) -> int:
     return found
 
 
+def _with_ids(reader: _Reader, dim: int) -> None:
+    count = reader.header("gallery", dim)
+    _flat(reader, dim, count)
+    reader.table(8, count)
+
+
 def _hnsw(reader: _Reader, dim: int) -> None:
     count = reader.header("hnsw", dim)
     reader.table(8)  # the probability of each level
@@ -142,6 +147,14 @@ def _cells(reader: _Reader, dim: int, count: int) -> None:
     if sum((sizes if form == b"full" else sizes[1::2]).tolist()) != count:
         raise ValueError("its lists do not fit")
     reader.skip(count * (code_bytes + 8))
+
+
+_CHECKS: dict[str, Callable[[_Reader, int], object]] = {
+    "flat": _flat,
+    "hnsw": _hnsw,
+    "ivfpq": _refined,
+    "gallery": _with_ids,
+}
 
 
 def check_links(faiss: Any, index: Any) -> None:

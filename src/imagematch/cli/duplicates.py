@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir, Json, checked_threshold
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_threshold, chosen_distance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ def duplicates(
             "classes apart: for copies, or for other images than it was trained on, a tenth of that is a start."
         ),
     ] = None,
+    far: FarOption = None,
     as_json: Json = False,
     feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
 ) -> None:
@@ -56,11 +57,12 @@ def duplicates(
         checked_output(output)
     checked_threshold(threshold)
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
-    cropper = read_card(model).embedding.cropper
+    card = read_card(model)
+    under = chosen_distance(card.threshold.threshold(), threshold, far)
+    cropper = card.embedding.cropper
     images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
     matcher = ImageMatcher.load(model, log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
-    under = matcher.threshold if threshold is None else threshold
     groups, undivided = duplicate_groups(vectors, under)
     inside = sum(len(group.rows) for group in groups)
     log.say(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {under:.4f}")

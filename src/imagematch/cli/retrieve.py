@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir, Json, checked_threshold
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_threshold, chosen_distance
 
 if TYPE_CHECKING:
     from imagematch.retrieval import Retrieval
@@ -98,6 +98,7 @@ def retrieve(
         float | None,
         typer.Option(help="Give only what is nearer than this distance; a query without any is unknown."),
     ] = None,
+    far: FarOption = None,
     submit: Annotated[str | None, typer.Option(metavar="URL", help="Also post the JSON to this address.")] = None,
     as_json: Json = False,
     feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
@@ -109,8 +110,10 @@ def retrieve(
     for byte. Of a table with columns query and gallery only the images marked so are taken, and of a folder with
     nothing but folders query and gallery only what is in that one.
     """
+    from imagematch.errors import ConfigError
     from imagematch.events import RunLog
     from imagematch.files import Layout
+    from imagematch.matching import read_card
     from imagematch.retrieval import RetrievalSettings, check_url
     from imagematch.retrieval import retrieve as retrieve_images
     from imagematch.retrieval import submit as submit_ranking
@@ -120,7 +123,12 @@ def retrieve(
     if submit is not None:
         check_url(submit)
     kind = None if index is None else index.value
-    settings = RetrievalSettings(top_k, metric.value, space.value, kind, checked_threshold(threshold))
+    checked_threshold(threshold)
+    if far is not None:
+        if metric is not DistanceName.euclidean or space is not Space.embedding:
+            raise ConfigError("holds for euclidean distances of embeddings", where="--far", do="give --threshold")
+        threshold = chosen_distance(read_card(model).threshold.threshold(), threshold, far)
+    settings = RetrievalSettings(top_k, metric.value, space.value, kind, threshold)
     settings.check()
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
     found = retrieve_images(

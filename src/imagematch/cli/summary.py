@@ -10,6 +10,7 @@ from typing import Any
 
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
+from imagematch.reporting import rates_lines
 
 _METRICS = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
 
@@ -59,6 +60,7 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         f"accuracy {four_digits(threshold['accuracy'])}, precision {four_digits(threshold['precision'])}, "
         f"recall {four_digits(threshold['recall'])}, F1 {four_digits(threshold['f1'])}"
     )
+    lines += rates_lines(shown, split)
     if split == "train":
         lines.append("these are the images that it was trained on: the figures say nothing about others")
     elif split != "validation" and shown["shared_classes"]:

@@ -13,7 +13,7 @@ from imagematch.data import Dataset
 from imagematch.evaluation import (
     Probability,
     Threshold,
-    choose_threshold,
+    calibrated_threshold,
     fit_probability,
     pair_distances,
     split_metrics,
@@ -43,15 +43,30 @@ class Calibration:
 
 
 def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]) -> Calibration:
-    """Chooses the threshold and fits the probability on the calibration split (validation where that is empty).
+    """Chooses the threshold and fits the probability on the calibration split.
+
+    Where that is too small for what the criterion asks for, the rest of validation is added, on which epochs were
+    compared already.
 
     Raises:
-        DataError: the split has no genuine or no impostor pair.
+        DataError: there is no genuine or no impostor pair, even so.
     """
-    split = "calibration" if len(dataset.rows("calibration")) else "validation"
-    rows = dataset.rows(split)
-    pairs = pair_distances(embed(rows), dataset.labels[rows])
-    return Calibration(choose_threshold(pairs, criterion, chosen_on=split), fit_probability(pairs))
+    calibration, validation = dataset.rows("calibration"), dataset.rows("validation")
+    both = np.sort(np.concatenate([calibration, validation]))
+    attempts = [("calibration", calibration), ("calibration and validation", both)]
+    attempts = attempts if len(calibration) and len(validation) else [("validation", both)]
+    chosen = None
+    for split, rows in attempts:
+        embeddings, labels = embed(rows), dataset.labels[rows]
+        pairs = pair_distances(embeddings, labels)
+        if split != attempts[-1][0] and not (pairs.genuine.count and pairs.impostor.count):
+            continue
+        threshold = calibrated_threshold(embeddings, labels, criterion, chosen_on=split, pairs=pairs)
+        chosen = Calibration(threshold, fit_probability(pairs))
+        if threshold.rates is not None and threshold.rates.resolvable:
+            break
+    assert chosen is not None, "the last attempt is never passed over"
+    return chosen
 
 
 def measure_split(

@@ -167,7 +167,7 @@ def _train(
         head=training.head,
         config=settings.to_yaml(),
         embedding=_embedding(training, settings),
-        threshold=ThresholdCard(**calibration.threshold.to_json()),
+        threshold=ThresholdCard.of(calibration.threshold),
         probability=ProbabilityCard.of(calibration.probability),
         provenance=_provenance(settings, data),
         network_dir=store.networks,

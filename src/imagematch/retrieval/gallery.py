@@ -143,7 +143,6 @@ class Gallery:
         images: Any,
         labels: str | Sequence[str | None] | None = None,
         *,
-        sources: Sequence[str] | None = None,
         unusable: Callable[[int, DataError], None] | None = None,
     ) -> list[int]:
         """Adds one or many images, all of them or none.
@@ -151,7 +150,6 @@ class Gallery:
         Args:
             images: as for `ImageMatcher.embed`, or files' bytes.
             labels: one for all, or one for each; None and "" are no label.
-            sources: where each image came from, as `images` lists it; by default the paths.
             unusable: told the place of every image that cannot be used, and why; the others are added. None raises at
                 the first one.
 
@@ -167,7 +165,7 @@ class Gallery:
         images = as_list(images)
         if isinstance(labels, str) or labels is None:
             labels = [labels] * len(images)
-        if len(labels) != len(images) or (sources is not None and len(sources) != len(images)):
+        if len(labels) != len(images):
             raise ValueError(f"{len(images)} images cannot have {len(labels)} labels")
         checked = [checked_label(label) for label in labels]
         failed: dict[int, DataError] = {}
@@ -177,16 +175,9 @@ class Gallery:
             try:
                 if row in failed:
                     raise failed[row]
-                source = sources[row] if sources is not None else str(image) if isinstance(image, str | Path) else ""
-                new.append(
-                    NewImage(
-                        image_digest(image),
-                        checked[row],
-                        source,
-                        embeddings[row],
-                        small_image(image, self.facts.image_side),
-                    )
-                )
+                source = str(image) if isinstance(image, str | Path) else ""
+                small = small_image(image, self.facts.image_side)
+                new.append(NewImage(image_digest(image), checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise

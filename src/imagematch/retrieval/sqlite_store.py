@@ -45,7 +45,7 @@ _LISTED = "id in (select value from json_each(?))"
 
 
 class SqliteStore:
-    """See GalleryStore. A location is a folder."""
+    """A location is a folder. The methods are those of GalleryStore."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,12 +70,10 @@ class SqliteStore:
 
     @property
     def facts(self) -> GalleryFacts:
-        """See GalleryStore."""
         return self._facts
 
     @classmethod
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
-        """See GalleryStore."""
         folder = Path(location)
         try:
             taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -100,7 +98,6 @@ class SqliteStore:
 
     @classmethod
     def open(cls, location: str) -> SqliteStore:
-        """See GalleryStore."""
         folder = Path(location)
         try:
             check_file(folder / _FILE, max_bytes=GALLERY_FILE_BYTES)
@@ -170,17 +167,14 @@ class SqliteStore:
             )
 
     def close(self) -> None:
-        """See GalleryStore."""
         with self._lock:
             self._base.close()
 
     def generation(self) -> int:
-        """See GalleryStore."""
         with self._reading():
             return self._generation()[0]
 
     def add(self, images: Sequence[NewImage]) -> list[int]:
-        """See GalleryStore."""
         ids, now = [], datetime.now(UTC).isoformat(timespec="seconds")
         with self._writing() as generation:
             self._check_matcher()
@@ -200,7 +194,6 @@ class SqliteStore:
         return ids
 
     def remove(self, ids: Iterable[int]) -> int:
-        """See GalleryStore."""
         removed = 0
         with self._writing() as generation:
             for image_id in ids:
@@ -211,17 +204,14 @@ class SqliteStore:
         return removed
 
     def count(self) -> int:
-        """See GalleryStore."""
         with self._reading() as base:
             return int(base.execute("select count(*) from images").fetchone()[0])
 
     def labels(self) -> dict[str, int]:
-        """See GalleryStore."""
         with self._reading() as base:
             return dict(base.execute("select label, count(*) from images group by label order by label"))
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
-        """See GalleryStore."""
         page = "id > ? order by id limit ?"
         with self._reading() as base:
             if label is None:
@@ -231,20 +221,18 @@ class SqliteStore:
             return [_image(row) for row in rows]
 
     def find(self, ids: Sequence[int]) -> dict[int, GalleryImage]:
-        """See GalleryStore."""
         with self._reading() as base:
             return {row[0]: _image(row) for row in base.execute(f"{_IMAGES} where {_LISTED}", (_json(ids),))}
 
     def picture(self, image_id: int) -> bytes | None:
-        """See GalleryStore."""
         with self._reading() as base:
             found = base.execute("select data from pictures where id = ?", (image_id,)).fetchone()
         return None if found is None else bytes(found[0])
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
-        """See GalleryStore."""
         with self._reading() as base:
-            rows = base.execute(f"select id, embedding from images where {_LISTED}", (_json(ids),))
+            query = "select id, embedding from images where id in (select value from json_each(?))"
+            rows = base.execute(query, (_json(ids),))
             found = {image_id: self._embedding(data) for image_id, data in rows}
         return np.stack([found[image_id] for image_id in ids]) if len(ids) else np.empty((0, self._facts.dim), "f4")
 
@@ -255,7 +243,6 @@ class SqliteStore:
         return embedding
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See GalleryStore."""
         with self._lock:
             with self._reading():
                 self._check_matcher()
@@ -283,7 +270,6 @@ class SqliteStore:
             yield np.array([image_id for image_id, _ in block], np.int64), np.stack(embeddings)
 
     def replace(self, facts: GalleryFacts, embeddings: Iterable[tuple[int, np.ndarray]], *, seen: int) -> None:
-        """See GalleryStore."""
         with self._writing() as generation:
             if generation != seen + 1:
                 raise StudyError("was changed meanwhile", where=str(self._folder), do="run it again")

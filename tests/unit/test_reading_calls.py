@@ -177,8 +177,17 @@ PLACES: dict[str, dict[str, str]] = {
     "reporting/projector.py": {
         "written.read_text": OWN,
     },
+    "retrieval/gallery_index.py": {
+        "faiss.read_index": CHECKED,
+    },
     "retrieval/index.py": {
         "faiss.read_index": CHECKED,
+    },
+    "retrieval/sqlite_store.py": {
+        "sqlite3.connect": WRITES,
+    },
+    "sqlite_files.py": {
+        "sqlite3.connect": CHECKED,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

@@ -73,11 +73,12 @@ def add(
         with log.progress("adding images", len(listed)) as advance:
             for start in range(0, len(listed), _AT_ONCE):
                 rows = range(start, min(start + _AT_ONCE, len(listed)))
-                given, labels = [], []
+                given: list[Any] = []
+                labels: list[str | None] = []
                 for row in rows:
                     whole = listed.boxes is None or listed.boxes[row] is None
                     given.append(listed.root / listed.paths[row] if whole else listed.picture(row))
-                    labels.append(label if label is not None else listed.labels and listed.labels[row])
+                    labels.append(label if label is not None else listed.labels[row] if listed.labels else None)
 
                 def left_out(row: int, error: DataError, start: int = start) -> None:
                     log.say(f"left out: {listed.paths[start + row]}: {error.what}")
@@ -123,7 +124,7 @@ def search(
 
     with Gallery.open(location, model) as gallery:
         distance = chosen_distance(gallery.matcher.card.threshold.threshold(), threshold, far)
-        found = gallery.search([str(path) for path in images], top_k, threshold=distance, by_label=by_label)
+        found = gallery.search_many(images, top_k, threshold=distance, by_label=by_label)
     value = {
         "threshold": distance,
         "queries": [
@@ -199,9 +200,8 @@ def _export(gallery: Gallery, output: Path) -> int:
         paths = []
         for image in listed:
             data = gallery.picture(image.id) or b""
-            paths.append(
-                f"images/{image.id}.{'png' if data.startswith(b'\x89PNG') else 'jpg'}" if data else image.source
-            )
+            suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
+            paths.append(f"images/{image.id}.{suffix}" if data else image.source)
             if data:
                 (folder / paths[-1]).write_bytes(data)
         columns: dict[str, list[Any]] = {"path": paths}

@@ -20,7 +20,7 @@ from imagematch.matching.embedder import (
     saved_network,
 )
 from imagematch.matching.folder import save_matcher
-from imagematch.matching.images import as_list, is_many, picture_blocks
+from imagematch.matching.images import as_list, picture_blocks
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
@@ -37,7 +37,6 @@ __all__ = [
     "as_list",
     "extraction",
     "golden_images",
-    "is_many",
     "picture_blocks",
     "read_card",
     "replacement",

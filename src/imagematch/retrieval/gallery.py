@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from imagematch.errors import DataError, ModelError
-from imagematch.matching import ImageMatcher, as_list, is_many
+from imagematch.matching import ImageMatcher, as_list
 from imagematch.retrieval.gallery_images import IMAGE_SIDE, checked_label, image_digest, small_image
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
 from imagematch.retrieval.saved_index import model_identity
@@ -184,29 +184,31 @@ class Gallery:
                 unusable(row, error)
         return self._store.add(new)
 
-    def search(
-        self, images: Any, k: int = 10, *, threshold: float | None = None, by_label: bool = False
-    ) -> Hits | list[Hits]:
-        """The k nearest of the gallery to an image, exactly; of many images a list of such.
+    def search(self, image: Any, k: int = 10, *, threshold: float | None = None, by_label: bool = False) -> Hits:
+        """The k nearest of the gallery to one image, exactly.
 
         Args:
-            images: as for `add`.
+            image: as for `ImageMatcher.embed`, or a file's bytes.
             k: how many, 1 or more.
             threshold: where a match begins, instead of the matcher's own.
             by_label: each label once, by the example that is nearest; images without a label are left out.
 
         Raises:
-            DataError: an image cannot be used.
+            DataError: the image cannot be used.
             ModelError: the gallery was rebuilt for another matcher meanwhile.
             StudyError: it cannot be read.
         """
+        return self.search_many([image], k, threshold=threshold, by_label=by_label)[0]
+
+    def search_many(
+        self, images: Sequence[Any], k: int = 10, *, threshold: float | None = None, by_label: bool = False
+    ) -> list[Hits]:
+        """The same for each of many images."""
         if k < 1:
             raise ValueError(f"k must be 1 or more, not {k}")
         threshold = self.matcher.threshold if threshold is None else threshold
-        queries = self.matcher.embed(as_list(images))
         find = self._labels_found if by_label else self._found
-        found = [find(query[None], k, threshold) for query in queries]
-        return found if is_many(images) else found[0]
+        return [find(query[None], k, threshold) for query in self.matcher.embed(as_list(images))]
 
     def _found(self, query: np.ndarray, k: int, threshold: float) -> Hits:
         ids, distances = self._store.search(query, k)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,8 +66,12 @@ class SqliteStore:
             self._base.execute("pragma synchronous = full")
         except sqlite3.Error as error:
             raise self._error(error) from error
-        with self._reading():
-            self._facts = self._read_facts()
+        try:
+            with self._reading():
+                self._facts = self._read_facts()
+        except BaseException:
+            self._base.close()
+            raise
         self._index = GalleryIndex(folder / _INDEX, self._facts.dim)
 
     @property
@@ -75,17 +81,10 @@ class SqliteStore:
     @classmethod
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
         folder = Path(location)
-        try:
-            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        except OSError as error:
-            raise DataError(f"cannot be read: {os_reason(error)}", where=location) from error
-        if taken:
+        if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
             what = "is a gallery already" if (folder / _FILE).exists() else "is there already"
             raise DataError(what, where=location, do="choose another name, or remove it")
-        values = {
-            **{"format": _FORMAT, "matcher": facts.matcher, "matcher_name": facts.matcher_name, "dim": facts.dim},
-            "image_side": facts.image_side,
-        }
+        values = {"format": _FORMAT, **asdict(facts)}
         with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / _FILE)) as base:
             try:
                 base.executescript(f"begin; {_SCHEMA} commit;")
@@ -110,7 +109,7 @@ class SqliteStore:
         return cls(folder)
 
     def _error(self, error: sqlite3.Error) -> StudyError | DataError:
-        if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
+        if "not a database" in str(error) or "no such table" in str(error):
             return DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
         if "locked" in str(error):
             return StudyError("another process is writing to it", where=str(self._folder), do="try again later")
@@ -186,7 +185,14 @@ class SqliteStore:
                     ids.append(known[0])
                     continue
                 embedding = np.ascontiguousarray(image.embedding, "<f4").tobytes()
-                row = (image.digest, image.label, _bytes(image.source), now, generation, embedding)
+                row = (
+                    image.digest,
+                    image.label,
+                    image.source.encode("utf-8", "surrogateescape"),
+                    now,
+                    generation,
+                    embedding,
+                )
                 cursor = self._base.execute("insert into images values (null, ?, ?, ?, ?, ?, ?)", row)
                 ids.append(int(cursor.lastrowid or 0))
                 if image.data:
@@ -281,9 +287,8 @@ class SqliteStore:
                 ).rowcount
             if count != self._base.execute("select count(*) from images").fetchone()[0]:
                 raise StudyError("not every image has a new embedding", where=str(self._folder))
-            values = {"matcher": facts.matcher, "matcher_name": facts.matcher_name, "dim": facts.dim}
             self._base.execute("delete from generations")  # so that every index begins anew
-            for key, value in values.items():
+            for key, value in asdict(facts).items():
                 self._base.execute("update facts set value = ? where key = ?", (value, key))
         with self._lock:
             self._facts = facts
@@ -292,10 +297,6 @@ class SqliteStore:
 
 def _json(ids: Sequence[int]) -> str:
     return json.dumps([int(image_id) for image_id in ids])
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _image(row: tuple[Any, ...]) -> GalleryImage:

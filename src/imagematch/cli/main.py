@@ -52,7 +52,7 @@ app.command()(duplicates)
 app.command()(export)
 app.command()(upgrade)
 app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
-app.add_typer(study_app, name="study", help="The studies: list, show, upgrade, dashboard.")
+app.add_typer(study_app, name="study", help="The studies: list, show, compare, export, delete, upgrade, dashboard.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
 
 

@@ -58,7 +58,7 @@ def test_faces_are_cut_out(faces: Path, opened: Open) -> None:
         assert (cut.digests[row] == whole.digests[row]) == faceless
         picture = cut.picture(row)
         assert picture.shape == (cut.heights[row], cut.widths[row], 3)
-        assert np.array_equal(cut.picture(row, 48), cut.face_cropper.to_picture(whole.read(row), 48))
+        assert np.array_equal(cut.picture(row, 48), cut.face_cropper.decode(whole.read(row), 48))
         assert (picture.shape == whole.picture(row).shape) == faceless
     assert cut.digest != whole.digest
 

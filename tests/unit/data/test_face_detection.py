@@ -115,7 +115,7 @@ def test_an_image_without_a_face_is_named(missing: str, tmp_path: Path) -> None:
     file = tmp_path / "wall.png"
     Image.fromarray(photo()).save(file)
     assert np.array_equal(CROPPER.decode(file, 64), decode(photo(), 64))
-    with pytest.raises(DataError, match=r"wall.png: no face found in it; use a picture"):
+    with pytest.raises(DataError, match=r"wall.png: no face found in it; use an image"):
         FaceCropper(0.2, False, missing).decode(file, 64)
     with pytest.raises(DataError, match=r"^no face found in it"):
         FaceCropper(0.2, False, missing).decode(photo(), 64)

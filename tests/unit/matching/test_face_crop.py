@@ -128,6 +128,23 @@ def test_the_card_survives_json() -> None:
     assert MatcherCard.model_validate_json(json.dumps(old)).embedding.face_crop is None
 
 
+def test_a_set_with_a_range_of_values_is_matched_with_it(tmp_path: Path) -> None:
+    one, seen = matcher(None)
+    embedding = one.card.embedding.model_copy(update={"value_range": (0.0, 4095.0), "max_megapixels": 1})
+    one = ImageMatcher(one.card.model_copy(update={"embedding": embedding}), Path("nowhere"), seen)  # type: ignore[arg-type]
+    values = np.full((9, 9), 2048, np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    one.embed(tmp_path / "deep.png")
+    assert set(seen.pictures[0].ravel().tolist()) == {128}
+    with pytest.raises(DataError, match=r"over the limit of 1,000,000; save it smaller, or set max_megapixels"):
+        one.embed(Image.new("L", (1000, 1001)))
+    json_card = one.card.model_dump(mode="json")
+    assert MatcherCard.model_validate_json(json.dumps(json_card)) == one.card
+    json_card["embedding"]["value_range"] = [5.0, 5.0]
+    with pytest.raises(ValidationError, match="does not ascend"):
+        MatcherCard.model_validate_json(json.dumps(json_card))
+
+
 @pytest.mark.parametrize("change", [{"missing": "cut"}, {"margin": -1}, {"margin": float("nan")}, {"more": 1}])
 def test_a_card_that_was_edited_is_refused(change: dict[str, Any]) -> None:
     values = card(FaceCropCard(margin=0.5, align=True, missing="skip")).model_dump(mode="json")

@@ -68,8 +68,8 @@ def test_a_page_shows_fifty_of_a_query_and_reads_each_image_once(
     images: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    seen = ImageFolder.overview
-    monkeypatch.setattr(ImageFolder, "overview", lambda self, row, side: (read.append(row), seen(self, row, side))[1])
+    seen = ImageFolder.thumbnail
+    monkeypatch.setattr(ImageFolder, "thumbnail", lambda self, row, side: (read.append(row), seen(self, row, side))[1])
     found = retrieval(images, [[0, 1, 2] * 20, [1, 2, 3] * 20])
     write_neighbours_page(tmp_path / "p.html", found, model="m")
     page = (tmp_path / "p.html").read_text()

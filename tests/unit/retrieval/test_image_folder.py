@@ -10,7 +10,7 @@ from PIL import Image
 from tests.conftest import unreadable
 
 from imagematch.data import Face, FaceCropper, decode
-from imagematch.data.decoding import pixels_digest
+from imagematch.data.boxes import pixels_digest
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.retrieval import ImageFolder, common_labels, list_images, nearest, same_content
@@ -100,7 +100,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> Non
         picture(tmp_path / "data" / f"{number}.png", number)
     (tmp_path / "data" / "text.jpg").write_text("no picture")
     (tmp_path / "data" / "empty.png").touch()
-    (tmp_path / "data" / "photo.heic").touch()
+    (tmp_path / "data" / "photo.jxl").touch()
     (tmp_path / "data" / ".hidden.heic").touch()
     for _ in range(2):  # the second time from the manifest
         log = Told()
@@ -110,7 +110,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> Non
         told = "\n".join(log.messages)
         assert told.count("text.jpg: is not an image in a known format") == 1
         assert "empty.png: the file is empty" in told
-        assert "left out: photo.heic" in told
+        assert "left out: photo.jxl" in told
         assert "hidden" not in told
 
 

@@ -120,7 +120,7 @@ def _found(
         try:
             data = source.read(file)
             check_digest(data, digest)
-            return digest, find_face(data, eyes=eyes, max_pixels=None)
+            return digest, find_face(data, eyes=eyes)
         except DataError as error:
             doubt(path, file)
             raise DataError(error.what, where=error.where or entry.path, do=error.do or "run again") from error

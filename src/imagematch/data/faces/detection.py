@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from imagematch.data.decoding import Thumbnail, thumbnail
-from imagematch.data.decoding_limits import MAX_PIXELS
 from imagematch.errors import DataError
 
 DETECTOR_VERSION = "1"
@@ -65,13 +64,12 @@ class Face(NamedTuple):
     angle: float = 0.0
 
 
-def find_face(image: Any, *, eyes: bool = False, max_pixels: int | None = MAX_PIXELS) -> Face | None:
+def find_face(image: Any, *, eyes: bool = False) -> Face | None:
     """The largest face of an image.
 
     Args:
         image: in any form; see `imagematch.data.decode`.
         eyes: look for the eyes too.
-        max_pixels: larger images are refused.
 
     Returns:
         The face, in pixels of the full size; None where none is found.
@@ -79,7 +77,7 @@ def find_face(image: Any, *, eyes: bool = False, max_pixels: int | None = MAX_PI
     Raises:
         DataError: the image cannot be read, or OpenCV, or its cascades, are not there.
     """
-    return face_in(thumbnail(image, SEARCHED_SIDE, value_range="own", max_pixels=max_pixels), eyes=eyes)
+    return face_in(thumbnail(image, SEARCHED_SIDE, value_range="own", max_pixels=None), eyes=eyes)
 
 
 def face_in(seen: Thumbnail, *, eyes: bool) -> Face | None:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagematch.extractors import PREFIX, SPECS, Extractor, make_extractor, open_engine
-from imagematch.extractors.engines.conversion import mean_cosine, relative_error, sample_pictures
+from imagematch.extractors import Extractor, make_extractor, open_engine
+from imagematch.extractors.engines.conversion import mean_cosine, relative_error, sample_images
 from imagematch.extractors.engines.network_file import read_network
+from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX
 
 BY_DEFAULT = {
     *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "efficientnet_b0", "mobilenet_025", "mobilenet_v2"),
@@ -29,7 +30,7 @@ PRESETS = ("clip", "dinov2", "resnet", "siglip")
 
 
 def small_extractor(name: str, **changes: Any) -> Extractor:
-    image_size = max(16, SPECS[name].min_image_size) if name in SPECS else None
+    image_size = max(16, EXTRACTOR_REGISTRY.all()[name].min_image_size) if name in EXTRACTOR_REGISTRY.all() else None
     settings = {"weights": "random", "image_size": image_size, "trainable": False, "seed": 3} | changes
     return make_extractor(SimpleNamespace(feature_extractor=name, **settings))
 
@@ -44,22 +45,22 @@ class Built:
 
 
 def every_extractor() -> Iterator[Any]:
-    for name in SPECS:
+    for name in EXTRACTOR_REGISTRY.all():
         marks = [] if name in BY_DEFAULT else [pytest.mark.exhaustive]
         if name in CHAOTIC:
             marks.append(pytest.mark.xfail(reason="random weights amplify rounding", strict=False))
         yield pytest.param(name, marks=marks)
-    yield from (PREFIX + name for name in PRESETS)
+    yield from (KERASHUB_PREFIX + name for name in PRESETS)
 
 
 @pytest.fixture(scope="module", params=every_extractor())
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     name = str(request.param)
-    if name.startswith(PREFIX):
-        name = f"{PREFIX}{request.getfixturevalue('presets') / name.removeprefix(PREFIX)}"
+    if name.startswith(KERASHUB_PREFIX):
+        name = f"{KERASHUB_PREFIX}{request.getfixturevalue('presets') / name.removeprefix(KERASHUB_PREFIX)}"
     extractor = small_extractor(name)
     model = extractor.build()
-    pictures = sample_pictures(19, 14)
+    pictures = sample_images(19, 14)
     return Built(
         extractor, model, pictures, np.asarray(model(pictures, training=False)), tmp_path_factory.mktemp("net")
     )

@@ -21,6 +21,7 @@ ROOMS = (
     "interruption",
     "options",
     "registry",
+    "keras_internals",
     "config",
     "learning_curves",
     "data",

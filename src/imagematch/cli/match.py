@@ -23,7 +23,7 @@ def match(
 
     card = read_card(model).embedding
     for path in (first, second):
-        card.to_picture(path)  # told before the slow part, if one is unreadable
+        card.to_pixels(path)  # told before the slow part, if one is unreadable
     result = ImageMatcher.load(model, log=RunLog(stream=sys.stderr)).match(first, second)
     assert isinstance(result, Match)
     if as_json:

@@ -13,14 +13,13 @@ from imagematch.matching.card import (
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
-    extraction,
+    decoded_blocks,
     golden_images,
     replacement,
     saved_extractors,
     saved_network,
 )
 from imagematch.matching.folder import save_matcher
-from imagematch.matching.images import picture_blocks
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
@@ -34,9 +33,8 @@ __all__ = [
     "ProbabilityCard",
     "ProvenanceCard",
     "ThresholdCard",
-    "extraction",
+    "decoded_blocks",
     "golden_images",
-    "picture_blocks",
     "read_card",
     "replacement",
     "save_matcher",

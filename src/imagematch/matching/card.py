@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ConfigError, ModelError
 from imagematch.evaluation import Probability, Threshold
-from imagematch.extractors import SPECS
 from imagematch.files import checked_name
 from imagematch.model import HeadShape
+from imagematch.registry import EXTRACTOR_REGISTRY
 
-FORMAT = 2
+CARD_FORMAT = 2
 """Raised whenever an older version could not use the folder any more."""
 CARD_FILE = "matcher.json"
 CONFIG_FILE = "config.yaml"
@@ -24,11 +24,11 @@ HEAD_FILE = "head.safetensors"
 
 _GOLDEN = 3
 
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-Text = Annotated[str, Field(max_length=1_000)]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
-Width = Annotated[int, Field(ge=1, le=65_536)]
-Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+_Text = Annotated[str, Field(max_length=1_000)]
+_Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
+_Width = Annotated[int, Field(ge=1, le=65_536)]
+_Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
 
 
 class _Card(BaseModel):
@@ -52,9 +52,9 @@ class ExtractorCard(_Card):
         network: digest of its converted network in the folder; None where OpenVINO does not run it.
     """
 
-    name: Name
+    name: _Name
     feature_dim: int = Field(ge=1, le=1 << 24)
-    network: Digest | None
+    network: _Digest | None
 
 
 class HeadCard(_Card):
@@ -66,9 +66,9 @@ class HeadCard(_Card):
         embedding_dim: length of an embedding.
     """
 
-    units: Annotated[tuple[Width, ...], Field(max_length=64)]
-    whitening: Width | None
-    embedding_dim: Width
+    units: Annotated[tuple[_Width, ...], Field(max_length=64)]
+    whitening: _Width | None
+    embedding_dim: _Width
 
 
 class EmbeddingCard(_Card):
@@ -121,7 +121,7 @@ class EmbeddingCard(_Card):
         """Cuts faces out as in training; None where the whole image counts."""
         return None if self.face_crop is None else FaceCropper(**self.face_crop.model_dump())
 
-    def to_picture(self, image: Any) -> np.ndarray:
+    def to_pixels(self, image: Any) -> np.ndarray:
         """The pixels that the network is to see of an image in any form; see `imagematch.data.to_picture`.
 
         Raises:
@@ -135,7 +135,7 @@ class EmbeddingCard(_Card):
     @model_validator(mode="after")
     def _networks_are_known(self) -> Self:
         for one in self.extractors:
-            spec = SPECS.get(one.name)
+            spec = EXTRACTOR_REGISTRY.all().get(one.name)
             if spec is None and one.network is None:
                 raise ValueError(f"there is no extractor {one.name!r}")
             dim = None if spec is None else spec.feature_dim or 3 * self.image_size**2
@@ -154,7 +154,7 @@ class ThresholdCard(_Card):
     """Where a match begins: two images match iff their distance is under `distance`."""
 
     distance: float = Field(ge=0, le=2.001)
-    criterion: Text | dict[Text, float | dict[Text, float]]
+    criterion: _Text | dict[_Text, float | dict[_Text, float]]
     chosen_on: Literal["calibration", "validation"]
 
     def threshold(self) -> Threshold:
@@ -196,14 +196,14 @@ class ProbabilityCard(_Card):
 class ProvenanceCard(_Card):
     """What a matcher was made from, for people and for comparisons; nothing is opened or written by it."""
 
-    dataset: Text | None = None
-    dataset_digest: Digest | None = None
-    split_by: Text | None = None
+    dataset: _Text | None = None
+    dataset_digest: _Digest | None = None
+    split_by: _Text | None = None
     seed: int | None = None
     training_seed: int | None = None
-    extractor_digest: Digest | None = None
-    versions: Annotated[dict[Text, Text], Field(max_length=100)] = Field(default_factory=dict)
-    created: Text | None = None
+    extractor_digest: _Digest | None = None
+    versions: Annotated[dict[_Text, _Text], Field(max_length=100)] = Field(default_factory=dict)
+    created: _Text | None = None
 
 
 class MatcherCard(_Card):
@@ -223,15 +223,15 @@ class MatcherCard(_Card):
     """
 
     format: Literal[2]
-    imagematch: Text
+    imagematch: _Text
     name: str
-    files: dict[str, Digest]
+    files: dict[str, _Digest]
     embedding: EmbeddingCard
     threshold: ThresholdCard
     probability: ProbabilityCard | None
     provenance: ProvenanceCard
-    golden: tuple[tuple[Unit, ...], ...]
-    digest: Digest
+    golden: tuple[tuple[_Unit, ...], ...]
+    digest: _Digest
 
     @field_validator("name")
     @classmethod

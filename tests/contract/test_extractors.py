@@ -6,6 +6,7 @@ all others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ class Built:
 
 def every_extractor() -> Iterator[Any]:
     for name in EXTRACTOR_REGISTRY.all():
-        marks = [] if name in BY_DEFAULT else [pytest.mark.exhaustive]
+        ours = EXTRACTOR_REGISTRY.origin_of(name) == "imagematch.extractors.networks"
+        marks = [pytest.mark.exhaustive] if ours and name not in BY_DEFAULT else []
         if name in CHAOTIC:
             marks.append(pytest.mark.xfail(reason="random weights amplify rounding", strict=False))
         yield pytest.param(name, marks=marks)
@@ -71,6 +73,11 @@ def test_gives_features_of_the_stated_length(built: Built) -> None:
     assert built.features.dtype == np.float32
     assert np.isfinite(built.features).all()
     assert np.ptp(built.features, axis=0).max() > 0
+
+
+def test_the_number_of_its_parameters_is_as_stated(built: Built) -> None:
+    stated = built.extractor.spec.parameters
+    assert stated in (None, sum(math.prod(weight.shape) for weight in built.model.weights))
 
 
 def test_another_seed_is_another_network(built: Built) -> None:

@@ -16,6 +16,7 @@ ROOMS = (
     "files",
     "file_locks",
     "npz",
+    "limited_process",
     "tensors",
     "events",
     "interruption",

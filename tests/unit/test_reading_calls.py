@@ -137,6 +137,10 @@ PLACES: dict[str, dict[str, str]] = {
         "os.open (3)": SYNCS,
         "temporary.open": OWN,
     },
+    "limited_process.py": {
+        "import_module": SYSTEM,
+        "os.fdopen": WRITES,
+    },
     "losses/lazy.py": {
         "import_module": SYSTEM,
     },

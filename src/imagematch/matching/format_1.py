@@ -1,14 +1,10 @@
-"""Writes a matcher of imagematch 0.1 anew as data. It opens a Keras archive: run it in a process with limits.
-
-`python -m imagematch.matching.format_1 OLD NEW`: exit 0, or 5 with one line on standard output.
-"""
+"""Writes a matcher of imagematch 0.1 anew as data. It opens a Keras archive: run it in a process with limits."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import re
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from imagematch.errors import ImagematchError, ModelError
+from imagematch.errors import ModelError
 from imagematch.evaluation import Probability
 from imagematch.extractors import Concatenation, Extractor
 from imagematch.matching.card import (
@@ -77,6 +73,11 @@ _OURS = {
 _HUB_MODULE = re.compile(r"keras_hub\.src\.models(\.[a-z0-9_]+)+")
 _HUB_NETWORK = re.compile(r"[A-Za-z0-9]+(Backbone|VisionEncoder)")
 """KerasHub's networks may be inside, too: they are made of numbers and names alone, and open no files."""
+
+
+def main(old: str, new: str) -> None:
+    """What `limited_process` runs. Raises as `write_anew`."""
+    write_anew(Path(old), Path(new))
 
 
 def write_anew(old: Path, new: Path) -> MatcherCard:
@@ -251,11 +252,3 @@ def _is_of_keras_hub(node: dict[str, Any]) -> bool:
     module, name = str(node.get("module")), str(node.get("class_name"))
     registered = node.get("registered_name") == f"keras_hub>{name}"
     return bool(registered and _HUB_MODULE.fullmatch(module) and _HUB_NETWORK.fullmatch(name))
-
-
-if __name__ == "__main__":
-    try:
-        write_anew(Path(sys.argv[1]), Path(sys.argv[2]))
-    except ImagematchError as problem:
-        print(json.dumps([problem.what, problem.where, problem.do]))
-        sys.exit(ModelError.exit_code)

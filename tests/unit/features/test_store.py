@@ -370,7 +370,7 @@ def test_damage_is_told(store: FeatureStore) -> None:
     rows.write_bytes(b"\0" * rows.stat().st_size)
     said = io.StringIO()
     assert store.features(dataset, pixels(), log=RunLog(stream=said)).computed == 5
-    assert "5 kept features are damaged" in said.getvalue()
+    assert "5 cached features are damaged" in said.getvalue()
 
 
 def saved_network(folder: Path, network: Extractor, digest: str) -> SavedExtractor:

@@ -128,6 +128,7 @@ def _openvino(network: Network, precision: str, cache_dir: Path | None, log: Run
     from imagematch.extractors.engines.conversion import Converted, UnconvertibleError, converted_network
     from imagematch.extractors.engines.network_file import read_network
     from imagematch.extractors.engines.openvino import OpenVinoEngine, native_bfloat16
+    from imagematch.extractors.engines.trial_run import try_network
 
     try:
         import openvino
@@ -140,6 +141,7 @@ def _openvino(network: Network, precision: str, cache_dir: Path | None, log: Run
         raise _UnusableError("this processor has no bfloat16")
     if isinstance(network, SavedExtractor) and network.network is not None:
         size, dim = network.image_size, network.feature_dim
+        try_network(network.folder, network.network, image_size=size, feature_dim=dim)
         model = read_network(core, network.folder, network.network, image_size=size, feature_dim=dim)
         converted = Converted(model, None)
     else:

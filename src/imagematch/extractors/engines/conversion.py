@@ -16,6 +16,7 @@ from imagematch.events import RunLog
 from imagematch.extractors.engines.engine import enlarge
 from imagematch.extractors.engines.network_file import read_network, write_network
 from imagematch.extractors.engines.tensorflow import exact_float32
+from imagematch.extractors.engines.trial_run import remember_network
 from imagematch.extractors.extractor import Network
 from imagematch.file_locks import locked
 from imagematch.files import digest_json, replacing_dir, write_json
@@ -109,7 +110,9 @@ def write_converted(network: Network, folder: Path, cache_dir: Path | None, log:
         converted = converted_network(core, network, cache_dir, bfloat16=native_bfloat16(core), log=log)
     except (ImportError, RuntimeError, UnconvertibleError):
         return None
-    return write_network(converted.model, folder)
+    digest = write_network(converted.model, folder)
+    remember_network(digest, image_size=network.image_size, feature_dim=network.feature_dim)
+    return digest
 
 
 @contextlib.contextmanager

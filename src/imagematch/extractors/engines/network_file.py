@@ -81,6 +81,31 @@ def read_network(
     """
     import openvino
 
+    description, weights = read_plain(folder, digest)
+    where = str(folder / network_files(digest)[0])
+    try:
+        model = core.read_model(description, openvino.Tensor(weights))
+        _check_model(model, image_size, feature_dim)
+    except RefusedNetworkError as error:
+        raise ModelError(f"is not a network that imagematch runs: {error}", where=where) from error
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+    ) as error:  # OpenVINO's own complaints about a damaged description
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"is not a network that OpenVINO reads: {reason}", where=where) from error
+    return model
+
+
+def read_plain(folder: Path, digest: str) -> tuple[bytes, np.ndarray]:
+    """The description, checked and written anew, and the weights, (bytes,) uint8; needs no OpenVINO.
+
+    Raises:
+        ModelError: as `read_network`.
+    """
     if not _DIGEST.fullmatch(digest):
         raise ModelError(f"{digest[:40]!r} is not the digest of a network", where=str(folder))
     xml_path, bin_path = (folder / name for name in network_files(digest))
@@ -98,21 +123,12 @@ def read_network(
     if _digest(description, weights) != digest:
         raise ModelError("was changed since it was saved", where=str(xml_path), do="restore it, or train again")
     try:
-        plain = checked_description(description, weights)
-        model = core.read_model(plain, openvino.Tensor(np.asarray(weights)))
-        _check_model(model, image_size, feature_dim)
+        return checked_description(description, weights), weights
     except RefusedNetworkError as error:
         raise ModelError(f"is not a network that imagematch runs: {error}", where=str(xml_path)) from error
-    except (
-        RuntimeError,
-        TypeError,
-        ValueError,
-        LookupError,
-        ArithmeticError,
-    ) as error:  # OpenVINO's own complaints about a damaged description
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"is not a network that OpenVINO reads: {reason}", where=str(xml_path)) from error
-    return model
 
 
 def _digest(description: bytes, weights: np.ndarray) -> str:

@@ -178,9 +178,9 @@ print(len(matcher.feature_model.weights) > 6)
 def test_the_contract_suite_checks_a_network(network: Path) -> None:
     suite = str(ROOT / "tests" / "contract" / "test_extractors.py")
     options = ("-rp", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
-    done = run(network, "-m", "pytest", suite, "-k", "three_scales", *options)
+    done = run(network, "-m", "pytest", suite, "-k", "three_scales and (stated or seed)", *options)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert len(re.findall(r"^PASSED .*three_scales", done.stdout, re.MULTILINE)) >= 10
+    assert len(re.findall(r"^PASSED .*three_scales", done.stdout, re.MULTILINE)) == 3
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, build_network, make_extractor
     from imagematch.extractors.feature_scaling import concatenate_features
     from imagematch.extractors.frozen_part import FrozenPart, find_frozen_part
+    from imagematch.extractors.layers import FixedLength
     from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
     from imagematch.extractors.trainable import network_inside
 
@@ -34,6 +35,7 @@ _MODULES = {
     "Engine": "engines",
     "EngineChoice": "engines",
     "Extractor": "extractor",
+    "FixedLength": "layers",
     "FrozenPart": "frozen_part",
     "NETWORK_VERSION": "extractor",
     "Network": "extractor",
@@ -61,6 +63,7 @@ __all__ = [
     "Engine",
     "EngineChoice",
     "Extractor",
+    "FixedLength",
     "FrozenPart",
     "Network",
     "SavedExtractor",

@@ -141,8 +141,8 @@ def _open_archive(path: Path, folder: Path) -> keras.Model:
         import keras_hub  # noqa: F401  (registers its networks with Keras)
     import keras
 
-    import imagematch.extractors.layers
-    import imagematch.model.head  # noqa: F401  (both register our layers)
+    from imagematch.extractors import FixedLength  # noqa: F401  (registers our layers with Keras)
+    from imagematch.model import FFBlock  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -220,8 +220,11 @@ class ImageMatcher:
         """
         engine = "auto" if self.engine.name == "numpy" else self.engine.name
         views: tuple[int | str, ...] = (0, MIRROR) if mirrored and self.card.embedding.test_time_flip else (0,)
-        given = {"engine": engine, "precision": self.engine.precision, "log": log}
-        return tuple(store.features(images, self.network, view=view, **given) for view in views)
+        precision = self.engine.precision
+        return tuple(
+            store.features(images, self.network, engine=engine, precision=precision, view=view, log=log)
+            for view in views
+        )
 
     def embed_cached(self, features: Sequence[Features], rows: np.ndarray | None = None) -> np.ndarray:
         """Embeddings from what `cached_features` gave, with the head alone, block by block.

@@ -24,8 +24,7 @@ from PIL import Image
 from imagematch.data import DECODER_VERSION
 from imagematch.errors import ImagematchError
 from imagematch.extractors import choose_engine, make_extractor, sample_images
-from imagematch.matching import ImageMatcher, save_matcher
-from imagematch.matching.card import EmbeddingCard, ThresholdCard
+from imagematch.matching import EmbeddingCard, ImageMatcher, ThresholdCard, save_matcher
 from imagematch.model import build_feature_model, build_head
 
 PAIRS, ROUNDS, DIM = 100, 5, 128

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from imagematch.matching.card import (
-    FaceCropCard,
-    HeadCard,
-    MatcherCard,
-    ProbabilityCard,
-    ProvenanceCard,
-    ThresholdCard,
-)
+from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
@@ -19,12 +12,15 @@ from imagematch.matching.embedder import (
     saved_extractors,
     saved_network,
 )
+from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
 from imagematch.matching.folder import save_matcher
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
 __all__ = [
     "Embedder",
+    "EmbeddingCard",
+    "ExtractorCard",
     "FaceCropCard",
     "HeadCard",
     "ImageMatcher",

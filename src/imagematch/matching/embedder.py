@@ -13,7 +13,8 @@ import numpy as np
 from imagematch.errors import DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, Network, SavedExtractor, open_engine
-from imagematch.matching.card import EmbeddingCard, MatcherCard, weights_files
+from imagematch.matching.card import MatcherCard, weights_files
+from imagematch.matching.embedding_card import EmbeddingCard
 from imagematch.model import flip_average
 
 Head = Callable[[np.ndarray], np.ndarray]

@@ -16,16 +16,9 @@ from pydantic import ValidationError
 from imagematch.errors import ModelError
 from imagematch.evaluation import Probability
 from imagematch.extractors import Concatenation, Extractor
-from imagematch.matching.card import (
-    CONFIG_FILE,
-    FaceCropCard,
-    HeadCard,
-    MatcherCard,
-    ProbabilityCard,
-    ProvenanceCard,
-    ThresholdCard,
-)
+from imagematch.matching.card import CONFIG_FILE, MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
 from imagematch.matching.card_file import read_values
+from imagematch.matching.embedding_card import FaceCropCard, HeadCard
 from imagematch.matching.folder import KERAS_FILE, save_matcher
 from imagematch.reading import GB, MB, check_file, read_file
 from imagematch.registry import EXTRACTOR_REGISTRY, ExtractorSpec

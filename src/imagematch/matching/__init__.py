@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
+from imagematch.matching.card import (
+    FaceCropCard,
+    HeadCard,
+    MatcherCard,
+    ProbabilityCard,
+    ProvenanceCard,
+    ThresholdCard,
+)
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
-    decoded_blocks,
+    extraction,
     golden_images,
     replacement,
     saved_extractors,
     saved_network,
 )
-from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
 from imagematch.matching.folder import save_matcher
+from imagematch.matching.images import as_list, is_many, picture_blocks
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
 __all__ = [
     "Embedder",
-    "EmbeddingCard",
-    "ExtractorCard",
     "FaceCropCard",
     "HeadCard",
     "ImageMatcher",
@@ -29,8 +34,11 @@ __all__ = [
     "ProbabilityCard",
     "ProvenanceCard",
     "ThresholdCard",
-    "decoded_blocks",
+    "as_list",
+    "extraction",
     "golden_images",
+    "is_many",
+    "picture_blocks",
     "read_card",
     "replacement",
     "save_matcher",

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import to_picture
+from imagematch.data import decode
 from imagematch.errors import DataError, ModelError, StudyError
 from imagematch.retrieval import Gallery
 from imagematch.retrieval import gallery_index as module
@@ -36,7 +36,7 @@ class Colours:
         found = np.full((len(images), 3), np.nan, np.float32)
         for row, image in enumerate(images):
             try:
-                colour = to_picture(image, 32).mean(axis=(0, 1))[self._order] + 1e-3
+                colour = decode(image, 32).mean(axis=(0, 1))[self._order] + 1e-3
                 found[row] = colour / np.linalg.norm(colour)
             except DataError as error:
                 if unreadable is None:

@@ -7,11 +7,11 @@ folder and the entry points of installed packages, so nothing else names them. S
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from imagematch.errors import ConfigError
 from imagematch.options import Option
@@ -141,3 +141,30 @@ def _alike(one: Option, other: Option) -> bool:
 
 
 LOSS_REGISTRY = LossRegistry()
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What can be said of a data source without opening it.
+
+    Attributes:
+        name: how the configuration names it.
+        summary: what it is, in a line.
+        maker: makes the source from the data folder and `imagematch.sources.SourceOptions`.
+        folders: where it is looked for, the first that is there, when `data_dir` is not given.
+        data_dir: what `data_dir` must name; "" where it need not be given.
+        download: an `imagematch.sources.Download`; None where it cannot be fetched.
+        not_fetched: why not, and what to do instead.
+    """
+
+    name: str
+    summary: str
+    maker: Callable[..., Any]
+    folders: tuple[str, ...]
+    data_dir: str
+    download: Any
+    not_fetched: str
+
+
+SOURCE_REGISTRY: Registry[SourceSpec] = Registry("data set", package="imagematch.sources", group="imagematch.sources")
+"""`dataset` -> what is known of its source."""

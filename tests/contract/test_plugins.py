@@ -1,4 +1,4 @@
-"""A loss out of an installed package: CONTRIBUTING's example works as it is written, and a broken package is named."""
+"""A loss and a data source out of installed packages: CONTRIBUTING's examples work as they are written."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ epochs: 1
 """
 
 
-def example(language: str) -> str:
-    (code,) = re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    return code
+def examples(language: str) -> list[str]:
+    """The loss's, then the source's."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
-def install(folder: Path, module: str) -> None:
-    """What `pip install` leaves of the example, with this module in the place of its own."""
-    project = tomllib.loads(example("toml"))["project"]
-    (group, entries), *_ = project["entry-points"].items()
-    (folder / f"{entries['tuplet_margin']}.py").write_text(module)
-    about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
-    (about / "entry_points.txt").write_text(f"[{group}]\n{lines}")
+LOSS, SOURCE = examples("python")
+
+
+def install(folder: Path, module: str, project: str = "loss") -> None:
+    """What `pip install` leaves of an example, with this module in the place of its own."""
+    about = tomllib.loads(examples("toml")[("loss", "source").index(project)])["project"]
+    (group, entries), *_ = about["entry-points"].items()
+    (name, module_name), *_ = entries.items()
+    (folder / f"{module_name}.py").write_text(module)
+    info = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module_name}\n")
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +61,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    install(tmp_path, example("python"))
+    install(tmp_path, LOSS)
     return tmp_path
 
 
@@ -102,8 +103,8 @@ def test_the_contract_suite_checks_it(installed: Path) -> None:
 
 
 NOT_FOUND = "import nothing_of_this_name"
-TAKEN = example("python").replace('"tuplet_margin"', '"circle"')
-DIFFERENT = example("python").replace("slack: float = number(0.1, 0, 1.57", "margin: float = number(0.1, 0, 2")
+TAKEN = LOSS.replace('"tuplet_margin"', '"circle"')
+DIFFERENT = LOSS.replace("slack: float = number(0.1, 0, 1.57", "margin: float = number(0.1, 0, 2")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ DIFFERENT = example("python").replace("slack: float = number(0.1, 0, 1.57", "mar
         (NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         (TAKEN, "a loss called 'circle' is already in"),
         (DIFFERENT, "the option 'margin' of tuplet_margin differs from that of"),
-        (example("python").replace("slack: float", "epochs: float"), "the option 'epochs' of tuplet_margin is a key"),
+        (LOSS.replace("slack: float", "epochs: float"), "the option 'epochs' of tuplet_margin is a key"),
     ],
 )
 def test_a_broken_package_is_named_in_one_line(tmp_path: Path, module: str, says: str) -> None:
@@ -122,3 +123,39 @@ def test_a_broken_package_is_named_in_one_line(tmp_path: Path, module: str, says
     assert done.stderr.startswith("error: the package tuplet-margin: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    install(tmp_path, SOURCE, "source")
+    return tmp_path
+
+
+def test_a_source_is_selected_and_listed(source: Path) -> None:
+    done = run(source, "-m", "imagematch", "data", "list")
+    assert re.search("^file_names +images whose class is what stands", done.stdout, re.MULTILINE), done.stderr
+    config = CONFIG.replace("loss: tuplet_margin\nslack: 0.2\n", "").replace("digits", "file_names")
+    (source / "work" / "own.yaml").write_text(config)
+    wrong = run(source, "-m", "imagematch", "train", "--config", "own.yaml", "--validate")
+    assert wrong.returncode == 2
+    assert "dataset: file_names needs data_dir; give the folder of the images" in wrong.stderr
+
+
+def test_a_source_is_in_the_schema_without_its_images_being_looked_at(source: Path) -> None:
+    code = """\
+import sys
+from imagematch.config import DATASETS, parse_train
+settings = parse_train({"experiment_name": "x", "dataset": "file_names", "data_dir": "d"})
+print("file_names" in DATASETS, settings.data_dir)
+assert not {"numpy", "PIL", "tensorflow"} & set(sys.modules)
+"""
+    done = run(source, "-c", code)
+    assert done.stdout == "True d\n", done.stderr
+
+
+def test_the_contract_suite_checks_a_source(source: Path) -> None:
+    suite = str(ROOT / "tests" / "contract" / "test_data_sources.py")
+    options = ("-rp", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    done = run(source, "-m", "pytest", suite, "-k", "file_names", *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(re.findall(r"^PASSED .*file_names", done.stdout, re.MULTILINE)) >= 10

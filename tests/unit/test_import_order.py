@@ -23,6 +23,7 @@ ROOMS = (
     "registry",
     "config",
     "learning_curves",
+    "sources",
     "data",
     "extractors",
     "features",
@@ -39,7 +40,7 @@ ROOMS = (
 )
 FOUNDATION = set(ROOMS[: ROOMS.index("config")])
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
-LATE = {"config", "data", "evaluation", "cli"}
+LATE = {"config", "sources", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""
 
 

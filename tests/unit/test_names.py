@@ -1,7 +1,8 @@
 """What a configuration may name is exactly what the registries have."""
 
-from imagematch import config, data, extractors
+from imagematch import config, extractors
 from imagematch.config import names
+from imagematch.registry import SOURCE_REGISTRY
 
 
 def test_extractors() -> None:
@@ -11,7 +12,7 @@ def test_extractors() -> None:
 
 
 def test_data_sources() -> None:
-    assert set(config.DATASETS) == set(data.SOURCES)
+    assert set(config.DATASETS) == set(SOURCE_REGISTRY.all())
 
 
 def test_engines_and_precisions() -> None:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from imagematch.config.problems import did_you_mean
 from imagematch.errors import ConfigError
-from imagematch.registry import LOSS_REGISTRY
+from imagematch.registry import LOSS_REGISTRY, SOURCE_REGISTRY
 
-DATASETS = ("tiny_imagenet", "digits", "folder", "csv", "celeba", "omniglot", "flowers")
+DATASETS: tuple[str, ...] = tuple(SOURCE_REGISTRY.all())
 SPLITS_BY = ("image", "class", "predefined")
 FACE_CROPS = ("none", "haar")
 FACES_MISSING = ("whole", "skip", "error")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.data.boxes import Box, limits
+from imagematch.data.boxes import limits
 from imagematch.data.pixels import Size, Upright, shrunk, turned
+from imagematch.sources import Box
 
 
 @dataclass(frozen=True)

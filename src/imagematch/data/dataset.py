@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.data.boxes import Box, check_digest
-from imagematch.data.decoding import decode, read_bytes
+from imagematch.data.boxes import check_digest
+from imagematch.data.decoding import decode
 from imagematch.data.faces import FaceCropper
-from imagematch.data.manifest import doubt
-from imagematch.data.sources import Source
-from imagematch.data.splits import SPLITS
+from imagematch.data.manifest import distrust
+from imagematch.data.stratified import SPLITS
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
+from imagematch.sources import Box, Source, read_bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Dataset:
     Attributes:
         name: of the source, as "folder".
         class_names: (classes,) labels, sorted.
-        paths: (n,) str, unique ids: POSIX, relative to `root` for files.
+        paths: (n,) object, unique ids, str: POSIX, relative to `root` for files.
         labels: (n,) int32, index into `class_names`.
         splits: (n,) str, each of SPLITS.
         digests: (n,) str, of the content; what depends on pixels alone is keyed by it.
@@ -44,13 +44,14 @@ class Dataset:
         split_by: how the splits were made.
         root: folder of the files; None where the images are embedded.
         titles: (classes,) readable class names; those of `class_names` where there are no others.
-        groups: (classes,) classes of one group stay together by class, "" is a group of its own; empty where all are.
+        superclasses: (classes,) classes of one stay together by class, "" is one of its own; empty where all are.
+        groups: (n,) int64, images of one number stand on one side of every split; None: byte-identical ones do.
         source: reads the images; None reads `root / path`.
         files: what the source reads, where that is not the path.
         boxes: the part of a file that is the image, where that is not all of it.
         angles: degrees that each box leans clockwise, where some do.
         face_cropper: how faces are cut out; None where they are not. What it cut is in boxes and angles.
-        manifest: where what is known of the files is kept; None where that is nowhere.
+        manifest: where what is known of the files is cached; None where that is nowhere.
     """
 
     name: str
@@ -66,7 +67,8 @@ class Dataset:
     split_by: str = "image"
     root: Path | None = None
     titles: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
+    superclasses: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
     source: Source | None = None
     files: tuple[str, ...] | None = None
     boxes: tuple[Box | None, ...] | None = None
@@ -117,7 +119,7 @@ class Dataset:
             check_digest(data, str(self.digests[row]), box, angle)
             return decode(data, max_size, box=box, angle=angle)
         except DataError as error:
-            doubt(self.manifest, self._file(row))
+            distrust(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import zlib
@@ -14,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from imagematch.data.boxes import Box, limits
 from imagematch.data.boxes import cut_digest as cut_digest
+from imagematch.data.boxes import limits
 from imagematch.data.cutting import Cut
 from imagematch.data.image_formats import (
     REDUCTIONS,
@@ -28,23 +27,15 @@ from imagematch.data.image_formats import (
 )
 from imagematch.data.pixels import Size, Upright, check_values, extremes, image_of, upright_size
 from imagematch.errors import DataError
-from imagematch.files import os_reason
-from imagematch.reading import MB, RefusedFileError, open_file
+from imagematch.sources import Box, read_bytes, short_of_memory
 
 DECODER_VERSION = "2"
 """Changes whenever the pixels given for some file change: kept features are keyed by it."""
-
-MAX_FILE_BYTES = 256 * MB
-"""Larger image files are refused: a file is read whole."""
 
 _LARGE_BYTES = 64_000_000
 _large_turn = threading.Lock()
 """Images that take more than that are decoded one at a time, however many threads there are."""
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
-
-
-class ShortOfMemoryError(DataError):
-    """There was no memory left to decode an image; another time there may be."""
 
 
 class Overview(NamedTuple):
@@ -181,21 +172,6 @@ def value_range(data: bytes) -> ValueRange:
             return ValueRange(image.mode, *extremes(image))
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of an image file. Raises DataError naming it where it cannot be read."""
-    try:
-        with open_file(path, max_bytes=MAX_FILE_BYTES, dense=True) as file:
-            return file.read(os.fstat(file.fileno()).st_size)  # room is made for no more than there is
-    except RefusedFileError as error:
-        raise DataError(os_reason(error), where=str(path)) from error
-    except OSError as error:
-        raise DataError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
-    except ValueError as error:  # a null character in the path
-        raise DataError("is not a path", where=repr(str(path))) from error
-    except MemoryError as error:
-        raise _short_of_memory(str(path)) from error
-
-
 def _cut(image: Any, cut: Cut) -> Overview:
     """What is kept of an image in any form, and the size that it has in full."""
     named = isinstance(image, str | Path)
@@ -262,13 +238,7 @@ def _one_line(where: str) -> Iterator[None]:
     except DataError as error:
         raise type(error)(error.what, where=error.where or where, do=error.do) from error.__cause__
     except MemoryError as error:
-        raise _short_of_memory(where) from error
+        raise short_of_memory(where) from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
         text = str(error).strip() or type(error).__name__
         raise DataError(f"cannot be decoded: {text}", where=where) from error
-
-
-def _short_of_memory(where: str) -> ShortOfMemoryError:
-    return ShortOfMemoryError(
-        "there is not enough memory to decode it", where=where, do="free some, or save it smaller"
-    )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from imagematch.data.boxes import Box, Limits
+from imagematch.data.boxes import Limits
 from imagematch.errors import DataError
+from imagematch.sources import Box
 
 Size = tuple[int, int]
 """Width and height, pixels."""

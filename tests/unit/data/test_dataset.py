@@ -228,10 +228,10 @@ def test_a_box_outside_its_picture_is_quarantined(tmp_path: Path, opened: Open) 
 def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
-    from imagematch.data import open_source
+    from imagematch.sources import open_source
 
     images = load_digits().images
-    source = open_source("digits", None, "image")
+    source = open_source("digits", None)
     assert np.array_equal(decode(source.read("digits/0042"))[:, :, 0], np.rint(images[42] * 255 / 16))
     assert decode(source.read("digits/1796")).shape == (8, 8, 3)
     for wrong in ("digits/1797", "digits/-1", "x"):

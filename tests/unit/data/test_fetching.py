@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from imagematch.config import DATASETS
-from imagematch.data import DOWNLOADS, NOT_FETCHED, fetch, fetching
-from imagematch.data.downloads import Archive, Download
+from imagematch.data import fetch, fetching
 from imagematch.errors import ConfigError, DataError, StudyError
 from imagematch.events import RunLog
+from imagematch.registry import SOURCE_REGISTRY
+from imagematch.sources import Archive, Download
 
 
 @dataclass
@@ -304,8 +304,8 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
 
 
 def test_every_data_set_is_fetched_or_explained() -> None:
-    assert set(DOWNLOADS) | set(NOT_FETCHED) == set(DATASETS)
-    assert not set(DOWNLOADS) & set(NOT_FETCHED)
+    for spec in SOURCE_REGISTRY.all().values():
+        assert bool(spec.download) != bool(spec.not_fetched), spec.name
     with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are celeba, csv, digits"):
         fetch("imagenet", Path())
     with pytest.raises(DataError, match=r"CelebA is for non-commercial research only .* in a browser") as caught:
@@ -315,7 +315,9 @@ def test_every_data_set_is_fetched_or_explained() -> None:
 
 def test_the_table_is_plausible() -> None:
     lengths = {"md5": 32, "sha256": 64}
-    for download in DOWNLOADS.values():
+    downloads = [spec.download for spec in SOURCE_REGISTRY.all().values() if spec.download]
+    assert len(downloads) == 3
+    for download in downloads:
         assert download.licence
         for archive in download.archives:
             assert len(archive.digest) == lengths[archive.algorithm]

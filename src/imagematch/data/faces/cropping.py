@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.data.boxes import Box
-from imagematch.data.decoding import overview, read_bytes, to_picture
+from imagematch.data.decoding import overview, to_picture
 from imagematch.data.faces.detection import SEARCHED_SIDE, Face, face_in
 from imagematch.errors import DataError
+from imagematch.sources import Box, read_bytes
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings

@@ -1,14 +1,13 @@
-"""Finds the image files below a folder."""
+"""Scans a folder for image files."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
-from imagematch.data.sources.listing import MISSING
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.sources.listing import MISSING, ImageRow
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
@@ -16,16 +15,8 @@ IMAGE_SUFFIXES = (
 )
 
 
-class Found(NamedTuple):
-    """An image file: POSIX path relative to the folder walked, bytes (MISSING: a broken link), time of change."""
-
-    path: str
-    size: int
-    mtime_ns: int
-
-
-def image_files(root: Path) -> list[Found]:
-    """Every file below `root` whose suffix is an image's, sorted by path.
+def image_files(root: Path) -> list[ImageRow]:
+    """Every file below `root` whose suffix is an image's, sorted by path: path, size (MISSING: a broken link), time.
 
     Hidden files and folders are left out. Links are followed, but every folder is visited once, under its real name
     where it has one below `root`: loops end, and nothing is found twice through a linked folder.
@@ -33,7 +24,7 @@ def image_files(root: Path) -> list[Found]:
     Raises:
         DataError: a folder cannot be read; names it.
     """
-    found: list[Found] = []
+    found: list[ImageRow] = []
     visited: set[tuple[int, int]] = set()
     real = [""]
     linked: list[str] = []
@@ -57,7 +48,7 @@ def image_files(root: Path) -> list[Found]:
             if _is_folder(child):
                 (linked if child.is_symlink() else folders).append(path)
             elif path.lower().endswith(IMAGE_SUFFIXES):
-                found.append(_found(child, path))
+                found.append(_row(child, path))
         real.extend(sorted(folders, reverse=True))
         linked.sort(reverse=True)
     found.sort()
@@ -71,9 +62,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _found(entry: os.DirEntry[str], path: str) -> Found:
+def _row(entry: os.DirEntry[str], path: str) -> ImageRow:
     try:
         status = entry.stat()
     except OSError:  # a link to nowhere
-        return Found(path, MISSING, 0)
-    return Found(path, status.st_size, status.st_mtime_ns)
+        return ImageRow(path, size=MISSING)
+    return ImageRow(path, size=status.st_size, mtime_ns=status.st_mtime_ns)

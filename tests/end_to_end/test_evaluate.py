@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.unit.data.drawings import photo
 
-from imagematch.cli.summary import figure_lines
+from imagematch.cli.summary import metric_lines
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError, DataError
 from imagematch.files import Layout
@@ -155,7 +155,7 @@ def test_without_a_test_split_the_baseline_stands_beside_validation(tmp_path, mo
     assert metrics["baseline"]["validation"]["roc_auc"] < metrics["validation"]["roc_auc"]
     assert metrics["validation"]["mean_average_precision"] > metrics["validation"]["map_at_r"]
     assert metrics["validation"]["probability"]["calibration_error"] >= 0
-    assert "baseline, validation" in "\n".join(figure_lines(metrics))
+    assert "baseline, validation" in "\n".join(metric_lines(metrics))
     with pytest.raises(DataError, match="has no test images; choose"):
         evaluate_model("exp/saved_models/tiny")
 

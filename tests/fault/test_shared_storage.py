@@ -26,7 +26,7 @@ from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import alive, queue, recover, send_heartbeat
 from imagematch.tuning.retrying_storage import WAIT_S, RetryingStorage
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
-from imagematch.tuning.tables import overviews
+from imagematch.tuning.tables import study_overviews
 from imagematch.tuning.worker import Worker
 from imagematch.tuning.worker_job import WorkerJob
 
@@ -158,7 +158,7 @@ def test_a_look_at_a_study_leaves_no_connection_behind(server: Server, tmp_path:
     assert study_exists(settings, layout)
     with not_worked_on(settings, layout):
         pass
-    assert [row.name for row in overviews(layout, server.url)] == [NAME]
+    assert [row.name for row in study_overviews(layout, server.url)] == [NAME]
     seen = read_study(server.url, NAME)
     assert study_lines(seen)
     assert connections_to(server) == 0

@@ -71,10 +71,11 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
 
 
 def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
+    from imagematch.cli.prompts import resume_or_fresh
     from imagematch.cli.summary import print_study_summary
     from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
-    from imagematch.pipeline import forget_study, resume_or_fresh, run_study, training_exists
+    from imagematch.pipeline import forget_study, run_study, training_exists
     from imagematch.tuning import study_exists
 
     name = study.study_name

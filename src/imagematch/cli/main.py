@@ -16,7 +16,7 @@ from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve
 from imagematch.cli.running import run
-from imagematch.cli.study import app as study_app
+from imagematch.cli.study import study_app
 from imagematch.cli.train import train
 from imagematch.cli.upgrade import upgrade
 
@@ -52,7 +52,7 @@ app.command()(duplicates)
 app.command()(export)
 app.command()(upgrade)
 app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
-app.add_typer(study_app, name="study", help="The studies that are kept.")
+app.add_typer(study_app, name="study", help="The studies: list, show, upgrade, dashboard.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
 
 

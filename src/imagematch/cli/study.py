@@ -1,4 +1,4 @@
-"""`study list | show | upgrade | dashboard`: the studies that are kept, at a glance."""
+"""`study list | show | upgrade | dashboard`: the studies that there are, at a glance."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import typer
 
 from imagematch.events import printable
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+study_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 StorageOption = Annotated[str | None, typer.Option(help="Database URL instead of the files in exp/.")]
 
 
-@app.command("list")
-def list_(storage: StorageOption = None) -> None:
-    """Lists the studies, with their trials and the best value; the repeated runs of each are left out."""
+@study_app.command("list")
+def list_studies(storage: StorageOption = None) -> None:
+    """Lists the studies, with their trials and the best value; rerun studies are left out."""
     from imagematch.files import Layout
-    from imagematch.tuning.tables import overviews
+    from imagematch.tuning import study_overviews
 
-    rows = overviews(Layout(), storage)
+    rows = study_overviews(Layout(), storage)
     for row in rows:
         print(row.line)
     if not rows:
         print("no studies yet: python hpt.py --hpt-config-filepath hpt_config.yaml")
 
 
-@app.command()
-def show(
+@study_app.command("show")
+def show_study(
     name: Annotated[str, typer.Argument(help="The study's name.")],
     storage: StorageOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -38,9 +38,7 @@ def show(
 
     from imagematch.files import Layout
     from imagematch.reporting import read_study, study_lines
-    from imagematch.tuning.storage import sqlite_url
-    from imagematch.tuning.storage_errors import storage_errors
-    from imagematch.tuning.tables import trials_table
+    from imagematch.tuning import sqlite_url, storage_errors, trials_table
 
     database = Layout().study_database(name)
     study = read_study(storage or database, name)
@@ -53,18 +51,20 @@ def show(
     print("\n".join(lines))
 
 
-@app.command()
-def upgrade(file: Annotated[Path, typer.Argument(help="A study's SQLite file, written by an older Optuna.")]) -> None:
+@study_app.command("upgrade")
+def upgrade_study(
+    file: Annotated[Path, typer.Argument(help="A study's SQLite file, written by an older Optuna.")],
+) -> None:
     """Upgrades a study's database to this version of Optuna; a backup stays beside it."""
-    from imagematch.tuning.storage import upgrade_database
+    from imagematch.tuning import upgrade_database
 
     backup = upgrade_database(file)
-    told = f"{file} needs no upgrade" if backup is None else f"{file} upgraded; the old file is kept as {backup}"
-    print(printable(told))
+    done = f"{file} needs no upgrade" if backup is None else f"{file} upgraded; the old file is {backup}"
+    print(printable(done))
 
 
-@app.command()
-def dashboard(
+@study_app.command("dashboard")
+def open_dashboard(
     name: Annotated[str | None, typer.Option("--study", help="Which study of exp/, and whose artifacts.")] = None,
     storage: StorageOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
@@ -72,8 +72,7 @@ def dashboard(
     """Starts optuna-dashboard for this machine alone, each trial with its learning curve and configuration."""
     from imagematch.errors import ConfigError
     from imagematch.files import Layout, is_file
-    from imagematch.tuning.dashboard import artifacts_dir, serve_dashboard
-    from imagematch.tuning.storage import sqlite_url
+    from imagematch.tuning import artifacts_dir, serve_dashboard, sqlite_url
 
     layout = Layout()
     if storage is None and name is None:

@@ -16,7 +16,8 @@ from imagematch.errors import ConfigError
 from imagematch.files import checked_name
 
 THRESHOLD_FORMS = (
-    f"{', '.join(NAMED_CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} or {{cost: {{false_match: 10, false_non_match: 1}}}}"
+    f"{', '.join(NAMED_CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} (either with confidence: 0.95 beside it) or "
+    "{cost: {false_match: 10, false_non_match: 1}}"
 )
 TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
 _MOST_NAMES = 16
@@ -41,8 +42,8 @@ TRAINABLE: Mapping[str, Any] = {"anyOf": [{"type": "boolean"}, _LAYERS, _object(
 THRESHOLD: Mapping[str, Any] = {
     "anyOf": [
         {"type": "string", "enum": list(NAMED_CRITERIA)},
-        _object({"far": _BETWEEN}),
-        _object({"frr": _BETWEEN}),
+        _object({"far": _BETWEEN, "confidence": _BETWEEN}, optional=["confidence"]),
+        _object({"frr": _BETWEEN, "confidence": _BETWEEN}, optional=["confidence"]),
         _object({"cost": _object({**dict.fromkeys(_COSTS, _COST_SCHEMA), "prior": _BETWEEN}, optional=["prior"])}),
     ]
 }
@@ -149,13 +150,21 @@ def checked_threshold(value: Any) -> str | dict[str, Any]:
         if value in NAMED_CRITERIA:
             return value
         raise _not_a_threshold(value, did_you_mean(value, NAMED_CRITERIA))
-    if not isinstance(value, Mapping) or len(value) != 1:
+    if not isinstance(value, Mapping) or not value:
         raise _not_a_threshold(value)
-    ((kind, given),) = value.items()
-    if kind in ("far", "frr"):
+    rest = dict(value)
+    kind = next((rate for rate in ("far", "frr") if rate in rest), next(iter(rest)))
+    given = rest.pop(kind)
+    if kind in ("far", "frr") and rest.keys() <= {"confidence"}:
         if not _is_between(given, 1):
             raise invalid(f"threshold: {kind} must be a number between 0 and 1, not {shown(given)}")
-        return {kind: float(given)}
+        confidence = rest.get("confidence", 0.95)
+        if not _is_between(confidence, 1) or confidence <= 0.5:
+            what = f"threshold: confidence must be a number between 0.5 and 1, not {shown(confidence)}"
+            raise invalid(what, "0.95 keeps the rate in 95 of 100 draws of classes")
+        return {kind: float(given)} | ({"confidence": float(confidence)} if rest else {})
+    if rest:
+        raise _not_a_threshold(value)
     if kind == "cost":
         return {"cost": _costs(given)}
     raise _not_a_threshold(value, did_you_mean(str(kind), ("far", "frr", "cost")))

@@ -106,6 +106,23 @@ def logit_half_width(value: float, error: StandardError, confidence: float) -> f
     return quantile * error.value / (value * (1 - value))
 
 
+def interval_of_mean(values: np.ndarray, classes: np.ndarray, confidence: float) -> Interval | None:
+    """The interval of the mean of values in 0..1, over the classes that they belong to; None for fewer than three.
+
+    Args:
+        values: (n,) float64 or bool.
+        classes: (n,) the class of each.
+        confidence: 0..1.
+    """
+    names, class_index = np.unique(classes, return_inverse=True)
+    if len(names) < 3:
+        return None
+    counts, sums = np.bincount(class_index), np.bincount(class_index, weights=values)
+    error = jackknife_error((sums.sum() - sums) / (len(values) - counts), counts)
+    assert error is not None, "every class has a value"
+    return interval_over(len(names), logit_interval(float(np.mean(values)), error, confidence, len(names)), confidence)
+
+
 def interval_over(classes: int, ends: tuple[float, float], confidence: float) -> Interval:
     """An interval with the number of classes that it rests on."""
     return Interval(*ends, confidence, classes, classes >= TRUSTED_CLASSES)

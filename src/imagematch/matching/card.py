@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -11,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ConfigError, ModelError
-from imagematch.evaluation import Probability, Threshold
+from imagematch.evaluation import CalibrationRates, CurvePoint, Probability, Threshold
 from imagematch.extractors import SPECS
 from imagematch.files import checked_name
 from imagematch.model import HeadShape
@@ -28,6 +30,9 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Text = Annotated[str, Field(max_length=1_000)]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
 Width = Annotated[int, Field(ge=1, le=65_536)]
+Distance = Annotated[float, Field(ge=0, le=2.001)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=1 << 60)]
 Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
 
 
@@ -150,16 +155,54 @@ class EmbeddingCard(_Card):
         return self
 
 
+class CurvePointCard(_Card):
+    """A threshold, with its rates on the calibration pairs."""
+
+    distance: Distance
+    far: Rate
+    frr: Rate
+
+
+class CalibrationRatesCard(_Card):
+    """What the threshold does on the pairs that it was chosen on; see `imagematch.evaluation.CalibrationRates`."""
+
+    images: Count
+    classes: Count
+    genuine_pairs: Count
+    impostor_pairs: Count
+    far: Rate
+    frr: Rate
+    far_ci95: tuple[Rate, Rate] | None
+    frr_ci95: tuple[Rate, Rate] | None
+    resolvable: bool
+    note: Text
+
+
 class ThresholdCard(_Card):
     """Where a match begins: two images match iff their distance is under `distance`."""
 
-    distance: float = Field(ge=0, le=2.001)
+    distance: Distance
     criterion: Text | dict[Text, float | dict[Text, float]]
-    chosen_on: Literal["calibration", "validation"]
+    chosen_on: Literal["calibration", "validation", "calibration and validation"]
+    rates: CalibrationRatesCard | None = None
+    curve: Annotated[tuple[CurvePointCard, ...], Field(max_length=100)] = ()
+
+    @classmethod
+    def of(cls, chosen: Threshold) -> ThresholdCard:
+        """What evaluation chose, as a card has it."""
+        return cls.model_validate_json(json.dumps(asdict(chosen)))
 
     def threshold(self) -> Threshold:
         """As evaluation wants it."""
-        return Threshold(self.distance, self.criterion, self.chosen_on)
+        rates = None if self.rates is None else CalibrationRates(**self.rates.model_dump())
+        curve = tuple(CurvePoint(**point.model_dump()) for point in self.curve)
+        return Threshold(self.distance, self.criterion, self.chosen_on, rates, curve)
+
+    @model_validator(mode="after")
+    def _curve_ascends(self) -> Self:
+        if any(one.distance >= after.distance for one, after in itertools.pairwise(self.curve)):
+            raise ValueError("the distances of the curve do not ascend")
+        return self
 
 
 class ProbabilityCard(_Card):

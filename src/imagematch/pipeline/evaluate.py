@@ -13,13 +13,13 @@ import numpy as np
 from imagematch.config import TrainSettings, load_train
 from imagematch.data import Dataset, decode, open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
-from imagematch.evaluation import Probability, Threshold
+from imagematch.evaluation import OneShot, Probability, Threshold, one_shot
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import SPECS, Concatenation, Extractor, choose_extractor
 from imagematch.features import MIRROR, FeatureArray, FeatureStore, map_features, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, extraction, replacement
-from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
+from imagematch.pipeline.calibration import Embed, calibrate, measure_split, split_view
 from imagematch.reading import MB, read_file
 from imagematch.reporting import SplitView, write_model_report
 
@@ -146,11 +146,11 @@ def evaluate_model(
     stored = matcher.card.probability
     probability = None if stored is None else stored.probability()
     reference = calibrate(baseline, dataset, settings.threshold)
-    alone = figures_of(baseline, dataset, split, reference.threshold, reference.probability)
+    alone = measure_split(baseline, dataset, split, reference.threshold, reference.probability)
     metrics = {
         "validation": None,
         "test": None,
-        split: figures_of(embed, dataset, split, threshold, probability, remarks),
+        split: measure_split(embed, dataset, split, threshold, probability, remarks),
         "baseline": {"test": None, split: alone},
     }
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
@@ -191,6 +191,31 @@ def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
         probability=evaluation.probability,
     )
     return folder / "report.html"
+
+
+def one_shot_trials(evaluation: Evaluation, ways: int, *, runs: int = 20, seed: int = 0) -> dict[str, OneShot]:
+    """Draws trials among the classes of an evaluated split; of Omniglot, within one alphabet at a time.
+
+    Args:
+        evaluation: what `evaluate_model` gave.
+        ways: classes in a run.
+        runs: draws.
+        seed: of the draws, the same for both.
+
+    Returns:
+        Of `matcher`, and of `baseline`: the frozen extractor alone.
+
+    Raises:
+        DataError: there are not so many classes with two images in the split (in one alphabet).
+    """
+    groups = None
+    if evaluation.dataset.name == "omniglot":
+        alphabets = [name.partition("/")[0] for name in evaluation.dataset.class_names]
+        groups = np.array(alphabets)[evaluation.view.labels]
+    return {
+        name: one_shot(view.embeddings, view.labels, ways=ways, runs=runs, seed=seed, groups=groups)
+        for name, view in (("matcher", evaluation.view), ("baseline", evaluation.baseline_view))
+    }
 
 
 def cached_features(store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog) -> list[FeatureArray]:

@@ -60,7 +60,7 @@ class FilePair:
 
 
 @dataclass(frozen=True)
-class ListFigures:
+class PairListMetrics:
     """What embeddings, or features, come to on a list of pairs, whatever the threshold.
 
     Attributes:
@@ -102,8 +102,8 @@ class PairsEvaluation:
     skipped: int
     genuine: int
     unreadable: Mapping[str, str]
-    matcher: ListFigures
-    baseline: ListFigures
+    matcher: PairListMetrics
+    baseline: PairListMetrics
     at_threshold: Mapping[str, Any]
     remarks: Sequence[str]
 
@@ -217,16 +217,16 @@ def evaluate_pairs(
         remarks.append(_ONE_KIND.format(kind="genuine" if same.any() else "impostor"))
         log.event("remark", remarks[-1])
 
-    def figures(vectors: np.ndarray) -> tuple[np.ndarray, ListFigures]:
+    def figures(vectors: np.ndarray) -> tuple[np.ndarray, PairListMetrics]:
         distances = distances_of_rows(vectors, first, second)
         if not _both(same):
-            return distances, ListFigures(None, None, None)
+            return distances, PairListMetrics(None, None, None)
         try:
             interval = pair_list_auc_interval(distances, same, (groups[first], groups[second]))
         except DataError:
             interval = None
         folded = folded_accuracy(distances, same, folds) if foldable else None
-        return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
+        return distances, PairListMetrics(roc_auc(listed_pairs(distances, same)), interval, folded)
 
     distances, found = figures(embeddings)
     if _both(same) and found.interval is None:

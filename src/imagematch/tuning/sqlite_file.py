@@ -17,7 +17,7 @@ from imagematch.errors import StudyError
 from imagematch.files import read_error
 from imagematch.reading import GB, KB, MB, RefusedFileError, open_file
 
-FILE_BYTES = 4 * GB
+STUDY_FILE_BYTES = 4 * GB
 """A study of 5,000 trials takes some 20 MB."""
 MAGIC = b"SQLite format 3\x00"
 
@@ -56,14 +56,14 @@ class BoundedConnection(sqlite3.Connection):
             self.execute(f"pragma {pragma}")
 
 
-def read_head(path: Path) -> bytes:
+def first_bytes(path: Path) -> bytes:
     """The first bytes of a file; b"" of one that is not there.
 
     Raises:
         StudyError: it is no regular file, too large, or cannot be read.
     """
     try:
-        with open_file(path, max_bytes=FILE_BYTES) as file:
+        with open_file(path, max_bytes=STUDY_FILE_BYTES) as file:
             return file.read(len(MAGIC))
     except FileNotFoundError:
         return b""
@@ -105,7 +105,7 @@ def _check_files_beside(path: Path) -> None:
         if not os.path.lexists(beside):
             continue
         try:
-            with open_file(beside, max_bytes=FILE_BYTES) as file:
+            with open_file(beside, max_bytes=STUDY_FILE_BYTES) as file:
                 length = file.seek(0, os.SEEK_END)
                 file.seek(max(0, length - len(_JOURNAL_MAGIC)))
                 names_another = suffix == "-journal" and length > 512 and file.read() == _JOURNAL_MAGIC
@@ -120,7 +120,7 @@ def _check_files_beside(path: Path) -> None:
 def _check_schema_size(path: Path) -> None:
     """Refuses a schema that is large, before SQLite parses all of it."""
     try:
-        with open_file(path, max_bytes=FILE_BYTES) as file:
+        with open_file(path, max_bytes=STUDY_FILE_BYTES) as file:
             head = file.read(100)
             page_bytes = int.from_bytes(head[16:18], "big")
             page_bytes = 64 * KB if page_bytes == 1 else page_bytes

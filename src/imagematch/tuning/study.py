@@ -14,7 +14,7 @@ from imagematch.file_locks import BusyError
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.tuning import optuna_internals
-from imagematch.tuning.attributes import DEFINITION, PRECISIONS, TRIAL_INDEX
+from imagematch.tuning.attributes import DEFINITION, FEATURE_PRECISIONS, TRIAL_INDEX
 from imagematch.tuning.locks import database_of, lock_at_once, long_lock
 from imagematch.tuning.planned_trial import settings_of
 from imagematch.tuning.pruners import longest_training, make_pruner
@@ -44,7 +44,7 @@ def with_study_precision(study: optuna.Study, settings: TrainSettings) -> TrainS
     Another machine's processor may have no bfloat16, or have it where that one has none, and the metrics of one study
     are compared with each other.
     """
-    precision = study.user_attrs.get(PRECISIONS, {}).get(network_label(settings))
+    precision = study.user_attrs.get(FEATURE_PRECISIONS, {}).get(network_label(settings))
     return settings if precision is None else settings.model_copy(update={"feature_precision": precision})
 
 

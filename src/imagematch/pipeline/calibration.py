@@ -1,4 +1,4 @@
-"""From a finished training to its threshold, its probability and its figures on every split."""
+"""From a finished training to its threshold, its probability and its metrics on every split."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imagematch.data import Dataset
 from imagematch.evaluation import (
     Probability,
     Threshold,
-    choose_threshold,
+    calibrated_threshold,
     fit_probability,
     pair_distances,
     split_metrics,
 )
 from imagematch.reporting import SplitView
 
-_PICTURE_SIDE = 96
+_THUMBNAIL_SIDE = 96
 
 RANKED_WHOLE = 10_000
 """Of up to so many images the mAP is measured too: it needs every row sorted to its end (10,000: 6 s more, 2 cores)."""
@@ -43,18 +43,33 @@ class Calibration:
 
 
 def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]) -> Calibration:
-    """Chooses the threshold and fits the probability on the calibration split (validation where that is empty).
+    """Chooses the threshold and fits the probability on the calibration split.
+
+    Where that is too small for what the criterion asks for, the rest of validation is added, on which epochs were
+    compared already.
 
     Raises:
-        DataError: the split has no genuine or no impostor pair.
+        DataError: there is no genuine or no impostor pair, even so.
     """
-    split = "calibration" if len(dataset.rows("calibration")) else "validation"
-    rows = dataset.rows(split)
-    pairs = pair_distances(embed(rows), dataset.labels[rows])
-    return Calibration(choose_threshold(pairs, criterion, chosen_on=split), fit_probability(pairs))
+    calibration, validation = dataset.rows("calibration"), dataset.rows("validation")
+    both = np.sort(np.concatenate([calibration, validation]))
+    attempts = [("calibration", calibration), ("calibration and validation", both)]
+    attempts = attempts if len(calibration) and len(validation) else [("validation", both)]
+    chosen = None
+    for split, rows in attempts:
+        embeddings, labels = embed(rows), dataset.labels[rows]
+        pairs = pair_distances(embeddings, labels)
+        if split != attempts[-1][0] and not (pairs.genuine.count and pairs.impostor.count):
+            continue
+        threshold = calibrated_threshold(embeddings, labels, criterion, chosen_on=split, pairs=pairs)
+        chosen = Calibration(threshold, fit_probability(pairs))
+        if threshold.rates is not None and threshold.rates.resolvable:
+            break
+    assert chosen is not None, "the last attempt is never passed over"
+    return chosen
 
 
-def figures_of(
+def measure_split(
     embed: Embed,
     dataset: Dataset,
     split: str,
@@ -62,7 +77,7 @@ def figures_of(
     probability: Probability | None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """The figures of one split, as `metrics.json` has them; None where the split is empty.
+    """The metrics of one split, as `metrics.json` has them; None where the split is empty.
 
     Args:
         embed: gives the embeddings.
@@ -70,12 +85,12 @@ def figures_of(
         split: its name.
         threshold: chosen elsewhere, applied here.
         probability: likewise.
-        remarks: what a reader must know before believing the figures; kept with them.
+        remarks: what a reader must know before believing the metrics; stored with them.
     """
     rows = dataset.rows(split)
     if not len(rows):
         return None
-    figures = split_metrics(
+    metrics = split_metrics(
         embed(rows),
         dataset.labels[rows],
         threshold=threshold,
@@ -85,10 +100,10 @@ def figures_of(
     )
     trained = dataset.labels[dataset.rows("train")]
     shared = bool(np.isin(dataset.labels[rows], trained).any())
-    return {**figures, "shared_classes": shared, "remarks": list(remarks)}
+    return {**metrics, "shared_classes": shared, "remarks": list(remarks)}
 
 
-def judge(
+def calibrate_and_measure(
     embed: Embed, baseline: Embed, dataset: Dataset, settings: TrainSettings
 ) -> tuple[Calibration, dict[str, Any]]:
     """Calibrates, and gives the contents of `metrics.json`.
@@ -98,15 +113,15 @@ def judge(
     chosen, reference = (calibrate(one, dataset, settings.threshold) for one in (embed, baseline))
 
     def alone(split: str) -> dict[str, Any] | None:
-        return figures_of(baseline, dataset, split, reference.threshold, reference.probability)
+        return measure_split(baseline, dataset, split, reference.threshold, reference.probability)
 
-    figures = {
-        split: figures_of(embed, dataset, split, chosen.threshold, chosen.probability)
+    metrics = {
+        split: measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
         for split in ("validation", "test")
     }
-    tested = figures["test"] is not None
+    tested = metrics["test"] is not None
     beside = {"test": alone("test")} if tested else {"test": None, "validation": alone("validation")}
-    return chosen, {**figures, "baseline": beside}
+    return chosen, {**metrics, "baseline": beside}
 
 
 def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
@@ -119,5 +134,5 @@ def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
         labels=dataset.labels[rows],
         class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
-        image=lambda row: dataset.picture(int(rows[row]), _PICTURE_SIDE),
+        image=lambda row: dataset.picture(int(rows[row]), _THUMBNAIL_SIDE),
     )

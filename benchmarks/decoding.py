@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imagematch.data import decode, to_picture
+from imagematch.data import decode
 
 SIZES = {"12 megapixels": (4000, 3000), "0.4 megapixels": (730, 548)}
 LARGE = (12_000, 9_000)
@@ -60,7 +60,7 @@ def photo(width: int, height: int, seed: int) -> bytes:
 
 def in_full(data: bytes) -> np.ndarray:
     """Every pixel decoded, then shrunk."""
-    return to_picture(Image.open(io.BytesIO(data)), IMAGE_SIZE)
+    return decode(Image.open(io.BytesIO(data)), IMAGE_SIZE)
 
 
 def reduced(data: bytes) -> np.ndarray:

@@ -17,6 +17,7 @@ ROOMS = (
     "file_locks",
     "npz",
     "tensors",
+    "image_files",
     "events",
     "interruption",
     "options",

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from imagematch.data.audit import Audit, audit_data
 from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment, draw_augmentations
-from imagematch.data.boxes import check_digest
+from imagematch.data.boxes import check_digest, decoded_digest
 from imagematch.data.build import NO_FACE, open_dataset
 from imagematch.data.contact_sheet import contact_sheet
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.decoding import DECODER_VERSION, Overview, decode, overview, to_picture
-from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, find_face, read_faces
+from imagematch.data.decoding import DECODER_VERSION, ImageFacts, Thumbnail, decode, inspect, thread_count, thumbnail
+from imagematch.data.decoding_limits import MAX_MEGAPIXELS
+from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch
 from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.manifest import distrust, manifest_path, read_manifest
 from imagematch.data.stratified import SPLITS
 from imagematch.data.streaming import stream_batches
-from imagematch.data.threads import thread_count
+from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 
 __all__ = [
     "AUGMENTATION_VERSION",
     "DECODER_VERSION",
+    "MAX_MEGAPIXELS",
     "NO_FACE",
     "N_DRAWS",
     "SPLITS",
@@ -32,27 +34,32 @@ __all__ = [
     "Dataset",
     "Face",
     "FaceCropper",
-    "Overview",
+    "ImageFacts",
     "Quarantined",
+    "Thumbnail",
+    "ValueRange",
     "audit_data",
     "augment",
     "check_digest",
     "class_disjoint",
     "contact_sheet",
-    "cut_faces",
+    "crop_faces",
     "decode",
+    "decoded_digest",
+    "describe_range",
     "distrust",
     "draw_augmentations",
     "faces_path",
     "fetch",
     "find_face",
     "fold_datasets",
+    "inspect",
     "manifest_path",
     "open_dataset",
-    "overview",
     "read_faces",
     "read_manifest",
+    "set_range",
     "stream_batches",
     "thread_count",
-    "to_picture",
+    "thumbnail",
 ]

@@ -75,6 +75,7 @@ def audit_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SIL
         "modes": dict(Counter(row.mode for row in readable).most_common()),
         "boxes": _boxes(readable),
         "faces": None,
+        "value_range": scan.range_note or None,
         "exact_duplicates": _exact(scan, dataset),
         "near_duplicates": None if dataset is None else _near(dataset, log),
     }
@@ -163,7 +164,9 @@ def _summary(report: dict[str, Any]) -> str:
     if per_class["max"] >= _IMBALANCED * per_class["min"]:
         points.append(f"classes of {per_class['min']:,} to {per_class['max']:,} images")
     if faces and faces["found"] < faces["searched"]:
-        points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the pictures")
+        points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the images")
+    if report["value_range"]:
+        points.append(report["value_range"])
     counts: Sequence[tuple[int, str]] = (
         (len(report["corrupt"]), "corrupt images left out"),
         ((report["boxes"] or {}).get("cut_at_the_edge", 0), "boxes cut at the edge of their picture"),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagematch.data.boxes import decoded_digest
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, read_faces
+from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, read_faces
 from imagematch.data.manifest import (
     manifest_path,
     read_manifest,
@@ -23,6 +24,7 @@ from imagematch.data.manifest import (
 )
 from imagematch.data.splits import SplitRules, split_images
 from imagematch.data.stratified import LEFT_OUT, together
+from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
@@ -48,7 +50,7 @@ class Scan:
         source: reads the images.
         listing: every image of the source.
         rows: the images of the classes that the settings ask for, with what is known of their files.
-        cropper: how faces are cut out; None where they are not.
+        cropper: how images are cropped to faces; None where they are not.
         faces: digest of an image's content -> its face, None where there is none; of those that were searched.
         manifest: where what is known of the files is cached; None where the images are embedded.
     """
@@ -70,6 +72,23 @@ class Scan:
     def faceless(self) -> list[ImageRow]:
         """The images in which no face was found."""
         return [row for row in self.rows if self.faces.get(row.digest, True) is None]
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """What grey of more than 8 bits is scaled by in all images; None for 0 to 65,535."""
+        return set_range(self.settings.value_range, *self._values)
+
+    @property
+    def range_note(self) -> str:
+        """How such grey is scaled, where that is to be noticed; else ""."""
+        modes, _, highs = self._values
+        return describe_range(self.value_range, modes, highs)
+
+    @property
+    def _values(self) -> tuple[list[str], list[float], list[float]]:
+        """Mode, lowest and highest value of each readable image."""
+        rows = self.usable
+        return [row.mode for row in rows], [row.low for row in rows], [row.high for row in rows]
 
 
 def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Dataset:
@@ -104,7 +123,9 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
         log.event("data_note", note)
     classes = _frequent_classes(listing.rows, settings, log)
     listed = [row for row in listing.rows if row.label in classes]
-    rows = tuple(read_manifest(settings.dataset, source, listed, manifest_dir, log))
+    rows = tuple(
+        read_manifest(settings.dataset, source, listed, manifest_dir, log, settings.max_megapixels * 1_000_000)
+    )
     manifest = manifest_path(settings.dataset, source.root, manifest_dir)
     cropper = FaceCropper.of(settings)
     if cropper is None:
@@ -119,7 +140,9 @@ def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     """The data set of a scan: the usable images, split. Raises DataError as `open_dataset` does."""
     settings = scan.settings
     refuse_corrupt(scan.source, scan.rows)
-    usable, without = _cut(scan, log)
+    if note := scan.range_note:
+        log.event("value_range", note)
+    usable, without = _crop(scan, log)
     classes = _large_classes(usable, settings, log)
     rows = sorted((row for row in usable if row.label in classes), key=lambda row: row.path)
     splits = _splits(scan, rows, log)
@@ -131,7 +154,7 @@ def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     return _dataset(scan, placed, tuple(sorted(quarantined, key=lambda image: image.path)))
 
 
-def _cut(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
+def _crop(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
     """The images as they are used, and those left out because they have no face."""
     cropper, rows = scan.cropper, scan.usable
     if cropper is None:
@@ -148,7 +171,7 @@ def _cut(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
             where=str(scan.source.root or ""),
             do="remove them, or give face_missing: whole or skip",
         )
-    return cut_faces(rows, scan.faces, cropper)
+    return crop_faces(rows, scan.faces, cropper)
 
 
 def _frequent_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLog) -> set[str]:
@@ -204,7 +227,7 @@ def _splits(scan: Scan, rows: Sequence[ImageRow], log: RunLog) -> np.ndarray:
 
 
 def _dataset(scan: Scan, rows: Sequence[ImageRow], quarantined: tuple[Quarantined, ...]) -> Dataset:
-    titles = scan.listing.titles
+    titles, chosen = scan.listing.titles, scan.value_range
     class_names = tuple(sorted({row.label for row in rows}))
     index = {label: number for number, label in enumerate(class_names)}
     superclasses = {row.label: row.superclass for row in rows if row.superclass}
@@ -218,7 +241,7 @@ def _dataset(scan: Scan, rows: Sequence[ImageRow], quarantined: tuple[Quarantine
         paths=column("path", object),  # of fixed width all would be as long as the longest
         labels=np.array([index[row.label] for row in rows], np.int32),
         splits=column("split"),
-        digests=column("digest"),
+        digests=np.array([decoded_digest(row.digest, row.mode, chosen) for row in rows]),
         widths=column("width", np.int32),
         heights=column("height", np.int32),
         modes=column("mode"),
@@ -234,4 +257,5 @@ def _dataset(scan: Scan, rows: Sequence[ImageRow], quarantined: tuple[Quarantine
         angles=tuple(row.angle for row in rows) if any(row.angle for row in rows) else None,
         face_cropper=scan.cropper,
         manifest=scan.manifest,
+        value_range=chosen,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from imagematch.data.build import Scan
-from imagematch.data.decoding import Overview, decode, overview
-from imagematch.data.faces import Face, cut_to_face
+from imagematch.data.decoding import Thumbnail, decode, thumbnail
+from imagematch.data.faces import Face, crop_to_face
 from imagematch.sources import ImageRow
 
 _CELL = 128
@@ -57,19 +58,20 @@ def _spread_over(rows: Sequence[ImageRow], count: int) -> list[ImageRow]:
 
 def _pair(scan: Scan, row: ImageRow) -> tuple[Image.Image, Image.Image]:
     data = scan.source.read(row.source_file)
-    photo = overview(data, _CELL)
+    photo = thumbnail(data, _CELL, value_range="own", max_pixels=None)
     face = scan.faces.get(row.digest)
     used = row
     if face is not None and scan.cropper is not None:
-        used = cut_to_face(row, face, scan.cropper)
-    cut = Image.fromarray(decode(data, _CELL, box=used.box, angle=used.angle)).resize((_CELL, _CELL))
+        used = crop_to_face(row, face, scan.cropper)
+    how: dict[str, Any] = {"value_range": scan.value_range, "max_pixels": None}
+    cut = Image.fromarray(decode(data, _CELL, box=used.box, angle=used.angle, **how)).resize((_CELL, _CELL))
     framed = _framed(photo, used, face)
     if scan.cropper is not None and face is None and row.box is None:
         ImageDraw.Draw(cut).rectangle((0, 0, _CELL - 1, _CELL - 1), outline=_RED, width=4)
     return framed, cut
 
 
-def _framed(photo: Overview, used: ImageRow, face: Face | None) -> Image.Image:
+def _framed(photo: Thumbnail, used: ImageRow, face: Face | None) -> Image.Image:
     scale = _CELL / max(photo.width, photo.height)
     small = Image.fromarray(photo.pixels)
     small = small.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))

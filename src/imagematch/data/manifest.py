@@ -10,30 +10,39 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from imagematch.data.decoding import DECODER_VERSION, cut_digest, inspect
+from imagematch.data.boxes import pixels_digest
+from imagematch.data.decoding import DECODER_VERSION, inspect
+from imagematch.data.decoding_limits import MAX_PIXELS
 from imagematch.data.table_cache import load_table, save_table
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.file_locks import locked
 from imagematch.files import digest_bytes, remove_leftovers, write_text
+from imagematch.image_files import NotReadableHereError
 from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.sources import MISSING, Box, ImageRow, Source
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 32
 _MAX_CORRUPT_SHARE = 0.05
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
-_COLUMNS = ("digest", "width", "height", "mode", "reason", "size", "mtime_ns", "box")
+_COLUMNS = ("digest", "width", "height", "mode", "reason", "size", "mtime_ns", "box", "low", "high")
 """What is cached of an image beside its path."""
 _KINDS: dict[str, set[type]] = {
     **{name: {str} for name in ("path", "digest", "mode", "reason")},
     **{name: {int} for name in ("width", "height", "size", "mtime_ns")},
+    **{name: {int, float} for name in ("low", "high")},
     "box": {list, type(None)},
 }
 
 
 def read_manifest(
-    name: str, source: Source, rows: Sequence[ImageRow], manifest_dir: Path, log: RunLog
+    name: str,
+    source: Source,
+    rows: Sequence[ImageRow],
+    manifest_dir: Path,
+    log: RunLog,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[ImageRow]:
     """The rows with all that is known of their images; only new and changed files are read.
 
@@ -43,6 +52,7 @@ def read_manifest(
         rows: the images, as listed now.
         manifest_dir: where manifests are cached, one file for each data set's root.
         log: gets progress and corrupt images.
+        max_pixels: larger images are not used.
 
     Returns:
         The rows in the same order, with `digest`, `width`, `height`, `mode` and `reason`.
@@ -52,11 +62,11 @@ def read_manifest(
     """
     path = manifest_path(name, source.root, manifest_dir)
     if path is None:
-        checked = _inspect_all(source, rows, log)
+        checked = _inspect_all(source, rows, log, max_pixels)
     else:
         with locked(path.with_suffix(".lock")):
             remove_leftovers(manifest_dir)
-            checked = _refreshed(path, source, rows, log)
+            checked = _refreshed(path, source, rows, log, max_pixels)
     for row in checked:
         if row.reason:
             log.event("corrupt_image", f"left out: {row.path}: {row.reason}", path=row.path, reason=row.reason)
@@ -138,16 +148,16 @@ def _forget_distrusted(path: Path, left: set[str]) -> None:
         _distrusted_path(path).unlink(missing_ok=True)
 
 
-def _refreshed(path: Path, source: Source, rows: Sequence[ImageRow], log: RunLog) -> list[ImageRow]:
+def _refreshed(path: Path, source: Source, rows: Sequence[ImageRow], log: RunLog, max_pixels: int) -> list[ImageRow]:
     cached = _load(path, log)
     distrusted = _distrusted(path)
     known = [cached.get(row.path) for row in rows]
     stale = [
         number
         for number, (row, old) in enumerate(zip(rows, known, strict=True))
-        if old is None or not row.same_file(old) or row.source_file in distrusted
+        if old is None or not row.same_file(old) or row.source_file in distrusted or old.width * old.height > max_pixels
     ]
-    fresh = dict(zip(stale, _inspect_all(source, [rows[number] for number in stale], log), strict=True))
+    fresh = dict(zip(stale, _inspect_all(source, [rows[number] for number in stale], log, max_pixels), strict=True))
     checked = [
         fresh.get(number) or _with_facts(row, old) for number, (row, old) in enumerate(zip(rows, known, strict=True))
     ]
@@ -165,18 +175,24 @@ def _facts_of(row: ImageRow | None) -> tuple[Any, ...]:
 def _with_facts(row: ImageRow, known: ImageRow | None) -> ImageRow:
     assert known is not None
     return row._replace(
-        digest=known.digest, width=known.width, height=known.height, mode=known.mode, reason=known.reason
+        digest=known.digest,
+        width=known.width,
+        height=known.height,
+        mode=known.mode,
+        reason=known.reason,
+        low=known.low,
+        high=known.high,
     )
 
 
-def _inspect_all(source: Source, rows: Sequence[ImageRow], log: RunLog) -> list[ImageRow]:
+def _inspect_all(source: Source, rows: Sequence[ImageRow], log: RunLog, max_pixels: int) -> list[ImageRow]:
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     checked: list[ImageRow] = []
     if not rows:
         return checked
     with log.progress("reading images", len(rows)) as advance, ThreadPoolExecutor() as pool:
         try:
-            for part in pool.map(lambda chunk: _inspect(source, chunk), chunks):
+            for part in pool.map(lambda chunk: _inspect(source, chunk, max_pixels), chunks):
                 checked += part
                 advance(len(part))
         except BaseException:
@@ -185,21 +201,23 @@ def _inspect_all(source: Source, rows: Sequence[ImageRow], log: RunLog) -> list[
     return checked
 
 
-def _inspect(source: Source, rows: Iterable[ImageRow]) -> list[ImageRow]:
-    return [_inspect_one(source, row) for row in rows]
+def _inspect(source: Source, rows: Iterable[ImageRow], max_pixels: int) -> list[ImageRow]:
+    return [_inspect_one(source, row, max_pixels) for row in rows]
 
 
-def _inspect_one(source: Source, row: ImageRow) -> ImageRow:
+def _inspect_one(source: Source, row: ImageRow, max_pixels: int) -> ImageRow:
     try:
         data = source.read(row.source_file)
     except DataError as error:
         return row._replace(reason=error.what, size=MISSING, mtime_ns=0)
-    digest = cut_digest(digest_bytes(data), row.box)
+    digest = pixels_digest(digest_bytes(data), row.box)
     try:
-        width, height, mode = inspect(data, row.box)
+        width, height, mode, low, high = inspect(data, row.box, max_pixels)
+    except NotReadableHereError as error:  # not remembered
+        return row._replace(digest=digest, reason=error.what, size=MISSING, mtime_ns=0)
     except DataError as error:
         return row._replace(digest=digest, reason=error.what)
-    return row._replace(digest=digest, width=width, height=height, mode=mode)
+    return row._replace(digest=digest, width=width, height=height, mode=mode, low=low, high=high)
 
 
 def _load(path: Path, log: RunLog) -> dict[str, ImageRow]:
@@ -212,10 +230,10 @@ def _parsed(columns: dict[str, Any]) -> dict[str, ImageRow]:
         if not set(map(type, columns[name])) <= kinds:
             raise ValueError(f"another kind of {name}")
     boxes = [None if box is None else _box(box) for box in columns["box"]]
-    rest = (columns[name] for name in _COLUMNS if name != "box")
+    facts = zip(*(boxes if name == "box" else columns[name] for name in _COLUMNS), strict=True)
     return {
-        path: ImageRow(path, digest=d, width=w, height=h, mode=m, reason=r, size=s, mtime_ns=t, box=box)
-        for path, d, w, h, m, r, s, t, box in zip(columns["path"], *rest, boxes, strict=True)
+        path: ImageRow(path, **dict(zip(_COLUMNS, values, strict=True)))
+        for path, values in zip(columns["path"], facts, strict=True)
     }
 
 

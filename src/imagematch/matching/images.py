@@ -32,7 +32,7 @@ def as_list(images: Any) -> Sequence[Any]:
 
 
 def picture_blocks(
-    images: Sequence[Any], to_picture: Callable[[Any], np.ndarray]
+    images: Sequence[Any], decode: Callable[[Any], np.ndarray]
 ) -> Iterator[tuple[int, list[np.ndarray | DataError]]]:
     """Yields the place of a block's first image, and each image's pixels or why there are none, named.
 
@@ -41,7 +41,7 @@ def picture_blocks(
 
     def read(row: int) -> np.ndarray | DataError:
         try:
-            return to_picture(images[row])
+            return decode(images[row])
         except DataError as error:
             where = error.where or (f"image {row + 1} of {len(images)}" if len(images) > 1 else "")
             return DataError(error.what, where=where, do=error.do)

@@ -16,13 +16,10 @@ from imagematch.sources.listing import (
     Box,
     ImageRow,
     Listing,
-    ShortOfMemoryError,
     Source,
     SourceOptions,
     file_mode,
-    read_bytes,
     register_source,
-    short_of_memory,
 )
 from imagematch.sources.scanning import image_files
 from imagematch.sources.tables import TABLE_SUFFIXES, csv_rows
@@ -35,16 +32,13 @@ __all__ = [
     "Download",
     "ImageRow",
     "Listing",
-    "ShortOfMemoryError",
     "Source",
     "SourceOptions",
     "csv_rows",
     "file_mode",
     "image_files",
     "open_source",
-    "read_bytes",
     "register_source",
-    "short_of_memory",
 ]
 
 

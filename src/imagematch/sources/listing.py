@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,14 +10,12 @@ from typing import ClassVar, NamedTuple, TypeVar
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-from imagematch.reading import MB, RefusedFileError, open_file
+from imagematch.image_files import read_bytes
 from imagematch.registry import SOURCE_REGISTRY, SourceSpec
 from imagematch.sources.downloads import Download
 
 MISSING = -1
 """The size of a file that a table names and that is not there."""
-MAX_FILE_BYTES = 256 * MB
-"""Larger image files are refused: a file is read whole."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the upright image; right and bottom are just outside."""
@@ -44,6 +41,8 @@ class ImageRow(NamedTuple):
         height: likewise.
         mode: Pillow's mode of the file, as "RGB", "L", "P".
         reason: why the image cannot be used; "" where it can.
+        low: the lowest value of grey of more than 8 bits; else 0.
+        high: the highest, likewise; else 255.
     """
 
     path: str
@@ -62,6 +61,8 @@ class ImageRow(NamedTuple):
     height: int = 0
     mode: str = ""
     reason: str = ""
+    low: float = 0
+    high: float = 255
 
     @property
     def source_file(self) -> str:
@@ -210,29 +211,3 @@ def file_mode(path: Path) -> int:
         raise DataError(f"cannot be looked up: {os_reason(error)}", where=str(path), do="check the path") from error
     except ValueError as error:  # a null character
         raise DataError("is not a path", where=repr(str(path))) from error
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of an image file. Raises DataError naming it where it cannot be read."""
-    try:
-        with open_file(path, max_bytes=MAX_FILE_BYTES, dense=True) as file:
-            return file.read(os.fstat(file.fileno()).st_size)  # room is made for no more than there is
-    except RefusedFileError as error:
-        raise DataError(os_reason(error), where=str(path)) from error
-    except OSError as error:
-        raise DataError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
-    except ValueError as error:  # a null character in the path
-        raise DataError("is not a path", where=repr(str(path))) from error
-    except MemoryError as error:
-        raise short_of_memory(str(path)) from error
-
-
-class ShortOfMemoryError(DataError):
-    """There was no memory left to read or decode an image; another time there may be."""
-
-
-def short_of_memory(where: str) -> ShortOfMemoryError:
-    """The error for an image that there is no memory for."""
-    return ShortOfMemoryError(
-        "there is not enough memory to decode it", where=where, do="free some, or save it smaller"
-    )

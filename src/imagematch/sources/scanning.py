@@ -7,12 +7,8 @@ from pathlib import Path
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.image_files import IMAGE_SUFFIXES
 from imagematch.sources.listing import MISSING, ImageRow
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
-)
 
 
 def image_files(root: Path) -> list[ImageRow]:

@@ -115,7 +115,7 @@ def test_faces_are_counted_and_shown(tmp_path: Path, checked: Any) -> None:
             Image.fromarray(photo(*places, height=200 + number, width=240)).save(root / str(person) / f"{number}.png")
     result = checked(data_dir=root, face_crop="haar")
     assert result.report["faces"] == {"searched": 20, "found": 18}
-    assert "no face found in 10.0% of the pictures" in result.report["summary"]
+    assert "no face found in 10.0% of the images" in result.report["summary"]
     sheet = np.asarray(contact_sheet(result.scan))
     assert sheet.shape == (4 * 140, 5 * 274, 3)
     assert (sheet == (30, 150, 60)).all(axis=2).sum() > 18 * 100  # green frames

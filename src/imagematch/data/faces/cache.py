@@ -1,4 +1,4 @@
-"""Keeps the faces that were found, by the picture's content, so that each picture is searched once."""
+"""Caches the faces that were found, by the image's content, so that each image is searched once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagematch.data.boxes import check_digest, cut_digest
-from imagematch.data.decoding import DECODER_VERSION
+from imagematch.data.boxes import check_digest, pixels_digest
+from imagematch.data.decoding import DECODER_VERSION, thread_count
 from imagematch.data.faces.cropping import FaceCropper
 from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
 from imagematch.data.manifest import distrust, manifest_path
 from imagematch.data.table_cache import load_table, save_table
-from imagematch.data.threads import thread_count
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.file_locks import locked
 from imagematch.sources import ImageRow, Source
 
 Faces = Mapping[str, Face | None]
-"""Digest of a picture's content -> its face; None where there is none."""
+"""Digest of an image's content -> its face; None where there is none."""
 
 _VERSION = 1
 _SAVE_EVERY_S = 60.0
@@ -31,27 +30,27 @@ _CHUNK = 64
 
 
 def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
-    """Where the faces of the data set `name` at `root` are kept, beside its manifest; None for embedded images."""
+    """Where the faces of the data set `name` at `root` are cached, beside its manifest; None for embedded images."""
     manifest = manifest_path(name, root, manifest_dir)
     return None if manifest is None else manifest.with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
 
 
 def read_faces(path: Path | None, source: Source, rows: Sequence[ImageRow], cropper: FaceCropper, log: RunLog) -> Faces:
-    """The face of every picture; only pictures that were never searched are.
+    """The face of every image; only images that were never searched are.
 
-    Threads share the work: the cascades let go of the interpreter's lock. What was found is kept every minute, so that
+    Threads share the work: the cascades let go of the interpreter's lock. What was found is saved every minute, so that
     a kill loses little.
 
     Args:
-        path: where faces are kept; None keeps none.
+        path: where faces are cached; None caches none.
         source: reads the images.
         rows: readable images.
         cropper: says whether eyes are looked for too.
         log: hears of progress.
 
     Raises:
-        DataError: a picture cannot be read any more or has changed since, or OpenCV's cascades are not there.
-        StudyError: what was found cannot be kept.
+        DataError: an image cannot be read any more or has changed since, or OpenCV's cascades are not there.
+        StudyError: what was found cannot be saved.
     """
     eyes = cropper.align
     row_of = {row.digest: row for row in rows}
@@ -74,19 +73,19 @@ def read_faces(path: Path | None, source: Source, rows: Sequence[ImageRow], crop
     return {digest: faces[digest] for digest in row_of}
 
 
-def cut_faces(rows: Sequence[ImageRow], faces: Faces, cropper: FaceCropper) -> tuple[list[ImageRow], list[ImageRow]]:
+def crop_faces(rows: Sequence[ImageRow], faces: Faces, cropper: FaceCropper) -> tuple[list[ImageRow], list[ImageRow]]:
     """The images as they are used, and apart those left out: without a face, unless such are taken whole.
 
     Args:
-        rows: readable images; one with a box of its own keeps it.
+        rows: readable images; one with a box of its own stays as it is.
         faces: of the others.
-        cropper: how they are cut out, and what becomes of an image without one.
+        cropper: how they are cropped, and what becomes of an image without one.
     """
     used, without = [], []
     for row in rows:
         face = faces.get(row.digest)
         if row.box is None and face is not None:
-            used.append(cut_to_face(row, face, cropper))
+            used.append(crop_to_face(row, face, cropper))
         elif row.box is not None or cropper.missing == "whole":
             used.append(row)
         else:
@@ -94,18 +93,18 @@ def cut_faces(rows: Sequence[ImageRow], faces: Faces, cropper: FaceCropper) -> t
     return used, without
 
 
-def cut_to_face(row: ImageRow, face: Face, cropper: FaceCropper) -> ImageRow:
-    """An image cut to its face: other pixels, so another digest."""
+def crop_to_face(row: ImageRow, face: Face, cropper: FaceCropper) -> ImageRow:
+    """An image cropped to its face: other pixels, so another digest."""
     box, angle = cropper.region(face, row.width, row.height)
     width, height = round(box[2] - box[0]), round(box[3] - box[1])
-    digest = cut_digest(row.digest, box, angle)
+    digest = pixels_digest(row.digest, box, angle)
     return row._replace(box=box, angle=angle, digest=digest, width=width, height=height)
 
 
 def _found(
     source: Source, row_of: Mapping[str, ImageRow], eyes: bool, path: Path | None, log: RunLog
 ) -> Iterator[tuple[str, Face | None]]:
-    """(digest, face) of pictures, in order, searched a chunk at a time.
+    """(digest, face) of images, in order, searched a chunk at a time.
 
     In threads, not processes: OpenCV and Pillow let go of the interpreter's lock while they work.
     """

@@ -41,7 +41,11 @@ _large_turn = threading.Lock()
 """Images that take more than that are decoded one at a time, however many threads there are."""
 _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError),
+    *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow and its plug-ins raise of damaged files, found by trying many."""
 
 
 class Thumbnail(NamedTuple):
@@ -289,6 +293,6 @@ def _one_line(where: str) -> Iterator[None]:
         raise type(error)(error.what, where=error.where or where, do=error.do) from error.__cause__
     except MemoryError as error:
         raise short_of_memory(where) from error
-    except (*_BROKEN, RuntimeError, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
         text = str(error).strip() or type(error).__name__
         raise DataError(f"cannot be decoded: {text}", where=where) from error

@@ -27,7 +27,8 @@ _CAMERA_SHARE = 256
 WEBP_COPIES, GIF_COPIES = 4, 3
 _COPIES = {"WEBP": WEBP_COPIES, "AVIF": 3, "HEIF": 3, "GIF": GIF_COPIES}
 """How often these decoders hold the image (measured, rounded); the others hold it once."""
-_PYTHON_DECODERS = {"bmp_rle": 3, "ppm_plain": 3}
+_PYTHON_DECODERS = {"bmp_rle": 20, "ppm_plain": 3}
+"""The same of decoders in Python; a short run-length encoded BMP can claim any size, and each pixel takes its time."""
 _SMALL_PIXELS = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes of a pixel in memory by Pillow's mode; all others take 4."""
 _MEGAPIXEL = 1_000_000

@@ -136,5 +136,5 @@ def _longest_tag(data: bytes) -> int:
         count = min(count, 65_535, max(0, len(data) - start) // entry.size)
         entries = (entry.unpack_from(data, start + entry.size * row) for row in range(count))
         return max((n for tag, kind, n, _ in entries if tag in _TIFF_TAGS and kind not in _TIFF_BYTES), default=0)
-    except struct.error:  # cut off
+    except (struct.error, OverflowError):  # cut off, or its place is beyond any file
         return 0

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.fault.image_files import encoded, plain, resized_jpeg
+from tests.fault.image_files import bmp_rle, encoded, plain, resized_jpeg
 
-from imagematch.data import decoding_limits
+from imagematch.data import decode, decoding_limits
 from imagematch.data.decoding_limits import MAX_MEMORY_BYTES, allowed_bytes, memory_bytes, reduction_for
 from imagematch.data.image_headers import open_image
 from imagematch.errors import DataError
@@ -102,3 +102,19 @@ def test_what_is_damaged_is_not_opened() -> None:
         open_image(b"hello")
     with pytest.raises(DataError, match="is empty"):
         open_image(b"")
+
+
+def test_sizes_that_make_no_sense_are_refused_in_one_line() -> None:
+    """Found by fuzzing: a directory beyond any file, sampling factors of 0, a run-length encoded BMP of 40 megapixels."""
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(b"II+\0\x08\0\0\0" + b"\xff" * 8)
+    jpeg_file = bytearray(jpeg(1600, 1600, progressive=True))
+    frame = jpeg_file.find(b"\xff\xc2")
+    for component in range(3):
+        jpeg_file[frame + 11 + 3 * component] = 0
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(bytes(jpeg_file))
+    large = bytearray(bmp_rle())
+    large[18:26] = struct.pack("<ii", 8_000, 5_000)
+    with pytest.raises(DataError, match="decoding it takes 800 MB"):
+        decode(bytes(large))

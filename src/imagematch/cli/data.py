@@ -80,10 +80,10 @@ def fetch(
     output: Annotated[Path, typer.Option(help="The folder it goes into.")] = Path("data"),
 ) -> None:
     """Downloads a public data set from its official place, goes on where it was cut off, checks and unpacks it."""
-    from imagematch.data import fetch as fetch_data
+    from imagematch.data import fetch_dataset
     from imagematch.events import console_log
 
-    fetch_data(name, output, log=console_log())
+    fetch_dataset(name, output, log=console_log())
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
@@ -138,9 +138,9 @@ def _settings(config: Path, overrides: list[str]) -> TrainSettings:
 
 
 def _write_sheet(audit: Audit, path: Path) -> None:
-    from imagematch.data import contact_sheet
+    from imagematch.data import draw_contact_sheet
     from imagematch.files import replacing
 
-    sheet = contact_sheet(audit.scan)
+    sheet = draw_contact_sheet(audit.scan)
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")

@@ -11,12 +11,12 @@ from imagematch.data.audit import Audit, audit_data
 from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment, draw_augmentations
 from imagematch.data.boxes import check_digest, decoded_digest
 from imagematch.data.build import NO_FACE, open_dataset
-from imagematch.data.contact_sheet import contact_sheet
+from imagematch.data.contact_sheet import draw_contact_sheet
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, ImageFacts, Thumbnail, decode, inspect, thread_count, thumbnail
 from imagematch.data.decoding_limits import MAX_MEGAPIXELS
 from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, find_face, read_faces
-from imagematch.data.fetching import fetch
+from imagematch.data.fetching import fetch_dataset
 from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.manifest import distrust, manifest_path, read_manifest
 from imagematch.data.stratified import SPLITS
@@ -42,15 +42,15 @@ __all__ = [
     "augment",
     "check_digest",
     "class_disjoint",
-    "contact_sheet",
     "crop_faces",
     "decode",
     "decoded_digest",
     "describe_range",
     "distrust",
     "draw_augmentations",
+    "draw_contact_sheet",
     "faces_path",
-    "fetch",
+    "fetch_dataset",
     "find_face",
     "fold_datasets",
     "inspect",

@@ -22,7 +22,7 @@ _FACELESS_SHARE = 3
 _GREEN, _RED, _GREY = (30, 150, 60), (200, 40, 40), (120, 120, 120)
 
 
-def contact_sheet(scan: Scan) -> Image.Image:
+def draw_contact_sheet(scan: Scan) -> Image.Image:
     """Up to 40 images, spread over the data set; beside each, what is used of it, stretched to a square.
 
     A found face is framed in green, as it was found, and in grey with its margin; an image without one in red.

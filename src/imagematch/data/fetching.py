@@ -23,7 +23,7 @@ from imagematch.reading import open_file
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources import Archive, Download
 
-TIMEOUT_S = 30.0
+SERVER_TIMEOUT_S = 30.0
 """A server that says nothing for so long is given up."""
 
 _CHUNK_BYTES = 1 << 18
@@ -36,7 +36,7 @@ class _CutOffError(Exception):
     """The connection ended before the archive did."""
 
 
-def fetch(
+def fetch_dataset(
     name: str,
     output: Path,
     *,
@@ -177,7 +177,7 @@ def _opened(archive: Archive, part: Path, have: int) -> http.client.HTTPResponse
     by_hand = f"or download {archive.url} yourself and unpack it"
     try:
         request = urllib.request.Request(archive.url, headers=headers)
-        response: http.client.HTTPResponse = _opener().open(request, timeout=TIMEOUT_S)
+        response: http.client.HTTPResponse = _opener().open(request, timeout=SERVER_TIMEOUT_S)
         return response
     except urllib.error.HTTPError as error:
         error.close()
@@ -211,7 +211,7 @@ def _opener() -> urllib.request.OpenerDirector:
 def _why(error: BaseException) -> str:
     reason: Any = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
-        return f"no answer for {TIMEOUT_S:.0f} s"
+        return f"no answer for {SERVER_TIMEOUT_S:.0f} s"
     return os_reason(reason) if isinstance(reason, OSError) else str(reason) or type(reason).__name__
 
 

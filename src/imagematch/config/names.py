@@ -12,6 +12,9 @@ from imagematch.registry import LOSS_REGISTRY, SOURCE_REGISTRY
 
 DATASETS: tuple[str, ...] = tuple(SOURCE_REGISTRY.all())
 SPLITS_BY = ("image", "class", "predefined")
+LAYOUTS = ("auto", "classes", "groups", "splits", "splits_groups", "reid")
+NEAR_DUPLICATES = ("together", "as_is")
+MISSING_FILES = ("error", "skip")
 FACE_CROPS = ("none", "haar")
 FACES_MISSING = ("whole", "skip", "error")
 """What becomes of an image in which no face is found."""

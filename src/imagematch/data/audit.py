@@ -13,7 +13,6 @@ import numpy as np
 from imagematch.data.boxes import box_size
 from imagematch.data.build import Scan, build_dataset, scan_images
 from imagematch.data.dataset import Dataset
-from imagematch.data.near_duplicates import near_duplicates
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.sources import ImageRow
@@ -77,7 +76,7 @@ def audit_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SIL
         "faces": None,
         "value_range": scan.range_note or None,
         "exact_duplicates": _exact(scan, dataset),
-        "near_duplicates": None if dataset is None else _near(dataset, log),
+        "near_duplicates": None if dataset is None else _near(dataset),
     }
     if scan.faces:
         searched = sum(row.digest in scan.faces for row in readable)
@@ -127,36 +126,31 @@ def _one_label(group: Sequence[tuple[str, str]]) -> bool:
     return len({label for _, label in group}) == 1
 
 
-def _near(dataset: Dataset, log: RunLog) -> dict[str, Any]:
+def _near(dataset: Dataset) -> dict[str, Any] | None:
     """Near duplicates, and those of them that are in different splits or under different labels."""
-    cache = None if dataset.manifest is None else dataset.manifest.with_suffix(".looks.npz")
-    found = near_duplicates(dataset, cache, log)
+    found = dataset.near_duplicates
+    if found is None:
+        return None
     first, second = found.pairs[:, 0], found.pairs[:, 1]
     across = dataset.splits[first] != dataset.splits[second]
     mislabelled = dataset.labels[first] != dataset.labels[second]
-    telling = np.argsort(-(2 * mislabelled.astype(int) + across), kind="stable")[:_EXAMPLES]
+    order = np.argsort(-(2 * mislabelled.astype(int) + across), kind="stable")[:_EXAMPLES]
     return {
         "pairs": len(found.pairs),
         "across_splits": int(across.sum()),
-        "test_images_seen_in_training": _leaked(dataset, found.pairs),
+        "test_images_seen_in_training": dataset.near_training.get("test", 0),
         "under_different_labels": int(mislabelled.sum()),
         "not_compared": found.not_compared,
         "complete": found.complete,
         "caveat": CAVEAT,
-        "examples": [[str(dataset.paths[row]) for row in pair] for pair in found.pairs[telling]],
+        "examples": [[str(dataset.paths[row]) for row in pair] for pair in found.pairs[order]],
     }
-
-
-def _leaked(dataset: Dataset, pairs: np.ndarray) -> int:
-    """Test images that have a near duplicate in the training split."""
-    splits = dataset.splits[pairs]
-    one, other = (splits == ("test", "train")).all(axis=1), (splits == ("train", "test")).all(axis=1)
-    return len({*pairs[one, 0].tolist(), *pairs[other, 1].tolist()})
 
 
 def _summary(report: dict[str, Any]) -> str:
     """What matters before any training, in a line."""
     used, exact, near, faces = report["used"], report["exact_duplicates"], report["near_duplicates"], report["faces"]
+    near = near or {}
     if used is None:
         return f"cannot be trained on: {report['problem']}"
     points: list[str] = []
@@ -172,8 +166,11 @@ def _summary(report: dict[str, Any]) -> str:
         ((report["boxes"] or {}).get("cut_at_the_edge", 0), "boxes cut at the edge of their picture"),
         (exact["across_splits"], "exact copies left out, since they are in another split too"),
         (exact["under_different_labels"], "groups of exact copies under different labels"),
-        (near["test_images_seen_in_training"], "test images with a near duplicate in training: figures will flatter"),
-        (near["under_different_labels"], "pairs of near duplicates under different labels"),
+        (
+            near.get("test_images_seen_in_training", 0),
+            "test images with a near duplicate in training: the metrics flatter",
+        ),
+        (near.get("under_different_labels", 0), "pairs of near duplicates under different labels"),
     )
     points += [f"{count:,} {what}" for count, what in counts if count]
     start = f"{used['images']:,} images of {used['classes']:,} classes can be used"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from imagematch.data.boxes import decoded_digest
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, read_faces
+from imagematch.data.labels import same_when_folded
 from imagematch.data.manifest import (
     manifest_path,
     read_manifest,
@@ -22,21 +24,25 @@ from imagematch.data.manifest import (
     save_splits,
     splits_path,
 )
+from imagematch.data.near_duplicates import NearDuplicates, find_near_duplicates
 from imagematch.data.splits import SplitRules, split_images
 from imagematch.data.stratified import LEFT_OUT, together
 from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
-from imagematch.sources import ImageRow, Listing, Source, SourceOptions, open_source
+from imagematch.sources import ImageRow, Listing, Source, SourceOptions, count_left_out, open_source
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
 
+Pairs = Sequence[tuple[int, int]]
+"""Rows of near duplicates."""
 NO_FACE = "no face found in it"
+_MOST_COMPARED = 200_000
 _SPLIT_KEYS = (
     *("split", "split_by", "calibration_share", "seed", "min_images_per_class", "max_classes"),
-    *("face_crop", "face_missing"),
+    *("face_crop", "face_missing", "layout", "near_duplicates"),
 )
 """Keys that change which images there are, or how they are split: splits of other values have nothing in common."""
 
@@ -117,9 +123,10 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
         DataError: the folder is not there or empty, or there are too few images or classes.
         StudyError: the manifest cannot be written.
     """
-    source = open_source(settings.dataset, settings.data_dir, SourceOptions(split_by=settings.split_by))
-    listing = source.listing()
-    for note in listing.notes:
+    options = SourceOptions(settings.split_by, settings.layout, settings.missing_files)
+    source = open_source(settings.dataset, settings.data_dir, options)
+    listing = composed(source.listing())
+    for note in listing_notes(listing, settings.split_by):
         log.event("data_note", note)
     classes = _frequent_classes(listing.rows, settings, log)
     listed = [row for row in listing.rows if row.label in classes]
@@ -136,6 +143,39 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
     return Scan(settings, source, listing, rows, cropper, faces, manifest)
 
 
+def composed(listing: Listing) -> Listing:
+    """The listing with all labels in Unicode's composed form: file systems and tables differ in that."""
+    rows = listing.rows
+    if not all(row.label.isascii() for row in rows):
+        rows = tuple(row._replace(label=unicodedata.normalize("NFC", row.label)) for row in rows)
+    titles = {unicodedata.normalize("NFC", label): title for label, title in listing.titles.items()}
+    return replace(listing, rows=rows, titles=titles)
+
+
+def listing_notes(listing: Listing, split_by: str) -> list[str]:
+    """What a user should know about how the images were read, a line each."""
+    notes = [*listing.notes, *count_left_out(listing.left_out)]
+    own = Counter(row.split for row in listing.rows if row.split)
+    if own and split_by != "predefined":
+        counts = ", ".join(f"{split} {count:,}" for split, count in own.items())
+        notes.append(f"the data set has its own split ({counts}): split_by: {split_by} mixes it, predefined keeps it")
+    roles = Counter(row.role for row in listing.rows if row.role)
+    if roles and not own:
+        queries, gallery = (roles[role] + roles["both"] for role in ("query", "gallery"))
+        notes.append(
+            f"{queries:,} images are marked as query and {gallery:,} as gallery (query, gallery; is_query, "
+            "is_gallery): retrieve uses that, training does not"
+        )
+    groups = len({row.group for row in listing.rows if row.group})
+    if groups:
+        notes.append(f"{groups:,} groups: the images of one stay in one split")
+    for spellings in same_when_folded(row.label for row in listing.rows):
+        counts = Counter(row.label for row in listing.rows if row.label in spellings)
+        named = " and ".join(f"{label!r} ({counts[label]:,})" for label in spellings)
+        notes.append(f"classes that differ in case, spaces or zeros alone: {named}; are they one?")
+    return notes
+
+
 def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     """The data set of a scan: the usable images, split. Raises DataError as `open_dataset` does."""
     settings = scan.settings
@@ -145,13 +185,35 @@ def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     usable, without = _crop(scan, log)
     classes = _large_classes(usable, settings, log)
     rows = sorted((row for row in usable if row.label in classes), key=lambda row: row.path)
-    splits = _splits(scan, rows, log)
+    near = _near_duplicates(scan, rows, log)
+    splits, kept_together = _splits(scan, rows, near, log)
     if left_out := int(np.count_nonzero(splits == LEFT_OUT)):
-        log.event("copies_left_out", f"{left_out:,} images left out: another split has a byte-identical one")
+        log.event(
+            "copies_left_out",
+            f"{left_out:,} images left out: another split has a copy, byte by byte or nearly",
+        )
     placed = [row._replace(split=str(split)) for row, split in zip(rows, splits, strict=True) if split != LEFT_OUT]
     quarantined = [Quarantined(row.path, row.reason) for row in scan.rows if row.reason]
     quarantined += [Quarantined(row.path, NO_FACE) for row in without]
-    return _dataset(scan, placed, tuple(sorted(quarantined, key=lambda image: image.path)))
+    dataset = _dataset(scan, placed, tuple(sorted(quarantined, key=lambda image: image.path)))
+    used = np.flatnonzero(splits != LEFT_OUT)
+    if kept_together or any(row.group for row in rows):
+        dataset = replace(dataset, groups=np.array(together(rows, kept_together))[used])
+    if near is not None:
+        dataset = replace(dataset, near_duplicates=near.take(used), near_training=near_training(splits, near))
+    for remark in dataset.remarks("test"):
+        log.event("near_duplicates", remark)
+    return dataset
+
+
+def _near_duplicates(scan: Scan, rows: Sequence[ImageRow], log: RunLog) -> NearDuplicates | None:
+    """Those among images that are files; None where they are not looked for."""
+    if scan.manifest is None or not rows:
+        return None
+    if len(rows) > _MOST_COMPARED:
+        log.event("not_compared", f"near duplicates are not looked for among more than {_MOST_COMPARED:,} images")
+        return None
+    return find_near_duplicates(_dataset(scan, rows, ()), scan.manifest.with_suffix(".looks.npz"), log)
 
 
 def _crop(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
@@ -205,25 +267,61 @@ def _large_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLo
     return classes
 
 
-def _splits(scan: Scan, rows: Sequence[ImageRow], log: RunLog) -> np.ndarray:
-    """The split of every row; those split by the same keys before stay, and all are saved for the next time."""
+def _splits(scan: Scan, rows: Sequence[ImageRow], near: NearDuplicates | None, log: RunLog) -> tuple[np.ndarray, Pairs]:
+    """The split of every row, and the near duplicates that stay together.
+
+    Rows that were split by the same keys before stay, and all splits are saved for the next time.
+    """
     settings = scan.settings
+    alike = [] if near is None or settings.near_duplicates == "as_is" else near.of_one_label(rows)
     rules = SplitRules(settings.split, settings.split_by, settings.calibration_share, settings.seed)
     keys = {**{key: getattr(settings, key) for key in _SPLIT_KEYS}, "split": list(settings.split)}
     path = None if scan.manifest is None else splits_path(scan.manifest, keys)
     with nullcontext() if path is None else locked(path.with_suffix(".lock")):
         before = {} if path is None else read_splits(path, keys, log)
-        try:
-            splits = split_images(rows, rules, placed=before)
-        except DataError:
-            if not before:
-                raise
-            splits = split_images(rows, rules)
-            log.event("split_anew", "too few images are left of the earlier split: all are split anew")
+        attempts = [(before, alike), ({}, alike), (before, []), ({}, [])]
+        splits, alike = _first_that_works(rows, rules, attempts, log)
         found = {row.digest: str(split) for row, split in zip(rows, splits, strict=True) if split != LEFT_OUT}
         if path is not None and before != (now := {**before, **found}):
             save_splits(path, keys, now)
-    return splits
+    return splits, alike
+
+
+def _first_that_works(
+    rows: Sequence[ImageRow],
+    rules: SplitRules,
+    attempts: Sequence[tuple[Mapping[str, str], Pairs]],
+    log: RunLog,
+) -> tuple[np.ndarray, Pairs]:
+    """The split by the first of these earlier splits and near duplicates that leaves pairs in every split."""
+    for number, (before, near) in enumerate(attempts):
+        try:
+            splits = split_images(rows, rules, placed=before, near=near)
+        except DataError:
+            if number + 1 == len(attempts):
+                raise
+            continue
+        if attempts[0][0] and not before:
+            log.event("split_anew", "too few images are left of the earlier split: all are split anew")
+        if attempts[0][1] and not near:
+            log.event(
+                "near_duplicates_apart",
+                "near duplicates cannot stay in one split: nearly all images of a class hang together, as frames of "
+                "a video do. Give a group for each sitting, or split_by: class",
+            )
+        return splits, near
+    raise AssertionError("there is an attempt")
+
+
+def near_training(splits: np.ndarray, near: NearDuplicates) -> dict[str, int]:
+    """Split -> how many of its images have a near duplicate in the training split."""
+    one, other = splits[near.pairs[:, 0]], splits[near.pairs[:, 1]]
+    found = {}
+    for split in ("validation", "calibration", "test"):
+        first = near.pairs[(one == split) & (other == "train"), 0]
+        second = near.pairs[(other == split) & (one == "train"), 1]
+        found[split] = len(np.unique(np.concatenate([first, second])))
+    return found
 
 
 def _dataset(scan: Scan, rows: Sequence[ImageRow], quarantined: tuple[Quarantined, ...]) -> Dataset:
@@ -250,7 +348,6 @@ def _dataset(scan: Scan, rows: Sequence[ImageRow], quarantined: tuple[Quarantine
         root=scan.source.root,
         titles=tuple(titles.get(label, label) for label in class_names),
         superclasses=tuple(superclasses.get(label, "") for label in class_names) if superclasses else (),
-        groups=np.array(together(rows)) if any(row.group for row in rows) else None,
         source=scan.source,
         files=tuple(row.source_file for row in rows) if any(row.file for row in rows) else None,
         boxes=tuple(row.box for row in rows) if any(row.box for row in rows) else None,

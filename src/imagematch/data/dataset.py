@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from imagematch.errors import DataError
 from imagematch.files import digest_bytes
 from imagematch.image_files import read_bytes
 from imagematch.sources import Box, Source
+
+if TYPE_CHECKING:
+    from imagematch.data.near_duplicates import NearDuplicates
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Dataset:
         face_cropper: how faces are cut out; None where they are not. What it cut is in boxes and angles.
         manifest: where what is known of the files is cached; None where that is nowhere.
         value_range: what grey of more than 8 bits is scaled by; None for 0 to 65,535.
+        near_duplicates: the pairs of near duplicates among the images; None where none were looked for.
+        near_training: split -> how many of its images have a near duplicate in training; empty likewise.
     """
 
     name: str
@@ -79,6 +85,8 @@ class Dataset:
     face_cropper: FaceCropper | None = None
     manifest: Path | None = None
     value_range: ValueRange | None = None
+    near_duplicates: NearDuplicates | None = None
+    near_training: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -126,6 +134,17 @@ class Dataset:
             distrust(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
+
+    def remarks(self, split: str) -> list[str]:
+        """What a reader must know before believing metrics of a split."""
+        count = self.near_training.get(split, 0)
+        if not count:
+            return []
+        share = count / max(1, len(self.rows(split)))
+        return [
+            f"{count:,} {split} images ({share:.0%}) have a near duplicate in training: the metrics flatter. Frames of "
+            "one sitting belong in one split: give a column or folder level of groups"
+        ]
 
     def summary(self) -> dict[str, Any]:
         """Counts, as JSON: images, classes, quarantined, and images and classes of each split."""

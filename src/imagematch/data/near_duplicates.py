@@ -26,6 +26,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import replacing
 from imagematch.npz import open_npz
 from imagematch.reading import GB
+from imagematch.sources import ImageRow
 
 THUMBNAIL = 16
 """Side of a thumbnail, pixels."""
@@ -63,8 +64,17 @@ class NearDuplicates:
     not_compared: int
     complete: bool
 
+    def of_one_label(self, rows: Sequence[ImageRow]) -> list[tuple[int, int]]:
+        """The pairs of one class: others are mistakes of labelling, or alike without being copies."""
+        return [(one, other) for one, other in self.pairs.tolist() if rows[one].label == rows[other].label]
 
-def near_duplicates(dataset: Dataset, cache_path: Path | None = None, log: RunLog = SILENT) -> NearDuplicates:
+    def take(self, rows: np.ndarray) -> NearDuplicates:
+        """The pairs among some of the images, by their number among these (sorted)."""
+        inside = np.isin(self.pairs, rows).all(axis=1)
+        return NearDuplicates(np.searchsorted(rows, self.pairs[inside]), self.not_compared, self.complete)
+
+
+def find_near_duplicates(dataset: Dataset, cache_path: Path | None = None, log: RunLog = SILENT) -> NearDuplicates:
     """Compares all images of a data set with each other, in time that grows little faster than their number.
 
     Args:

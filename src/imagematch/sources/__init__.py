@@ -21,7 +21,7 @@ from imagematch.sources.listing import (
     file_mode,
     register_source,
 )
-from imagematch.sources.scanning import image_files
+from imagematch.sources.scanning import count_left_out, image_files
 from imagematch.sources.tables import TABLE_SUFFIXES, csv_rows
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Listing",
     "Source",
     "SourceOptions",
+    "count_left_out",
     "csv_rows",
     "file_mode",
     "image_files",

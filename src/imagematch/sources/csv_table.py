@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-from imagematch.sources.folder import SPLIT_FOLDERS
+from imagematch.sources.layouts import SPLIT_FOLDERS
 from imagematch.sources.listing import (
     MISSING,
     Box,

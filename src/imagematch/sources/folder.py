@@ -1,21 +1,11 @@
-"""folder: a folder per class, nested or not, with or without train/val/test folders above them."""
+"""folder: a folder per class, in any of the layouts of `layouts`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from imagematch.errors import DataError
-from imagematch.sources.listing import ImageRow, Listing, Source, register_source
-from imagematch.sources.scanning import image_files
-
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-
-
-ROLE_FOLDERS = {"query": "query", "gallery": "gallery"}
+from imagematch.sources.layouts import AmbiguousLayoutError, read_layout
+from imagematch.sources.listing import Listing, Source, register_source
+from imagematch.sources.scanning import count_left_out, scan_folder
 
 
 @register_source(
@@ -25,45 +15,29 @@ ROLE_FOLDERS = {"query": "query", "gallery": "gallery"}
     not_fetched="folder reads your own images: there is nothing to fetch",
 )
 class FolderSource(Source):
-    """A class is a folder that directly holds images; its label is the folder's path.
-
-    Where every top folder is named after a split (train, val, test, ...) and holds class folders, it says the split
-    and is no part of the label; likewise where the top folders are query and gallery.
-    """
+    """The class of an image is a folder that it is in; which one, `layouts` says, or the key `layout`."""
 
     def listing(self) -> Listing:
         """See Source."""
-        files = image_files(self.folder)
-        if not files:
-            raise DataError("no images in it", where=str(self.folder), do="put the images of each class in a folder")
-        inside = [file for file in files if "/" in file.path]
-        if not inside:
+        scan = scan_folder(self.folder)
+        if not scan.rows:
+            found = "; ".join(count_left_out(scan.left_out))
             raise DataError(
-                f"{len(files):,} images, but no class folders",
+                "no images in it" + (f" ({found})" if found else ""),
+                where=str(self.folder),
+                do="put the images of each class in a folder",
+            )
+        if not any("/" in row.path for row in scan.rows):
+            raise DataError(
+                f"{len(scan.rows):,} images, but no class folders",
                 where=str(self.folder),
                 do="make a folder for each class",
             )
-        notes = []
-        if stray := len(files) - len(inside):
-            notes.append(f"{stray:,} images directly in {self.folder} are left out: they are in no class folder")
-        split_layout = _has_top_folders(inside, SPLIT_FOLDERS)
-        if split_layout:
-            notes.append(f"{self.folder} has its own split; `split_by: predefined` keeps it, others mix its folders")
-        role_layout = _has_top_folders(inside, ROLE_FOLDERS)
-        return Listing(tuple(_placed(row, split_layout, role_layout) for row in inside), notes=tuple(notes))
-
-
-def _has_top_folders(files: list[ImageRow], names: Collection[str]) -> bool:
-    return all(file.path.count("/") >= 2 and _top(file.path).lower() in names for file in files)
-
-
-def _top(path: str) -> str:
-    return path.partition("/")[0]
-
-
-def _placed(row: ImageRow, split_layout: bool, role_layout: bool) -> ImageRow:
-    label, split, role = row.path.rpartition("/")[0], "", ""
-    if split_layout or role_layout:
-        top, _, label = label.partition("/")
-        split, role = SPLIT_FOLDERS.get(top.lower(), ""), ROLE_FOLDERS.get(top.lower(), "")
-    return row._replace(label=label, split=split, role=role)
+        try:
+            reading = read_layout(scan.rows, self.options.layout, str(self.folder))
+        except AmbiguousLayoutError:
+            if self.options.labelled:
+                raise
+            reading = read_layout(scan.rows, "classes", str(self.folder))
+        left_out = {**{why: [row.path for row in rows] for why, rows in reading.left_out.items()}, **scan.left_out}
+        return Listing(tuple(reading.rows), notes=(reading.describe(),), left_out=left_out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TypeVar
@@ -82,11 +82,13 @@ class Listing:
         rows: sorted by path, whatever order the disk gives.
         titles: readable names of classes whose labels are codes.
         notes: what the user should know about how the source was read.
+        left_out: kind -> the paths of files that are not among the rows.
     """
 
     rows: tuple[ImageRow, ...]
     titles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def of_role(self, role: str) -> tuple[ImageRow, ...]:
         """The images that the source calls "query" or "gallery"; none where it has no such roles."""
@@ -99,10 +101,14 @@ class SourceOptions:
 
     Attributes:
         split_by: the key of that name; some sources have other images where their own split is asked for.
+        layout: the key of that name: how the folders of a folder source are read.
+        missing_files: the key of that name: skip leaves out what a table names and is not there.
         labelled: every image needs a label; without, one that has none gets "".
     """
 
     split_by: str = "image"
+    layout: str = "auto"
+    missing_files: str = "error"
     labelled: bool = True
 
 

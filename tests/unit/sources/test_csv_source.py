@@ -99,7 +99,7 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
         ("path,label\na.png,x,y\n", r"table.csv:2: has 3 values for 2 columns"),
         ("path,label\na.png,x\nb.png,\n", r"table.csv:3: has no label"),
         ("path,label\n,x\n", r"table.csv:2: has no path"),
-        ("path,label,split\na.png,x,dev\n", r"table.csv:2: split is 'dev'; use train"),
+        ("path,label,split\na.png,x,late\n", r"table.csv:2: split is 'late'; use train"),
         ("path,label,x,y\na.png,x,1,2\n", r"of the box columns it has only x, y"),
         ("path,label,x,y,w,h\na.png,x,1,2,0,4\n", r"table.csv:2: the box 1, 2, 0, 4 is not x, y, w, h"),
         ("path,label,x,y,w,h\na.png,x,1,2,nan,four\n", r"table.csv:2: the box"),

@@ -68,7 +68,9 @@ def test_a_closed_folder_inside_is_told(tmp_path: Path) -> None:
 class TestFolder:
     def test_nested_classes(self, tmp_path: Path) -> None:
         touch(tmp_path, "cat/1.png", "dog/big/1.png", "dog/1.png", "dog/readme.txt")
-        assert labels_and_splits(listed("folder", tmp_path)) == [
+        options = SourceOptions(layout="classes")
+        rows = open_source("folder", tmp_path, options).listing().rows
+        assert labels_and_splits(rows) == [
             ("cat/1.png", "cat", ""),
             ("dog/1.png", "dog", ""),
             ("dog/big/1.png", "dog/big", ""),
@@ -81,7 +83,7 @@ class TestFolder:
             [
                 ("train/cat/1.png", "cat", "train"),
                 (f"{val}/cat/1.png", "cat", "validation"),
-                ("test/dog/x/1.png", "dog/x", "test"),
+                ("test/dog/x/1.png", "dog", "test"),
             ]
         )
 
@@ -89,7 +91,8 @@ class TestFolder:
         touch(tmp_path, "train/1.png", "bus/1.png")
         assert labels_and_splits(listed("folder", tmp_path)) == [("bus/1.png", "bus", ""), ("train/1.png", "train", "")]
         touch(tmp_path, "test/red/1.png")
-        assert {entry.split for entry in listed("folder", tmp_path)} == {""}
+        with pytest.raises(DataError, match="two ways: test/, train/ are splits and bus/ is left out"):
+            listed("folder", tmp_path)
 
     def test_images_outside_classes_are_told(self, tmp_path: Path) -> None:
         touch(tmp_path, "logo.png")
@@ -98,7 +101,7 @@ class TestFolder:
         touch(tmp_path, "cat/1.png")
         listing = open_source("folder", tmp_path).listing()
         assert [entry.path for entry in listing.rows] == ["cat/1.png"]
-        assert "1 images directly in" in listing.notes[0]
+        assert listing.left_out == {"images in no class folder": ["logo.png"]}
 
 
 class TestTinyImagenet:
@@ -224,7 +227,7 @@ class TestRoles:
         listing = open_source("folder", tmp_path).listing()
         assert [(e.path, e.label, e.split) for e in listing.of_role("gallery")] == [
             ("Gallery/a/2.png", "a", ""),
-            ("Gallery/b/c/3.png", "b/c", ""),
+            ("Gallery/b/c/3.png", "b", ""),
         ]
         assert [(e.path, e.label) for e in listing.of_role("query")] == [("query/a/1.png", "a")]
 

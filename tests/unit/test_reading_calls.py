@@ -58,16 +58,12 @@ PLACES: dict[str, dict[str, str]] = {
         "_opener().open": NET,
         "part.open": WRITES,
     },
-    "data/looks.py": {
+    "data/near_duplicates.py": {
         "temporary.open": WRITES,
     },
     "data/manifest.py": {
         "os.fdopen": WRITES,
         "os.open": WRITES,
-    },
-    "data/sources/csv_table.py": {
-        "pandas.read_parquet": CHECKED,
-        "read_metadata": CHECKED,
     },
     "data/unpacking.py": {
         "bz2.BZ2File": CHECKED,
@@ -195,6 +191,10 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "sqlite_files.py": {
         "sqlite3.connect": CHECKED,
+    },
+    "sources/tables.py": {
+        "pandas.read_parquet": CHECKED,
+        "read_metadata": CHECKED,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

@@ -180,6 +180,9 @@ PLACES: dict[str, dict[str, str]] = {
     "reporting/projector.py": {
         "written.read_text": OWN,
     },
+    "retrieval/gallery.py": {
+        "GALLERY_STORES.of(str(location)).open": CHECKED,
+    },
     "retrieval/gallery_index.py": {
         "faiss.read_index": CHECKED,
     },

@@ -248,7 +248,7 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
     if not stat.S_ISDIR(mode):
         what = "is neither a folder nor a table" if mode else "no such folder"
         raise DataError(what, where=str(place), do="name a folder of images, or a .csv of paths")
-    source = open_source("folder", place)
+    source = open_source("folder", place, SourceOptions(layout="classes"))  # it has no splits
     found = image_files(place)
     _tell_others(place, {file.path for file in found}, log)
     if not found:

@@ -181,7 +181,7 @@ PLACES: dict[str, dict[str, str]] = {
         "written.read_text": OWN,
     },
     "retrieval/gallery.py": {
-        "GALLERY_STORES.of(str(location)).open": CHECKED,
+        "GALLERY_STORES.of(str(location)).open": OTHERS,
     },
     "retrieval/gallery_index.py": {
         "faiss.read_index": CHECKED,

@@ -6,6 +6,7 @@ import io
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.fault.image_files import bmp_rle, encoded, plain, resized_jpeg
@@ -92,6 +93,17 @@ def test_a_progressive_photo_of_108_megapixels_fits_where_its_file_is_honest() -
     assert allowed_bytes(open_image(png), png + bytes(99_000_000)) == MAX_MEMORY_BYTES
 
 
+def test_a_large_progressive_photo_gives_the_pixels_of_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG", progressive=True)
+    before = decode(data, 100)
+    monkeypatch.setattr(decoding_limits, "MAX_MEMORY_BYTES", 3_000_000)
+    assert np.array_equal(decode(data, 100), before)
+    monkeypatch.setattr(decoding_limits, "MAX_CAMERA_BYTES", 4_000_000)
+    with pytest.raises(DataError, match="decoding it takes 6 MB, over the limit of 4 MB"):
+        decode(data, 100)
+
+
 def test_fifty_megapixels_in_colour_fit() -> None:
     data = jpeg(7071, 7071, quality=1)
     assert memory_bytes(open_image(data), data) == 7071 * 7071 * 4 <= MAX_MEMORY_BYTES
@@ -105,7 +117,7 @@ def test_what_is_damaged_is_not_opened() -> None:
 
 
 def test_sizes_that_make_no_sense_are_refused_in_one_line() -> None:
-    """Found by fuzzing: a directory beyond any file, sampling factors of 0, a run-length encoded BMP of 40 megapixels."""
+    """Found by fuzzing: a directory beyond any file, sampling factors of 0, a large run-length encoded BMP."""
     with pytest.raises(DataError, match="cannot be decoded"):
         decode(b"II+\0\x08\0\0\0" + b"\xff" * 8)
     jpeg_file = bytearray(jpeg(1600, 1600, progressive=True))

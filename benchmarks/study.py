@@ -37,11 +37,11 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.data import thread_count
 from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
-from imagematch.extractors.engines.conversion import sample_pictures
+from imagematch.extractors import sample_images
 from imagematch.features import map_features
 from imagematch.files import Layout
 from imagematch.model import build_head
-from imagematch.pipeline.judging import judge
+from imagematch.pipeline import calibrate_and_measure
 from imagematch.training import TrainingData, load_training_data, train_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,7 @@ TRIALS: tuple[Trial, ...] = (
 
 def make_images(folder: Path, images: int, classes: int) -> None:
     """JPEG files of 64 px, class per folder."""
-    for row, picture in enumerate(sample_pictures(images, SIDE)):
+    for row, picture in enumerate(sample_images(images, SIDE)):
         path = folder / f"class{row % classes:03d}" / f"{row:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path, quality=90)
@@ -171,7 +171,7 @@ def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.N
     def embed(rows: np.ndarray) -> np.ndarray:
         return map_features(lambda block: head(np.asarray(block, np.float32)), [data.features.array], rows)
 
-    judge(embed, data.baseline, data.dataset, settings)
+    calibrate_and_measure(embed, data.baseline, data.dataset, settings)
     seconds |= {"evaluation": time.perf_counter() - begun, "total": time.perf_counter() - started}
     if data.features.computed:  # what else is measured here is no part of the study
         seconds["decoding_alone"] = decoding_seconds(data)

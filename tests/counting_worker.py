@@ -19,7 +19,7 @@ def main() -> None:
         return record
 
     loop._Run.validate = counting
-    worker_process.main()
+    worker_process.train_trials()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from imagematch.events import RunLog
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import worker
 from imagematch.tuning.objective import OnStep, TrialFiles
-from imagematch.tuning.worker_process import main
+from imagematch.tuning.worker_process import train_trials
 
 FAKE_BASELINE: dict[str, Any] = {
     "metrics": {"val_map_at_r": 0.1, "val_roc_auc": 0.5},
@@ -77,4 +77,4 @@ class QuickTrainer:
 
 if __name__ == "__main__":
     worker.RENEW_AFTER_TRIALS = int(os.environ.get("QUICK_RENEW_AFTER", worker.RENEW_AFTER_TRIALS))
-    main(QuickTrainer)
+    train_trials(QuickTrainer)

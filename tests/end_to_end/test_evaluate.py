@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tests.unit.data.drawings import photo
 
-from imagematch.cli.summary import figure_lines
+from imagematch.cli.summary import metric_lines
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError, DataError
 from imagematch.files import Layout
@@ -21,7 +21,7 @@ from imagematch.pipeline.evaluate import evaluate_model, read_history, write_eva
 from imagematch.pipeline.export import export_projector
 from imagematch.pipeline.pairs import evaluate_pairs
 from imagematch.reporting import warnings_of
-from imagematch.retrieval import open_collection
+from imagematch.retrieval import embed_images, list_images
 
 SETTINGS = {
     "experiment_name": "tiny",
@@ -155,7 +155,7 @@ def test_without_a_test_split_the_baseline_stands_beside_validation(tmp_path, mo
     assert metrics["baseline"]["validation"]["roc_auc"] < metrics["validation"]["roc_auc"]
     assert metrics["validation"]["mean_average_precision"] > metrics["validation"]["map_at_r"]
     assert metrics["validation"]["probability"]["calibration_error"] >= 0
-    assert "baseline, validation" in "\n".join(figure_lines(metrics))
+    assert "baseline, validation" in "\n".join(metric_lines(metrics))
     with pytest.raises(DataError, match="has no test images; choose"):
         evaluate_model("exp/saved_models/tiny")
 
@@ -232,9 +232,10 @@ def test_a_machine_without_the_precision_serves_in_another_everywhere(tmp_path, 
     told = "chosen with openvino in bfloat16, which cannot be had here: openvino in float32 serves"
     assert told in " ".join(warnings_of(evaluation.metrics))
     export_projector(folder)
-    found = open_collection(evaluation.matcher, "photos", Path("exp/features"), manifest_dir=Path("exp/manifests"))
+    found = list_images(Path("photos"), manifest_dir=Path("exp/manifests"))
+    vectors, _ = embed_images(evaluation.matcher, found, Path("exp/features"))
     expected = evaluation.matcher.embed([Path("photos") / path for path in found.paths])
-    np.testing.assert_allclose(found.vectors, expected, atol=1e-3)
+    np.testing.assert_allclose(vectors, expected, atol=1e-3)
 
 
 def test_scores_of_a_training_triplet_keep_the_margin_of_one(tmp_path, monkeypatch):

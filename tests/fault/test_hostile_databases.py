@@ -17,7 +17,7 @@ from imagematch.errors import StudyError
 from imagematch.reporting import read_study, study_lines
 from imagematch.tuning.sqlite_file import check_database
 from imagematch.tuning.storage import open_storage, quiet_about_experiments, sqlite_url
-from imagematch.tuning.tables import overviews, trials_table
+from imagematch.tuning.tables import study_overviews, trials_table
 
 MB = 1 << 20
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
@@ -116,7 +116,7 @@ def test_a_journal_that_names_a_file_does_not_get_it_deleted(database: Path, tmp
 def overviews_in(folder: Path) -> list[str]:
     from imagematch.files import Layout
 
-    return [overview.line for overview in overviews(Layout(folder / "exp"))]
+    return [overview.line for overview in study_overviews(Layout(folder / "exp"))]
 
 
 CONTENTS: dict[str, tuple[str, tuple[object, ...]]] = {

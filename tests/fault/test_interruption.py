@@ -255,17 +255,17 @@ def test_sigterm_while_the_model_is_judged_ends_it_there_and_loses_nothing(
         {"experiment_name": "one", "dataset": "digits", "feature_extractor": "pixels", "image_size": 8, "epochs": 2}
         | {"feature_dir": str(tmp_path / "features")}
     )
-    layout, judge = Layout(tmp_path / "exp"), train.judge
+    layout, judge = Layout(tmp_path / "exp"), train.calibrate_and_measure
 
     def asked_to_end(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return judge(*arguments)
 
-    monkeypatch.setattr(train, "judge", asked_to_end)
+    monkeypatch.setattr(train, "calibrate_and_measure", asked_to_end)
     with stop_on_signals() as stop, pytest.raises(InterruptedRunError, match="nothing is lost"):
         train.run_training(settings, layout, stop=stop)
     assert not layout.model_dir("one").exists()
-    monkeypatch.setattr(train, "judge", judge)
+    monkeypatch.setattr(train, "calibrate_and_measure", judge)
     assert train.run_training(settings, layout).metrics["test"] is not None
 
 

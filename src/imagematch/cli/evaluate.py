@@ -16,7 +16,7 @@ from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir
 if TYPE_CHECKING:
     from imagematch.evaluation import OneShot
     from imagematch.events import RunLog
-    from imagematch.pipeline.pairs import ListFigures, PairsEvaluation
+    from imagematch.pipeline import PairListMetrics, PairsEvaluation
 
 ModelOption = Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")]
 OutputOption = Annotated[Path | None, typer.Option(help="A folder for metrics.json, and report.html for a split.")]
@@ -39,11 +39,11 @@ def evaluate(
     """Measures a saved matcher at its own threshold, with intervals, beside the frozen extractor alone."""
     from imagematch.errors import ConfigError
     from imagematch.events import RunLog
-    from imagematch.pipeline.existing import check_results_folder
+    from imagematch.pipeline import check_output_folder
 
     log = RunLog(stream=sys.stderr)
     if output is not None:
-        check_results_folder(output, ("metrics.json", "report.html"))
+        check_output_folder(output, ("metrics.json", "report.html"))
     if pairs is None:
         _evaluate_split(model, split, data_dir, one_shot, output, feature_dir, as_json, log)
         return
@@ -62,7 +62,7 @@ def _evaluate_split(
     as_json: bool,
     log: RunLog,
 ) -> None:
-    from imagematch.cli.summary import figure_lines
+    from imagematch.cli.summary import metric_lines
     from imagematch.errors import DataError
     from imagematch.pipeline import evaluate_model, write_evaluation
 
@@ -70,7 +70,7 @@ def _evaluate_split(
     found: dict[str, Any] = dict(evaluation.metrics)
     trials, refusal = None, None
     if one_shot is not None:
-        from imagematch.pipeline.one_shot import one_shot_trials
+        from imagematch.pipeline import one_shot_trials
 
         try:
             trials = one_shot_trials(evaluation, one_shot)
@@ -85,7 +85,7 @@ def _evaluate_split(
     if as_json:
         print(json.dumps(found))
     else:
-        for line in [*figure_lines(evaluation.metrics), *_trial_lines(trials or {})]:
+        for line in [*metric_lines(evaluation.metrics), *_trial_lines(trials or {})]:
             print(line)
         if report is not None:
             print(f"report   {report}")
@@ -108,7 +108,7 @@ def _evaluate_pairs(
     as_json: bool,
     log: RunLog,
 ) -> None:
-    from imagematch.pipeline.pairs import evaluate_pairs
+    from imagematch.pipeline import evaluate_pairs
 
     found = evaluate_pairs(model, pairs, data_dir, feature_dir, log)
     if output is not None:
@@ -123,21 +123,21 @@ def _evaluate_pairs(
 
 
 def _pairs_lines(found: PairsEvaluation) -> list[str]:
-    from imagematch.cli.summary import number
+    from imagematch.cli.summary import four_digits
 
     left_out = f"; {found.skipped:,} left out: {len(found.unreadable):,} images cannot be used" if found.skipped else ""
     lines = [f"{found.pairs:,} pairs, {found.genuine:,} genuine{left_out}"]
     for name, figures in (("this matcher", found.matcher), ("baseline", found.baseline)):
-        lines.append(f"{name:12}  ROC AUC {number(figures.roc_auc)}{_certainty(figures)}")
+        lines.append(f"{name:12}  ROC AUC {four_digits(figures.roc_auc)}{_certainty(figures)}")
     at = found.at_threshold
     lines.append(
-        f"at the matcher's own threshold {at['distance']:.4f}: accuracy {number(at['accuracy'])}, "
-        f"precision {number(at['precision'])}, recall {number(at['recall'])}, F1 {number(at['f1'])}"
+        f"at the matcher's own threshold {at['distance']:.4f}: accuracy {four_digits(at['accuracy'])}, "
+        f"precision {four_digits(at['precision'])}, recall {four_digits(at['recall'])}, F1 {four_digits(at['f1'])}"
     )
     return lines
 
 
-def _certainty(figures: ListFigures) -> str:
+def _certainty(figures: PairListMetrics) -> str:
     text = ""
     if figures.interval is not None:
         trust = "" if figures.interval.trustworthy else ", too few groups of images to trust it"

@@ -31,7 +31,7 @@ def export(
         raise ConfigError(f"{kind!r} is not one of {', '.join(_FORMATS)}", where="--format")
     log = RunLog(stream=sys.stderr)
     if kind == "projector":
-        from imagematch.pipeline.export import export_projector
+        from imagematch.pipeline import export_projector
 
         folder, logs = export_projector(model, output, split=split, data_dir=data_dir, log=log)
         print(f"projector    {folder} (load vecs.tsv and meta.tsv at projector.tensorflow.org)")
@@ -39,7 +39,7 @@ def export(
         return
     if output is None:
         raise ConfigError("names no file or folder", where="--output", do="give one: --output PATH")
-    from imagematch.pipeline.export import export_matcher
+    from imagematch.pipeline import export_matcher
 
     done = export_matcher(model, kind, output, log=log)
     print(f"{kind}  {done.path} (embeddings at most {done.distance:.1g} from the matcher's own)")

@@ -71,16 +71,17 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
 
 
 def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
+    from imagematch.cli.prompts import resume_or_fresh
     from imagematch.cli.summary import print_study_summary
     from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
-    from imagematch.pipeline import forget_study, resume_or_fresh, run_study, training_exists
+    from imagematch.pipeline import forget_study, run_study, training_exists
     from imagematch.tuning import study_exists
 
     name = study.study_name
     exists = study_exists(study, layout)
     if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
-        forget_study(study, layout)
+        forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")

@@ -10,21 +10,26 @@ from typing import Annotated
 
 import typer
 
+from imagematch.cli.options import FarOption, ThresholdOption, chosen_distance
+
 
 def match(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
     first: Annotated[Path, typer.Argument(metavar="IMAGE", help="The first image.")],
     second: Annotated[Path, typer.Argument(metavar="IMAGE", help="The second image.")],
+    threshold: ThresholdOption = None,
+    far: FarOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Says whether two images match, with their distance, the threshold and the probability."""
     from imagematch.events import RunLog
     from imagematch.matching import ImageMatcher, Match, read_card
 
-    card = read_card(model).embedding
+    card = read_card(model)
+    distance = chosen_distance(card.threshold.threshold(), threshold, far)
     for path in (first, second):
-        card.decode(path)  # told before the slow part, if one is unreadable
-    result = ImageMatcher.load(model, log=RunLog(stream=sys.stderr)).match(first, second)
+        card.embedding.decode(path)  # reported before the slow part, if one is unreadable
+    result = ImageMatcher.load(model, log=RunLog(stream=sys.stderr)).match(first, second, threshold=distance)
     assert isinstance(result, Match)
     if as_json:
         print(json.dumps(asdict(result)))

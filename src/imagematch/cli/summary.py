@@ -10,13 +10,14 @@ from typing import Any
 
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
+from imagematch.reporting import rates_lines
 
-_FIGURES = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
+_METRICS = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
 
 
 def print_matcher_summary(trained: TrainedMatcher) -> None:
     """Prints a matcher's figures and where it is."""
-    for line in figure_lines(trained.metrics):
+    for line in metric_lines(trained.metrics):
         print(line)
     folder = trained.folder
     print(f"matcher  {folder}")
@@ -41,24 +42,25 @@ def own_command() -> str:
     return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
-def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
+def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """The figures of a `metrics.json` in lines: each split, and the baseline; the last split's threshold is shown."""
     measured = [(name, block) for name, block in metrics.items() if name != "baseline" and block is not None]
     rows = [*measured, *((f"baseline, {name}", block) for name, block in metrics["baseline"].items())]
-    lines = [f"{'':22}" + "".join(f"{title:>10}" for title, _ in _FIGURES) + "   95 % of AUC"]
+    lines = [f"{'':22}" + "".join(f"{title:>10}" for title, _ in _METRICS) + "   95 % of AUC"]
     for name, figures in rows:
         if figures is not None:
             lines.append(
-                f"{name:22}" + "".join(f"{number(figures[key]):>10}" for _, key in _FIGURES) + _interval(figures)
+                f"{name:22}" + "".join(f"{four_digits(figures[key]):>10}" for _, key in _METRICS) + _interval(figures)
             )
     split, shown = measured[-1]
     threshold = shown["threshold"]
     chosen = f"{_criterion(threshold['criterion'])}, chosen on {threshold['chosen_on']}"
     lines.append(
         f"threshold {threshold['distance']:.4f} ({chosen}): "
-        f"accuracy {number(threshold['accuracy'])}, precision {number(threshold['precision'])}, "
-        f"recall {number(threshold['recall'])}, F1 {number(threshold['f1'])}"
+        f"accuracy {four_digits(threshold['accuracy'])}, precision {four_digits(threshold['precision'])}, "
+        f"recall {four_digits(threshold['recall'])}, F1 {four_digits(threshold['f1'])}"
     )
+    lines += rates_lines(shown, split)
     if split == "train":
         lines.append("these are the images that it was trained on: the figures say nothing about others")
     elif split != "validation" and shown["shared_classes"]:
@@ -68,7 +70,7 @@ def figure_lines(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def number(value: float | None) -> str:
+def four_digits(value: float | None) -> str:
     """Four digits; "-" for what could not be computed."""
     return "-" if value is None else f"{value:.4f}"
 

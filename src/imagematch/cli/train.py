@@ -48,13 +48,13 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
 
 
 def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) -> None:
+    from imagematch.cli.prompts import resume_or_fresh
     from imagematch.cli.summary import print_matcher_summary
     from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import (
         finished_training,
         refuse_other_settings,
-        resume_or_fresh,
         run_training,
         training_begun,
         training_exists,

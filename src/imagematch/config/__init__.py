@@ -34,8 +34,8 @@ from imagematch.config.names import (
 )
 from imagematch.config.problems import did_you_mean
 from imagematch.config.reference import ReferenceRow, reference_rows, write_reference
-from imagematch.config.rules import LARGEST_GRID
 from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label, space_difference
+from imagematch.config.study_rules import LARGEST_GRID
 from imagematch.config.study_settings import RERUN_SUFFIX, STUDY_FACTS, STUDY_KEYS, StudySettings
 from imagematch.config.train_keys import (
     CONDITIONS,

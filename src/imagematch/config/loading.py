@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from imagematch.config.dimension_parsing import parse_dimension
 from imagematch.config.problems import Problem, did_you_mean, problems_of, refuse, shown
-from imagematch.config.rules import broken_study_rules
 from imagematch.config.space import Dimension, FloatRange
+from imagematch.config.study_rules import broken_study_rules
 from imagematch.config.study_settings import STUDY_KEYS, StudySettings
 from imagematch.config.train_keys import KEYS, TRAIN_KEYS, TUNABLE, TrainKeys
 from imagematch.config.train_settings import TrainSettings

@@ -85,7 +85,7 @@ def refuse(problems: Sequence[Problem], location: Callable[[str], tuple[int, str
     raise ConfigError(first.what + count, where=location(first.key)[1], do=first.do, more=more)
 
 
-def nearest(typed: str, valid: Iterable[str]) -> str | None:
+def closest_name(typed: str, valid: Iterable[str]) -> str | None:
     """The valid name most like `typed`, whatever its case and with '-' for '_'; None where none is near."""
     names = list(valid)
     matches = difflib.get_close_matches(typed[:100].lower().replace("-", "_").replace(" ", "_"), names, n=1, cutoff=0.6)
@@ -94,5 +94,5 @@ def nearest(typed: str, valid: Iterable[str]) -> str | None:
 
 def did_you_mean(typed: str, valid: Iterable[str]) -> str:
     """ "did you mean NAME?", or an empty text where no valid name is near."""
-    name = nearest(typed, valid)
+    name = closest_name(typed, valid)
     return f"did you mean {name}?" if name else ""

@@ -10,13 +10,15 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from imagematch.config.names import KERASHUB, NAMED_CRITERIA
+from imagematch.config.names import NAMED_CRITERIA
 from imagematch.config.problems import did_you_mean, invalid, shown
 from imagematch.errors import ConfigError
 from imagematch.files import checked_name
+from imagematch.registry import KERASHUB_PREFIX
 
 THRESHOLD_FORMS = (
-    f"{', '.join(NAMED_CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} or {{cost: {{false_match: 10, false_non_match: 1}}}}"
+    f"{', '.join(NAMED_CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} (either with confidence: 0.95 beside it) or "
+    "{cost: {false_match: 10, false_non_match: 1}}"
 )
 TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
 VALUE_RANGE_FORMS = "auto, full or two numbers, the lower first, as [0, 4095]"
@@ -48,8 +50,8 @@ VALUE_RANGE: Mapping[str, Any] = {
 THRESHOLD: Mapping[str, Any] = {
     "anyOf": [
         {"type": "string", "enum": list(NAMED_CRITERIA)},
-        _object({"far": _BETWEEN}),
-        _object({"frr": _BETWEEN}),
+        _object({"far": _BETWEEN, "confidence": _BETWEEN}, optional=["confidence"]),
+        _object({"frr": _BETWEEN, "confidence": _BETWEEN}, optional=["confidence"]),
         _object({"cost": _object({**dict.fromkeys(_COSTS, _COST_SCHEMA), "prior": _BETWEEN}, optional=["prior"])}),
     ]
 }
@@ -107,7 +109,7 @@ def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
 def checked_extractors(value: str | tuple[str, ...], names: Sequence[str]) -> str | tuple[str, ...]:
     """A name, or several different ones (a list of one is that one), else raises a validation error."""
     if isinstance(value, str):
-        preset = value.startswith(KERASHUB) and value != KERASHUB
+        preset = value.startswith(KERASHUB_PREFIX) and value != KERASHUB_PREFIX
         return value if preset else checked_choice("feature_extractor", value, names)
     if not value:
         raise invalid("feature_extractor is an empty list", "name at least one extractor")
@@ -168,13 +170,21 @@ def checked_threshold(value: Any) -> str | dict[str, Any]:
         if value in NAMED_CRITERIA:
             return value
         raise _not_a_threshold(value, did_you_mean(value, NAMED_CRITERIA))
-    if not isinstance(value, Mapping) or len(value) != 1:
+    if not isinstance(value, Mapping) or not value:
         raise _not_a_threshold(value)
-    ((kind, given),) = value.items()
-    if kind in ("far", "frr"):
+    rest = dict(value)
+    kind = next((rate for rate in ("far", "frr") if rate in rest), next(iter(rest)))
+    given = rest.pop(kind)
+    if kind in ("far", "frr") and rest.keys() <= {"confidence"}:
         if not _is_between(given, 1):
             raise invalid(f"threshold: {kind} must be a number between 0 and 1, not {shown(given)}")
-        return {kind: float(given)}
+        confidence = rest.get("confidence", 0.95)
+        if not _is_between(confidence, 1) or confidence <= 0.5:
+            what = f"threshold: confidence must be a number between 0.5 and 1, not {shown(confidence)}"
+            raise invalid(what, "0.95 keeps the rate in 95 of 100 draws of classes")
+        return {kind: float(given)} | ({"confidence": float(confidence)} if rest else {})
+    if rest:
+        raise _not_a_threshold(value)
     if kind == "cost":
         return {"cost": _costs(given)}
     raise _not_a_threshold(value, did_you_mean(str(kind), ("far", "frr", "cost")))

@@ -8,15 +8,14 @@ and blockwise, numpy and scipy only.
 from imagematch.evaluation.at_threshold import (
     AtThreshold,
     ClassRates,
-    OperatingPoint,
     at_threshold,
     class_rates,
-    operating_points,
 )
 from imagematch.evaluation.calibration import Probability, Reliability, calibration_error, fit_probability, reliability
 from imagematch.evaluation.curves import DetCurve, DistanceHistogram, RocCurve, det_curve, distance_histogram, roc_curve
 from imagematch.evaluation.epoch_metrics import EPOCH_METRICS, epoch_metrics
 from imagematch.evaluation.guarantees import guaranteed_threshold
+from imagematch.evaluation.identification import OpenSetSearches, open_set_searches
 from imagematch.evaluation.intervals import retrieval_intervals, verification_intervals
 from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
 from imagematch.evaluation.pair_list_intervals import connected_groups, pair_list_auc_interval
@@ -35,7 +34,8 @@ from imagematch.evaluation.protocols import (
 from imagematch.evaluation.ranking import PerQueryMetrics
 from imagematch.evaluation.retrieval import RECALL_KS, RetrievalMetrics, retrieval_metrics
 from imagematch.evaluation.split_metrics import split_metrics, threshold_summary
-from imagematch.evaluation.thresholds import Threshold, choose_threshold
+from imagematch.evaluation.threshold_calibration import calibrated_threshold
+from imagematch.evaluation.thresholds import CalibrationRates, CurvePoint, Threshold, choose_threshold
 from imagematch.evaluation.verification import (
     TarAtFar,
     average_precision,
@@ -49,14 +49,16 @@ __all__ = [
     "RECALL_KS",
     "TRUSTED_CLASSES",
     "AtThreshold",
+    "CalibrationRates",
     "ClassRates",
+    "CurvePoint",
     "DetCurve",
     "DistanceHistogram",
     "FoldedAccuracy",
     "Interval",
     "ListedPair",
     "OneShot",
-    "OperatingPoint",
+    "OpenSetSearches",
     "PairDistances",
     "PerQueryMetrics",
     "Probability",
@@ -67,6 +69,7 @@ __all__ = [
     "Threshold",
     "at_threshold",
     "average_precision",
+    "calibrated_threshold",
     "calibration_error",
     "choose_threshold",
     "class_rates",
@@ -82,7 +85,7 @@ __all__ = [
     "lfw_path",
     "listed_pairs",
     "one_shot",
-    "operating_points",
+    "open_set_searches",
     "pair_distances",
     "pair_list_auc_interval",
     "pair_list_errors",

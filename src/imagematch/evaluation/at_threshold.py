@@ -1,17 +1,13 @@
-"""Decisions at one threshold: the confusion of all pairs, the rates of each class, false matches in galleries."""
+"""Decisions at one threshold: the confusion of all pairs, and the rates of each class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from imagematch.evaluation.blocks import class_segments, cosine_distance_blocks, in_class_order, to_euclidean
 from imagematch.evaluation.pairs import PairDistances
-
-GALLERY_SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
-"""The galleries of the operating-point table, in images."""
 
 
 @dataclass(frozen=True)
@@ -150,49 +146,6 @@ def class_rates(embeddings: np.ndarray, labels: np.ndarray, distance: float) -> 
 
 def _shares(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
     return np.divide(counts, totals, out=np.full(len(counts), np.nan), where=totals > 0)
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """False matches of one query in a gallery without images of its class.
-
-    Attributes:
-        gallery_images: size of the gallery.
-        expected_false_matches: gallery_images x FAR.
-        any_false_match: probability of at least one, if comparisons were independent.
-        upper_false_matches: where no impostor pair matches, the 95 % upper bound of the expectation, if pairs were
-            independent (rule of three); otherwise the same as expected_false_matches.
-        below_resolution: fewer than 30 impostor pairs match, so the FAR is only an order of magnitude.
-    """
-
-    gallery_images: int
-    expected_false_matches: float
-    any_false_match: float
-    upper_false_matches: float
-    below_resolution: bool
-
-
-def operating_points(at: AtThreshold, gallery_sizes: Iterable[int] = GALLERY_SIZES) -> list[OperatingPoint]:
-    """Computes the false matches to expect for a query in galleries of given sizes.
-
-    Returns:
-        One point for each size; empty where there is no impostor pair.
-
-    Examples:
-        >>> point = operating_points(AtThreshold(0.8, tp=90, fp=50, tn=9950, fn=10), [1000])[0]
-        >>> point.expected_false_matches, round(point.any_false_match, 3), point.below_resolution
-        (5.0, 0.993, False)
-    """
-    far = at.far
-    if far is None:
-        return []
-    upper = far if at.fp else min(1.0, 3 / at.tn)
-    return [
-        OperatingPoint(
-            size, size * far, float(-np.expm1(size * np.log1p(-far))) if far < 1 else 1.0, size * upper, at.fp < 30
-        )
-        for size in gallery_sizes
-    ]
 
 
 def _ratio(part: int, whole: int) -> float | None:

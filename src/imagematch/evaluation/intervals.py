@@ -13,6 +13,7 @@ from imagematch.evaluation.class_counts import ClassCounts, MatchCounts, class_c
 from imagematch.evaluation.jackknife import (
     Interval,
     StandardError,
+    interval_of_mean,
     interval_over,
     jackknife_error,
     logit_half_width,
@@ -123,8 +124,6 @@ def retrieval_intervals(per_query: PerQueryMetrics, *, confidence: float = 0.95)
         raise DataError(
             "no query has a relevant image: no class has two images", do="use classes with two images or more"
         )
-    names, classes = np.unique(per_query.classes, return_inverse=True)
-    queries = np.bincount(classes)
     metrics: dict[str, np.ndarray] = {
         "map_at_r": per_query.map_at_r,
         "r_precision": per_query.r_precision,
@@ -132,16 +131,8 @@ def retrieval_intervals(per_query: PerQueryMetrics, *, confidence: float = 0.95)
     }
     if per_query.average_precision is not None:
         metrics["mean_average_precision"] = per_query.average_precision
-    intervals = {}
-    for name, values in metrics.items():
-        if len(names) < 3:
-            break
-        sums = np.bincount(classes, weights=values)
-        error = jackknife_error((sums.sum() - sums) / (len(values) - queries), queries)
-        assert error is not None, "every class has a query"
-        ends = logit_interval(float(values.mean()), error, confidence, len(names))
-        intervals[name] = interval_over(len(names), ends, confidence)
-    return intervals
+    found = {name: interval_of_mean(values, per_query.classes, confidence) for name, values in metrics.items()}
+    return {name: interval for name, interval in found.items() if interval is not None}
 
 
 def rate_name(rate: float) -> str:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from imagematch.evaluation.at_threshold import at_threshold, operating_points
+from imagematch.evaluation.at_threshold import at_threshold
 from imagematch.evaluation.blocks import in_class_order
 from imagematch.evaluation.calibration import Probability, calibration_error
+from imagematch.evaluation.identification import OpenSetSearches, open_set_searches
 from imagematch.evaluation.intervals import rate_name, retrieval_intervals, verification_intervals
-from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
+from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval, interval_of_mean
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.retrieval import RECALL_KS, retrieval_metrics
-from imagematch.evaluation.thresholds import Threshold
+from imagematch.evaluation.threshold_calibration import CURVE_FARS
+from imagematch.evaluation.thresholds import CalibrationRates, Threshold
 from imagematch.evaluation.verification import FARS, average_precision, eer, roc_auc, tar_at_far
+
+GALLERY_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+"""The galleries of `identification`, in images."""
 
 
 def split_metrics(
@@ -36,8 +42,8 @@ def split_metrics(
     `tar_at_far_below_resolution` (rates whose value is null because fewer than 30 false accepts are expected),
     `ci95` (by metric), `ci95_classes`, `ci95_trustworthy` (30 classes or more), `shared_classes` (the split shares its
     classes with training: "image"), `queries`, `queries_excluded`, `probability` (its `method`,
-    `prior`, `fitted_error` where it was fitted and `calibration_error` here), and in `threshold` `far`, `tar` and
-    `operating_points`.
+    `prior`, `fitted_error` where it was fitted and `calibration_error` here), `identification` and `threshold_curve`
+    (see `identification_block` and `curve_block`).
 
     Args:
         embeddings: (n, d) float32, L2-normalised.
@@ -81,6 +87,8 @@ def split_metrics(
         "split_by": split_by,
         "shared_classes": None if split_by is None else split_by == "image",
         "threshold": None if threshold is None else threshold_summary(pairs, threshold),
+        "identification": None,
+        "threshold_curve": [],
         "probability": None if probability is None else _probability_block(pairs, probability, both),
     }
     if both and intervals:
@@ -90,11 +98,20 @@ def split_metrics(
         metrics["roc_auc_ci95"] = metrics["ci95"].get("roc_auc")
         metrics["ci95_classes"] = len(order.names)
         metrics["ci95_trustworthy"] = len(order.names) >= TRUSTED_CLASSES
+    if threshold is not None and len(order.names) > 1:
+        searches = open_set_searches(embeddings, labels, threshold.distance)
+        far = metrics["ci95"].get("far")
+        metrics["identification"] = identification_block(searches, metrics["threshold"]["far"], far)
+        metrics["threshold_curve"] = curve_block(pairs, searches) if both else []
+        at_it = metrics["threshold"] | {"far_ci95": far, "frr_ci95": _mirrored(metrics["ci95"].get("tar"))}
+        metrics["threshold"] = at_it | {name: metrics["identification"][name] for name in ("fpir", "fnir")}
     return metrics
 
 
 def threshold_summary(pairs: PairDistances, threshold: Threshold) -> dict[str, Any]:
-    """The `threshold` of metrics.json: a threshold with the decisions on pairs, rates and operating points.
+    """The `threshold` of metrics.json: a threshold with the decisions on pairs and rates.
+
+    `calibration` is what it does on the pairs that it was chosen on. What needs more than pairs is None.
 
     Examples:
         >>> from imagematch.evaluation import listed_pairs
@@ -108,6 +125,8 @@ def threshold_summary(pairs: PairDistances, threshold: Threshold) -> dict[str, A
         "distance": threshold.distance,
         "chosen_on": threshold.chosen_on,
         "criterion": threshold.criterion,
+        "resolvable": None if threshold.rates is None else threshold.rates.resolvable,
+        "calibration": None if threshold.rates is None else _plain(threshold.rates),
         "accuracy": at.accuracy,
         "balanced_accuracy": at.balanced_accuracy,
         "precision": at.precision,
@@ -116,17 +135,77 @@ def threshold_summary(pairs: PairDistances, threshold: Threshold) -> dict[str, A
         "confusion": at.confusion,
         "tar": at.tar,
         "far": at.far,
-        "operating_points": [
-            {
-                "gallery_images": point.gallery_images,
-                "expected_false_matches": point.expected_false_matches,
-                "any_false_match": point.any_false_match,
-                "upper_false_matches": point.upper_false_matches,
-                "below_resolution": point.below_resolution,
-            }
-            for point in operating_points(at)
-        ],
+        "far_ci95": None,
+        "frr": at.frr,
+        "frr_ci95": None,
+        "fpir": None,
+        "fnir": None,
     }
+
+
+def identification_block(
+    searches: OpenSetSearches, far: float | None, far_ci95: Sequence[float] | None
+) -> dict[str, Any]:
+    """The `identification` of metrics.json: searches of people who are enrolled, or not, at the threshold.
+
+    `fpir` is of searches of somebody not enrolled, in a gallery of all images of other classes; `fnir` and
+    `fnir_rank_10` of searches of somebody enrolled, in a gallery of all other images; each with its 95 % interval over
+    classes. `galleries` has for galleries of other sizes the `false_matches` of a search of somebody not enrolled, with
+    their interval, and the FPIR, which is only known for galleries that the images can fill.
+    """
+    block: dict[str, Any] = {
+        "gallery_images": int(searches.others.max()),
+        "searches": len(searches.others),
+        "enrolled": int(searches.enrolled.sum()),
+    }
+    enrolled = searches.classes[searches.enrolled]
+    parts = [("fpir", searches.false_positive(), searches.classes)]
+    parts += [("fnir", searches.false_negative(), enrolled), ("fnir_rank_10", searches.false_negative(10), enrolled)]
+    for name, errors, classes in parts:
+        interval = interval_of_mean(errors, classes, 0.95) if len(errors) else None
+        block[name] = float(errors.mean()) if len(errors) else None
+        block[f"{name}_ci95"] = None if interval is None else _ends(interval)
+    block["galleries"] = [
+        {
+            "images": size,
+            "false_matches": None if far is None else size * far,
+            "false_matches_ci95": None if far_ci95 is None else [size * end for end in far_ci95],
+            "fpir": _mean(searches.false_positive_chance(size)) if size <= searches.others.min() else None,
+        }
+        for size in GALLERY_SIZES
+    ]
+    return block
+
+
+def curve_block(pairs: PairDistances, searches: OpenSetSearches) -> list[dict[str, float | None]]:
+    """The `threshold_curve` of metrics.json: thresholds, strict ones first, with their rates on these pairs.
+
+    Only those whose FAR the pairs resolve (rule of 30).
+    """
+    points: dict[float, dict[str, float | None]] = {}
+    for one in tar_at_far(pairs, CURVE_FARS):
+        if not one.below_resolution and np.isfinite(one.distance):
+            points[one.distance] = {
+                "distance": one.distance,
+                "far": one.attained_far,
+                "frr": None if one.tar is None else 1 - one.tar,
+                "fpir": _mean(searches.false_positive(one.distance)),
+                "fnir": _mean(searches.false_negative(threshold=one.distance)),
+            }
+    return list(points.values())
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _mirrored(ends: Sequence[float] | None) -> list[float] | None:
+    """The interval of 1 - x."""
+    return None if ends is None else [1 - ends[1], 1 - ends[0]]
+
+
+def _plain(rates: CalibrationRates) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rates).items()}
 
 
 def _probability_block(pairs: PairDistances, probability: Probability, both: bool) -> dict[str, Any]:

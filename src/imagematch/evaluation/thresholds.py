@@ -21,27 +21,76 @@ _LARGEST = 2.0
 
 
 @dataclass(frozen=True)
+class CalibrationRates:
+    """What a threshold does on the pairs that it was chosen on, and whether they were enough to choose it.
+
+    Attributes:
+        images, classes, genuine_pairs, impostor_pairs: what it was chosen on.
+        far, frr: its rates there.
+        far_ci95, frr_ci95: their 95 % intervals over classes; None for fewer than three classes.
+        resolvable: at least 30 errors are expected at the requested rate (rule of 30), and a guarantee that was
+            requested holds; without a requested rate: there are 30 pairs of each kind.
+        note: why it is not, and what would be enough, in one sentence; "" where it is.
+    """
+
+    images: int
+    classes: int
+    genuine_pairs: int
+    impostor_pairs: int
+    far: float
+    frr: float
+    far_ci95: tuple[float, float] | None
+    frr_ci95: tuple[float, float] | None
+    resolvable: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A threshold with the rates that it has on the calibration pairs."""
+
+    distance: float
+    far: float
+    frr: float
+
+
+@dataclass(frozen=True)
 class Threshold:
     """Two images match iff their distance is strictly below `distance`.
 
     Attributes:
         distance: the threshold, a float32 value.
         criterion: how it was chosen, as in the configuration.
-        chosen_on: the split whose pairs it was chosen on.
+        chosen_on: the split, or splits, whose pairs it was chosen on.
+        rates: what it does there; None where unknown.
+        curve: other thresholds there, from strict to loose; only those that the pairs resolve.
     """
 
     distance: float
     criterion: str | dict[str, Any]
     chosen_on: str = "calibration"
+    rates: CalibrationRates | None = None
+    curve: tuple[CurvePoint, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns a JSON object for `from_json`."""
-        return {"distance": self.distance, "criterion": self.criterion, "chosen_on": self.chosen_on}
+    def at_far(self, far: float) -> CurvePoint:
+        """The loosest threshold of the curve whose FAR is at most `far`.
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Threshold:
-        """Reads a JSON object of `to_json`."""
-        return cls(float(stored["distance"]), stored["criterion"], str(stored["chosen_on"]))
+        Raises:
+            ConfigError: the calibration pairs resolve no such rate.
+        """
+        fitting = [point for point in self.curve if point.far <= far]
+        if not fitting:
+            least = (
+                f"the least that {self.chosen_on} resolves is {self.curve[0].far:.3g}"
+                if self.curve
+                else "none is known"
+            )
+            raise ConfigError(
+                f"no threshold has a FAR of {far:g} or less: {least}",
+                where="--far",
+                do="give a larger rate, or --threshold DISTANCE",
+            )
+        return fitting[-1]
 
 
 def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: str = "calibration") -> Threshold:
@@ -50,6 +99,7 @@ def choose_threshold(pairs: PairDistances, criterion: Criterion, *, chosen_on: s
     - "balanced_accuracy": maximises (TAR + 1 - FAR) / 2; "accuracy" and "f1" likewise. The smallest of the best.
     - "eer": where FAR and FRR are closest to each other.
     - {"far": x}: the largest threshold whose FAR is at most x. {"frr": x}: the smallest whose FRR is at most x.
+      With a confidence beside the rate, `guaranteed_threshold` chooses it; see there.
     - {"cost": {"false_match": a, "false_non_match": b, "prior": p}}: minimises a (1 - p) FAR + b p FRR; p, the share of
       genuine pairs in use, is 0.5 where it is not given.
 

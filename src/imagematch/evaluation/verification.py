@@ -13,7 +13,8 @@ from imagematch.evaluation.pairs import PairDistances
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """The false accept rates at which the true accept rate is reported."""
 
-_RULE_OF_30 = 30
+RULE_OF_30 = 30
+"""A rate is measured where at least so many errors are expected at it."""
 
 
 def roc_auc(pairs: PairDistances) -> float:
@@ -138,7 +139,7 @@ def tar_at_far(pairs: PairDistances, fars: Iterable[float] = FARS) -> list[TarAt
     results = []
     for far in fars:
         distance = distance_at_far(pairs, far)
-        resolved = pairs.impostor.count * far >= _RULE_OF_30 * (1 - 1e-9)
+        resolved = pairs.impostor.count * far >= RULE_OF_30 * (1 - 1e-9)
         tar = int(pairs.genuine.below(distance)) / pairs.genuine.count
         attained = int(pairs.impostor.below(distance)) / pairs.impostor.count
         results.append(TarAtFar(float(far), tar if resolved else None, distance, attained, not resolved))

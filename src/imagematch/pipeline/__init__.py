@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from imagematch.pipeline.evaluate import Evaluation, evaluate_model, write_evaluation
-from imagematch.pipeline.existing import resume_or_fresh
+from imagematch.pipeline.calibration import calibrate_and_measure
+from imagematch.pipeline.evaluate import Evaluation, evaluate_model, one_shot_trials, write_evaluation
 from imagematch.pipeline.experiments import (
     TrainedMatcher,
+    check_output_folder,
     finished_training,
     refuse_other_settings,
     training_begun,
     training_exists,
     unfinished_dir,
 )
+from imagematch.pipeline.export import export_matcher, export_projector
+from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.train import run_training
 
 __all__ = [
     "Evaluation",
     "FinishedStudy",
+    "PairListMetrics",
+    "PairsEvaluation",
     "TrainedMatcher",
+    "calibrate_and_measure",
+    "check_output_folder",
     "evaluate_model",
+    "evaluate_pairs",
+    "export_matcher",
+    "export_projector",
     "finished_training",
     "forget_study",
+    "one_shot_trials",
     "refuse_other_settings",
-    "resume_or_fresh",
     "run_study",
     "run_training",
     "training_begun",

@@ -13,14 +13,15 @@ import numpy as np
 from imagematch.config import TrainSettings, load_train
 from imagematch.data import Dataset, decode, open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
-from imagematch.evaluation import Probability, Threshold
+from imagematch.evaluation import OneShot, Probability, Threshold, one_shot
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import SPECS, Concatenation, Extractor, choose_extractor
-from imagematch.features import MIRROR, FeatureArray, FeatureStore, map_features, normalized_features
+from imagematch.extractors import Concatenation, Extractor, choose_extractor
+from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
-from imagematch.matching import ImageMatcher, extraction, replacement
-from imagematch.pipeline.judging import Embed, calibrate, figures_of, split_view
+from imagematch.matching import ImageMatcher, replacement
+from imagematch.pipeline.calibration import calibrate, measure_split, split_view
 from imagematch.reading import MB, read_file
+from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
 
 _MAX_HISTORY_BYTES = 16 * MB
@@ -125,10 +126,15 @@ def evaluate_model(
     if not len(dataset.rows(split)):
         raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")
     store = FeatureStore(feature_dir or layout.features)
-    features = cached_features(store, dataset, matcher, log)
-    embed = _embedding(matcher, features)
+    features = matcher.cached_features(dataset, store, log=log)
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        return matcher.embed_cached(features, rows)
+
     alone_features = (
-        features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, matcher, log)
+        features[0].array
+        if matcher.card.embedding.trained is False
+        else _before(settings, store, dataset, matcher, log)
     )
 
     def baseline(rows: np.ndarray) -> np.ndarray:
@@ -147,11 +153,11 @@ def evaluate_model(
     stored = matcher.card.probability
     probability = None if stored is None else stored.probability()
     reference = calibrate(baseline, dataset, settings.threshold)
-    alone = figures_of(baseline, dataset, split, reference.threshold, reference.probability)
+    alone = measure_split(baseline, dataset, split, reference.threshold, reference.probability)
     metrics = {
         "validation": None,
         "test": None,
-        split: figures_of(embed, dataset, split, threshold, probability, remarks),
+        split: measure_split(embed, dataset, split, threshold, probability, remarks),
         "baseline": {"test": None, split: alone},
     }
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
@@ -194,14 +200,29 @@ def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
     return folder / "report.html"
 
 
-def cached_features(store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog) -> list[FeatureArray]:
-    """The matcher's own features of all images; with `test_time_flip` those of the mirror images too."""
-    engine, precision = extraction(matcher.engine)
-    views = (0, MIRROR) if matcher.card.embedding.test_time_flip else (0,)
-    return [
-        store.features(dataset, matcher.network, engine=engine, precision=precision, view=view, log=log).array
-        for view in views
-    ]
+def one_shot_trials(evaluation: Evaluation, ways: int, *, runs: int = 20, seed: int = 0) -> dict[str, OneShot]:
+    """Draws trials among the classes of an evaluated split; of Omniglot, within one alphabet at a time.
+
+    Args:
+        evaluation: what `evaluate_model` gave.
+        ways: classes in a run.
+        runs: draws.
+        seed: of the draws, the same for both.
+
+    Returns:
+        Of `matcher`, and of `baseline`: the frozen extractor alone.
+
+    Raises:
+        DataError: there are not so many classes with two images in the split (in one alphabet).
+    """
+    groups = None
+    if evaluation.dataset.name == "omniglot":
+        alphabets = [name.partition("/")[0] for name in evaluation.dataset.class_names]
+        groups = np.array(alphabets)[evaluation.view.labels]
+    return {
+        name: one_shot(view.embeddings, view.labels, ways=ways, runs=runs, seed=seed, groups=groups)
+        for name, view in (("matcher", evaluation.view), ("baseline", evaluation.baseline_view))
+    }
 
 
 def _before(
@@ -223,7 +244,10 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
         [value] if isinstance(value, str | Path) else list(value or ())
         for value in (settings.feature_extractor, settings.weights)
     )
-    published = set(names) <= SPECS.keys() and {str(one) for one in weights} <= {"imagenet", "random"}
+    published = set(names) <= EXTRACTOR_REGISTRY.all().keys() and {str(one) for one in weights} <= {
+        "imagenet",
+        "random",
+    }
     if not published and not store.trained_here(matcher.card.digest):
         raise ModelError(
             "the extractor that it began with is a file, which is opened only for matchers that were trained here",
@@ -231,15 +255,6 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
             do="give the --feature-dir of its training",
         )
     return choose_extractor(settings.model_copy(update={"stages": (), "trainable": False}))
-
-
-def _embedding(matcher: ImageMatcher, features: Sequence[FeatureArray]) -> Embed:
-    """Data-set rows -> the matcher's embeddings: the head on cached features."""
-
-    def embed(rows: np.ndarray) -> np.ndarray:
-        return map_features(matcher.embed_features, features, rows)
-
-    return embed
 
 
 def read_history(folder: Path) -> list[dict[str, Any]] | None:

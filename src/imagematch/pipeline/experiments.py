@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,3 +94,28 @@ def read_config(folder: Path) -> str:
         return read_file(path, max_bytes=_MAX_CONFIG_BYTES, inside=folder).decode("utf-8", errors="replace")
     except OSError as error:
         raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="restore the file") from error
+
+
+def check_output_folder(folder: Path, own: Sequence[str]) -> None:
+    """Refuses a folder in which results would take the place of something else, before any work is done.
+
+    Args:
+        folder: where they are to go.
+        own: the names of their files; the first one tells that results of this kind were there before.
+
+    Raises:
+        ConfigError: it is a file, a matcher's folder, or has such files without the first.
+    """
+    where = f"--output {folder}"
+    try:
+        there = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise ConfigError("is no folder", where=where, do="name a folder") from error
+    except OSError as error:  # too long a name, or a folder that may not be read
+        raise ConfigError(os_reason(error), where=where, do="name another") from error
+    if "matcher.json" in there:
+        raise ConfigError("is a matcher's own folder", where=where, do="name another: its files stay as they are")
+    if own[0] not in there and there & set(own):
+        raise ConfigError("is a folder that holds other things", where=where, do="name a new one")

@@ -18,7 +18,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout, digest_file, make_dir, replacing, replacing_dir, write_json
 from imagematch.matching import ImageMatcher, golden_images
 from imagematch.pipeline.evaluate import evaluate_model
-from imagematch.pipeline.existing import check_results_folder
+from imagematch.pipeline.experiments import check_output_folder
 from imagematch.pipeline.exporters import EXPORTERS, Exporter
 from imagematch.reporting import PROJECTOR_FILES, write_projector, write_tensorboard_projector
 
@@ -113,7 +113,7 @@ def export_projector(
     """
     layout = layout or Layout()
     if output is not None:
-        check_results_folder(Path(output), PROJECTOR_FILES)
+        check_output_folder(Path(output), PROJECTOR_FILES)
     evaluation = evaluate_model(model_dir, split=split, data_dir=data_dir, layout=layout, log=log)
     view, name = evaluation.view, evaluation.matcher.card.name
     folder = make_dir(layout.projector_dir(name) if output is None else Path(output))

@@ -30,7 +30,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, open_engine
 from imagematch.features import FeatureStore, normalize_rows
 from imagematch.files import Layout
-from imagematch.matching import ImageMatcher, picture_blocks, replacement
+from imagematch.matching import ImageMatcher, decoded_blocks, replacement
 from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
 
@@ -60,7 +60,7 @@ class FilePair:
 
 
 @dataclass(frozen=True)
-class ListFigures:
+class PairListMetrics:
     """What embeddings, or features, come to on a list of pairs, whatever the threshold.
 
     Attributes:
@@ -102,8 +102,8 @@ class PairsEvaluation:
     skipped: int
     genuine: int
     unreadable: Mapping[str, str]
-    matcher: ListFigures
-    baseline: ListFigures
+    matcher: PairListMetrics
+    baseline: PairListMetrics
     at_threshold: Mapping[str, Any]
     remarks: Sequence[str]
 
@@ -217,16 +217,16 @@ def evaluate_pairs(
         remarks.append(_ONE_KIND.format(kind="genuine" if same.any() else "impostor"))
         log.event("remark", remarks[-1])
 
-    def figures(vectors: np.ndarray) -> tuple[np.ndarray, ListFigures]:
+    def figures(vectors: np.ndarray) -> tuple[np.ndarray, PairListMetrics]:
         distances = distances_of_rows(vectors, first, second)
         if not _both(same):
-            return distances, ListFigures(None, None, None)
+            return distances, PairListMetrics(None, None, None)
         try:
             interval = pair_list_auc_interval(distances, same, (groups[first], groups[second]))
         except DataError:
             interval = None
         folded = folded_accuracy(distances, same, folds) if foldable else None
-        return distances, ListFigures(roc_auc(listed_pairs(distances, same)), interval, folded)
+        return distances, PairListMetrics(roc_auc(listed_pairs(distances, same)), interval, folded)
 
     distances, found = figures(embeddings)
     if _both(same) and found.interval is None:
@@ -266,7 +266,7 @@ def _embed_files(
     card, unreadable = matcher.card.embedding, dict[str, str]()
     embeddings, features = [np.zeros((0, card.dim), np.float32)], [np.zeros((0, alone.feature_dim), np.float32)]
     with log.progress("embedding", len(names)) as done:
-        for start, found in picture_blocks([root / name for name in names], card.decode):
+        for start, found in decoded_blocks([root / name for name in names], card.decode):
             pictures = []
             for name, picture in zip(names[start:], found, strict=False):
                 if isinstance(picture, DataError):

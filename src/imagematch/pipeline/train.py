@@ -28,6 +28,7 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
+from imagematch.pipeline.calibration import calibrate_and_measure, split_view
 from imagematch.pipeline.experiments import (
     CHECKPOINT_FILE,
     LOCK_FILE,
@@ -36,7 +37,6 @@ from imagematch.pipeline.experiments import (
     TrainedMatcher,
     unfinished_dir,
 )
-from imagematch.pipeline.judging import judge, split_view
 from imagematch.reporting import write_model_report
 from imagematch.training import TrainingData, load_training_data, settings_in_force
 
@@ -137,7 +137,7 @@ def _train(
         seconds=result.seconds,
     )
     with stop.at_once():
-        calibration, metrics = judge(training.embed, data.baseline, data.dataset, settings)
+        calibration, metrics = calibrate_and_measure(training.embed, data.baseline, data.dataset, settings)
 
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)
@@ -167,7 +167,7 @@ def _train(
         head=training.head,
         config=settings.to_yaml(),
         embedding=_embedding(training, settings),
-        threshold=ThresholdCard(**calibration.threshold.to_json()),
+        threshold=ThresholdCard.of(calibration.threshold),
         probability=ProbabilityCard.of(calibration.probability),
         provenance=_provenance(settings, data),
         network_dir=store.networks,

@@ -25,8 +25,8 @@ from imagematch.reporting.plots.projection import ProjectionMethod
 from imagematch.reporting.tables import (
     counts_text,
     metrics_table,
-    operating_table,
-    tar_at_far_table,
+    rates_lines,
+    threshold_table,
     warnings_of,
     worst_and_best_classes,
 )
@@ -34,6 +34,7 @@ from imagematch.reporting.tables.metrics import (
     baseline_metrics,
     criterion_text,
     flat_metrics,
+    gallery_table,
     interval,
     main_split,
     title_of,
@@ -137,6 +138,8 @@ def _add_threshold(
     block = metrics.get(split) or {}
     page.section("The threshold")
     page.text(threshold_text(threshold, split))
+    for line in rates_lines(block, split):
+        page.text(f"{line}.")
     confusion = (block.get("threshold") or {}).get("confusion")
     if confusion:
         page.text(
@@ -151,10 +154,11 @@ def _add_threshold(
             f"{100 * probability.prior:g} % genuine pairs" + _calibration_errors(block.get("probability") or {}, split)
         )
     page.heading("In a gallery")
-    page.text("What one query meets at this threshold in a gallery that does not hold its like:")
-    page.table(table_or_note(lambda: operating_table(block), "Operating points"))
+    page.text("What a search of somebody not enrolled meets at this threshold, by the size of the gallery:")
+    page.table(table_or_note(lambda: gallery_table(block), "Galleries"))
     page.heading("At other thresholds")
-    page.table(table_or_note(lambda: tar_at_far_table(metrics), "TAR at FAR"))
+    page.text(f"Only thresholds whose FAR the pairs of the {split} split resolve:")
+    page.table(table_or_note(lambda: threshold_table(block), "Thresholds"))
 
 
 def _calibration_errors(probability: Mapping[str, Any], split: str) -> str:

@@ -38,7 +38,7 @@ WORKER_DIED = "worker_died"
 BEST_EPOCH = "best_epoch"
 """Counted from 1; a list with folds."""
 EPOCHS = "epochs"
-METRICS = "figures"
+TRIAL_METRICS = "figures"
 """The validation metrics of the best epoch, the mean over the folds."""
 FOLD_VALUES = "fold_values"
 """The objective of each fold; the trial's value is their mean."""
@@ -46,7 +46,7 @@ FOLD_SPREAD = "fold_spread"
 """Their standard deviation."""
 PARAMETERS = "parameters"
 SECONDS = "seconds"
-RESULTS = (BEST_EPOCH, EPOCHS, METRICS, FOLD_VALUES, FOLD_SPREAD, PARAMETERS, SECONDS)
+RESULTS = (BEST_EPOCH, EPOCHS, TRIAL_METRICS, FOLD_VALUES, FOLD_SPREAD, PARAMETERS, SECONDS)
 """What a training returns and the study stores on the trial."""
 
 # ---- of a trial of a rerun study
@@ -64,7 +64,7 @@ BASELINE = "baseline"
 """The validation metrics of the frozen extractor without a head."""
 NETWORK_PARAMETERS = "network_parameters"
 """Extractor -> its weights, of those that are trained."""
-PRECISIONS = "feature_precisions"
+FEATURE_PRECISIONS = "feature_precisions"
 """Network -> the precision of its features, on every machine."""
 DATA = "data"
 """Counts of the data set, and its digest."""
@@ -186,7 +186,7 @@ OF_TRIALS: Mapping[str, Any] = {
     WORKER_DIED: Annotated[bool, Field(strict=True)],
     BEST_EPOCH: _Count | list[_Count],
     EPOCHS: _Count | list[_Count],
-    METRICS: dict[_Text, Any],
+    TRIAL_METRICS: dict[_Text, Any],
     FOLD_VALUES: list[_Number],
     FOLD_SPREAD: _Number,
     PARAMETERS: _Count,
@@ -198,7 +198,7 @@ OF_STUDIES: Mapping[str, Any] = {
     DEFINITION: _Definition,
     BASELINE: dict[_Text, _Baseline],
     NETWORK_PARAMETERS: dict[_Text, _Count],
-    PRECISIONS: dict[_Text, _Text],
+    FEATURE_PRECISIONS: dict[_Text, _Text],
     DATA: _Data,
     WINNER: _Count,
     COMPARED: _Compared,

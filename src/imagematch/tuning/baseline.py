@@ -11,7 +11,7 @@ from imagematch.errors import ImagematchError, StudyError
 from imagematch.events import RunLog
 from imagematch.interruption import StopRequest
 from imagematch.tuning import attributes
-from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION, NETWORK_PARAMETERS, PRECISIONS
+from imagematch.tuning.attributes import BASELINE, DATA, DEFINITION, FEATURE_PRECISIONS, NETWORK_PARAMETERS
 from imagematch.tuning.locks import database_of, long_lock
 from imagematch.tuning.space import labels_at
 from imagematch.tuning.study import extractor_label, network_label, with_study_precision
@@ -124,9 +124,9 @@ def _measure(
     if measured["network_parameters"] is not None:
         sizes = study.user_attrs.get(NETWORK_PARAMETERS, {})
         study.set_user_attr(NETWORK_PARAMETERS, {**sizes, extractor: measured["network_parameters"]})
-    precisions = study.user_attrs.get(PRECISIONS, {})
+    precisions = study.user_attrs.get(FEATURE_PRECISIONS, {})
     if network_label(train) not in precisions:
-        study.set_user_attr(PRECISIONS, {**precisions, network_label(train): measured["precision"]})
+        study.set_user_attr(FEATURE_PRECISIONS, {**precisions, network_label(train): measured["precision"]})
     if DATA not in study.user_attrs:
         study.set_user_attr(DATA, measured["dataset"])
     stored = {**metrics, _AT: at, **{key: measured[key] for key in _STORED_TOO}}

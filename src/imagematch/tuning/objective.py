@@ -20,7 +20,7 @@ from imagematch.files import remove_leftovers, write_json
 from imagematch.interruption import StopRequest
 from imagematch.reading import MB, read_file
 from imagematch.training import TrainingData
-from imagematch.tuning.attributes import METRICS
+from imagematch.tuning.attributes import TRIAL_METRICS
 from imagematch.tuning.samplers import derived_seed
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _results(done: Sequence[_Trained]) -> dict[str, Any]:
     return {
         "values": [float(value) for value in np.mean([trained.values for trained in done], axis=0)],
         "epochs": sum(len(trained.history) for trained in done),
-        METRICS: {name: float(np.mean([t.metrics[name] for t in done])) for name in names},
+        TRIAL_METRICS: {name: float(np.mean([t.metrics[name] for t in done])) for name in names},
         "parameters": done[0].parameters,
         "seconds": {part: sum(t.seconds[part] for t in done) for part in done[0].seconds},
     }

@@ -16,7 +16,7 @@ from imagematch.tuning import attributes
 from imagematch.tuning.objective import trained_parameters
 from imagematch.tuning.planned_trial import PlannedTrial, settings_of, start_queued
 from imagematch.tuning.recovery import fail, queue
-from imagematch.tuning.samplers import draw, make_sampler
+from imagematch.tuning.samplers import draw_configuration, make_sampler
 from imagematch.tuning.space import config_digest, grid_labels, quasi_random_labels, suggest
 from imagematch.tuning.storage import quiet_about_experiments
 
@@ -136,7 +136,7 @@ class Plan:
     def _params_at(self, index: int, trials: list[FrozenTrial]) -> dict[str, Any] | None:
         """The parameters for an index, none where Optuna's sampler draws them in `ask`; None past the end of a grid."""
         if self._settings.sampler == "tpe":
-            return draw(self._study, trials, self._settings, index)
+            return draw_configuration(self._study, trials, self._settings, index)
         if self._settings.sampler == "qmc":
             return quasi_random_labels(self._settings, index)
         if self._settings.sampler == "grid":

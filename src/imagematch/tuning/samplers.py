@@ -73,7 +73,9 @@ def _cmaes(seed: int, index: int, independent: BaseSampler) -> BaseSampler:
     return PlacedCmaEsSampler(seed=seed, independent_sampler=independent, warn_independent_sampling=False)
 
 
-def draw(study: optuna.Study, trials: Sequence[FrozenTrial], settings: StudySettings, index: int) -> dict[str, Any]:
+def draw_configuration(
+    study: optuna.Study, trials: Sequence[FrozenTrial], settings: StudySettings, index: int
+) -> dict[str, Any]:
     """The parameters of the trial at `index`, inactive fields left out.
 
     Args:

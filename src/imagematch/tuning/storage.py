@@ -15,7 +15,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
 from imagematch.files import is_file, make_dir, replacing, write_error
 from imagematch.interruption import StopRequest
-from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, read_head
+from imagematch.sqlite_files import BoundedConnection
+from imagematch.tuning.sqlite_file import MAGIC, check_database, connected, first_bytes
 from imagematch.tuning.storage_errors import reporting_in_one_line, shown_url, storage_errors
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _open_file(url: str, file: Path, pooled: bool) -> SoundStorage:
     connecting: dict[str, Any] = {"connect_args": {"timeout": _BUSY_S, "factory": BoundedConnection}}
     unpooled = {**connecting, "poolclass": NullPool}
     with _creation_lock(file):
-        if read_head(file):
+        if first_bytes(file):
             check_database(file)
         with create_engine(url, **unpooled).connect() as connection:
             _refuse_another_programs(connection, url)
@@ -166,7 +167,7 @@ def _sqlite_file(url: str, *, create: bool) -> Path | None:
     if not create and not is_file(path):
         raise StudyError("there is no such file", where=str(path), do="name a study's .db file")
     make_dir(path.parent)
-    head = read_head(path)
+    head = first_bytes(path)
     if not head:
         try:
             with path.open("ab"):

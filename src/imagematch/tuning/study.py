@@ -14,7 +14,7 @@ from imagematch.file_locks import BusyError
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.tuning import optuna_internals
-from imagematch.tuning.attributes import DEFINITION, PRECISIONS, TRIAL_INDEX
+from imagematch.tuning.attributes import DEFINITION, FEATURE_PRECISIONS, TRIAL_INDEX
 from imagematch.tuning.locks import database_of, lock_at_once, long_lock
 from imagematch.tuning.planned_trial import settings_of
 from imagematch.tuning.pruners import longest_training, make_pruner
@@ -44,7 +44,7 @@ def with_study_precision(study: optuna.Study, settings: TrainSettings) -> TrainS
     Another machine's processor may have no bfloat16, or have it where that one has none, and the metrics of one study
     are compared with each other.
     """
-    precision = study.user_attrs.get(PRECISIONS, {}).get(network_label(settings))
+    precision = study.user_attrs.get(FEATURE_PRECISIONS, {}).get(network_label(settings))
     return settings if precision is None else settings.model_copy(update={"feature_precision": precision})
 
 
@@ -109,18 +109,18 @@ def open_study(
     return study
 
 
-def delete_study(settings: StudySettings, layout: Layout) -> None:
+def delete_study(name: str, url: str) -> None:
     """Removes the study and its rerun study from the storage; other studies there stay.
 
     Raises:
         StudyError: the storage refuses.
     """
-    storage = open_storage(storage_url(settings, layout))
-    reruns = rerun_study_of(settings.study_name, storage)
+    storage = open_storage(url)
+    reruns = rerun_study_of(name, storage)
     if reruns is not None:  # first: left alone, its trials would be taken for those of the next study
         storage.delete_study(optuna_internals.study_id(reruns))
     with contextlib.suppress(KeyError):
-        storage.delete_study(storage.get_study_id_from_name(settings.study_name))
+        storage.delete_study(storage.get_study_id_from_name(name))
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def working_on(study: optuna.Study, layout: Layout, stop: StopRequest) -> Iterat
 
 
 @contextlib.contextmanager
-def not_worked_on(settings: StudySettings, layout: Layout) -> Iterator[None]:
+def not_worked_on(name: str, url: str, layout: Layout) -> Iterator[None]:
     """Keeps other processes from the study while the block runs.
 
     Raises:
@@ -139,8 +139,7 @@ def not_worked_on(settings: StudySettings, layout: Layout) -> Iterator[None]:
     """
     import optuna
 
-    name = settings.study_name
-    storage = open_storage(storage_url(settings, layout))
+    storage = open_storage(url)
     with contextlib.ExitStack() as alone:
         try:
             alone.enter_context(lock_at_once(storage, name, lock_file(name, layout)))

@@ -51,7 +51,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
             attributes.PARAMETERS: stored.get(attributes.PARAMETERS),
             **{name: stored.get(name) for name in of_folds},
             "seconds": stored.get(attributes.SECONDS, {}).get("total"),
-            **stored.get(attributes.METRICS, {}),
+            **stored.get(attributes.TRIAL_METRICS, {}),
         }
         noted = {*before, *after}
         params = {parameter_column(name, noted): value for name, value in trial.params.items()}
@@ -69,7 +69,7 @@ def _is_folded(trial: optuna.trial.FrozenTrial) -> bool:
 
 
 @dataclass(frozen=True)
-class Overview:
+class StudyOverview:
     """One study.
 
     Attributes:
@@ -96,7 +96,7 @@ class Overview:
         return f"{name}  {self.finished} finished of {self.trials} trials  {best}"
 
 
-def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
+def study_overviews(layout: Layout, storage: str | None = None) -> list[StudyOverview]:
     """Every study in `exp/`, the files that cannot be read among them; or every one in a database.
 
     Rerun studies are left out.
@@ -111,11 +111,11 @@ def overviews(layout: Layout, storage: str | None = None) -> list[Overview]:
         try:
             found += _in_database(sqlite_url(path))
         except StudyError as error:
-            found.append(Overview(path.stem, problem=str(error)))
+            found.append(StudyOverview(path.stem, problem=str(error)))
     return found
 
 
-def _in_database(url: str) -> list[Overview]:
+def _in_database(url: str) -> list[StudyOverview]:
     storage = open_storage(url, create=False)
     with storage_errors(url):  # `outlined_trials` is no call of Optuna's
         reruns = rerun_study_names(storage)
@@ -123,8 +123,8 @@ def _in_database(url: str) -> list[Overview]:
         return [_overview(study, storage) for study in studies if study.study_name not in reruns]
 
 
-def _overview(study: FrozenStudy, storage: SoundStorage) -> Overview:
+def _overview(study: FrozenStudy, storage: SoundStorage) -> StudyOverview:
     trials = storage.outlined_trials(optuna_internals.study_id(study), (attributes.DUPLICATE_OF, attributes.OVER_LIMIT))
     best = attributes.best_of(trials, study.directions)
     value = best[0].values[0] if best else None
-    return Overview(study.study_name, len(attributes.counted(trials)), len(trials), value)
+    return StudyOverview(study.study_name, len(attributes.counted(trials)), len(trials), value)

@@ -140,7 +140,7 @@ class EventLines(RunLog):
         self.event("", message)
 
 
-def main(make_trainer: MakeTrainer = Trainer) -> NoReturn:
+def train_trials(make_trainer: MakeTrainer = Trainer) -> NoReturn:
     """Works on the study of the job that stands on the input. Signals, which a whole process group may get, go by."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -176,4 +176,4 @@ def _listen(commands: BinaryIO, stop: StopRequest, workers: list[Worker]) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    train_trials()

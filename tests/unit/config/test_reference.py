@@ -66,6 +66,8 @@ VALUES: list[tuple[str, Any]] = [
     ("trainable", {"blocks": 0}),
     ("trainable", 0),
     ("threshold", {"far": 0.1}),
+    ("threshold", {"far": 0.1, "confidence": 0.9}),
+    ("threshold", {"confidence": 0.9}),
     ("threshold", {"far": 1}),
     ("threshold", {"cost": {"false_match": 1, "false_non_match": 2, "prior": 0.1}}),
     ("threshold", {"cost": {"false_match": 1}}),

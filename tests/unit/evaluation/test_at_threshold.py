@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from imagematch.evaluation import AtThreshold, at_threshold, class_rates, listed_pairs, operating_points, pair_distances
+from imagematch.evaluation import at_threshold, class_rates, listed_pairs, pair_distances
 
 
 def test_counts_and_scores_against_scikit_learn(random_sample) -> None:
@@ -30,7 +30,6 @@ def test_undefined_metrics_are_none() -> None:
     assert nothing.f1 == 0
     genuine_only = at_threshold(listed_pairs(np.array([0.5]), np.array([True])), 1)
     assert (genuine_only.far, genuine_only.balanced_accuracy, genuine_only.recall) == (None, None, 1)
-    assert operating_points(genuine_only) == []
 
 
 def test_class_rates_against_loops(random_sample, tied_sample, small_blocks) -> None:
@@ -54,15 +53,3 @@ def test_class_rates_against_loops(random_sample, tied_sample, small_blocks) -> 
                 assert found.tar[place] == pytest.approx(counts[1, 1] / counts[1].sum())
             else:
                 assert np.isnan(found.tar[place])
-
-
-def test_operating_points() -> None:
-    points = operating_points(AtThreshold(1.0, 10, 50, 9950, 5), [100, 1000])
-    assert [p.expected_false_matches for p in points] == pytest.approx([0.5, 5])
-    assert points[0].any_false_match == pytest.approx(1 - 0.995**100)
-    assert not points[0].below_resolution
-    (unseen,) = operating_points(AtThreshold(1.0, 10, 0, 3000, 5), [1000])
-    assert (unseen.expected_false_matches, unseen.any_false_match) == (0, 0)
-    assert unseen.upper_false_matches == pytest.approx(1)
-    assert unseen.below_resolution
-    assert operating_points(AtThreshold(1.0, 1, 5, 0, 0), [7])[0].any_false_match == 1

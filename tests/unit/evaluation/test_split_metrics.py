@@ -13,6 +13,7 @@ from imagematch.evaluation import (
     eer,
     fit_probability,
     listed_pairs,
+    open_set_searches,
     pair_distances,
     retrieval_metrics,
     roc_auc,
@@ -91,7 +92,20 @@ def test_a_whole_block(random_sample) -> None:
     assert set(block) >= DESIGNED_THRESHOLD
     assert (block["criterion"], block["chosen_on"]) == ({"far": 0.01}, "validation")
     assert (block["f1"], block["confusion"]) == (at.f1, at.confusion)
-    assert [point["gallery_images"] for point in block["operating_points"]] == [100, 1000, 10**4, 10**5, 10**6]
+    assert (block["far_ci95"], block["frr"]) == (found["ci95"]["far"], at.frr)
+    low, high = found["ci95"]["tar"]
+    assert block["frr_ci95"] == [1 - high, 1 - low]
+    searches = open_set_searches(rows, labels, threshold.distance)
+    assert block["fpir"] == searches.false_positive().mean()
+    assert block["fnir"] == searches.false_negative().mean()
+    galleries = found["identification"]["galleries"]
+    assert [gallery["images"] for gallery in galleries] == [10, 100, 1000, 10**4, 10**5, 10**6]
+    assert galleries[1]["false_matches_ci95"] == [100 * end for end in block["far_ci95"]]
+    assert [gallery["fpir"] is None for gallery in galleries] == [False, False, True, True, True, True]
+    assert galleries[0]["fpir"] < galleries[1]["fpir"] < block["fpir"]
+    curve = found["threshold_curve"]
+    assert curve == sorted(curve, key=lambda point: point["distance"])
+    assert (curve[-1]["far"], len(curve)) == (pytest.approx(0.5, abs=0.01), 10)
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 0, 0], [0, 1, 2]])

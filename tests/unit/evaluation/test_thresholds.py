@@ -1,4 +1,3 @@
-import json
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from imagematch.errors import ConfigError, DataError
 from imagematch.evaluation import (
-    Threshold,
     at_threshold,
     choose_threshold,
     listed_pairs,
@@ -88,13 +86,6 @@ def test_neighbours_without_room_between_them() -> None:
     assert choose_threshold(coincident, {"far": 0}).distance == 0
     widest = listed_pairs(np.full(2, 2.0), np.arange(2) < 1)
     assert at_threshold(widest, choose_threshold(widest, {"far": 1}).distance).tp == 1
-
-
-def test_json_round_trip() -> None:
-    pairs, _ = listed([1, 2, 3], [8, 9])
-    for criterion in ("eer", {"far": 0.1}, COST):
-        chosen = choose_threshold(pairs, criterion, chosen_on="validation")
-        assert Threshold.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from imagematch.tuning.processes import this_process
 from imagematch.tuning.recovery import queue, recover
 from imagematch.tuning.reruns import open_rerun_study, rerun_values
 from imagematch.tuning.storage import open_storage
-from imagematch.tuning.tables import overviews
+from imagematch.tuning.tables import study_overviews
 
 Values = dict[int, Sequence[float | None]]
 """embedding_dim of a trial -> its values with the other seeds; None fails."""
@@ -217,9 +217,9 @@ def test_the_rerun_study_is_hidden_and_goes_with_its_study(settings: StudySettin
     reruns = open_rerun_study(study)
     reruns.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={RERUN_OF: 0}))
     assert [trial.value for trial in rerun_trials(study)] == [0.5]
-    assert [row.name for row in overviews(Layout(tmp_path), settings.storage)] == ["x"]
+    assert [row.name for row in study_overviews(Layout(tmp_path), settings.storage)] == ["x"]
     assert read_study(str(settings.storage)).study_name == "x"
-    delete_study(settings, Layout(tmp_path))
+    delete_study("x", str(settings.storage))
     assert names_in(settings) == []
 
 
@@ -227,9 +227,9 @@ def test_the_rerun_study_that_an_older_version_left_is_one(settings: StudySettin
     study = open_study(settings, Layout(tmp_path))
     older = optuna.create_study(study_name="x-rerun", storage=study._storage)
     older.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={RERUN_OF: 0}))
-    assert [row.name for row in overviews(Layout(tmp_path), settings.storage)] == ["x"]
+    assert [row.name for row in study_overviews(Layout(tmp_path), settings.storage)] == ["x"]
     assert len(open_rerun_study(study).trials) == 1
-    delete_study(settings, Layout(tmp_path))
+    delete_study("x", str(settings.storage))
     assert names_in(settings) == []
 
 
@@ -238,8 +238,8 @@ def test_a_study_of_somebody_else_is_shown_and_stays(settings: StudySettings, tm
     alone = settings.model_copy(update={"rerun_top_k": 0})
     study = open_study(alone, Layout(tmp_path))
     assert rerun_trials(study) == []
-    assert [row.name for row in overviews(Layout(tmp_path), settings.storage)] == ["x", "x-rerun"]
-    delete_study(alone, Layout(tmp_path))
+    assert [row.name for row in study_overviews(Layout(tmp_path), settings.storage)] == ["x", "x-rerun"]
+    delete_study("x", str(alone.storage))
     assert names_in(settings) == ["x-rerun"]
 
 

@@ -10,7 +10,7 @@ from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
-from imagematch.tuning.samplers import draw
+from imagematch.tuning.samplers import draw_configuration
 from imagematch.tuning.space import quasi_random_labels
 
 SPACE = {
@@ -50,7 +50,7 @@ def test_what_an_objective_wants_of_a_conditional_field_is_found() -> None:
 def test_a_draw_leaves_the_study_as_it_is_and_is_the_same_again() -> None:
     study, settings = searched(12)
     trials = study.get_trials(deepcopy=False)
-    draws = [draw(study, trials, settings, index=20) for _ in range(2)]
+    draws = [draw_configuration(study, trials, settings, index=20) for _ in range(2)]
     assert draws[0] == draws[1]
     assert len(study.trials) == len(trials)
 
@@ -63,4 +63,4 @@ def test_trials_that_run_pruned_ones_and_limits_are_taken_into_account() -> None
     assert pruned is not None
     pruned.trial.report(0.1, step=1)
     study.tell(pruned.trial, state=optuna.trial.TrialState.PRUNED)
-    assert draw(study, study.get_trials(deepcopy=False), settings, index=30)
+    assert draw_configuration(study, study.get_trials(deepcopy=False), settings, index=30)

@@ -14,7 +14,7 @@ from imagematch.errors import DataError, InterruptedRunError, StudyError, Traini
 from imagematch.events import RunLog
 from imagematch.interruption import StopRequest
 from imagematch.tuning import attributes, worker
-from imagematch.tuning.attributes import PRECISIONS
+from imagematch.tuning.attributes import FEATURE_PRECISIONS
 from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import requeue
 from imagematch.tuning.study import network_label
@@ -86,7 +86,7 @@ def test_every_trial_is_trained_in_the_precision_in_which_the_study_was_begun(tm
     settings = settings_of(3)
     study, trainer = study_of(settings), quick()
     trained = settings.settings_for({"embedding_dim": 2, "learning_rate": 0.001})
-    study.set_user_attr(PRECISIONS, {network_label(trained): "bfloat16"})
+    study.set_user_attr(FEATURE_PRECISIONS, {network_label(trained): "bfloat16"})
     work(study, settings, trainer, tmp_path)
     assert {one.feature_precision for one, _ in trainer.trained} == {"bfloat16"}
 

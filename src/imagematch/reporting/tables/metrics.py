@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +36,6 @@ TITLES = {
 
 _SPLITS = ("test", "validation", "calibration", "train")
 _BELOW = "below resolution"
-_UPPER = "at most (95 %, if pairs were independent)"
 _PLAIN = ("roc_auc", "eer", "average_precision", "map_at_r", "mean_average_precision", "r_precision")
 _AT_THRESHOLD = ("balanced_accuracy", "accuracy", "precision", "recall", "f1")
 
@@ -124,59 +123,91 @@ def _shown_metrics(block: SplitMetrics | None) -> dict[str, float | str | None]:
     return {name: _BELOW if name in below else value for name, value in flat_metrics(block).items()}
 
 
-def operating_table(block: SplitMetrics) -> pd.DataFrame:
-    """What a query meets in galleries that do not hold its like: expected false matches at the threshold.
+def rates_lines(block: SplitMetrics, split: str) -> list[str]:
+    """What was asked of the threshold, what calibration promised and what a split shows, in sentences.
 
-    The interval is the false accept rate's, over classes. Where no false match was seen it would be empty; then a bound
-    stands that would hold if all pairs were independent.
+    Args:
+        block: the metrics of the split.
+        split: its name.
+
+    Examples:
+        >>> threshold = {"criterion": {"far": 0.01}, "chosen_on": "calibration", "far": 0.013}
+        >>> threshold |= {"far_ci95": [0.006, 0.024], "calibration": {"far": 0.0098, "far_ci95": [0.004, 0.019]}}
+        >>> rates_lines({"threshold": threshold}, "test")
+        ['FAR asked 0.01, on calibration 0.0098 (0.004 to 0.019), on test 0.013 (0.006 to 0.024)']
     """
-    import pandas as pd
-
     threshold = block.get("threshold") or {}
-    ends = interval(block, "far") if (threshold.get("confusion") or {}).get("fp") else None
-    rows = [
-        {
-            "gallery (images)": f"{int(point['gallery_images']):,}",
-            "expected false matches": number_text(float(point["expected_false_matches"]), 2),
-            "95 % interval": _scaled_text(ends, int(point["gallery_images"])),
-            "chance of at least one": f"{100 * float(point['any_false_match']):.1f} %",
-            _UPPER: _upper_text(point),
-            "rests on": "fewer than 30 false matches" if point.get("below_resolution") else "enough pairs",
-        }
-        for point in threshold.get("operating_points") or []
-    ]
-    frame = pd.DataFrame(rows)
-    return frame.drop(columns=[name for name in ("95 % interval", _UPPER) if not any(frame.get(name, [True]))])
+    criterion, promised = threshold.get("criterion"), threshold.get("calibration") or {}
+    asked = criterion if isinstance(criterion, Mapping) else {}
+    lines = []
+    for rate in ("far", "frr"):
+        parts = [f"asked {asked[rate]:g}"] if rate in asked else []
+        if rate in asked and "confidence" in asked:
+            parts[0] += f" with confidence {asked['confidence']:g}"
+        for where, measured in ((threshold.get("chosen_on"), promised), (split, threshold)):
+            if measured.get(rate) is not None:
+                parts.append(f"on {where} {_rate_text(measured[rate], measured.get(f'{rate}_ci95'))}")
+        if parts:
+            lines.append(f"{rate.upper()} {', '.join(parts)}")
+    searches = block.get("identification") or {}
+    if searches.get("fpir") is not None:
+        lines.append(
+            f"FPIR {_rate_text(searches['fpir'], searches['fpir_ci95'])}: share of searches of somebody not enrolled "
+            f"that return an image, in a gallery of {searches['gallery_images']:,} images ({split})"
+        )
+    if searches.get("fnir") is not None:
+        lines.append(
+            f"FNIR {_rate_text(searches['fnir'], searches['fnir_ci95'])}: share of searches of somebody enrolled "
+            f"whose nearest image is not theirs or no match; {searches['fnir_rank_10']:.2g} among the nearest ten"
+        )
+    if promised.get("note"):
+        lines.append(f"not resolved: {promised['note']}")
+    return lines
 
 
-def _scaled_text(ends: tuple[float, float] | None, size: int) -> str:
-    return "" if ends is None else f"{number_text(size * ends[0], 2)} to {number_text(size * ends[1], 2)}"
+def _rate_text(rate: float, ends: Sequence[float] | None) -> str:
+    return f"{rate:.2g}" + ("" if ends is None else f" ({ends[0]:.2g} to {ends[1]:.2g})")
 
 
-def _upper_text(point: Mapping[str, Any]) -> str:
-    """The bound, where it says more than the expectation: no false match was seen at all."""
-    upper = float(point["upper_false_matches"])
-    return number_text(upper, 2) if upper != float(point["expected_false_matches"]) else ""
-
-
-def tar_at_far_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """The share of genuine pairs that match where impostors may match at a given rate, with intervals."""
+def gallery_table(block: SplitMetrics) -> pd.DataFrame:
+    """What a search of somebody not enrolled meets in galleries of several sizes: false matches, and the FPIR."""
     import pandas as pd
 
-    model, baseline = metrics.get(main_split(metrics)) or {}, baseline_metrics(metrics) or {}
-    below = set(model.get("tar_at_far_below_resolution") or [])
     rows = []
-    for far, tar in (model.get("tar_at_far") or {}).items():
-        name = f"tar_at_far_{far}"
+    for gallery in (block.get("identification") or {}).get("galleries") or []:
+        matches, ends = gallery["false_matches"], gallery["false_matches_ci95"]
+        fpir = gallery["fpir"]
+        about = "" if matches is None else f"about {_rounded(matches)}"
+        about += "" if ends is None else f", {_rounded(ends[0])} to {_rounded(ends[1])}"
         rows.append(
             {
-                "false accept rate": far,
-                "true accept rate": _BELOW if far in below or tar is None else number_text(tar),
-                "95 % interval": "" if far in below else interval_text(interval(model, name)),
-                "baseline": number_text((baseline.get("tar_at_far") or {}).get(far)),
+                "gallery (images)": f"{gallery['images']:,}",
+                "false matches of a search": about,
+                "searches with a false match (FPIR)": "larger than measured" if fpir is None else f"{100 * fpir:.2g} %",
             }
         )
     return pd.DataFrame(rows)
+
+
+def _rounded(value: float) -> str:
+    """A number to the two digits that it is known to."""
+    return f"{float(f'{value:.2g}'):,.10g}" if value else "0"
+
+
+def threshold_table(block: SplitMetrics) -> pd.DataFrame:
+    """Other thresholds with what each costs in both errors, strict ones first; only those that the pairs resolve."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "distance": number_text(point["distance"]),
+            "FAR": f"{point['far']:.2g}",
+            "FRR": "–" if point["frr"] is None else f"{point['frr']:.2g}",
+            "FPIR": "–" if point["fpir"] is None else f"{point['fpir']:.2g}",
+            "FNIR": "–" if point["fnir"] is None else f"{point['fnir']:.2g}",
+        }
+        for point in block.get("threshold_curve") or []
+    )
 
 
 def criterion_text(criterion: Any) -> str:

@@ -4,11 +4,10 @@ import pytest
 from tests.unit.reporting.samples import make_metrics, make_view
 
 from imagematch.evaluation import Threshold
-from imagematch.reporting import metrics_table, operating_table, tar_at_far_table, warnings_of
+from imagematch.reporting import gallery_table, metrics_table, rates_lines, threshold_table, warnings_of
 from imagematch.reporting.numbers import number_text
 
 THRESHOLD = Threshold(0.9, "balanced_accuracy")
-UPPER = "at most (95 %, if pairs were independent)"
 
 
 def test_every_figure_stands_beside_the_baselines_with_its_interval(view):
@@ -48,9 +47,11 @@ def test_a_split_that_made_the_matcher_is_warned_of():
 
 
 def test_rates_below_the_resolution_are_said_to_be(view):
-    table = tar_at_far_table(make_metrics(view, view, THRESHOLD)).set_index("false accept rate")
-    assert table.loc["0.000001", "true accept rate"] == "below resolution"
-    assert table.loc["0.1", "true accept rate"] != "below resolution"
+    block = make_metrics(view, view, THRESHOLD)["test"]
+    table = threshold_table(block)
+    assert list(table["distance"]) == [f"{point['distance']:.4f}" for point in block["threshold_curve"]]
+    assert list(table) == ["distance", "FAR", "FRR", "FPIR", "FNIR"]
+    assert min(point["far"] for point in block["threshold_curve"]) * block["impostor_pairs"] > 29
     metrics = {"test": {"tar_at_far": {"0.001": None}, "tar_at_far_below_resolution": ["0.001"]}}
     metrics["validation"] = {"tar_at_far": {"0.001": 0.9}}
     row = metrics_table(metrics).set_index("metric").loc["TAR at FAR 0.001"]
@@ -59,19 +60,30 @@ def test_rates_below_the_resolution_are_said_to_be(view):
 
 def test_a_gallery_multiplies_the_false_matches(view):
     block = make_metrics(view, view, THRESHOLD)["test"]
-    table = operating_table(block)
-    assert table["gallery (images)"].iloc[0] == "100"
-    expected = 100 * block["threshold"]["far"]
-    assert table["expected false matches"].iloc[0] == number_text(expected, 2)
-    low, high = block["ci95"]["far"]
-    assert 0 <= low < block["threshold"]["far"] < high
-    assert table["95 % interval"].iloc[1] == f"{number_text(1000 * low, 2)} to {number_text(1000 * high, 2)}"
-    assert UPPER not in table, "false matches were seen: the bound says no more"
-    none = make_metrics(view, view, Threshold(1e-4, "eer"))["test"]
-    assert none["threshold"]["confusion"]["fp"] == 0
-    upper = none["threshold"]["operating_points"][0]["upper_false_matches"]
-    assert operating_table(none)[UPPER].iloc[0] == number_text(upper, 2)
-    assert "95 % interval" not in operating_table(none), "resamples of no false match have none either"
+    table = gallery_table(block).set_index("gallery (images)")
+    far, (low, high) = block["threshold"]["far"], block["ci95"]["far"]
+    assert 0 <= low < far < high
+    shown = table.loc["1,000", "false matches of a search"]
+    about, lowest, highest = (float(f"{1000 * rate:.2g}") for rate in (far, low, high))
+    assert shown == f"about {about:g}, {lowest:g} to {highest:g}"
+    assert table.loc["1,000,000", "searches with a false match (FPIR)"] == "larger than measured"
+
+
+def test_numbers_are_rounded_to_what_is_known():
+    galleries = [{"images": 10**6, "false_matches": 44_444.44, "false_matches_ci95": [7_123.0, 0.0123], "fpir": 0.2}]
+    (row,) = gallery_table({"identification": {"galleries": galleries}}).itertuples(index=False)
+    assert list(row) == ["1,000,000", "about 44,000, 7,100 to 0.012", "20 %"]
+
+
+def test_what_was_asked_and_what_one_gets_stand_together():
+    rates = {"far": 0.0, "far_ci95": None, "frr": 0.5, "frr_ci95": None, "note": "FAR 0.01 takes 3,000 pairs"}
+    threshold = {"criterion": {"far": 0.01, "confidence": 0.9}, "chosen_on": "calibration", "calibration": rates}
+    threshold |= {"far": 0.22, "far_ci95": [0.1, 0.4], "frr": None}
+    assert rates_lines({"threshold": threshold}, "test") == [
+        "FAR asked 0.01 with confidence 0.9, on calibration 0, on test 0.22 (0.1 to 0.4)",
+        "FRR on calibration 0.5",
+        "not resolved: FAR 0.01 takes 3,000 pairs",
+    ]
 
 
 @pytest.mark.parametrize(

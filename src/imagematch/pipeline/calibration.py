@@ -1,0 +1,138 @@
+"""From a finished training to its threshold, its probability and its metrics on every split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from imagematch.config import TrainSettings
+from imagematch.data import Dataset
+from imagematch.evaluation import (
+    Probability,
+    Threshold,
+    calibrated_threshold,
+    fit_probability,
+    pair_distances,
+    split_metrics,
+)
+from imagematch.reporting import SplitView
+
+_THUMBNAIL_SIDE = 96
+
+RANKED_WHOLE = 10_000
+"""Of up to so many images the mAP is measured too: it needs every row sorted to its end (10,000: 6 s more, 2 cores)."""
+
+Embed = Callable[[np.ndarray], np.ndarray]
+"""Data-set rows -> their embeddings, on the unit sphere."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was chosen on pairs that selected nothing else.
+
+    Attributes:
+        threshold: where a match begins, and the split it was chosen on.
+        probability: distance -> probability.
+    """
+
+    threshold: Threshold
+    probability: Probability
+
+
+def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]) -> Calibration:
+    """Chooses the threshold and fits the probability on the calibration split.
+
+    Where that is too small for what the criterion asks for, the rest of validation is added, on which epochs were
+    compared already.
+
+    Raises:
+        DataError: there is no genuine or no impostor pair, even so.
+    """
+    calibration, validation = dataset.rows("calibration"), dataset.rows("validation")
+    both = np.sort(np.concatenate([calibration, validation]))
+    attempts = [("calibration", calibration), ("calibration and validation", both)]
+    attempts = attempts if len(calibration) and len(validation) else [("validation", both)]
+    chosen = None
+    for split, rows in attempts:
+        embeddings, labels = embed(rows), dataset.labels[rows]
+        pairs = pair_distances(embeddings, labels)
+        if split != attempts[-1][0] and not (pairs.genuine.count and pairs.impostor.count):
+            continue
+        threshold = calibrated_threshold(embeddings, labels, criterion, chosen_on=split, pairs=pairs)
+        chosen = Calibration(threshold, fit_probability(pairs))
+        if threshold.rates is not None and threshold.rates.resolvable:
+            break
+    assert chosen is not None, "the last attempt is never passed over"
+    return chosen
+
+
+def measure_split(
+    embed: Embed,
+    dataset: Dataset,
+    split: str,
+    threshold: Threshold,
+    probability: Probability | None,
+    remarks: Sequence[str] = (),
+) -> dict[str, Any] | None:
+    """The metrics of one split, as `metrics.json` has them; None where the split is empty.
+
+    Args:
+        embed: gives the embeddings.
+        dataset: whose split it is.
+        split: its name.
+        threshold: chosen elsewhere, applied here.
+        probability: likewise.
+        remarks: what a reader must know before believing the metrics; stored with them.
+    """
+    rows = dataset.rows(split)
+    if not len(rows):
+        return None
+    metrics = split_metrics(
+        embed(rows),
+        dataset.labels[rows],
+        threshold=threshold,
+        probability=probability,
+        split_by=dataset.split_by,
+        whole_ranking=len(rows) <= RANKED_WHOLE,
+    )
+    trained = dataset.labels[dataset.rows("train")]
+    shared = bool(np.isin(dataset.labels[rows], trained).any())
+    return {**metrics, "shared_classes": shared, "remarks": list(remarks)}
+
+
+def calibrate_and_measure(
+    embed: Embed, baseline: Embed, dataset: Dataset, settings: TrainSettings
+) -> tuple[Calibration, dict[str, Any]]:
+    """Calibrates, and gives the contents of `metrics.json`.
+
+    That is both splits, and the frozen extractor alone on test, or on validation where there is no test.
+    """
+    chosen, reference = (calibrate(one, dataset, settings.threshold) for one in (embed, baseline))
+
+    def alone(split: str) -> dict[str, Any] | None:
+        return measure_split(baseline, dataset, split, reference.threshold, reference.probability)
+
+    metrics = {
+        split: measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
+        for split in ("validation", "test")
+    }
+    tested = metrics["test"] is not None
+    beside = {"test": alone("test")} if tested else {"test": None, "validation": alone("validation")}
+    return chosen, {**metrics, "baseline": beside}
+
+
+def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
+    """A split as a report shows it; None where it is empty."""
+    rows = dataset.rows(split)
+    if not len(rows):
+        return None
+    return SplitView(
+        embeddings=embed(rows),
+        labels=dataset.labels[rows],
+        class_names=dataset.titles or dataset.class_names,
+        paths=dataset.paths[rows],
+        image=lambda row: dataset.picture(int(rows[row]), _THUMBNAIL_SIDE),
+    )

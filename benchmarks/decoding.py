@@ -39,7 +39,7 @@ FILES = {"12 megapixels": 48, "0.4 megapixels": 400}
 """Made-up files that are extracted end to end; of 16 different photos."""
 QUALITY = ((8, 224), (1, 48))
 """Labelled images are enlarged so many times, and looked at in this size: both leave room for a reduction."""
-QUALITY_IMAGES = 1000
+QUALITY_IMAGES = 4000
 PIXELS_A_ROUND = 48_000_000
 """As many photos of a size as have so many pixels together, 64 at most."""
 

@@ -34,6 +34,7 @@ from imagematch.features import FeatureStore, clear, list_entries
 SIZES = {"12 megapixels": (4000, 3000), "0.4 megapixels": (730, 548)}
 LARGE = (12_000, 9_000)
 IMAGE_SIZE = 224
+NETWORK = "mobilenet_v2"
 ROUNDS = 3
 FILES = {"12 megapixels": 48, "0.4 megapixels": 400}
 """Made-up files that are extracted end to end; of 16 different photos."""
@@ -165,8 +166,8 @@ def large_memory_mb(**how: Any) -> float | None:
 
 
 def network(weights: str, image_size: int) -> Extractor:
-    """MobileNetV2."""
-    options = {"feature_extractor": "mobilenet_v2", "weights": weights, "image_size": image_size}
+    """What features are extracted by."""
+    options = {"feature_extractor": NETWORK, "weights": weights, "image_size": image_size}
     return make_extractor(SimpleNamespace(**options, trainable=False, seed=0))
 
 

@@ -103,7 +103,7 @@ def one_pair(folder: Path, images: list[Path]) -> dict[str, float]:
     matcher.match(*pairs[0])
     ours = [seconds_of(lambda pair=pair: matcher.match(*pair)) for pair in pairs]
     model = matcher.feature_model
-    decoded = [matcher.card.embedding.to_pixels(path)[None].astype(np.float32) for path in pairs[0]]
+    decoded = [matcher.card.embedding.decode(path)[None].astype(np.float32) for path in pairs[0]]
     keras_alone = [seconds_of(lambda: [model(image, training=False) for image in decoded]) for _ in range(ROUNDS + 1)]
     return {
         "load": load,

@@ -587,7 +587,7 @@ def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def find(image: bytes, *, eyes: bool) -> Face | None:
         return Face(4, 6, 8, 8) if decode(image).shape[0] == 20 else None
 
-    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
+    monkeypatch.setattr("imagematch.data.faces.cache.find_face", find)
     for path in (*Path("query").rglob("*.png"), *Path("gallery").rglob("*.png")):
         in_noise(path, path)
     settings = {**SMALL, "data_dir": "gallery", "face_crop": "haar", "face_margin": 0.0, "face_missing": "skip"}

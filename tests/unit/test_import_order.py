@@ -19,6 +19,7 @@ ROOMS = (
     "npz",
     "limited_process",
     "tensors",
+    "image_files",
     "events",
     "interruption",
     "options",

@@ -39,6 +39,9 @@ OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run i
 
 
 PLACES: dict[str, dict[str, str]] = {
+    "cli/doctor.py": {
+        "Path('/proc/cpuinfo').read_text": SYSTEM,
+    },
     "cli/running.py": {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,

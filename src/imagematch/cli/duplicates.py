@@ -56,8 +56,8 @@ def duplicates(
     if threshold is not None and not 0 < threshold < math.inf:
         raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")
     log = console_log()
-    cropper = read_card(model).embedding.cropper
-    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
+    card = read_card(model).embedding
+    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=card.cropper, **card.decoding, log=log)
     matcher = ImageMatcher.load(model, log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
     under = matcher.threshold if threshold is None else threshold

@@ -81,7 +81,7 @@ def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, wor
     name = study.study_name
     exists = study_exists(study, layout)
     if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
-        forget_study(study, layout)
+        forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")

@@ -76,6 +76,17 @@ class WrittenKeys(BaseModel):
     max_classes: int | None = key(
         whole(None, 2, 10_000_000, "Takes the most frequent classes alone; by default all."), **_DATA
     )
+    value_range: Annotated[Any, PlainValidator(values.checked_value_range)] = key(
+        Option(
+            "auto",
+            values.VALUE_RANGE,
+            "What becomes black and white in images of more than 8 bits, signed or floating: by default known from "
+            "their values, the same in all of them; full: 0 and 65,535.",
+            expects=values.VALUE_RANGE_FORMS,
+        ),
+        **_DATA,
+    )
+    max_megapixels: int = key(whole(500, 1, 4_295, "Larger images are left out, as corrupt ones are."), **_DATA)
     face_crop: str = key(choice("none", names.FACE_CROPS, "Cuts out the largest face with this detector."), **_DATA)
     face_margin: float = key(number(0.2, 0, 2, "Added on each side of the face, as a share of its own side."), **_FACES)
     face_align: bool = key(flag(False, "Turns the face so that the eyes are level."), **_FACES)

@@ -76,6 +76,7 @@ def check_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SIL
         "modes": dict(Counter(fact.mode for _, fact in readable).most_common()),
         "boxes": _boxes(readable),
         "faces": None,
+        "value_range": surveyed.range_note or None,
         "exact_duplicates": _exact(surveyed, dataset),
         "near_duplicates": None if dataset is None else _near(dataset, manifest_dir, log),
     }
@@ -167,6 +168,8 @@ def _summary(report: dict[str, Any]) -> str:
         points.append(f"classes of {per_class['min']:,} to {per_class['max']:,} images")
     if faces and faces["found"] < faces["searched"]:
         points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the pictures")
+    if report["value_range"]:
+        points.append(report["value_range"])
     counts: Sequence[tuple[int, str]] = (
         (len(report["corrupt"]), "corrupt images left out"),
         ((report["boxes"] or {}).get("cut_at_the_edge", 0), "boxes cut at the edge of their picture"),

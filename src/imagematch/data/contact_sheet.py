@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from imagematch.data.decoding import Overview, decode, overview
-from imagematch.data.faces import Face, cut_to_face
+from imagematch.data.decoding import Thumbnail, decode, thumbnail
+from imagematch.data.faces import Face, crop_to_face
 from imagematch.data.manifest import Fact
 from imagematch.data.opening import Survey
 from imagematch.data.sources import Entry
@@ -59,19 +59,20 @@ def _spread_over(rows: Sequence[tuple[Entry, Fact]], count: int) -> list[tuple[E
 
 def _pair(surveyed: Survey, entry: Entry, fact: Fact) -> tuple[Image.Image, Image.Image]:
     data = surveyed.source.read(entry.file or entry.path)
-    photo = overview(data, _CELL)
+    photo = thumbnail(data, _CELL, value_range="own", max_pixels=None)
     face = surveyed.faces.get(fact.digest)
     used = entry
     if face is not None and surveyed.cropper is not None:
-        used, _ = cut_to_face(entry, fact, face, surveyed.cropper)
-    cut = Image.fromarray(decode(data, _CELL, box=used.box, angle=used.angle)).resize((_CELL, _CELL))
+        used, _ = crop_to_face(entry, fact, face, surveyed.cropper)
+    how = {"value_range": surveyed.value_range, "max_pixels": None}
+    cut = Image.fromarray(decode(data, _CELL, box=used.box, angle=used.angle, **how)).resize((_CELL, _CELL))
     framed = _framed(photo, used, face)
     if surveyed.cropper is not None and face is None and entry.box is None:
         ImageDraw.Draw(cut).rectangle((0, 0, _CELL - 1, _CELL - 1), outline=_RED, width=4)
     return framed, cut
 
 
-def _framed(photo: Overview, used: Entry, face: Face | None) -> Image.Image:
+def _framed(photo: Thumbnail, used: Entry, face: Face | None) -> Image.Image:
     scale = _CELL / max(photo.width, photo.height)
     small = Image.fromarray(photo.pixels)
     small = small.resize((max(1, round(photo.width * scale)), max(1, round(photo.height * scale))))

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from imagematch.data.boxes import Box, check_digest
-from imagematch.data.decoding import decode, read_bytes
+from imagematch.data.decoding import decode
 from imagematch.data.faces import FaceCropper
 from imagematch.data.manifest import doubt
 from imagematch.data.sources import Source
 from imagematch.data.splits import SPLITS
+from imagematch.data.value_ranges import ValueRange
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
+from imagematch.image_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Dataset:
         angles: degrees that each box leans clockwise, where some do.
         face_cropper: how faces are cut out; None where they are not. What it cut is in boxes and angles.
         manifest: where what is known of the files is kept; None where that is nowhere.
+        value_range: what grey of more than 8 bits is scaled by; None for 0 to 65,535.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Dataset:
     angles: tuple[float, ...] | None = None
     face_cropper: FaceCropper | None = None
     manifest: Path | None = None
+    value_range: ValueRange | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -114,8 +118,8 @@ class Dataset:
         angle = 0.0 if self.angles is None else self.angles[row]
         try:
             data = self.read(row)
-            check_digest(data, str(self.digests[row]), box, angle)
-            return decode(data, max_size, box=box, angle=angle)
+            check_digest(data, str(self.digests[row]), box, angle, self.value_range)
+            return decode(data, max_size, box=box, angle=angle, value_range=self.value_range, max_pixels=None)
         except DataError as error:
             doubt(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])

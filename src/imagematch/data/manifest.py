@@ -10,22 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imagematch.data.decoding import DECODER_VERSION, Box, cut_digest, inspect
+from imagematch.data.boxes import Box, pixels_digest
+from imagematch.data.decoding import DECODER_VERSION, inspect
+from imagematch.data.decoding_limits import MAX_PIXELS
 from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.sources import MISSING, Entry, Source
 from imagematch.errors import DataError
 from imagematch.events import Advance, RunLog
 from imagematch.file_locks import locked
 from imagematch.files import digest_bytes, remove_leftovers, write_text
+from imagematch.image_files import NotReadableHereError
 from imagematch.reading import TABLE_BYTES, text_lines
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 32
 _MAX_CORRUPT_SHARE = 0.05
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
 _KINDS: dict[str, set[type]] = {
     **{name: {str} for name in ("path", "digest", "mode", "reason")},
     **{name: {int} for name in ("width", "height", "size", "mtime_ns")},
+    **{name: {int, float} for name in ("low", "high")},
     "box": {list, type(None)},
 }
 
@@ -42,6 +46,8 @@ class Fact(NamedTuple):
         size: bytes of the file when it was read; MISSING makes the file be read again.
         mtime_ns: when it had been changed, nanoseconds.
         box: the part of the picture that was looked at.
+        low: the lowest value of grey of more than 8 bits; else 0.
+        high: the highest, likewise; else 255.
     """
 
     digest: str
@@ -52,6 +58,8 @@ class Fact(NamedTuple):
     size: int
     mtime_ns: int
     box: Box | None = None
+    low: float = 0
+    high: float = 255
 
     def holds_for(self, entry: Entry) -> bool:
         """Whether the file is still the one that was read."""
@@ -63,7 +71,14 @@ class Fact(NamedTuple):
         )
 
 
-def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_dir: Path, log: RunLog) -> list[Fact]:
+def read_manifest(
+    name: str,
+    source: Source,
+    entries: Sequence[Entry],
+    manifest_dir: Path,
+    log: RunLog,
+    max_pixels: int = MAX_PIXELS,
+) -> list[Fact]:
     """What is known of every entry; only new and changed files are read. Corrupt images are named in the log.
 
     Args:
@@ -72,6 +87,7 @@ def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_
         entries: the images, as listed now.
         manifest_dir: where manifests are kept, one file for each data set's root.
         log: hears of progress and of corrupt images.
+        max_pixels: larger images are not used.
 
     Returns:
         One Fact for each entry, in the same order.
@@ -80,12 +96,12 @@ def read_manifest(name: str, source: Source, entries: Sequence[Entry], manifest_
         StudyError: the manifest cannot be written.
     """
     if source.root is None:
-        facts = _inspect_all(source, entries, log)
+        facts = _inspect_all(source, entries, log, max_pixels)
     else:
         path = manifest_path(name, source.root, manifest_dir)
         with locked(path.with_suffix(".lock")):
             remove_leftovers(manifest_dir)
-            facts = _refreshed(path, source, entries, log)
+            facts = _refreshed(path, source, entries, log, max_pixels)
     for entry, fact in zip(entries, facts, strict=True):
         if fact.reason:
             log.event("corrupt_image", f"left out: {entry.path}: {fact.reason}", path=entry.path, reason=fact.reason)
@@ -146,7 +162,7 @@ def _forget_doubts(path: Path, left: set[str]) -> None:
         _doubts_path(path).unlink(missing_ok=True)
 
 
-def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog) -> list[Fact]:
+def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog, max_pixels: int) -> list[Fact]:
     kept = _load(path, log)
     known = [kept.get(entry.path) for entry in entries]
     files = [entry.file or entry.path for entry in entries]
@@ -154,11 +170,14 @@ def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog
     stale = [
         row
         for row, fact in enumerate(known)
-        if fact is None or not fact.holds_for(entries[row]) or files[row] in doubted
+        if fact is None
+        or not fact.holds_for(entries[row])
+        or files[row] in doubted
+        or fact.width * fact.height > max_pixels
     ]
     if not stale:
         return [fact for fact in known if fact is not None]
-    fresh = dict(zip(stale, _inspect_all(source, [entries[row] for row in stale], log), strict=True))
+    fresh = dict(zip(stale, _inspect_all(source, [entries[row] for row in stale], log, max_pixels), strict=True))
     facts = [fresh.get(row, fact) for row, fact in enumerate(known)]
     complete = [fact for fact in facts if fact is not None]
     if any(known[row] != complete[row] for row in stale):
@@ -168,13 +187,13 @@ def _refreshed(path: Path, source: Source, entries: Sequence[Entry], log: RunLog
     return complete
 
 
-def _inspect_all(source: Source, entries: Sequence[Entry], log: RunLog) -> list[Fact]:
+def _inspect_all(source: Source, entries: Sequence[Entry], log: RunLog, max_pixels: int) -> list[Fact]:
     chunks = [entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK)]
     with log.progress("reading images", len(entries)) as advance, ThreadPoolExecutor() as pool:
         try:
             return [
                 fact
-                for facts in pool.map(lambda chunk: _inspect(source, chunk), chunks)
+                for facts in pool.map(lambda chunk: _inspect(source, chunk, max_pixels), chunks)
                 for fact in _told(facts, advance)
             ]
         except BaseException:
@@ -187,21 +206,23 @@ def _told(facts: list[Fact], advance: Advance) -> list[Fact]:
     return facts
 
 
-def _inspect(source: Source, entries: Iterable[Entry]) -> list[Fact]:
-    return [_inspect_one(source, entry) for entry in entries]
+def _inspect(source: Source, entries: Iterable[Entry], max_pixels: int) -> list[Fact]:
+    return [_inspect_one(source, entry, max_pixels) for entry in entries]
 
 
-def _inspect_one(source: Source, entry: Entry) -> Fact:
+def _inspect_one(source: Source, entry: Entry, max_pixels: int) -> Fact:
     try:
         data = source.read(entry.file or entry.path)
     except DataError as error:
         return Fact("", 0, 0, "", error.what, MISSING, 0, entry.box)
-    digest = cut_digest(digest_bytes(data), entry.box)
+    digest = pixels_digest(digest_bytes(data), entry.box)
     try:
-        width, height, mode = inspect(data, entry.box)
+        width, height, mode, low, high = inspect(data, entry.box, max_pixels)
+    except NotReadableHereError as error:  # not remembered
+        return Fact(digest, 0, 0, "", error.what, MISSING, 0, entry.box)
     except DataError as error:
         return Fact(digest, 0, 0, "", error.what, entry.size, entry.mtime_ns, entry.box)
-    return Fact(digest, width, height, mode, "", entry.size, entry.mtime_ns, entry.box)
+    return Fact(digest, width, height, mode, "", entry.size, entry.mtime_ns, entry.box, low, high)
 
 
 def _load(path: Path, log: RunLog) -> dict[str, Fact]:
@@ -214,8 +235,8 @@ def _facts(columns: dict[str, Any]) -> dict[str, Fact]:
         if not set(map(type, columns[name])) <= kinds:
             raise ValueError(f"another kind of {name}")
     boxes = [None if box is None else _box(box) for box in columns["box"]]
-    rest = [columns[name] for name in Fact._fields if name != "box"]
-    return dict(zip(columns["path"], map(Fact._make, zip(*rest, boxes, strict=True)), strict=True))
+    rest = [boxes if name == "box" else columns[name] for name in Fact._fields]
+    return dict(zip(columns["path"], map(Fact._make, zip(*rest, strict=True)), strict=True))
 
 
 def _box(values: Any) -> Box:

@@ -15,14 +15,13 @@ import numpy as np
 
 from imagematch.data.dataset import Dataset
 from imagematch.data.looks import THUMBNAIL, read_looks
+from imagematch.data.value_ranges import nearly_plain
 from imagematch.events import SILENT, RunLog
 
 _MAX_DISTANCE = 6
 """Bits in which two hashes of near duplicates may differ."""
 _MIN_CORRELATION = 0.95
 """Of two near duplicates' grey thumbnails."""
-_PLAIN_SPREAD = 4.0
-"""Grey values: a thumbnail with a smaller standard deviation shows next to nothing."""
 _CROWD = 200
 """More pictures than this with one hash are of a kind that the hash cannot tell apart."""
 _BUDGET = 2_000_000_000
@@ -57,9 +56,8 @@ def near_duplicates(dataset: Dataset, kept: Path | None = None, log: RunLog = SI
         StudyError: the looks cannot be kept.
     """
     _, thumbnails, hashes = read_looks(dataset, kept, log)
-    spread = thumbnails.reshape(len(thumbnails), -1).astype(np.float32).std(axis=1)
     _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
-    rows = np.flatnonzero((spread >= _PLAIN_SPREAD) & (sizes[group] <= _CROWD))
+    rows = np.flatnonzero(~nearly_plain(thumbnails) & (sizes[group] <= _CROWD))
     pairs, complete = close_pairs(hashes[rows], _MAX_DISTANCE)
     pairs = rows[pairs]
     pairs = pairs[dataset.digests[pairs[:, 0]] != dataset.digests[pairs[:, 1]]]

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagematch.data.boxes import decoded_digest
 from imagematch.data.dataset import Dataset, Quarantined
-from imagematch.data.faces import Face, FaceCropper, cut_faces, faces_path, read_faces
+from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, read_faces
 from imagematch.data.manifest import Fact, manifest_path, read_manifest, refuse_corrupt
 from imagematch.data.sources import Entry, Listing, Source, open_source
 from imagematch.data.splits import LEFT_OUT, Images, split_images
+from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 
@@ -33,8 +35,8 @@ class Survey:
         source: reads the images.
         listing: every image of the source.
         rows: the images of the classes that the settings ask for, each with what is known of its file.
-        cropper: how faces are cut out; None where they are not.
-        faces: digest of a picture's content -> its face, None where there is none; of those that were searched.
+        cropper: how images are cropped to faces; None where they are not.
+        faces: digest of an image's content -> its face, None where there is none; of those that were searched.
         manifest: where what is known of the files is kept; None where the images are embedded.
     """
 
@@ -51,6 +53,23 @@ class Survey:
         """The images in which no face was found."""
         return [(entry, fact) for entry, fact in self.rows if self.faces.get(fact.digest, True) is None]
 
+    @property
+    def value_range(self) -> ValueRange | None:
+        """What grey of more than 8 bits is scaled by in all images; None for 0 to 65,535."""
+        return set_range(self.settings.value_range, *self._values)
+
+    @property
+    def range_note(self) -> str:
+        """How such grey is scaled, where that is to be noticed; else ""."""
+        modes, _, highs = self._values
+        return describe_range(self.value_range, modes, highs)
+
+    @property
+    def _values(self) -> tuple[list[str], list[float], list[float]]:
+        """Mode, lowest and highest value of each readable image."""
+        facts = [fact for _, fact in self.rows if not fact.reason]
+        return [fact.mode for fact in facts], [fact.low for fact in facts], [fact.high for fact in facts]
+
 
 def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Dataset:
     """Opens the data set that the settings name: listed, checked (files that changed are read again) and split.
@@ -62,8 +81,8 @@ def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = S
         log: hears of progress, corrupt images and what is left out.
 
     Raises:
-        DataError: the folder is not there or empty, there are too few images or classes, too many corrupt images, a
-            picture without a face where that is an error, or a split would lack pairs.
+        DataError: the folder is not there or empty, there are too few images or classes, too many corrupt images, an
+            image without a face where that is an error, or a split would lack pairs.
         StudyError: the manifest cannot be written.
     """
     return assemble(survey(settings, manifest_dir=manifest_dir, log=log), log)
@@ -82,7 +101,8 @@ def survey(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT)
         log.event("data_note", note)
     classes = _frequent_classes(listing.entries, settings, log)
     listed = [entry for entry in listing.entries if entry.label in classes]
-    facts = read_manifest(settings.dataset, source, listed, manifest_dir, log)
+    max_pixels = settings.max_megapixels * 1_000_000
+    facts = read_manifest(settings.dataset, source, listed, manifest_dir, log, max_pixels)
     rows = tuple(zip(listed, facts, strict=True))
     manifest = None if source.root is None else manifest_path(settings.dataset, source.root, manifest_dir)
     cropper = FaceCropper.of(settings)
@@ -98,7 +118,9 @@ def assemble(surveyed: Survey, log: RunLog = SILENT) -> Dataset:
     """The data set of what was surveyed: the usable images, split. Raises DataError as `open_dataset` does."""
     settings = surveyed.settings
     refuse_corrupt(surveyed.source, [entry for entry, _ in surveyed.rows], [fact for _, fact in surveyed.rows])
-    usable, without = _cut(surveyed, [(entry, fact) for entry, fact in surveyed.rows if not fact.reason], log)
+    if surveyed.range_note:
+        log.event("value_range", surveyed.range_note)
+    usable, without = _crop(surveyed, [(entry, fact) for entry, fact in surveyed.rows if not fact.reason], log)
     classes = _large_classes([entry for entry, _ in usable], settings, log)
     rows = sorted(((e, fact) for e, fact in usable if e.label in classes), key=lambda row: row[0].path)
     splits = _splits(rows, settings)
@@ -110,7 +132,7 @@ def assemble(surveyed: Survey, log: RunLog = SILENT) -> Dataset:
     return _dataset(surveyed, placed, tuple(sorted(quarantined, key=lambda image: image.path)))
 
 
-def _cut(
+def _crop(
     surveyed: Survey, rows: Sequence[tuple[Entry, Fact]], log: RunLog
 ) -> tuple[list[tuple[Entry, Fact]], list[tuple[Entry, Fact]]]:
     """The images as they are used, and those left out because they have no face."""
@@ -121,15 +143,15 @@ def _cut(
     searched = sum(fact.digest in faces for _, fact in rows)
     if without:
         what = {"whole": "taken whole", "skip": "left out", "error": "refused"}[cropper.missing]
-        message = f"no face found in {len(without):,} of {searched:,} pictures: {what} (face_missing)"
+        message = f"no face found in {len(without):,} of {searched:,} images: {what} (face_missing)"
         log.event("faces", message, searched=searched, missing=len(without))
     if without and cropper.missing == "error":
         raise DataError(
-            f"no face found in {len(without):,} of {searched:,} pictures, the first is {without[0][0].path}",
+            f"no face found in {len(without):,} of {searched:,} images, the first is {without[0][0].path}",
             where=str(surveyed.source.root or ""),
             do="remove them, or give face_missing: whole or skip",
         )
-    return cut_faces(rows, faces, cropper)
+    return crop_faces(rows, faces, cropper)
 
 
 def _frequent_classes(entries: Sequence[Entry], settings: TrainSettings, log: RunLog) -> set[str]:
@@ -178,6 +200,7 @@ def _dataset(
     surveyed: Survey, rows: Sequence[tuple[Entry, Fact, str]], quarantined: tuple[Quarantined, ...]
 ) -> Dataset:
     settings, source, titles = surveyed.settings, surveyed.source, surveyed.listing.titles
+    chosen = surveyed.value_range
     entries = [entry for entry, _, _ in rows]
     class_names = tuple(sorted({entry.label for entry in entries}))
     index = {label: number for number, label in enumerate(class_names)}
@@ -188,7 +211,7 @@ def _dataset(
         paths=np.array([entry.path for entry in entries]),
         labels=np.array([index[entry.label] for entry in entries], np.int32),
         splits=np.array([split for _, _, split in rows]),
-        digests=np.array([fact.digest for _, fact, _ in rows]),
+        digests=np.array([decoded_digest(fact.digest, fact.mode, chosen) for _, fact, _ in rows]),
         widths=np.array([fact.width for _, fact, _ in rows], np.int32),
         heights=np.array([fact.height for _, fact, _ in rows], np.int32),
         modes=np.array([fact.mode for _, fact, _ in rows]),
@@ -203,4 +226,5 @@ def _dataset(
         angles=tuple(entry.angle for entry in entries) if any(e.angle for e in entries) else None,
         face_cropper=surveyed.cropper,
         manifest=surveyed.manifest,
+        value_range=chosen,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imagematch.data import FaceCropper, to_picture
+from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode
 from imagematch.model import HeadShape
 from imagematch.registry import EXTRACTOR_REGISTRY
 
@@ -70,7 +70,9 @@ class EmbeddingCard(StrictCard):
         trained: the extractor was trained with the head.
         head: features -> embedding.
         test_time_flip: the embedding is the mean of the image's and its mirror image's, L2-normalised.
-        face_crop: how faces are cut out; None where the whole image counts.
+        face_crop: how images are cropped to faces; None where the whole image counts.
+        value_range: what grey of more than 8 bits is scaled by, as in training; None for 0 to 65,535.
+        max_megapixels: larger images are refused.
     """
 
     extractors: Annotated[tuple[ExtractorCard, ...], Field(min_length=1, max_length=16)]
@@ -82,6 +84,8 @@ class EmbeddingCard(StrictCard):
     head: HeadCard
     test_time_flip: bool = False
     face_crop: FaceCropCard | None = None
+    value_range: tuple[float, float] | None = None
+    max_megapixels: int = Field(MAX_MEGAPIXELS, ge=1, le=4_295)
 
     @property
     def extractor(self) -> str:
@@ -105,19 +109,30 @@ class EmbeddingCard(StrictCard):
 
     @property
     def cropper(self) -> FaceCropper | None:
-        """Cuts faces out as in training; None where the whole image counts."""
+        """Crops images to faces as in training; None where the whole image counts."""
         return None if self.face_crop is None else FaceCropper(**self.face_crop.model_dump())
 
-    def to_pixels(self, image: Any) -> np.ndarray:
-        """The pixels that the network is to see of an image in any form; see `imagematch.data.to_picture`.
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The options of `imagematch.data.decode` that are as in training."""
+        return {"value_range": self.value_range, "max_pixels": self.max_megapixels * 1_000_000}
+
+    def decode(self, image: Any) -> np.ndarray:
+        """The pixels that the network is to see of an image in any form; see `imagematch.data.decode`.
 
         Raises:
             DataError: the image cannot be read, or shows no face where one is needed.
         """
         cropper = self.cropper
         if cropper is None:
-            return to_picture(image, self.image_size)
-        return cropper.to_picture(image, self.image_size)
+            return decode(image, self.image_size, **self.decoding)
+        return cropper.decode(image, self.image_size, **self.decoding)
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> Self:
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError("the value range does not ascend")
+        return self
 
     @model_validator(mode="after")
     def _networks_are_known(self) -> Self:

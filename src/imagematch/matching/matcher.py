@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from imagematch.data import DECODER_VERSION, to_picture
+from imagematch.data import DECODER_VERSION, decode
 from imagematch.errors import DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, SavedExtractor
@@ -164,8 +164,8 @@ class ImageMatcher:
         card = self.card.embedding
         images = as_list(images)
         found = np.full((len(images), card.dim), np.nan, dtype=np.float32)
-        whole = partial(to_picture, max_size=card.image_size)
-        for start, decoded in decoded_blocks(images, whole if cropped else card.to_pixels):
+        whole = partial(decode, max_size=card.image_size, **card.decoding)
+        for start, decoded in decoded_blocks(images, whole if cropped else card.decode):
             readable = {}
             for row, image in enumerate(decoded, start):
                 if not isinstance(image, DataError):

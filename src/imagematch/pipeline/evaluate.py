@@ -81,7 +81,7 @@ class Evaluation:
         negative = random.choice(np.flatnonzero(labels != label))
         rows, card = self.dataset.rows(self.split)[[anchor, positive, negative]].tolist(), self.matcher.card.embedding
         if card.face_crop is not None:
-            first, second, third = (decode(self.dataset.read(row)) for row in rows)
+            first, second, third = (decode(self.dataset.read(row), **card.decoding) for row in rows)
         else:
             first, second, third = (self.dataset.picture(row, card.image_size) for row in rows)
         return first, second, third
@@ -121,6 +121,7 @@ def evaluate_model(
     settings = load_train(folder / "config.yaml")
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+    settings = settings.model_copy(update={"value_range": matcher.card.embedding.value_range or "full"})
     dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
     if not len(dataset.rows(split)):
         raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")

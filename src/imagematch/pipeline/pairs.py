@@ -266,7 +266,7 @@ def _embed_files(
     card, unreadable = matcher.card.embedding, dict[str, str]()
     embeddings, features = [np.zeros((0, card.dim), np.float32)], [np.zeros((0, alone.feature_dim), np.float32)]
     with log.progress("embedding", len(names)) as done:
-        for start, found in decoded_blocks([root / name for name in names], card.to_pixels):
+        for start, found in decoded_blocks([root / name for name in names], card.decode):
             pictures = []
             for name, picture in zip(names[start:], found, strict=False):
                 if isinstance(picture, DataError):

@@ -195,6 +195,8 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
             embedding_dim=settings.embedding_dim,
         ),
         "test_time_flip": settings.test_time_flip,
+        "value_range": training.data.dataset.value_range,
+        "max_megapixels": settings.max_megapixels,
         "face_crop": None if cropper is None else FaceCropCard(**asdict(cropper)),
     }
 

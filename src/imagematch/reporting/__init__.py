@@ -26,6 +26,7 @@ from imagematch.reporting.plots import (
 from imagematch.reporting.projector import PROJECTOR_FILES, write_projector, write_tensorboard_projector
 from imagematch.reporting.retrieval_pages import write_groups_page, write_neighbours_page
 from imagematch.reporting.studies import read_study, state_counts
+from imagematch.reporting.study_comparison import compare_studies, comparison_lines
 from imagematch.reporting.study_report import feature_store_text, study_lines, study_summary, write_study_report
 from imagematch.reporting.tables import (
     baseline_table,
@@ -59,6 +60,8 @@ __all__ = [
     "baseline_table",
     "best_configuration",
     "class_table",
+    "compare_studies",
+    "comparison_lines",
     "counts_text",
     "det_plot",
     "feature_store_text",

@@ -122,5 +122,5 @@ def _left_out(images: ImageFolder) -> tuple[str, ...]:
 
 def _image(images: ImageFolder, row: int) -> dict[str, str]:
     """A small image, its aspect ratio unchanged, with its path and its full size in words."""
-    seen = images.overview(row, _SIDE)
+    seen = images.thumbnail(row, _SIDE)
     return {"path": images.paths[row], "uri": image_uri(seen.pixels), "size": f"{seen.width} x {seen.height}"}

@@ -79,7 +79,8 @@ def open_collection(
         ModelError: the network cannot be run.
         ConfigError: no such space.
     """
-    images = list_images(Path(folder), manifest_dir=manifest_dir, cropper=matcher.card.embedding.cropper, log=log)
+    card = matcher.card.embedding
+    images = list_images(Path(folder), manifest_dir=manifest_dir, cropper=card.cropper, **card.decoding, log=log)
     vectors, computed = embed_images(matcher, images, feature_dir, space=space, log=log)
     return Collection(images, vectors, space, computed)
 

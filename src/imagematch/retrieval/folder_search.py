@@ -132,10 +132,10 @@ def retrieve(
     """
     search.check()
     card = read_card(model_dir)
-    cropper = card.embedding.cropper
+    how = {"manifest_dir": manifest_dir, "cropper": card.embedding.cropper, **card.embedding.decoding}
     told = TellingOnce(log) if query_dir.absolute() == gallery_dir.absolute() else log
-    queries = list_images(query_dir, role="query", manifest_dir=manifest_dir, cropper=cropper, log=told)
-    gallery = list_images(gallery_dir, role="gallery", manifest_dir=manifest_dir, cropper=cropper, log=told)
+    queries = list_images(query_dir, role="query", log=told, **how)
+    gallery = list_images(gallery_dir, role="gallery", log=told, **how)
     if search.top_k > len(gallery):
         log.event(
             "small_gallery", f"top-k {search.top_k:,} is more than the gallery has: all {len(gallery):,} are given"

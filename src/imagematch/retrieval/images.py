@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from imagematch.data import (
+    MAX_MEGAPIXELS,
     NO_FACE,
     TABLE_SUFFIXES,
     Box,
@@ -20,22 +21,24 @@ from imagematch.data import (
     Entry,
     FaceCropper,
     Found,
-    Overview,
     Quarantined,
     Source,
+    Thumbnail,
+    ValueRange,
     check_digest,
-    cut_faces,
+    crop_faces,
     decode,
+    decoded_digest,
     doubt,
     faces_path,
     file_mode,
     image_files,
     manifest_path,
     open_source,
-    overview,
     read_bytes,
     read_faces,
     read_manifest,
+    thumbnail,
 )
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
@@ -62,6 +65,7 @@ class ImageFolder:
         angles: degrees that the box leans clockwise.
         files: of each image, relative to `root`; None where they are the paths.
         manifest: where what is known of the files is kept; None where that is nowhere.
+        value_range: what grey of more than 8 bits is scaled by; None for 0 to 65,535.
     """
 
     root: Path
@@ -73,26 +77,27 @@ class ImageFolder:
     angles: tuple[float, ...] | None = None
     files: tuple[str, ...] | None = None
     manifest: Path | None = None
+    value_range: ValueRange | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
-        return self._decoded(row, lambda data, box, angle: decode(data, max_size, box=box, angle=angle))
+        return self._decoded(row, lambda data, **how: decode(data, max_size, **how))
 
-    def overview(self, row: int, side: int) -> Overview:
+    def thumbnail(self, row: int, side: int) -> Thumbnail:
         """The same, shrunk in proportion until its longer side is at most `side`."""
-        return self._decoded(row, lambda data, box, angle: overview(data, side, box=box, angle=angle))
+        return self._decoded(row, lambda data, **how: thumbnail(data, side, **how))
 
-    def _decoded(self, row: int, decoded: Callable[[bytes, Box | None, float], T]) -> T:
+    def _decoded(self, row: int, decoded: Callable[..., T]) -> T:
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
         file = (self.files or self.paths)[row]
         try:
             data = read_bytes(self.root / file)
-            check_digest(data, str(self.digests[row]), box, angle)
-            return decoded(data, box, angle)
+            check_digest(data, str(self.digests[row]), box, angle, self.value_range)
+            return decoded(data, box=box, angle=angle, value_range=self.value_range, max_pixels=None)
         except DataError as error:
             doubt(self.manifest, file)
             where = error.where or str(self.root / file)
@@ -109,11 +114,19 @@ class ImageFolder:
             angles=_chosen(self.angles, rows),
             files=_chosen(self.files, rows),
             manifest=self.manifest,
+            value_range=self.value_range,
         )
 
 
 def list_images(
-    place: Path, *, manifest_dir: Path, role: str = "", cropper: FaceCropper | None = None, log: RunLog = SILENT
+    place: Path,
+    *,
+    manifest_dir: Path,
+    role: str = "",
+    cropper: FaceCropper | None = None,
+    value_range: ValueRange | None = None,
+    max_pixels: int = MAX_MEGAPIXELS * 1_000_000,
+    log: RunLog = SILENT,
 ) -> ImageFolder:
     """Finds and checks images; files known from an earlier time are not read again.
 
@@ -125,6 +138,8 @@ def list_images(
             that has nothing but folders query and gallery only what is in that one.
         cropper: cuts faces out, as the matcher's card has it; an image without one is left out unless it says "whole".
             A table's own boxes are kept.
+        value_range: what grey of more than 8 bits is scaled by, as the matcher's card has it.
+        max_pixels: larger images are left out.
         log: hears of each image that cannot be used, and of files that are no images by their names.
 
     Raises:
@@ -132,14 +147,14 @@ def list_images(
         StudyError: the manifest cannot be written.
     """
     name, source, entries = _listed(place, role, log)
-    facts = read_manifest(name, source, entries, manifest_dir, log)
+    facts = read_manifest(name, source, entries, manifest_dir, log, max_pixels)
     known = list(zip(entries, facts, strict=True))
     unusable = [Quarantined(entry.path, fact.reason) for entry, fact in known if fact.reason]
     usable = [(entry, fact) for entry, fact in known if not fact.reason]
     if cropper is not None:
         kept = faces_path(name, source.root, manifest_dir, cropper)
         faces = read_faces(kept, source, [row for row in usable if row[0].box is None], cropper, log)
-        usable, without = cut_faces(usable, faces, cropper)
+        usable, without = crop_faces(usable, faces, cropper)
         for entry, _ in without:
             log.event("no_face", f"left out: {entry.path}: {NO_FACE}", path=entry.path)
         unusable += [Quarantined(entry.path, NO_FACE) for entry, _ in without]
@@ -152,13 +167,14 @@ def list_images(
     return ImageFolder(
         source.root or place,
         tuple(entry.path for entry, _ in usable),
-        np.array([fact.digest for _, fact in usable]),
+        np.array([decoded_digest(fact.digest, fact.mode, value_range) for _, fact in usable]),
         _labels(entry for entry, _ in usable),
         tuple(unusable),
         tuple(entry.box for entry, _ in usable),
         tuple(entry.angle for entry, _ in usable),
         tuple(entry.file or entry.path for entry, _ in usable),
         None if source.root is None else manifest_path(name, source.root, manifest_dir),
+        value_range,
     )
 
 

@@ -222,7 +222,7 @@ def test_a_box_outside_its_picture_is_quarantined(tmp_path: Path, opened: Open) 
     (tmp_path / "t.csv").write_text("\n".join(lines))
     (bad,) = opened(dataset="csv", data_dir=tmp_path / "t.csv").quarantined
     assert bad.path == "07.png"
-    assert "outside the picture" in bad.reason
+    assert "outside the image" in bad.reason
 
 
 def test_digits_are_scikit_learns() -> None:

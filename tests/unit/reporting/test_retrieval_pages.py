@@ -68,8 +68,8 @@ def test_a_page_shows_fifty_of_a_query_and_reads_each_image_once(
     images: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    seen = ImageFolder.overview
-    monkeypatch.setattr(ImageFolder, "overview", lambda self, row, side: (read.append(row), seen(self, row, side))[1])
+    seen = ImageFolder.thumbnail
+    monkeypatch.setattr(ImageFolder, "thumbnail", lambda self, row, side: (read.append(row), seen(self, row, side))[1])
     found = retrieval(images, [[0, 1, 2] * 20, [1, 2, 3] * 20])
     write_neighbours_page(tmp_path / "p.html", found, model="m")
     page = (tmp_path / "p.html").read_text()
@@ -79,7 +79,7 @@ def test_a_page_shows_fifty_of_a_query_and_reads_each_image_once(
 
 
 def test_the_aspect_ratio_of_images_does_not_change(images: ImageFolder, tmp_path: Path) -> None:
-    small = images.overview(0, 112)
+    small = images.thumbnail(0, 112)
     assert small.pixels.shape == (56, 112, 3)
     write_groups_page(tmp_path / "p.html", images, [Group(np.array([0]), np.array([0.0]), 0.0)], model="m", threshold=1)
     assert "rose/0.png (200 x 100)" in (tmp_path / "p.html").read_text()

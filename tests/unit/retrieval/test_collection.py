@@ -19,7 +19,7 @@ class Pixels:
     cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
 
     def __init__(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
-        embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, test_time_flip=False)
+        embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, decoding={}, test_time_flip=False)
         self.card = SimpleNamespace(name="trained", embedding=embedding)
         settings = SimpleNamespace(feature_extractor="pixels", weights="random", image_size=2, trainable=False, seed=0)
         self.network = make_extractor(settings)

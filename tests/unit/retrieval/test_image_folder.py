@@ -10,7 +10,7 @@ from PIL import Image
 from tests.conftest import unreadable
 
 from imagematch.data import Face, FaceCropper, decode
-from imagematch.data.decoding import cut_digest
+from imagematch.data.boxes import pixels_digest
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.retrieval import ImageFolder, common_labels, list_images, nearest, same_content
@@ -100,7 +100,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> Non
         picture(tmp_path / "data" / f"{number}.png", number)
     (tmp_path / "data" / "text.jpg").write_text("no picture")
     (tmp_path / "data" / "empty.png").touch()
-    (tmp_path / "data" / "photo.heic").touch()
+    (tmp_path / "data" / "photo.jxl").touch()
     (tmp_path / "data" / ".hidden.heic").touch()
     for _ in range(2):  # the second time from the manifest
         log = Told()
@@ -110,7 +110,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> Non
         told = "\n".join(log.messages)
         assert told.count("text.jpg: is not an image in a known format") == 1
         assert "empty.png: the file is empty" in told
-        assert "left out: photo.heic" in told
+        assert "left out: photo.jxl" in told
         assert "hidden" not in told
 
 
@@ -205,14 +205,14 @@ def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monk
     def find(image: bytes, *, eyes: bool) -> Face | None:
         return None if np.array_equal(decode(image), faceless) else Face(2, 3, 4, 4)
 
-    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
+    monkeypatch.setattr("imagematch.data.faces.cache.find_face", find)
     log = Told()
     plain = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
     cut = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "skip"), log=log)
     assert cut.paths == ("0.png", "2.png")
     assert [(image.path, image.reason) for image in cut.quarantined] == [("1.png", "no face found in it")]
     assert any("1.png: no face found in it" in message for message in log.messages)
-    assert cut.digests[0] == cut_digest(plain.digests[0], (2.0, 3.0, 6.0, 7.0), 0.0) != plain.digests[0]
+    assert cut.digests[0] == pixels_digest(plain.digests[0], (2.0, 3.0, 6.0, 7.0), 0.0) != plain.digests[0]
     np.testing.assert_array_equal(cut.picture(1), plain.picture(2)[3:7, 2:6])
     np.testing.assert_array_equal(cut.take([1]).picture(0), cut.picture(1))
     whole = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "whole"))

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from imagematch.data.decoding import Box, read_bytes
+from imagematch.data.boxes import Box
 from imagematch.data.downloads import DOWNLOADS
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.image_files import read_bytes
 
 MISSING = -1
 """The size of a file that a table names and that is not there."""

@@ -9,11 +9,7 @@ from typing import NamedTuple
 from imagematch.data.sources.listing import MISSING
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
-)
+from imagematch.image_files import IMAGE_SUFFIXES
 
 
 class Found(NamedTuple):

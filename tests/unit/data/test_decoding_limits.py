@@ -1,4 +1,4 @@
-"""What is known of an image file before it is decoded: its format, its memory, how much smaller it may be decoded."""
+"""What decoding an image costs, known from its header: its memory, and how much smaller it may be decoded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.fault.image_files import bmp_rle, encoded, plain, resized_jpeg
 
-from imagematch.data import image_formats
-from imagematch.data.image_formats import MAX_MEMORY_BYTES, memory_bytes, open_image, reduction_for
+from imagematch.data import decode, decoding_limits
+from imagematch.data.decoding_limits import MAX_MEMORY_BYTES, allowed_bytes, memory_bytes, reduction_for
+from imagematch.data.image_headers import open_image
 from imagematch.errors import DataError
 
 
@@ -41,7 +43,7 @@ def test_a_smaller_margin_where_memory_is_short(monkeypatch: pytest.MonkeyPatch)
     data = jpeg(2000, 2000)
     image = open_image(data)
     assert reduction_for(image, data, (2000, 2000), (800, 800)) == 1
-    monkeypatch.setattr(image_formats, "MAX_MEMORY_BYTES", 5_000_000)
+    monkeypatch.setattr(decoding_limits, "MAX_MEMORY_BYTES", 5_000_000)
     assert reduction_for(image, data, (2000, 2000), (800, 800)) == 2
     assert reduction_for(image, data, (2000, 2000), (1500, 1500)) == 1  # less than what is asked for is never decoded
 
@@ -78,6 +80,18 @@ def test_a_tiff_of_a_million_strips_is_refused_even_where_its_directory_is_cut_o
         open_image(b"II*\0" + struct.pack("<I", 8) + directory)
 
 
+def test_a_progressive_photo_of_108_megapixels_fits_where_its_file_is_honest() -> None:
+    data = resized_jpeg(jpeg(160, 160, progressive=True), 12_000, 9_000)
+    image = open_image(data)
+    needed = memory_bytes(image, data, 8)
+    assert needed == 1500 * 1125 * 4 + 128 * (1500 * 1125 + 2 * 750 * 563)
+    assert allowed_bytes(image, data) == MAX_MEMORY_BYTES < needed  # a file of a few kilobytes
+    assert allowed_bytes(image, data + bytes(1_400_000)) > needed
+    assert allowed_bytes(image, data + bytes(99_000_000)) == 700_000_000
+    png = encoded(plain(), "PNG")
+    assert allowed_bytes(open_image(png), png + bytes(99_000_000)) == MAX_MEMORY_BYTES
+
+
 def test_fifty_megapixels_in_colour_fit() -> None:
     data = jpeg(7071, 7071, quality=1)
     assert memory_bytes(open_image(data), data) == 7071 * 7071 * 4 <= MAX_MEMORY_BYTES
@@ -88,3 +102,19 @@ def test_what_is_damaged_is_not_opened() -> None:
         open_image(b"hello")
     with pytest.raises(DataError, match="is empty"):
         open_image(b"")
+
+
+def test_sizes_that_make_no_sense_are_refused_in_one_line() -> None:
+    """Found by fuzzing: a directory beyond any file, sampling factors of 0, a run-length encoded BMP of 40 megapixels."""
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(b"II+\0\x08\0\0\0" + b"\xff" * 8)
+    jpeg_file = bytearray(jpeg(1600, 1600, progressive=True))
+    frame = jpeg_file.find(b"\xff\xc2")
+    for component in range(3):
+        jpeg_file[frame + 11 + 3 * component] = 0
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(bytes(jpeg_file))
+    large = bytearray(bmp_rle())
+    large[18:26] = struct.pack("<ii", 8_000, 5_000)
+    with pytest.raises(DataError, match="decoding it takes 800 MB"):
+        decode(bytes(large))

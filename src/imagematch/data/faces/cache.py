@@ -1,4 +1,4 @@
-"""Keeps the faces that were found, by the picture's content, so that each picture is searched once."""
+"""Caches the faces that were found, by the image's content, so that each image is searched once."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagematch.data.boxes import check_digest, cut_digest
-from imagematch.data.decoding import DECODER_VERSION
+from imagematch.data.boxes import check_digest, pixels_digest
+from imagematch.data.decoding import DECODER_VERSION, thread_count
 from imagematch.data.faces.cropping import FaceCropper
 from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
 from imagematch.data.kept_table import load_table, save_table
 from imagematch.data.manifest import Fact, doubt, manifest_path
 from imagematch.data.sources import Entry, Source
-from imagematch.data.threads import thread_count
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.file_locks import locked
 
 Faces = Mapping[str, Face | None]
-"""Digest of a picture's content -> its face; None where there is none."""
+"""Digest of an image's content -> its face; None where there is none."""
 
 _VERSION = 1
 _SAVE_EVERY_S = 60.0
@@ -31,7 +30,7 @@ _CHUNK = 64
 
 
 def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
-    """Where the faces of the data set `name` at `root` are kept, beside its manifest; None for embedded images."""
+    """Where the faces of the data set `name` at `root` are cached, beside its manifest; None for embedded images."""
     if root is None:
         return None
     return manifest_path(name, root, manifest_dir).with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
@@ -40,21 +39,21 @@ def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCr
 def read_faces(
     path: Path | None, source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, log: RunLog
 ) -> Faces:
-    """The face of every picture; only pictures that were never searched are.
+    """The face of every image; only images that were never searched are.
 
-    Threads share the work: the cascades let go of the interpreter's lock. What was found is kept every minute, so that
+    Threads share the work: the cascades let go of the interpreter's lock. What was found is saved every minute, so that
     a kill loses little.
 
     Args:
-        path: where faces are kept; None keeps none.
+        path: where faces are cached; None caches none.
         source: reads the images.
         rows: readable images with what is known of them.
         cropper: says whether eyes are looked for too.
         log: hears of progress.
 
     Raises:
-        DataError: a picture cannot be read any more or has changed since, or OpenCV's cascades are not there.
-        StudyError: what was found cannot be kept.
+        DataError: an image cannot be read any more or has changed since, or OpenCV's cascades are not there.
+        StudyError: what was found cannot be saved.
     """
     eyes = cropper.align
     entry_of = {fact.digest: entry for entry, fact in rows}
@@ -77,21 +76,21 @@ def read_faces(
     return {digest: faces[digest] for digest in entry_of}
 
 
-def cut_faces(
+def crop_faces(
     rows: Sequence[tuple[Entry, Fact]], faces: Faces, cropper: FaceCropper
 ) -> tuple[list[tuple[Entry, Fact]], list[tuple[Entry, Fact]]]:
     """The images as they are used, and apart those left out: without a face, unless such are taken whole.
 
     Args:
-        rows: readable images; one with a box of its own keeps it.
+        rows: readable images; one with a box of its own stays as it is.
         faces: of the others.
-        cropper: how they are cut out, and what becomes of an image without one.
+        cropper: how they are cropped, and what becomes of an image without one.
     """
     used, without = [], []
     for entry, fact in rows:
         face = faces.get(fact.digest)
         if entry.box is None and face is not None:
-            used.append(cut_to_face(entry, fact, face, cropper))
+            used.append(crop_to_face(entry, fact, face, cropper))
         elif entry.box is not None or cropper.missing == "whole":
             used.append((entry, fact))
         else:
@@ -99,18 +98,18 @@ def cut_faces(
     return used, without
 
 
-def cut_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> tuple[Entry, Fact]:
-    """An image cut to its face, with what is known of the cut: other pixels, so another digest."""
+def crop_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> tuple[Entry, Fact]:
+    """An image cropped to its face, with what is known of the crop: other pixels, so another digest."""
     box, angle = cropper.region(face, fact.width, fact.height)
     width, height = round(box[2] - box[0]), round(box[3] - box[1])
-    digest = cut_digest(fact.digest, box, angle)
+    digest = pixels_digest(fact.digest, box, angle)
     return entry._replace(box=box, angle=angle), fact._replace(digest=digest, width=width, height=height, box=box)
 
 
 def _found(
     source: Source, entry_of: Mapping[str, Entry], eyes: bool, path: Path | None, log: RunLog
 ) -> Iterator[tuple[str, Face | None]]:
-    """(digest, face) of pictures, in order, searched a chunk at a time.
+    """(digest, face) of images, in order, searched a chunk at a time.
 
     In threads, not processes: OpenCV and Pillow let go of the interpreter's lock while they work.
     """

@@ -12,7 +12,7 @@ from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
 from imagematch.cli.evaluate import evaluate
 from imagematch.cli.export import export
-from imagematch.cli.features import app as features_app
+from imagematch.cli.features import features_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve

@@ -18,7 +18,7 @@ from imagematch.matching.embedding_card import Digest, EmbeddingCard, StrictCard
 CARD_FORMAT = 2
 """Raised whenever an older version could not use the folder any more."""
 CARD_FILE = "matcher.json"
-CONFIG_FILE = "config.yaml"
+MODEL_CONFIG_FILE = "config.yaml"
 HEAD_FILE = "head.safetensors"
 
 _GOLDEN = 3
@@ -161,7 +161,7 @@ class MatcherCard(StrictCard):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        expected = {CONFIG_FILE, HEAD_FILE, *weights_files(len(self.embedding.extractors))}
+        expected = {MODEL_CONFIG_FILE, HEAD_FILE, *weights_files(len(self.embedding.extractors))}
         if set(self.files) != expected:
             raise ValueError(f"its files are not {', '.join(sorted(expected))}")
         if len(self.golden) != _GOLDEN or any(len(row) != self.embedding.dim for row in self.golden):

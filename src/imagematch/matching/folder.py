@@ -24,8 +24,8 @@ from imagematch.extractors import (
 from imagematch.files import digest_file, os_reason, replacing_dir
 from imagematch.matching.card import (
     CARD_FILE,
-    CONFIG_FILE,
     HEAD_FILE,
+    MODEL_CONFIG_FILE,
     MatcherCard,
     ProbabilityCard,
     ProvenanceCard,
@@ -99,8 +99,8 @@ def save_matcher(
             values |= {"engine": engine, "precision": "float32"}
         card = EmbeddingCard(**values)
         write_head(fresh / HEAD_FILE, card.head_shape, head)
-        (fresh / CONFIG_FILE).write_text(config, encoding="utf-8")
-        files = (CONFIG_FILE, HEAD_FILE, *weights_files(len(extractors)))
+        (fresh / MODEL_CONFIG_FILE).write_text(config, encoding="utf-8")
+        files = (MODEL_CONFIG_FILE, HEAD_FILE, *weights_files(len(extractors)))
         written = MatcherCard(
             format=2,
             imagematch=metadata.version("imagematch"),
@@ -158,7 +158,7 @@ def open_folder(folder: Path) -> MatcherCard:
         ModelError: something is missing, was edited, or comes from another version.
     """
     card = read_card(folder)
-    for file, limit in ((HEAD_FILE, _MAX_WEIGHTS_BYTES), (CONFIG_FILE, _MAX_CONFIG_BYTES)):
+    for file, limit in ((HEAD_FILE, _MAX_WEIGHTS_BYTES), (MODEL_CONFIG_FILE, _MAX_CONFIG_BYTES)):
         path = folder / file
         try:
             check_file(path, max_bytes=limit, inside=folder, dense=True)

@@ -17,6 +17,7 @@ ROOMS = (
     "file_locks",
     "npz",
     "limited_process",
+    "sqlite_files",
     "tensors",
     "image_files",
     "events",

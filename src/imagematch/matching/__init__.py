@@ -6,8 +6,10 @@ from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCar
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
+    as_list,
     decoded_blocks,
     golden_images,
+    is_many,
     replacement,
     saved_extractors,
     saved_network,
@@ -29,8 +31,10 @@ __all__ = [
     "ProbabilityCard",
     "ProvenanceCard",
     "ThresholdCard",
+    "as_list",
     "decoded_blocks",
     "golden_images",
+    "is_many",
     "read_card",
     "replacement",
     "save_matcher",

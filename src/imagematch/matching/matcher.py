@@ -279,8 +279,11 @@ class ImageMatcher:
         return matches if is_many(first) or is_many(second) else matches[0]
 
     def _decide(self, distance: float, threshold: float) -> Match:
-        probability = None if self._probability is None else float(self._probability(distance))
-        return Match(distance < threshold, distance, threshold, probability)
+        return Match(distance < threshold, distance, threshold, self.probability(distance))
+
+    def probability(self, distance: float) -> float | None:
+        """The probability that two images at this distance show the same thing; None where none was fitted."""
+        return None if self._probability is None else float(self._probability(distance))
 
     @cached_property
     def keras_model(self) -> keras.Model:

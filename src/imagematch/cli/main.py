@@ -12,7 +12,8 @@ from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
 from imagematch.cli.evaluate import evaluate
 from imagematch.cli.export import export
-from imagematch.cli.features import app as features_app
+from imagematch.cli.extractors import extractors_app
+from imagematch.cli.features import features_app
 from imagematch.cli.gallery import gallery_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
@@ -61,6 +62,7 @@ app.add_typer(
     name="gallery",
     help="Images that stay, to be searched: create, add, remove, search, list, export, rebuild.",
 )
+app.add_typer(extractors_app, name="extractors", help="The networks there are, and what a network file is.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
 
 

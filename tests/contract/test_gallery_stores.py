@@ -115,10 +115,10 @@ def test_labels_pages_and_pictures(store: GalleryStore) -> None:
     assert [one.id for one in store.images(label="")] == ids[8:]
     assert [one.id for one in store.images(after=ids[3], limit=4)] == ids[4:8]
     assert [one.id for one in store.images(label="nobody")] == []
-    assert store.picture(ids[4]) == b"picture 4"
-    assert store.picture(10**9) is None
+    assert store.image_file(ids[4]) == b"picture 4"
+    assert store.image_file(10**9) is None
     (bare,) = store.add([image(20)._replace(data=b"")])
-    assert store.picture(bare) is None
+    assert store.image_file(bare) is None
     one = store.find([ids[6]])[ids[6]]
     assert (one.label, one.digest, one.source) == (odd, "digest 6", "folder/6.png")
 
@@ -247,5 +247,5 @@ def test_killed_twenty_times_it_is_as_before_or_after(store: GalleryStore, locat
             assert set(steps.values()) <= {40, 50}
             found, _ = store.search(vector(1030)[None], len(ids) + 1)
             assert sorted(found[0].tolist()) == ids
-            assert all(store.picture(one) is not None for one in ids)
+            assert all(store.image_file(one) is not None for one in ids)
     assert most

@@ -254,9 +254,9 @@ class Gallery:
             yield page
             after = page[-1].id
 
-    def picture(self, image_id: int) -> bytes | None:
+    def image_file(self, image_id: int) -> bytes | None:
         """The stored small image as a file's bytes, JPEG or PNG; None where there is none."""
-        return self._store.picture(image_id)
+        return self._store.image_file(image_id)
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         """(n, dim) float32 of images that are there."""
@@ -268,7 +268,7 @@ class Gallery:
         What is embedded is the small image that is stored: distances may differ a little from those of the originals.
 
         Raises:
-            DataError: an image was stored without its picture, or that cannot be used by this matcher.
+            DataError: an image was stored without its file, or that cannot be used by this matcher.
             StudyError: the gallery was changed meanwhile, or cannot be written; it is as it was before.
         """
         matcher = _loaded(matcher)
@@ -283,9 +283,9 @@ class Gallery:
         return len(embeddings)
 
     def _stored(self, image_id: int) -> bytes:
-        data = self.picture(image_id)
+        data = self.image_file(image_id)
         if data is None:
-            raise DataError(f"image {image_id} is stored without its picture", where=self._location, do="add it anew")
+            raise DataError(f"image {image_id} is stored without its file", where=self._location, do="add it anew")
         return data
 
 

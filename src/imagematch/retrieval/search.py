@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.retrieval.distances import Distance, make_distance, pairs_at_once
+from imagematch.retrieval.distances import SearchDistance, make_distance, pairs_at_once
 
 _SPARE = 16
 """Candidates beyond the k wanted, so that few queries need a second look."""
@@ -132,7 +132,7 @@ def batches(queries: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarra
 
 
 def _ranked_candidates(
-    queries: np.ndarray, gallery: np.ndarray, k: int, wanted: int, distance: Distance, left_out: LeftOut | None
+    queries: np.ndarray, gallery: np.ndarray, k: int, wanted: int, distance: SearchDistance, left_out: LeftOut | None
 ) -> tuple[Neighbours, np.ndarray]:
     """The k nearest among each query's first `wanted` candidates; (q,) bool: no other can be one of them."""
     prepared = distance.prepared(queries)
@@ -172,7 +172,7 @@ def joined(parts: Sequence[Neighbours]) -> Neighbours:
 
 
 def ranked(
-    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, distance: Distance
+    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, distance: SearchDistance
 ) -> Neighbours:
     """The k nearest among given candidates, by exact distances rounded to float32, then by gallery row.
 

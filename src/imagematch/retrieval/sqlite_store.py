@@ -38,7 +38,7 @@ create table images (id integer primary key autoincrement, digest text not null 
     source blob not null, added text not null, generation integer not null, embedding blob not null);
 create index images_by_label on images (label, id);
 create index images_by_generation on images (generation, id);
-create table pictures (id integer primary key, data blob not null);
+create table image_files (id integer primary key, data blob not null);
 create table removals (id integer primary key, generation integer not null);
 create index removals_by_generation on removals (generation);
 """
@@ -196,7 +196,7 @@ class SqliteStore:
                 cursor = self._base.execute("insert into images values (null, ?, ?, ?, ?, ?, ?)", row)
                 ids.append(int(cursor.lastrowid or 0))
                 if image.data:
-                    self._base.execute("insert into pictures values (?, ?)", (ids[-1], image.data))
+                    self._base.execute("insert into image_files values (?, ?)", (ids[-1], image.data))
         return ids
 
     def remove(self, ids: Iterable[int]) -> int:
@@ -204,7 +204,7 @@ class SqliteStore:
         with self._writing() as generation:
             for image_id in ids:
                 if self._base.execute("delete from images where id = ?", (image_id,)).rowcount:
-                    self._base.execute("delete from pictures where id = ?", (image_id,))
+                    self._base.execute("delete from image_files where id = ?", (image_id,))
                     self._base.execute("insert into removals values (?, ?)", (image_id, generation))
                     removed += 1
         return removed
@@ -230,9 +230,9 @@ class SqliteStore:
         with self._reading() as base:
             return {row[0]: _image(row) for row in base.execute(f"{_IMAGES} where {_LISTED}", (_json(ids),))}
 
-    def picture(self, image_id: int) -> bytes | None:
+    def image_file(self, image_id: int) -> bytes | None:
         with self._reading() as base:
-            found = base.execute("select data from pictures where id = ?", (image_id,)).fetchone()
+            found = base.execute("select data from image_files where id = ?", (image_id,)).fetchone()
         return None if found is None else bytes(found[0])
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:

@@ -14,12 +14,12 @@ from imagematch import ImageMatcher
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError
 from imagematch.evaluation import epoch_metrics
-from imagematch.extractors import SPECS
-from imagematch.extractors.networks import build_network
+from imagematch.extractors import build_network
 from imagematch.files import Layout
 from imagematch.model import flip_average
 from imagematch.pipeline import evaluate_model, run_training
 from imagematch.pipeline.export import export_matcher
+from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.retrieval import embed_images, list_images
 
 BASE = {"dataset": "digits", "image_size": 8, "embedding_dim": 8, "epochs": 2, "max_classes": 4}
@@ -71,7 +71,7 @@ def test_flips_of_an_extractor_that_is_trained_in_part(
     anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    build_network(SPECS["small_cnn"], 16, 0).save_weights("small_cnn.weights.h5")
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 0).save_weights("small_cnn.weights.h5")
     network = {"feature_extractor": "small_cnn", "weights": "small_cnn.weights.h5", "image_size": 16, "trainable": 2}
     values = {**BASE, **network, "image_augmentation": anew, "test_time_flip": True}
     folder = run_training(parse_train({"experiment_name": "small", **values}), Layout()).folder

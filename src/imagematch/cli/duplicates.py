@@ -58,9 +58,8 @@ def duplicates(
     checked_distance(threshold)
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
     card = read_card(model)
-    under = chosen_distance(card.threshold.threshold(), threshold, far)
-    cropper = card.embedding.cropper
-    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
+    under, how = chosen_distance(card.threshold.threshold(), threshold, far), card.embedding
+    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=how.cropper, **how.decoding, log=log)
     matcher = ImageMatcher.load(model, log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
     groups, undivided = duplicate_groups(vectors, under)

@@ -8,6 +8,7 @@ import typer
 
 from imagematch import __version__
 from imagematch.cli.data import app as data_app
+from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
 from imagematch.cli.evaluate import evaluate
 from imagematch.cli.export import export
@@ -22,11 +23,11 @@ from imagematch.cli.train import train
 from imagematch.cli.upgrade import upgrade
 
 
-def _app(help_text: str | None = None) -> typer.Typer:
-    return typer.Typer(help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+def _app(help_text: str | None = None, *, completion: bool = False) -> typer.Typer:
+    return typer.Typer(help=help_text, add_completion=completion, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-app = _app("Tunes and evaluates image matchers. Add --debug to any command for a traceback.")
+app = _app("Tunes and evaluates image matchers. Add --debug to any command for a traceback.", completion=True)
 
 
 def _show_version(value: bool) -> None:
@@ -52,8 +53,9 @@ app.command("retrieve")(retrieve_command)
 app.command()(duplicates)
 app.command()(export)
 app.command()(upgrade)
+app.command()(doctor)
 app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
-app.add_typer(study_app, name="study", help="The studies: list, show, upgrade, dashboard.")
+app.add_typer(study_app, name="study", help="The studies: list, show, compare, export, delete, upgrade, dashboard.")
 app.add_typer(
     gallery_app,
     name="gallery",

@@ -138,10 +138,10 @@ def retrieve(
     """
     settings.check()
     card = read_card(model_dir)
-    cropper = card.embedding.cropper
+    how = {"manifest_dir": manifest_dir, "cropper": card.embedding.cropper, **card.embedding.decoding}
     once = TellingOnce(log) if query_dir.absolute() == gallery_dir.absolute() else log
-    queries = list_images(query_dir, role="query", manifest_dir=manifest_dir, cropper=cropper, log=once)
-    gallery = list_images(gallery_dir, role="gallery", manifest_dir=manifest_dir, cropper=cropper, log=once)
+    queries = list_images(query_dir, role="query", log=once, **how)
+    gallery = list_images(gallery_dir, role="gallery", log=once, **how)
     if settings.top_k > len(gallery):
         log.event(
             "small_gallery", f"top-k {settings.top_k:,} is more than the gallery has: all {len(gallery):,} are given"

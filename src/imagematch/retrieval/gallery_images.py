@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from imagematch.data import overview, read_bytes, to_picture
+from imagematch.data import decode, read_bytes, thumbnail
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
 
@@ -28,7 +28,7 @@ def small_image(image: Any, side: int) -> bytes:
     """
     if not side:
         return b""
-    pixels = overview(image, side).pixels
+    pixels = thumbnail(image, side).pixels
     file = io.BytesIO()
     if pixels.shape[0] * pixels.shape[1] <= _LOSSLESS_PIXELS:
         Image.fromarray(pixels).save(file, "PNG")
@@ -55,5 +55,5 @@ def image_digest(image: Any) -> str:
         return digest_bytes(read_bytes(Path(image)))
     if isinstance(image, bytes):
         return digest_bytes(image)
-    pixels = to_picture(image)
+    pixels = decode(image)
     return digest_bytes(repr(pixels.shape).encode() + pixels.tobytes())

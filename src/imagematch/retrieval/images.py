@@ -42,8 +42,8 @@ from imagematch.data import (
 )
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.events import SILENT, RunLog
-from imagematch.features import MIRROR, Features, FeatureStore, map_features
-from imagematch.matching import ImageMatcher, extraction
+from imagematch.features import FeatureStore
+from imagematch.matching import ImageMatcher
 
 SPACES = ("embedding", "features")
 """embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
@@ -198,20 +198,10 @@ def embed_images(
     """
     if space not in SPACES:
         raise ConfigError(f"{space!r} is not one of {', '.join(SPACES)}", where="space")
-    (engine, precision), store = extraction(matcher.engine), FeatureStore(feature_dir)
-
-    def features(view: int | str) -> Features:
-        return store.features(images, matcher.network, engine=engine, precision=precision, view=view, log=log)
-
-    plain = features(0)
-    if space == "features":
-        vectors = np.asarray(plain.array)
-    else:
-        arrays = [plain.array]
-        if matcher.card.embedding.test_time_flip:
-            arrays.append(features(MIRROR).array)
-        vectors = map_features(matcher.embed_features, arrays)
-    computed = plain.computed
+    embedded = space == "embedding"
+    features = matcher.cached_features(images, FeatureStore(feature_dir), mirrored=embedded, log=log)
+    vectors = matcher.embed_cached(features) if embedded else np.asarray(features[0].array)
+    computed = features[0].computed
     if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
         raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
     return vectors, computed

@@ -68,7 +68,8 @@ def add(
 
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
     with Gallery.open(location, model) as gallery:
-        listed = list_images(images, manifest_dir=Layout().manifests, log=log)
+        decoding = gallery.matcher.card.embedding.decoding
+        listed = list_images(images, manifest_dir=Layout().manifests, log=log, **decoding)
         before, ids = len(gallery), []
         with log.progress("adding images", len(listed)) as advance:
             for start in range(0, len(listed), _AT_ONCE):

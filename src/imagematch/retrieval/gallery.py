@@ -104,7 +104,8 @@ class Gallery:
             ConfigError: no store has the URL's scheme.
             StudyError: it cannot be read.
         """
-        store = GALLERY_STORES.of(str(location)).open(str(location))
+        store_class = GALLERY_STORES.of(str(location))
+        store = store_class.open(str(location))
         try:
             return cls(store, str(location), None if matcher is None else _loaded(matcher))
         except BaseException:
@@ -170,14 +171,14 @@ class Gallery:
         checked = [checked_label(label) for label in labels]
         failed: dict[int, DataError] = {}
         embeddings = self.matcher.embed(images, unreadable=failed.__setitem__)
-        new = []
+        new, decoding = [], self.matcher.card.embedding.decoding
         for row, image in enumerate(images):
             try:
                 if row in failed:
                     raise failed[row]
                 source = str(image) if isinstance(image, str | Path) else ""
-                small = small_image(image, self.facts.image_side)
-                new.append(NewImage(image_digest(image), checked[row], source, embeddings[row], small))
+                small = small_image(image, self.facts.image_side, **decoding)
+                new.append(NewImage(image_digest(image, **decoding), checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import to_picture
+from imagematch.data import decode
 from imagematch.errors import DataError, ModelError, StudyError
 from imagematch.retrieval import Gallery
 from imagematch.retrieval import gallery_index as module
@@ -28,7 +28,7 @@ class Colours:
     threshold = 0.2
 
     def __init__(self, name: str = "colours", order: tuple[int, ...] = (0, 1, 2)) -> None:
-        embedding = SimpleNamespace(dim=3, model_dump=lambda mode: {"name": name})
+        embedding = SimpleNamespace(dim=3, decoding={}, model_dump=lambda mode: {"name": name})
         self.card = SimpleNamespace(name=name, files={}, embedding=embedding)
         self._order = list(order)
 
@@ -36,7 +36,7 @@ class Colours:
         found = np.full((len(images), 3), np.nan, np.float32)
         for row, image in enumerate(images):
             try:
-                colour = to_picture(image, 32).mean(axis=(0, 1))[self._order] + 1e-3
+                colour = decode(image, 32).mean(axis=(0, 1))[self._order] + 1e-3
                 found[row] = colour / np.linalg.norm(colour)
             except DataError as error:
                 if unreadable is None:

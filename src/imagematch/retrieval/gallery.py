@@ -234,7 +234,7 @@ class Gallery:
 
     def remove(self, ids: int | Sequence[int]) -> int:
         """Removes images; how many of them were there. Their ids are never used again."""
-        return self._store.remove([ids] if isinstance(ids, int) else ids)
+        return self._store.remove(one for one in ([ids] if isinstance(ids, int) else ids) if 0 < one < 2**63)
 
     def remove_label(self, label: str) -> int:
         """Removes every image of a label; how many there were."""

@@ -68,15 +68,11 @@ class SqliteStore:
             raise self._error(error) from error
         try:
             with self._reading():
-                self._facts = self._read_facts()
+                self.facts = self._read_facts()
         except BaseException:
             self._base.close()
             raise
-        self._index = GalleryIndex(folder / _INDEX, self._facts.dim)
-
-    @property
-    def facts(self) -> GalleryFacts:
-        return self._facts
+        self._index = GalleryIndex(folder / _INDEX, self.facts.dim)
 
     @classmethod
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
@@ -160,7 +156,7 @@ class SqliteStore:
         return self._base.execute("select value from facts where key = ?", (key,)).fetchone()[0]
 
     def _check_matcher(self) -> None:
-        if self._value("matcher") != self._facts.matcher:
+        if self._value("matcher") != self.facts.matcher:
             raise ModelError(
                 "was rebuilt for another matcher meanwhile", where=str(self._folder), do="open it again with that one"
             )
@@ -185,14 +181,8 @@ class SqliteStore:
                     ids.append(known[0])
                     continue
                 embedding = np.ascontiguousarray(image.embedding, "<f4").tobytes()
-                row = (
-                    image.digest,
-                    image.label,
-                    image.source.encode("utf-8", "surrogateescape"),
-                    now,
-                    generation,
-                    embedding,
-                )
+                source = image.source.encode("utf-8", "surrogateescape")
+                row = (image.digest, image.label, source, now, generation, embedding)
                 cursor = self._base.execute("insert into images values (null, ?, ?, ?, ?, ?, ?)", row)
                 ids.append(int(cursor.lastrowid or 0))
                 if image.data:
@@ -240,11 +230,11 @@ class SqliteStore:
             query = "select id, embedding from images where id in (select value from json_each(?))"
             rows = base.execute(query, (_json(ids),))
             found = {image_id: self._embedding(data) for image_id, data in rows}
-        return np.stack([found[image_id] for image_id in ids]) if len(ids) else np.empty((0, self._facts.dim), "f4")
+        return np.stack([found[image_id] for image_id in ids]) if len(ids) else np.empty((0, self.facts.dim), "f4")
 
     def _embedding(self, data: bytes) -> np.ndarray:
         embedding = np.frombuffer(data, "<f4")
-        if len(embedding) != self._facts.dim or not np.isfinite(embedding).all():
+        if len(embedding) != self.facts.dim or not np.isfinite(embedding).all():
             raise StudyError("holds a damaged embedding", where=str(self._folder), do="restore it from a backup")
         return embedding
 
@@ -291,7 +281,7 @@ class SqliteStore:
             for key, value in asdict(facts).items():
                 self._base.execute("update facts set value = ? where key = ?", (value, key))
         with self._lock:
-            self._facts = facts
+            self.facts = facts
             self._index = GalleryIndex(self._folder / _INDEX, facts.dim)
 
 

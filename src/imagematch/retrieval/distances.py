@@ -36,7 +36,10 @@ class SearchDistance(Protocol):
     def nearest(self, queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k smallest keys of each query, (q, k) float32 in no order, and their gallery rows; all prepared."""
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    def reach(self, gallery: np.ndarray) -> float:
+        """What `tolerance` needs of a gallery, prepared; of one in parts it is the largest of theirs."""
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
         """(q,) float64: how far a key of that query can be from one that ranks as its distance in float32 does."""
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -55,10 +58,13 @@ class Euclidean:
         keys, rows = import_faiss().knn(queries, gallery, k)
         return keys, rows
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    def reach(self, gallery: np.ndarray) -> float:
+        """See SearchDistance: the longest vector's length."""
+        return float(_lengths(gallery).max(initial=0.0))
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
         """See SearchDistance. Source: N. Higham, Accuracy and stability of numerical algorithms, 2002, section 3.1."""
-        reach = _lengths(queries) + _lengths(gallery).max(initial=0.0)
-        return (queries.shape[1] + 16) * _UNIT_ROUNDOFF * np.square(reach)
+        return (queries.shape[1] + 16) * _UNIT_ROUNDOFF * np.square(_lengths(queries) + reach)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """See SearchDistance."""
@@ -80,9 +86,13 @@ class Cosine:
         cosines, rows = faiss.knn(queries, gallery, k, metric=faiss.METRIC_INNER_PRODUCT)
         return -cosines, rows
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    def reach(self, gallery: np.ndarray) -> float:
+        """See SearchDistance: 1, since the keys are shares of it."""
+        return float(len(gallery) > 0)
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
         """See SearchDistance."""
-        return np.full(len(queries), 2 * (gallery.shape[1] + 16) * _UNIT_ROUNDOFF)
+        return np.full(len(queries), 2 * (queries.shape[1] + 16) * _UNIT_ROUNDOFF * reach)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """See SearchDistance."""
@@ -128,9 +138,13 @@ class Jaccard:
             found = list(pool.map(of_one, queries))
         return np.stack([keys for keys, _ in found]), np.stack([rows for _, rows in found])
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    def reach(self, gallery: np.ndarray) -> float:
+        """See SearchDistance: 1, since the keys are shares of it."""
+        return float(len(gallery) > 0)
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
         """See SearchDistance."""
-        return np.full(len(queries), 4 * (gallery.shape[1] + 8) * _UNIT_ROUNDOFF)
+        return np.full(len(queries), 4 * (queries.shape[1] + 8) * _UNIT_ROUNDOFF * reach)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """See SearchDistance."""

@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.postgres import NoServerError, Server, private_server, with_pgvector
+from tests.postgres import PASSWORD, NoServerError, Server, private_server, with_pgvector
 
 import imagematch
 from imagematch.errors import ConfigError, DataError, ModelError, StudyError
-from imagematch.retrieval import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage, distances
+from imagematch.retrieval import GALLERY_STORES, Gallery, GalleryFacts, GalleryImage, GalleryStore, NewImage, distances
 
 DIM = 8
 NUMBERS = itertools.count()
@@ -319,6 +320,18 @@ def test_a_server_that_is_not_there_is_told_in_one_line_without_its_password(loc
         reopened(location)
     assert "\n" not in str(error.value)
     assert "hush" not in str(error.value)
+
+
+def test_a_gallery_on_a_server_has_a_matcher_and_its_password_is_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.retrieval.gallery._loaded", lambda matcher: matcher)
+    location = f"{server.url}?gallery=matched"
+    GALLERY_STORES.of(location).create(location, FACTS).close()
+    card = SimpleNamespace(name="other", files={}, embedding=SimpleNamespace(model_dump=lambda mode: {}))
+    with pytest.raises(ModelError, match=r"//127.0.0.1:.*: belongs to another matcher, which is called digits") as error:
+        Gallery.open(location, SimpleNamespace(card=card))  # type: ignore[arg-type]
+    assert PASSWORD not in str(error.value)
 
 
 def test_a_server_that_goes_away_and_comes_back_is_used_again(server: Server) -> None:

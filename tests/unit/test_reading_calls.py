@@ -190,6 +190,9 @@ PLACES: dict[str, dict[str, str]] = {
     "retrieval/index.py": {
         "faiss.read_index": CHECKED,
     },
+    "retrieval/postgresql_store.py": {
+        "create_engine": NET,
+    },
     "retrieval/sqlite_store.py": {
         "sqlite3.connect": WRITES,
     },

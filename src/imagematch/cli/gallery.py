@@ -43,7 +43,8 @@ def create(
     from imagematch.retrieval import Gallery
 
     with Gallery.create(location, model, image_side=image_side) as gallery:
-        _print({"gallery": location, **asdict(gallery.facts)}, [f"gallery  {location}"], as_json)
+        line = f"an empty gallery, of matcher {gallery.facts.matcher_name}"
+        _print(asdict(gallery.facts), [line], as_json)
 
 
 @gallery_app.command()

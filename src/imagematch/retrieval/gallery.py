@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.retrieval.saved_index import model_identity
 
 _AT_ONCE = 256
+_SECRET = re.compile(r"//.*@")
+"""User and password of a URL, which are not shown."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class Gallery:
 
     def __init__(self, store: GalleryStore, location: str, matcher: ImageMatcher | None) -> None:
         self._store = store
-        self._location = location
+        self._location = _SECRET.sub("//", location)
         self._matcher = matcher
         if matcher is not None and model_identity(matcher.card) != store.facts.matcher:
             raise ModelError(
                 f"belongs to another matcher, which is called {store.facts.matcher_name}",
-                where=location,
-                do=f"use that one, or embed its images anew: imagematch gallery rebuild {location} --model DIR",
+                where=self._location,
+                do="use that one, or embed its images anew: imagematch gallery rebuild",
             )
 
     @classmethod

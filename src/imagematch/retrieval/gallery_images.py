@@ -43,6 +43,8 @@ def checked_label(label: str | None) -> str:
     text = unicodedata.normalize("NFC", label or "")
     if len(text) > LABEL_LETTERS:
         raise DataError(f"a label has at most {LABEL_LETTERS:,} letters, not {len(text):,}", where=f"{text[:20]}...")
+    if "\0" in text:
+        raise DataError("a label must be text, without null characters", where=repr(text)[:100])
     try:
         text.encode()
     except UnicodeEncodeError:

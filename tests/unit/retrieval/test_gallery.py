@@ -125,6 +125,8 @@ def test_labels_are_text_of_bounded_length_in_composed_form(gallery: Gallery) ->
         gallery.add([BLUE], "x" * 10_000)
     with pytest.raises(DataError, match="a label must be Unicode text"):
         gallery.add([BLUE], "\udcff")
+    with pytest.raises(DataError, match="without null characters"):
+        gallery.add([BLUE], "a\0b")
     assert len(gallery) == 1
 
 

@@ -58,16 +58,12 @@ PLACES: dict[str, dict[str, str]] = {
         "_opener().open": NET,
         "part.open": WRITES,
     },
-    "data/looks.py": {
+    "data/near_duplicates.py": {
         "temporary.open": WRITES,
     },
     "data/manifest.py": {
         "os.fdopen": WRITES,
         "os.open": WRITES,
-    },
-    "data/sources/csv_table.py": {
-        "pandas.read_parquet": CHECKED,
-        "read_metadata": CHECKED,
     },
     "data/unpacking.py": {
         "bz2.BZ2File": CHECKED,
@@ -184,6 +180,9 @@ PLACES: dict[str, dict[str, str]] = {
     "reporting/projector.py": {
         "written.read_text": OWN,
     },
+    "retrieval/gallery.py": {
+        "GALLERY_STORES.of(str(location)).open": CHECKED,
+    },
     "retrieval/gallery_index.py": {
         "faiss.read_index": CHECKED,
     },
@@ -198,6 +197,10 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "sqlite_files.py": {
         "sqlite3.connect": CHECKED,
+    },
+    "sources/tables.py": {
+        "pandas.read_parquet": CHECKED,
+        "read_metadata": CHECKED,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from imagematch.data.boxes import Box, Limits
+from imagematch.data.boxes import Limits
 from imagematch.data.value_ranges import ValueRange, check_finite, is_deep, scaled
 from imagematch.errors import DataError
+from imagematch.sources import Box
 
 Size = tuple[int, int]
 """Width and height, pixels."""

@@ -16,7 +16,7 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 
 EXACT_UP_TO = 50_000
 """Images up to which every one is compared; above, pgvector's HNSW index proposes candidates."""
-CANDIDATES = 4
+PROPOSED = 4
 """How many times as many as wanted it proposes, at least 200."""
 
 _CONNECT_S = 10
@@ -230,7 +230,7 @@ class PostgresqlStore:
             "order by distance, id limit :k"
         )
         values = {"query": _text(query), "k": k}
-        candidates = max(_AT_ONCE, CANDIDATES * k)
+        candidates = max(_AT_ONCE, PROPOSED * k)
         if count <= EXACT_UP_TO or candidates >= count or self.facts.dim > _MOST_INDEXED:
             return [tuple(row) for row in run(order.replace("{source}", "{schema}.images"), **values)]
         run(f"set local hnsw.ef_search = {min(1000, candidates)}")

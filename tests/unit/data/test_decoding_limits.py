@@ -105,7 +105,7 @@ def test_what_is_damaged_is_not_opened() -> None:
 
 
 def test_sizes_that_make_no_sense_are_refused_in_one_line() -> None:
-    """Found by fuzzing: a directory beyond any file, sampling factors of 0, a run-length encoded BMP of 40 megapixels."""
+    """Found by fuzzing: a directory beyond any file, sampling factors of 0, a run-length encoded BMP of 40 MP."""
     with pytest.raises(DataError, match="cannot be decoded"):
         decode(b"II+\0\x08\0\0\0" + b"\xff" * 8)
     jpeg_file = bytearray(jpeg(1600, 1600, progressive=True))

@@ -24,8 +24,7 @@ class Pixels:
         self.engine = open_engine(self.network)
         self.embed_features = embed
 
-    cached_features = ImageMatcher.cached_features
-    embed_cached = ImageMatcher.embed_cached
+    cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
 
 
 def directions(features: np.ndarray) -> np.ndarray:

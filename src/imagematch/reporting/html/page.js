@@ -51,7 +51,22 @@
       if (typeof trace.hovertext === "number") trace.hovertext = figure.spec.texts[trace.hovertext];
     }
     Plotly.newPlot(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, false), config);
+    mark(figure);
   }
+
+  // The line of the slider's threshold in the plot of distances.
+  let threshold = null;
+  function mark(figure) {
+    const layout = figure.spec && figure.spec.layout;
+    const line = layout && threshold !== null && (layout.shapes || []).find((shape) => shape.name === "threshold");
+    if (!line || line.x0 === threshold) return;
+    line.x0 = line.x1 = threshold;
+    for (const label of layout.annotations) {
+      if (label.name === "threshold") { label.x = threshold; label.text = `threshold ${threshold.toFixed(4)}`; }
+    }
+    Plotly.react(figure.querySelector(".canvas"), figure.spec.data, painted(layout, false), config);
+  }
+  document.addEventListener("threshold", (event) => { threshold = event.detail; figures.forEach(mark); });
 
   function redraw(onPaper) {
     for (const figure of figures) {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -78,6 +79,7 @@ class Page:
         self._kind = kind
         self._sections: list[dict[str, Any]] = [{"id": "s0", "title": "", "parts": []}]
         self._plots: list[str] = []
+        self._threshold_steps: Markup | None = None
 
     def _add(self, kind: str, **values: Any) -> None:
         self._sections[-1]["parts"].append({"kind": kind, **values})
@@ -95,6 +97,22 @@ class Page:
     def text(self, text: str) -> None:
         """A paragraph."""
         self._add("text", text=text)
+
+    def lead(self, text: str) -> None:
+        """The paragraph that says what the whole page comes to."""
+        self._add("lead", text=text)
+
+    def bullets(self, lines: Sequence[str]) -> None:
+        """A list of sentences."""
+        self._add("bullets", lines=lines)
+
+    def link(self, text: str, path: str) -> None:
+        """A paragraph that leads to another file, whose path is relative to the page."""
+        self._add("link", text=text, href=quote(path))
+
+    def threshold_steps(self, numbers: Markup) -> None:
+        """The numbers that the page's slider shows: JSON, in which there is no text of anybody's."""
+        self._threshold_steps = numbers
 
     def warning(self, text: str) -> None:
         """A paragraph that must not be overlooked."""
@@ -169,6 +187,8 @@ class Page:
             sections=self._sections,
             style=_own_file("page.css"),
             script=_own_file("page.js"),
+            threshold_steps=self._threshold_steps,
+            threshold_script=_own_file("threshold.js"),
             plotly=_packed_plotly() if self._plots else None,
             plots=_packed(f"[{','.join(self._plots)}]"),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import json
 import random
@@ -72,6 +73,28 @@ def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
     drawn |= set(random.Random(0).sample(others, min(at_most - len(drawn), len(others))))
     trials = study.get_trials(deepcopy=False)
     return _copied(study, [trial if trial.number in drawn else None for trial in trials], bare=False)
+
+
+def study_with_values(trials: Sequence[FrozenTrial], values: Sequence[float]) -> optuna.Study:
+    """A study to be minimised, in memory, of these trials with these values; a trial may be there more than once."""
+    import optuna
+
+    given = []
+    for number, (trial, value) in enumerate(zip(trials, values, strict=True)):
+        one = copy.copy(trial)
+        one.number = one._trial_id = number
+        one.values = [value]
+        given.append(one)
+    return optuna.create_study(storage=_GivenTrials(given))
+
+
+def varying_parameters(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Parameters that have at least two values among the trials."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
 
 
 def _copied(study: optuna.Study, trials: Sequence[FrozenTrial | None], bare: bool) -> optuna.Study:

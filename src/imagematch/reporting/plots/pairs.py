@@ -221,8 +221,10 @@ def histogram_plot(pairs: PairDistances, threshold: float | None = None, bins: i
         figure.add_vline(
             x=threshold,
             line={"color": MARK_COLOUR, "width": 2},
+            name="threshold",
             annotation_text=f"threshold {threshold:.4f}",
             annotation_font_color=MARK_COLOUR,
+            annotation_name="threshold",
         )
     figure.update_xaxes(title="distance")
     figure.update_yaxes(title="density (each kind has area 1)" if tiny else "pairs")

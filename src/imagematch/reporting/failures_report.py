@@ -7,7 +7,13 @@ from typing import Any
 
 from imagematch.reporting.html import Page, render
 from imagematch.reporting.images import SplitView
-from imagematch.reporting.mistakes import pairs_html, query_strips, worst_false_matches, worst_false_non_matches
+from imagematch.reporting.mistakes import (
+    closest_pair,
+    pairs_html,
+    query_strips,
+    worst_false_matches,
+    worst_false_non_matches,
+)
 from imagematch.reporting.notes import Note, table_or_note
 from imagematch.reporting.numbers import count_text
 from imagematch.reporting.suspects import SUSPECTS_FILE, SuspectLabel, suspect_tile
@@ -16,6 +22,7 @@ from imagematch.reporting.verdict import Findings, NamedConfusion, next_steps
 
 _LISTED_MISTAKES = 48
 _SHOWN_SUSPECTS = 24
+_SHOWN_CONFUSIONS = 6
 
 
 def add_failures(page: Page, test: SplitView, threshold: float, confused: Sequence[NamedConfusion]) -> None:
@@ -24,6 +31,10 @@ def add_failures(page: Page, test: SplitView, threshold: float, confused: Sequen
     page.heading("Classes that are confused")
     page.text(f"The pairs of classes with the most false matches at the threshold of {threshold:.4f}.")
     page.table(table_or_note(lambda: confusions_table(confused), "False matches"))
+    if confused:
+        page.text("The two closest images of each of the first.")
+        closest = [closest_pair(test, *one.labels) for one in confused[:_SHOWN_CONFUSIONS]]
+        page.html(pairs_html(test, closest, threshold))
     page.heading("False matches")
     page.text("Different classes, yet under the threshold; the closest first, each image once.")
     close = worst_false_matches(test, _LISTED_MISTAKES)

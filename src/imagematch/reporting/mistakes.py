@@ -35,6 +35,15 @@ def worst_false_non_matches(view: SplitView, count: int = 12) -> list[ImagePair]
     return _extreme(view, count, genuine=True)
 
 
+def closest_pair(view: SplitView, first: int, second: int) -> ImagePair:
+    """The two images of two classes that are closest to each other."""
+    labels, vectors = np.asarray(view.labels), np.asarray(view.embeddings, dtype=np.float32)
+    rows, columns = np.flatnonzero(labels == first), np.flatnonzero(labels == second)
+    best = divmod(int((vectors[rows] @ vectors[columns].T).argmax()), len(columns))
+    a, b = int(rows[best[0]]), int(columns[best[1]])
+    return ImagePair(a, b, float(np.linalg.norm(vectors[a] - vectors[b])))
+
+
 def _extreme(view: SplitView, count: int, *, genuine: bool) -> list[ImagePair]:
     """Takes the most extreme pair of images not taken yet, `count` times.
 

@@ -193,6 +193,8 @@ def _add_settings(page: Page, study: optuna.Study) -> None:
             page.heading(objective_name(study, objective))
         page.text(importance_text(plots))
         for titled in plots.of_settings():
+            if titled.title.startswith("Importance") and isinstance(titled.shown, Note):
+                continue  # the sentence has said so
             page.heading(titled.title)
             page.plot(titled.shown, "" if isinstance(titled.shown, Note) else titled.reading)
 

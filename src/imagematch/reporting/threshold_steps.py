@@ -69,7 +69,13 @@ def threshold_steps(view: SplitView, pairs: PairDistances, threshold: float) -> 
 def named_confusions(view: SplitView, threshold: float, count: int = 20) -> list[NamedConfusion]:
     """The pairs of classes with the most false matches, by name."""
     return [
-        NamedConfusion(str(view.class_names[one.first]), str(view.class_names[one.second]), one.matches, one.pairs)
+        NamedConfusion(
+            str(view.class_names[one.first]),
+            str(view.class_names[one.second]),
+            one.matches,
+            one.pairs,
+            (one.first, one.second),
+        )
         for one in confused_classes(view.embeddings, view.labels, threshold, count)
     ]
 

@@ -27,12 +27,14 @@ class NamedConfusion:
         first, second: names.
         matches: pairs of an image of each that match.
         pairs: all pairs of an image of each.
+        labels: of the two.
     """
 
     first: str
     second: str
     matches: int
     pairs: int
+    labels: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ def _quality(block: Mapping[str, Any]) -> str:
         auc = block.get("roc_auc")
         return "its threshold was not measured" if auc is None else f"its ROC AUC is {auc:.3f}"
     return (
-        f"it recognises {percent_text(at['tar'])} of the pairs of one class and takes {percent_text(at['far'])} of "
-        "the pairs of two classes for one"
+        f"it recognises {percent_text(at['tar'])} of the pairs of the same class, and wrongly matches "
+        f"{percent_text(at['far'])} of the pairs of different classes"
     )
 
 

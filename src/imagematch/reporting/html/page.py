@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TEXT_AT_MOST = 160
 _TALL_ROWS = 30
+_AXIS_PX = 130
 _PANEL_PX = 230
 """Width of one of several panels of a plot below which their titles meet; a narrow screen scrolls instead."""
 
@@ -169,12 +170,14 @@ class Page:
         layout.pop("title", None)  # the page has it as a heading
         layout["margin"] = {**layout.get("margin", {}), "t": min(layout.get("margin", {}).get("t", 30), 30)}
         columns = len({tuple(axis["domain"]) for name, axis in layout.items() if _is_panel(name, axis)})
+        axes = [len(trace["dimensions"]) for trace in specification["data"] if trace.get("dimensions")]
+        min_width = columns * _PANEL_PX if columns > 1 else max(axes, default=0) * _AXIS_PX
         specification["texts"] = _shared_texts(specification["data"])
         self._plots.append(json.dumps(_rounded(specification), separators=(",", ":"), allow_nan=False))
         return {
             "number": len(self._plots) - 1,
             "height": int(layout.get("height") or 450),
-            "min_width": columns * _PANEL_PX if columns > 1 else 0,
+            "min_width": min_width,
             "caption": caption,
         }
 

@@ -114,8 +114,8 @@ def importance_sentence(found: Sequence[Importance], trials: int) -> str:
     established = [one for one in found if one.established]
     if not established:
         return (
-            f"{count_text(trials, 'finished trial')} cannot tell which setting mattered: with their values shuffled, the "
-            "settings would seem as important."
+            f"{count_text(trials, 'finished trial')} cannot tell which setting mattered: with their values shuffled, "
+            "the settings would seem as important."
         )
     names = ", ".join(
         f"{one.name} ({100 * one.share:.0f} %, {100 * one.low:.0f} to {100 * one.high:.0f})" for one in established

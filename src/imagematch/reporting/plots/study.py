@@ -106,6 +106,7 @@ class StudyPlots:
 
     def history(self) -> Figure | Note:
         """Each trial's value, and the best so far."""
+        from optuna.trial import TrialState
         from optuna.visualization import plot_optimization_history
 
         name = self._name
@@ -113,7 +114,10 @@ class StudyPlots:
             "Optimisation history",
             lambda: focus_history(
                 plot_optimization_history(self._whole, target=self._target, target_name=name),
-                [t.values[self._objective] for t in self._whole.get_trials(deepcopy=False) if t.values is not None],
+                [
+                    self._value_of(trial)
+                    for trial in self._whole.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+                ],
             ),
             trials=1,
             whole=True,

@@ -169,6 +169,6 @@ def steps_json(steps: ThresholdSteps, shares: Mapping[tuple[int, int], list[floa
             name: [None if value != value else round(value, 6) for value in getattr(steps, name).tolist()]
             for name in ("fpir", "fnir")
         },
-        "cells": {f"{a}-{b}": values for (a, b), values in shares.items()},
+        "per_mille": {f"{a}-{b}": [round(1000 * share) for share in of_cell] for (a, b), of_cell in shares.items()},
     }
     return Markup(json.dumps(values, separators=(",", ":"), allow_nan=False))  # noqa: S704

@@ -6,19 +6,17 @@
     displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,  // it would stay over the legend
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
-  const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%,()*+-;.=:?@^_`{|}~";
 
-  // Text of base 85 (four bytes in five characters) that holds a zlib stream.
+  // Text with seven bits a character that holds a zlib stream.
   async function unpacked(id) {
     const element = document.getElementById(id), text = element.textContent;
-    const values = new Uint8Array(128), out = new Uint8Array((text.length / 5) * 4);
-    for (let i = 0; i < alphabet.length; i++) values[alphabet.charCodeAt(i)] = i;
-    for (let i = 0, o = 0; i < text.length; i += 5) {
-      let word = 0;
-      for (let k = 0; k < 5; k++) word = word * 85 + values[text.charCodeAt(i + k)];
-      out[o++] = word >>> 24; out[o++] = word >>> 16; out[o++] = word >>> 8; out[o++] = word;
+    const out = new Uint8Array(Number(element.dataset.bytes));
+    for (let i = 0, o = 0, bits = 0, held = 0; i < text.length && o < out.length; i++) {
+      held = ((held << 7) | (text.charCodeAt(i) & 127)) & 0x3fff;
+      bits += 7;
+      if (bits >= 8) { bits -= 8; out[o++] = held >>> bits; }
     }
-    const stream = new Blob([out.subarray(0, Number(element.dataset.bytes))]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const stream = new Blob([out]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Response(stream).text();
   }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _TEXT_AT_MOST = 160
 _TALL_ROWS = 30
+_NOT_IN_HTML = "\0\r<"
+"""What a parser of HTML replaces in a script's text, or takes for its end."""
+
 _AXIS_PX = 130
 _PANEL_PX = 230
 """Width of one of several panels of a plot below which their titles meet; a narrow screen scrolls instead."""
@@ -253,8 +256,13 @@ def _packed_plotly() -> dict[str, Any]:
 
 
 def _packed(text: str) -> dict[str, Any]:
-    """Text compressed, as text of base 85 that `page.js` unpacks: plotly is 1.8 MB of it instead of 4.8."""
-    packed = zlib.compress(text.encode("utf-8"), 9)
-    # the alphabet with "&", "<" and ">" replaced, so that the text ends no element; page.js has the same
-    letters = base64.b85encode(packed, pad=True).decode("ascii").translate(str.maketrans("&<>", ",.:"))
-    return {"bytes": len(packed), "text": Markup(letters)}  # noqa: S704
+    """Text compressed, seven bits a character, as `page.js` unpacks it: plotly is 1.7 MB of it instead of 4.8.
+
+    The three characters that HTML would not leave as they are stand 256 further up, where they take two bytes.
+    """
+    packed = np.frombuffer(zlib.compress(text.encode("utf-8"), 9), dtype=np.uint8)
+    bits = np.unpackbits(packed)
+    sevens = np.pad(bits, (0, -len(bits) % 7)).reshape(-1, 7)
+    codes = (np.packbits(sevens, axis=1)[:, 0] >> 1).astype(np.uint32)
+    codes[np.isin(codes, [ord(one) for one in _NOT_IN_HTML])] += 256
+    return {"bytes": len(packed), "text": Markup(codes.astype("<u4").tobytes().decode("utf-32-le"))}  # noqa: S704

@@ -44,7 +44,7 @@
     document.querySelector("[data-unresolved]").hidden = fp >= fewest;
     document.getElementById("threshold-reset").disabled = at === steps.chosen;
     for (const cell of document.querySelectorAll("[data-cell]")) {
-      const share = steps.cells[cell.dataset.cell][at];
+      const share = steps.per_mille[cell.dataset.cell][at] / 1000;
       cell.textContent = (100 * share).toFixed(1);
       cell.style.setProperty("--share", Math.sqrt(share).toFixed(3));
     }

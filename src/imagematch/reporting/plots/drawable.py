@@ -17,6 +17,7 @@ from imagematch.tuning import attributes
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, TrialState
 
 
@@ -29,6 +30,10 @@ class _GivenTrials(InMemoryStorage):
 
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
         super().__init__()
+        self._given = list(trials)
+
+    def replace(self, trials: Sequence[FrozenTrial]) -> None:
+        """Gives other trials instead."""
         self._given = list(trials)
 
     def get_all_trials(  # the arguments are Optuna's
@@ -75,17 +80,35 @@ def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
     return _copied(study, [trial if trial.number in drawn else None for trial in trials], bare=False)
 
 
-def study_with_values(trials: Sequence[FrozenTrial], values: Sequence[float]) -> optuna.Study:
-    """A study to be minimised, in memory, of these trials with these values; a trial may be there more than once."""
+class RevaluedStudy:
+    """A study in memory, to be minimised, whose trials are given anew each time; one may be there more than once."""
+
+    def __init__(self) -> None:
+        self._storage = _GivenTrials([])
+        self._study = _quiet_study(self._storage)
+
+    def of(self, trials: Sequence[FrozenTrial], values: Sequence[float]) -> optuna.Study:
+        """The study of these trials with these values instead of their own."""
+        given = []
+        for number, (trial, value) in enumerate(zip(trials, values, strict=True)):
+            one = copy.copy(trial)
+            one.number = one._trial_id = number
+            one.values = [value]
+            given.append(one)
+        self._storage.replace(given)
+        return self._study
+
+
+def _quiet_study(storage: InMemoryStorage, directions: Sequence[StudyDirection] | None = None) -> optuna.Study:
+    """A new study, without the line that Optuna prints for each."""
     import optuna
 
-    given = []
-    for number, (trial, value) in enumerate(zip(trials, values, strict=True)):
-        one = copy.copy(trial)
-        one.number = one._trial_id = number
-        one.values = [value]
-        given.append(one)
-    return optuna.create_study(storage=_GivenTrials(given))
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(directions=directions, storage=storage)
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def varying_parameters(trials: Sequence[FrozenTrial]) -> list[str]:
@@ -98,11 +121,9 @@ def varying_parameters(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def _copied(study: optuna.Study, trials: Sequence[FrozenTrial | None], bare: bool) -> optuna.Study:
-    import optuna
-
     distributions: dict[str, dict[str, BaseDistribution]] = {}
     shown = [_hidden(n) if trial is None else _harmless(trial, distributions, bare) for n, trial in enumerate(trials)]
-    return optuna.create_study(directions=study.directions, storage=_GivenTrials(shown))
+    return _quiet_study(_GivenTrials(shown), study.directions)
 
 
 def _hidden(number: int) -> FrozenTrial:

@@ -1,8 +1,8 @@
 """Which setting mattered in a study, and whether its trials can tell: PED-ANOVA with its uncertainty.
 
 PED-ANOVA compares where the best trials lie with where all of them do. It counts parameters that only some trials have,
-which fANOVA cannot. Its shares add up to one whatever the trials are, so they say something only where they are larger
-than those of the same trials with shuffled values.
+which fANOVA cannot. Some importance comes out whatever the trials are, so a parameter's says something only where it is
+larger than that of the same trials with shuffled values.
 
 Source: Watanabe, Bansal and Hutter, PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
 Subspaces, IJCAI 2023.
@@ -20,7 +20,7 @@ import numpy as np
 
 from imagematch.errors import StudyError
 from imagematch.reporting.numbers import count_text
-from imagematch.reporting.plots.drawable import study_with_values, varying_parameters
+from imagematch.reporting.plots.drawable import RevaluedStudy, varying_parameters
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -39,9 +39,9 @@ class Importance:
 
     Attributes:
         name: of the parameter.
-        share: of all importance, 0 to 1.
-        low, high: where the share lies in 90 % of redrawn sets of trials (bootstrap).
-        by_chance: the share that 95 % of shuffled studies stay under.
+        share: of the importance of all parameters, 0 to 1.
+        low, high: where the importance lies in 90 % of redrawn sets of trials (bootstrap), in the same unit.
+        by_chance: what it stays under in 95 % of studies with shuffled values, in the same unit.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Importance:
     @property
     def established(self) -> bool:
         """Whether the trials tell it from chance."""
-        return self.low > self.by_chance
+        return min(self.share, self.low) > self.by_chance
 
 
 def importances(
@@ -73,40 +73,43 @@ def importances(
     trials = [trial for trial in trials if math.isfinite(value_of(trial))]
     if len(trials) < FEWEST_TRIALS:
         raise StudyError(
-            f"{len(trials)} finished trials cannot tell which setting mattered: {FEWEST_TRIALS} are needed"
+            f"{count_text(len(trials), 'finished trial')} cannot tell which setting mattered: it takes {FEWEST_TRIALS}"
         )
     names = varying_parameters(trials)
     if not names:
         raise StudyError("no setting varies among the finished trials")
     values = np.array([value_of(trial) for trial in trials])
     losses = -values if maximise else values
-    shares = _shares(trials, losses, names)
+    studies = RevaluedStudy()
+    measured = _divergences(studies, trials, losses, names)
     random = np.random.default_rng(seed)
     redrawn, shuffled = [], []
     for _ in range(_DRAWS):
         rows = random.integers(0, len(trials), len(trials))
-        redrawn.append(_shares([trials[row] for row in rows.tolist()], losses[rows], names))
-        shuffled.append(_shares(trials, random.permutation(losses), names))
+        redrawn.append(_divergences(studies, [trials[row] for row in rows.tolist()], losses[rows], names))
+        shuffled.append(_divergences(studies, trials, random.permutation(losses), names))
     low, high = np.quantile(redrawn, (_LOW, _HIGH), axis=0)
     chance = np.quantile(shuffled, _HIGH, axis=0)
+    total = measured.sum() or 1.0
     found = [
-        Importance(name, *map(float, numbers)) for name, *numbers in zip(names, shares, low, high, chance, strict=True)
+        Importance(name, *map(float, numbers))
+        for name, *numbers in zip(names, *(one / total for one in (measured, low, high, chance)), strict=True)
     ]
     return sorted(found, key=lambda one: -one.share)
 
 
-def _shares(trials: Sequence[FrozenTrial], losses: np.ndarray, names: Sequence[str]) -> list[float]:
-    """Each parameter's share; 0 of all where a set of trials tells none from another."""
+def _divergences(
+    studies: RevaluedStudy, trials: Sequence[FrozenTrial], losses: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """How far the best trials' distribution of each parameter is from that of all: (parameters,)."""
     from optuna.importance import PedAnovaImportanceEvaluator
 
     quantile = max(_BEST_SHARE, _FEWEST_BEST / len(trials))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(
-            study_with_values(trials, losses.tolist()), params=list(names)
-        )
-    total = sum(found.values())
-    return [found.get(name, 0.0) / total if total > 0 else 0.0 for name in names]
+        study = studies.of(trials, losses.tolist())
+        found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, params=list(names))
+    return np.array([found.get(name, 0.0) for name in names])
 
 
 def importance_sentence(found: Sequence[Importance], trials: int) -> str:
@@ -117,15 +120,6 @@ def importance_sentence(found: Sequence[Importance], trials: int) -> str:
             f"{count_text(trials, 'finished trial')} cannot tell which setting mattered: with their values shuffled, "
             "the settings would seem as important."
         )
-    names = ", ".join(
-        f"{one.name} ({100 * one.share:.0f} %, {100 * one.low:.0f} to {100 * one.high:.0f})" for one in established
-    )
-    rest = len(found) - len(established)
-    others = (
-        ""
-        if not rest
-        else " Of the others the trials cannot tell."
-        if rest > 1
-        else " Of the other one the trials cannot tell."
-    )
-    return f"What the best trials have in common is {names}.{others}"
+    names = ", ".join(f"{one.name} ({100 * one.share:.0f} % of the importance)" for one in established)
+    others = " The trials cannot tell whether the others matter." if len(found) > len(established) else ""
+    return f"What mattered: {names}.{others}"

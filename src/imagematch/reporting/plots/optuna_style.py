@@ -172,7 +172,7 @@ def importance_plot(found: Sequence[Importance]) -> Figure:
         )
     )
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    figure.update_xaxes(title="share of the importance", range=[0, 1])
+    figure.update_xaxes(title="share of the importance", rangemode="tozero")
     return figure
 
 

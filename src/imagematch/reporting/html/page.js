@@ -21,7 +21,7 @@
   }
 
   // What all plots share. Paper is white, whatever the screen is.
-  function painted(layout, onPaper) {
+  function painted(layout, onPaper, least = 0) {
     const night = dark.matches && !onPaper;
     const ink = night ? "#dde1e7" : "#1f242b", line = night ? "#343a43" : "#e3e6ea";
     const copy = JSON.parse(JSON.stringify(layout));
@@ -39,6 +39,8 @@
       if (/^[xy]axis\d*$/.test(key)) Object.assign(copy[key], shades);
     }
     delete copy.width;
+    if (onPaper) copy.width = Math.max(680, least);  // a browser prints what was drawn for the screen, cut off at the paper's edge
+    copy.autosize = !onPaper;
     return copy;
   }
 
@@ -69,7 +71,8 @@
   function redraw(onPaper) {
     for (const figure of figures) {
       if (!figure.spec) continue;
-      Plotly.react(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, onPaper), config);
+      const canvas = figure.querySelector(".canvas"), least = parseInt(canvas.style.minWidth) || 0;
+      Plotly.react(canvas, figure.spec.data, painted(figure.spec.layout, onPaper, least), config);
     }
   }
 

@@ -13,16 +13,16 @@
 
   // The mistakes at the threshold of the chosen class, a page of them.
   function turn(list) {
-    const controls = list.root.querySelector(".controls");
-    if (!controls) return;
     const threshold = steps.distances[slider.value], genuine = list.root.dataset.genuine === "1";
-    const label = controls.querySelector("select").value, found = [];
+    const controls = list.root.querySelector(".controls"), label = controls && controls.querySelector("select").value;
+    const found = [];
     for (const pair of list.root.querySelectorAll(".pair")) {
       const matches = Number(pair.dataset.distance) < threshold;
-      pair.hidden = true;
+      pair.hidden = Boolean(controls);
       pair.querySelector("[data-decision]").textContent = (matches ? "a match" : "no match") + (matches !== genuine ? ", wrong" : ", right");
       if (matches !== genuine && (!label || pair.dataset.labels.split(" ").includes(label))) found.push(pair);
     }
+    if (!controls) return;
     const pages = Math.max(1, Math.ceil(found.length / perPage));
     list.page = Math.min(Math.max(list.page, 0), pages - 1);
     for (const pair of found.slice(list.page * perPage, (list.page + 1) * perPage)) pair.hidden = false;

@@ -9,7 +9,13 @@ from __future__ import annotations
 from imagematch.reporting.escaping import plot_label, spreadsheet_cell, visible
 from imagematch.reporting.html import Page
 from imagematch.reporting.images import SplitView, images_html
-from imagematch.reporting.mistakes import ImagePair, pairs_html, worst_false_matches, worst_false_non_matches
+from imagematch.reporting.mistakes import (
+    ImagePair,
+    example_pairs,
+    pairs_html,
+    worst_false_matches,
+    worst_false_non_matches,
+)
 from imagematch.reporting.model_report import write_model_report
 from imagematch.reporting.notes import Note, plot_or_note, table_or_note
 from imagematch.reporting.numbers import t_interval
@@ -67,6 +73,7 @@ __all__ = [
     "confusion_html",
     "counts_text",
     "det_plot",
+    "example_pairs",
     "feature_store_text",
     "front_table",
     "gallery_table",

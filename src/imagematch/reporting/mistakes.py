@@ -35,11 +35,27 @@ def worst_false_non_matches(view: SplitView, count: int = 12) -> list[ImagePair]
     return _extreme(view, count, genuine=True)
 
 
+def example_pairs(view: SplitView, threshold: float) -> list[ImagePair]:
+    """A genuine pair that matches, and a pair that is decided wrongly: the worst false match, else the worst miss.
+
+    Either is left out where there is none.
+    """
+    labels = np.asarray(view.labels)
+    pairs = (closest_pair(view, int(label), int(label)) for label in np.unique(labels) if (labels == label).sum() > 1)
+    right = [pair for pair in pairs if pair.distance < threshold][:1]
+    close, far = worst_false_matches(view, 1), worst_false_non_matches(view, 1)
+    wrong = [pair for pair in close if pair.distance < threshold] + [p for p in far if p.distance >= threshold]
+    return right + wrong[:1]
+
+
 def closest_pair(view: SplitView, first: int, second: int) -> ImagePair:
-    """The two images of two classes that are closest to each other."""
+    """The two images of two classes, or of one class twice, that are closest to each other."""
     labels, vectors = np.asarray(view.labels), np.asarray(view.embeddings, dtype=np.float32)
     rows, columns = np.flatnonzero(labels == first), np.flatnonzero(labels == second)
-    best = divmod(int((vectors[rows] @ vectors[columns].T).argmax()), len(columns))
+    cosines = vectors[rows] @ vectors[columns].T
+    if first == second:
+        np.fill_diagonal(cosines, -np.inf)
+    best = divmod(int(cosines.argmax()), len(columns))
     a, b = int(rows[best[0]]), int(columns[best[1]])
     return ImagePair(a, b, float(np.linalg.norm(vectors[a] - vectors[b])))
 

@@ -53,7 +53,9 @@ def measure(count: int) -> dict[str, Any]:
         started = time.perf_counter()
         for start in range(0, count, AT_ONCE):
             stop = min(start + AT_ONCE, count)
-            store.add([NewImage(f"{row:032x}", f"label {row % 1000}", "", rows[row], b"") for row in range(start, stop)])
+            store.add(
+                [NewImage(f"{row:032x}", f"label {row % 1000}", "", rows[row], b"") for row in range(start, stop)]
+            )
         seconds = {"add": time.perf_counter() - started}
         before, started = psutil.Process().memory_info().rss, time.perf_counter()
         store.search(queries[:1], K)

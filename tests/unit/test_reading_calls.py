@@ -74,6 +74,10 @@ PLACES: dict[str, dict[str, str]] = {
         "tarfile.open": CHECKED,
         "zipfile.is_zipfile": CHECKED,
     },
+    "pipeline/api.py": {
+        "os.fdopen": NO_FILE,
+        "os.open": SYSTEM,
+    },
     "events.py": {
         "self._path.open": WRITES,
     },

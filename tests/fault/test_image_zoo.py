@@ -81,7 +81,7 @@ def python(code: str, *arguments: str | Path) -> str:
     """What a program prints that knows `peak()`, its most memory so far in megabytes."""
     start = (
         "import resource, sys, warnings\nwarnings.simplefilter('ignore')\nfrom pathlib import Path\n"
-        "from imagematch.data import NotReadableHereError, decode, inspect\n"
+        "from imagematch.data import decode, inspect\nfrom imagematch.image_files import NotReadableHereError\n"
         "from imagematch.errors import DataError\n"
         "def status(key):\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"

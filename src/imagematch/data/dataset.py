@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.data.boxes import Box, check_digest
+from imagematch.data.boxes import check_digest
 from imagematch.data.decoding import decode
 from imagematch.data.faces import FaceCropper
-from imagematch.data.manifest import doubt
-from imagematch.data.sources import Source
-from imagematch.data.splits import SPLITS
+from imagematch.data.manifest import distrust
+from imagematch.data.stratified import SPLITS
 from imagematch.data.value_ranges import ValueRange
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
 from imagematch.image_files import read_bytes
+from imagematch.sources import Box, Source
+
+if TYPE_CHECKING:
+    from imagematch.data.near_duplicates import NearDuplicates
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Dataset:
     Attributes:
         name: of the source, as "folder".
         class_names: (classes,) labels, sorted.
-        paths: (n,) str, unique ids: POSIX, relative to `root` for files.
+        paths: (n,) object, unique ids, str: POSIX, relative to `root` for files.
         labels: (n,) int32, index into `class_names`.
         splits: (n,) str, each of SPLITS.
         digests: (n,) str, of the content; what depends on pixels alone is keyed by it.
@@ -46,14 +50,17 @@ class Dataset:
         split_by: how the splits were made.
         root: folder of the files; None where the images are embedded.
         titles: (classes,) readable class names; those of `class_names` where there are no others.
-        groups: (classes,) classes of one group stay together by class, "" is a group of its own; empty where all are.
+        superclasses: (classes,) classes of one stay together by class, "" is one of its own; empty where all are.
+        groups: (n,) int64, images of one number stand on one side of every split; None: byte-identical ones do.
         source: reads the images; None reads `root / path`.
         files: what the source reads, where that is not the path.
         boxes: the part of a file that is the image, where that is not all of it.
         angles: degrees that each box leans clockwise, where some do.
         face_cropper: how faces are cut out; None where they are not. What it cut is in boxes and angles.
-        manifest: where what is known of the files is kept; None where that is nowhere.
+        manifest: where what is known of the files is cached; None where that is nowhere.
         value_range: what grey of more than 8 bits is scaled by; None for 0 to 65,535.
+        near_duplicates: the pairs of near duplicates among the images; None where none were looked for.
+        near_training: split -> how many of its images have a near duplicate in training; empty likewise.
     """
 
     name: str
@@ -69,7 +76,8 @@ class Dataset:
     split_by: str = "image"
     root: Path | None = None
     titles: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
+    superclasses: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
     source: Source | None = None
     files: tuple[str, ...] | None = None
     boxes: tuple[Box | None, ...] | None = None
@@ -77,6 +85,8 @@ class Dataset:
     face_cropper: FaceCropper | None = None
     manifest: Path | None = None
     value_range: ValueRange | None = None
+    near_duplicates: NearDuplicates | None = None
+    near_training: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -121,9 +131,20 @@ class Dataset:
             check_digest(data, str(self.digests[row]), box, angle, self.value_range)
             return decode(data, max_size, box=box, angle=angle, value_range=self.value_range, max_pixels=None)
         except DataError as error:
-            doubt(self.manifest, self._file(row))
+            distrust(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
+
+    def remarks(self, split: str) -> list[str]:
+        """What a reader must know before believing metrics of a split."""
+        count = self.near_training.get(split, 0)
+        if not count:
+            return []
+        share = count / max(1, len(self.rows(split)))
+        return [
+            f"{count:,} {split} images ({share:.0%}) have a near duplicate in training: the metrics flatter. Frames of "
+            "one sitting belong in one split: give a column or folder level of groups"
+        ]
 
     def summary(self) -> dict[str, Any]:
         """Counts, as JSON: images, classes, quarantined, and images and classes of each split."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from imagematch.data.boxes import Box, Limits
+from imagematch.data.boxes import Limits
 from imagematch.data.value_ranges import ValueRange, check_finite, is_deep, scaled
 from imagematch.errors import DataError
+from imagematch.sources import Box
 
 Size = tuple[int, int]
 """Width and height, pixels."""
@@ -107,10 +108,10 @@ def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
         columns = slice(column, min(column + step, width))
         rows = np.empty(0, np.uint8)
         for first, last in bands:
-            band = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
+            part = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
             if first == top:  # grey has no third axis
-                rows = np.empty((bottom - top, *band.shape[1:]), np.uint8)
-            rows[first - top : last - top] = band
+                rows = np.empty((bottom - top, *part.shape[1:]), np.uint8)
+            rows[first - top : last - top] = part
         pixels[:, columns] = _rgb(_resized(Image.fromarray(rows), columns.stop - column, height))
     return pixels
 

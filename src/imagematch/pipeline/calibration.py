@@ -100,7 +100,9 @@ def measure_split(
     )
     trained = dataset.labels[dataset.rows("train")]
     shared = bool(np.isin(dataset.labels[rows], trained).any())
-    return {**metrics, "shared_classes": shared, "remarks": list(remarks)}
+    near = dataset.near_training.get(split)
+    notes = [*dataset.remarks(split), *remarks]
+    return {**metrics, "shared_classes": shared, "near_duplicates_in_training": near, "remarks": notes}
 
 
 def calibrate_and_measure(

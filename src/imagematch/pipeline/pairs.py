@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from imagematch.config import load_train
-from imagematch.data import csv_rows
 from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
@@ -33,6 +32,7 @@ from imagematch.files import Layout
 from imagematch.matching import ImageMatcher, decoded_blocks, replacement
 from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
+from imagematch.sources import csv_rows
 
 FOLDS = 10
 """A table without folds is dealt into so many."""

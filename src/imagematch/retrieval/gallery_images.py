@@ -9,9 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from imagematch.data import decode, read_bytes, thumbnail
+from imagematch.data import decode, thumbnail
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
+from imagematch.image_files import read_bytes
 
 IMAGE_SIDE = 256
 """The longer side of the stored images, pixels, unless another one is given."""

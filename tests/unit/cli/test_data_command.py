@@ -46,11 +46,11 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_list_names_every_source(command: Any) -> None:
-    from imagematch.data import SOURCES
+    from imagematch.config import DATASETS
 
     code, out, _ = command("list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(SOURCES)
+    assert [line.split()[0] for line in out.splitlines()] == list(DATASETS)
     assert "data/omniglot (is not there); imagematch data fetch omniglot" in out
 
 

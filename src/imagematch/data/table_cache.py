@@ -1,4 +1,4 @@
-"""Tables kept in a file: a header line with what the table is and a digest, and a line with its columns, both JSON."""
+"""Tables cached in a file: a header line that says what it is, with a digest, and a line of columns, both JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_table(
         path: its file.
         kind: what its header must say.
         parse: makes the table of its columns; may raise ValueError, KeyError or TypeError.
-        log: told where the file is damaged.
+        log: gets an event where the file is damaged.
 
     Returns:
         The table; None where the file is not there, torn, tampered with, or of another kind.

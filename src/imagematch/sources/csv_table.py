@@ -10,15 +10,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imagematch.data.decoding import Box
-from imagematch.data.sources.csv_rows import csv_rows
-from imagematch.data.sources.folder import SPLIT_FOLDERS
-from imagematch.data.sources.listing import MISSING, Entry, FolderBased, Listing, checked_root, file_mode
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-from imagematch.reading import MAX_LINES, TABLE_BYTES, check_file
+from imagematch.sources.layouts import SPLIT_FOLDERS
+from imagematch.sources.listing import (
+    MISSING,
+    Box,
+    ImageRow,
+    Listing,
+    Source,
+    SourceOptions,
+    checked_root,
+    file_mode,
+    register_source,
+)
+from imagematch.sources.tables import TABLE_SUFFIXES, table_rows
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _BOX = ("x", "y", "w", "h")
 _ROLES = ("query", "gallery")
 _COLUMNS = ("path", "label", "split", *_BOX, *_ROLES)
@@ -29,7 +36,13 @@ _FLAGS = {
 _SPLITS = {**SPLIT_FOLDERS, "calibration": "calibration"}
 
 
-class CsvSource(FolderBased):
+@register_source(
+    "csv",
+    "your own table of path and label; optional split, box x,y,w,h, query, gallery; Parquet too",
+    data_dir="the table of images",
+    not_fetched="csv reads your own table: there is nothing to fetch",
+)
+class CsvSource(Source):
     """The images that a table names, by paths relative to its folder (or absolute).
 
     Columns: `path`, `label` (where `labelled`); optional `split` (train, validation, calibration, test); optional `x`,
@@ -38,32 +51,32 @@ class CsvSource(FolderBased):
 
     Args:
         root: the table, or a folder with one table in it.
-        labelled: every image needs a label; without, one that has none gets "".
+        options: `labelled` asks for a label of every image; else one that has none gets "".
 
     Raises:
         DataError: there is no such table.
     """
 
-    def __init__(self, root: Path | None, *, labelled: bool = True) -> None:
+    def __init__(self, root: Path | None, options: SourceOptions = SourceOptions()) -> None:  # noqa: B008 - frozen
         is_table = root is not None and stat.S_ISREG(file_mode(root))
-        self._table = root if root is not None and is_table else _only_table(checked_root(root, "csv"))
-        self._needed = ("path", "label") if labelled else ("path",)
-        super().__init__(self._table.parent, "csv")
+        self._table = root if root is not None and is_table else _only_table(checked_root(root, self.name))
+        self._needed = ("path", "label") if options.labelled else ("path",)
+        super().__init__(self._table.parent, options)
 
     def listing(self) -> Listing:
         """See Source. A path that is there more than once, with other boxes, gets `#x,y,w,h` added to its id."""
-        rows = [self._entry(where, row) for where, row in _checked(self._table, self._needed)]
+        rows = [self._row(where, row) for where, row in _checked(self._table, self._needed)]
         if not rows:
             raise DataError("names no images", where=str(self._table), do=f"add lines of {' and '.join(self._needed)}")
-        times = Counter(entry.path for entry in rows)
-        numbered = (_numbered(entry) if times[entry.path] > 1 else entry for entry in rows)
-        entries = tuple(sorted(numbered, key=lambda entry: entry.path))
-        for entry, following in itertools.pairwise(entries):
-            if entry.path == following.path:
-                raise DataError(f"names {entry.path} more than once", where=str(self._table), do="keep one line of it")
-        return Listing(entries)
+        times = Counter(row.path for row in rows)
+        numbered = (_numbered(row) if times[row.path] > 1 else row for row in rows)
+        rows = sorted(numbered, key=lambda row: row.path)
+        for row, following in itertools.pairwise(rows):
+            if row.path == following.path:
+                raise DataError(f"names {row.path} more than once", where=str(self._table), do="keep one line of it")
+        return Listing(tuple(rows))
 
-    def _entry(self, where: str, row: Mapping[str, str]) -> Entry:
+    def _row(self, where: str, row: Mapping[str, str]) -> ImageRow:
         path, label, split = row["path"], row.get("label", ""), row.get("split", "")
         for needed in self._needed:
             if not row[needed]:
@@ -76,12 +89,12 @@ class CsvSource(FolderBased):
             size, mtime_ns = self._status(path)
         split = _SPLITS.get(split.lower(), "")
         box, role = _box(where, row), _role(where, row)
-        return Entry(path, label, split, size=size, mtime_ns=mtime_ns, file=path, box=box, role=role)
+        return ImageRow(path, label, split, role=role, size=size, mtime_ns=mtime_ns, file=path, box=box)
 
     def _status(self, path: str) -> tuple[int, int]:
         """The file's bytes, and when it was changed, nanoseconds; MISSING and 0 where it is not there."""
         try:
-            status = (self.root / path).stat()
+            status = (self.folder / path).stat()
         except (OSError, ValueError):
             return MISSING, 0
         return status.st_size, status.st_mtime_ns
@@ -101,7 +114,7 @@ def _only_table(folder: Path) -> Path:
 
 def _checked(table: Path, needed_columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Where each row stands, and its columns that matter."""
-    rows = _parquet_rows(table) if table.suffix.lower() == ".parquet" else _csv_rows(table)
+    rows = table_rows(table)
     _, columns = next(rows, (str(table), []))
     for needed in needed_columns:
         if needed not in columns:
@@ -122,48 +135,6 @@ def _checked(table: Path, needed_columns: Sequence[str]) -> Iterator[tuple[str, 
         if len(values) != len(columns):
             raise DataError(f"has {len(values)} values for {len(columns)} columns", where=where, do="quote its commas")
         yield where, {name: values[index].strip() for name, index in kept.items()}
-
-
-def _csv_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
-    """The header, in lower case, and the rows; any line ends, byte-order mark or not, comma, semicolon or tab."""
-    for number, (line, values) in enumerate(csv_rows(table)):
-        yield f"{table}:{line}", [value.strip().lower() for value in values] if number == 0 else values
-
-
-def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
-    import pandas
-
-    try:
-        check_file(table, max_bytes=TABLE_BYTES, dense=True)
-    except OSError as error:
-        raise DataError(f"cannot be read as Parquet: {os_reason(error)}", where=str(table)) from error
-    try:
-        _check_parquet_size(table)
-        # Nullable types: a column of numbers with gaps stays one of whole numbers, so that label 3 is not "3.0".
-        frame = pandas.read_parquet(table, dtype_backend="numpy_nullable")
-    except ImportError as error:
-        raise DataError(
-            "Parquet needs pyarrow", where=str(table), do="pip install 'imagematch[parquet]', or save it as CSV"
-        ) from error
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise DataError(f"cannot be read as Parquet: {error}", where=str(table), do="save it as CSV") from error
-    yield str(table), [str(name).strip().lower() for name in frame.columns]
-    frame = frame.astype(object).where(frame.notna(), "")
-    for number, values in enumerate(frame.itertuples(index=False), 1):
-        yield f"{table}, row {number}", [str(value) for value in values]
-
-
-def _check_parquet_size(table: Path) -> None:
-    """Raises ValueError where a table says that it is far larger than its file: its columns are compressed."""
-    try:
-        from pyarrow.parquet import read_metadata
-    except ImportError:  # pandas reads it by another library, or says that it needs one
-        return
-    facts = read_metadata(table)
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-    if facts.num_rows > MAX_LINES or sum(chunk.total_uncompressed_size for chunk in chunks) > TABLE_BYTES:
-        raise ValueError(f"more than {MAX_LINES:,} rows or {TABLE_BYTES:,} bytes")
 
 
 def _box(where: str, row: Mapping[str, str]) -> Box | None:
@@ -192,9 +163,9 @@ def _role(where: str, row: Mapping[str, str]) -> str:
     return "both" if len(roles) == len(_ROLES) else "".join(roles)
 
 
-def _numbered(entry: Entry) -> Entry:
-    if entry.box is None:
-        return entry
-    left, top, right, bottom = entry.box
+def _numbered(row: ImageRow) -> ImageRow:
+    if row.box is None:
+        return row
+    left, top, right, bottom = row.box
     box = ",".join(f"{value:.10g}" for value in (left, top, right - left, bottom - top))
-    return entry._replace(path=f"{entry.path}#{box}")
+    return row._replace(path=f"{row.path}#{box}")

@@ -7,22 +7,31 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from imagematch.data.sources.listing import Entry, Listing
 from imagematch.errors import DataError
+from imagematch.sources.listing import ImageRow, Listing, Source, SourceOptions, register_source
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
-class DigitsSource:
+@register_source(
+    "digits",
+    "1,797 handwritten digits of 8 x 8 px, part of scikit-learn: no file, no download",
+    not_fetched="digits is part of scikit-learn: there is nothing to fetch",
+)
+class DigitsSource(Source):
     """The embedded digits; grey values 0 to 16 are scaled to 0 to 255."""
 
-    root: Path | None = None
+    def __init__(self, _root: Path | None, options: SourceOptions = SourceOptions()) -> None:  # noqa: B008 - frozen
+        self.root = None
+        self.options = options
 
     def listing(self) -> Listing:
         """See Source."""
         _, labels = _digits()
-        return Listing(tuple(Entry(f"digits/{row:04d}", str(label)) for row, label in enumerate(labels)))
+        return Listing(tuple(ImageRow(f"digits/{row:04d}", str(label)) for row, label in enumerate(labels)))
 
     def read(self, file: str) -> bytes:
         """See Source; the bytes are those of a PGM file."""
@@ -35,6 +44,7 @@ class DigitsSource:
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import DataCheck, check_data, contact_sheet
+from imagematch.data import Audit, audit_data, draw_contact_sheet
 from imagematch.errors import DataError
 
 from .conftest import settings, write_image
@@ -20,8 +20,8 @@ from .drawings import photo, scene
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Any:
-    def check(**keys: Any) -> DataCheck:
-        return check_data(settings(**keys), manifest_dir=tmp_path / "manifests")
+    def check(**keys: Any) -> Audit:
+        return audit_data(settings(**keys), manifest_dir=tmp_path / "manifests")
 
     return check
 
@@ -83,13 +83,13 @@ def test_near_duplicates_of_test_images_in_training(tmp_path: Path, checked: Any
             scene(100 * number + index).save(root / folder / f"{index}.png")
     scene(1).resize((64, 70)).save(root / "test" / "a" / "seen.png")
     scene(1).resize((50, 50)).save(root / "train" / "b" / "other.png")
-    report = checked(data_dir=root, split_by="predefined").report
+    report = checked(data_dir=root, split_by="predefined", near_duplicates="as_is").report
     near = report["near_duplicates"]
     assert (near["pairs"], near["test_images_seen_in_training"], near["complete"]) == (3, 1, True)
     assert near["across_splits"] >= 2
     assert near["under_different_labels"] == 2
     assert near["examples"][0] == ["test/a/seen.png", "train/b/other.png"]
-    assert "1 test images with a near duplicate in training: figures will flatter" in report["summary"]
+    assert "1 test images with a near duplicate in training: the metrics flatter" in report["summary"]
 
 
 def test_what_makes_training_impossible_is_reported(make_folder: Any, checked: Any) -> None:
@@ -103,7 +103,7 @@ def test_what_makes_training_impossible_is_reported(make_folder: Any, checked: A
     assert result.report["near_duplicates"] is None
     assert result.report["summary"].startswith("cannot be trained on: ")
     assert "8 of 40 images cannot be used" in result.report["problem"]
-    contact_sheet(result.surveyed)
+    draw_contact_sheet(result.scan)
 
 
 def test_faces_are_counted_and_shown(tmp_path: Path, checked: Any) -> None:
@@ -115,8 +115,8 @@ def test_faces_are_counted_and_shown(tmp_path: Path, checked: Any) -> None:
             Image.fromarray(photo(*places, height=200 + number, width=240)).save(root / str(person) / f"{number}.png")
     result = checked(data_dir=root, face_crop="haar")
     assert result.report["faces"] == {"searched": 20, "found": 18}
-    assert "no face found in 10.0% of the pictures" in result.report["summary"]
-    sheet = np.asarray(contact_sheet(result.surveyed))
+    assert "no face found in 10.0% of the images" in result.report["summary"]
+    sheet = np.asarray(draw_contact_sheet(result.scan))
     assert sheet.shape == (4 * 140, 5 * 274, 3)
     assert (sheet == (30, 150, 60)).all(axis=2).sum() > 18 * 100  # green frames
     assert 2 * 1000 < (sheet == (200, 40, 40)).all(axis=2).sum() < 3 * 3000  # red ones
@@ -148,7 +148,7 @@ def test_boxes_that_stick_out_are_counted(make_folder: Any, checked: Any) -> Non
 
 
 def test_a_contact_sheet_without_faces(make_folder: Any, checked: Any) -> None:
-    sheet = contact_sheet(checked(data_dir=make_folder({"a": 40, "b": 40})).surveyed)
+    sheet = draw_contact_sheet(checked(data_dir=make_folder({"a": 40, "b": 40})).scan)
     assert sheet.size == (5 * 274, 8 * 140)
     assert len(np.unique(np.asarray(sheet))) > 100
-    assert contact_sheet(checked(data_dir=make_folder({"a": 4, "b": 8}, "few")).surveyed).size == (5 * 274, 3 * 140)
+    assert draw_contact_sheet(checked(data_dir=make_folder({"a": 4, "b": 8}, "few")).scan).size == (5 * 274, 3 * 140)

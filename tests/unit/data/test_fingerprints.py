@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imagematch.data import Dataset
-from imagematch.data.looks import perceptual_hashes, read_looks
+from imagematch.data.near_duplicates import perceptual_hashes, read_fingerprints
 
 from .conftest import write_image
 
@@ -50,16 +50,18 @@ def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 def test_only_new_content_is_looked_at(make_folder: Any, opened: Open, tmp_path: Path, decoded: list[int]) -> None:
     root, kept = make_folder({"a": 20, "b": 20}), tmp_path / "kept" / "looks.npz"
-    first = read_looks(opened(data_dir=root), kept)
+    dataset = opened(data_dir=root)
     assert len(decoded) == 40
-    assert same(read_looks(opened(data_dir=root), kept), first)
-    assert len(decoded) == 40
+    first = read_fingerprints(dataset, kept)
+    assert len(decoded) == 80
+    assert same(read_fingerprints(opened(data_dir=root), kept), first)
+    assert len(decoded) == 80
     write_image(root / "a" / "0 new.png", seed=99)
     (root / "b" / "3.png").rename(root / "b" / "moved.png")
     dataset = opened(data_dir=root)
-    again = read_looks(dataset, kept)
-    assert len(decoded) == 41
-    assert same(again, read_looks(dataset, None))
+    again = read_fingerprints(dataset, kept)
+    assert len(decoded) == 82
+    assert same(again, read_fingerprints(dataset, None))
     assert again.digests.tolist() == dataset.digests.tolist()
 
 
@@ -71,7 +73,7 @@ def columns(path: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("damage", ["torn", "empty", "foreign", "short", "pickle"])
 def test_damaged_looks_are_made_again(make_folder: Any, opened: Open, tmp_path: Path, damage: str) -> None:
     dataset, kept = opened(data_dir=make_folder({"a": 20, "b": 20})), tmp_path / "looks.npz"
-    first = read_looks(dataset, kept)
+    first = read_fingerprints(dataset, kept)
     whole = columns(kept)
     if damage == "torn":
         kept.write_bytes(kept.read_bytes()[:-50])
@@ -83,7 +85,7 @@ def test_damaged_looks_are_made_again(make_folder: Any, opened: Open, tmp_path: 
         np.savez(kept, **{**whole, "hashes": whole["hashes"][1:]})
     else:
         np.savez(kept, **{**whole, "hashes": np.array([{}], object)})
-    assert same(read_looks(dataset, kept), first)
+    assert same(read_fingerprints(dataset, kept), first)
     assert same(tuple(columns(kept)[name] for name in first._fields), first)
 
 
@@ -91,7 +93,8 @@ def test_another_version_is_looked_at_anew(
     make_folder: Any, opened: Open, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, kept = opened(data_dir=make_folder({"a": 20, "b": 20})), tmp_path / "looks.npz"
-    read_looks(dataset, kept)
-    monkeypatch.setattr("imagematch.data.looks._VERSION", "another")
-    read_looks(dataset, kept)
-    assert len(decoded) == 80
+    read_fingerprints(dataset, kept)
+    decoded.clear()
+    monkeypatch.setattr("imagematch.data.near_duplicates._VERSION", "another")
+    read_fingerprints(dataset, kept)
+    assert len(decoded) == 40

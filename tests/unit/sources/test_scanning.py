@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imagematch.data.sources.listing import MISSING
-from imagematch.data.sources.walking import image_files
 from imagematch.errors import DataError
+from imagematch.sources import MISSING, ImageRow, image_files
 
 
 def touch(path: Path) -> None:
@@ -40,7 +39,7 @@ def test_images_only_sorted_hidden_ones_left_out(tmp_path: Path) -> None:
 def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
     touch(tmp_path / "a.png")
     status = (tmp_path / "a.png").stat()
-    assert image_files(tmp_path) == [("a.png", status.st_size, status.st_mtime_ns)]
+    assert image_files(tmp_path) == [ImageRow("a.png", size=status.st_size, mtime_ns=status.st_mtime_ns)]
 
 
 def test_link_loops_end_and_folders_are_found_once_under_their_real_name(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks a data set before any training: counts, imbalance, sizes, corrupt files, duplicates where they do harm."""
+"""The audit of a data set before training: counts, imbalance, sizes, corrupt files, duplicates where they do harm."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.data.boxes import box_size
+from imagematch.data.build import Scan, build_dataset, scan_images
 from imagematch.data.dataset import Dataset
-from imagematch.data.manifest import Fact, manifest_path
-from imagematch.data.near_duplicates import near_duplicates
-from imagematch.data.opening import Survey, assemble, survey
-from imagematch.data.sources import Entry
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
+from imagematch.sources import ImageRow
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
@@ -31,65 +29,65 @@ _EXAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class DataCheck:
-    """What a check found.
+class Audit:
+    """What an audit found.
 
     Attributes:
         report: everything, as JSON; `summary` says what matters. Of duplicates the most telling come first.
-        surveyed: the images with what is known of them.
+        scan: the images with what is known of them.
         dataset: the data set, as training would see it; None where it could not be trained on.
         problem: why it could not.
     """
 
     report: dict[str, Any]
-    surveyed: Survey
+    scan: Scan
     dataset: Dataset | None
     problem: DataError | None
 
 
-def check_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> DataCheck:
+def audit_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Audit:
     """Looks at all images that the settings name. What makes training impossible is reported, not raised.
 
     Raises:
         DataError: the folder is not there or empty, or there are too few images or classes to look at.
         StudyError: the manifest cannot be written.
     """
-    surveyed = survey(settings, manifest_dir=manifest_dir, log=log)
+    scan = scan_images(settings, manifest_dir=manifest_dir, log=log)
     dataset, problem = None, None
     try:
-        dataset = assemble(surveyed)
+        dataset = build_dataset(scan)
     except DataError as error:
         problem = error
-    listed = Counter(entry.label for entry in surveyed.listing.entries)
-    readable = [(entry, fact) for entry, fact in surveyed.rows if not fact.reason]
+    listed = Counter(row.label for row in scan.listing.rows)
+    readable = scan.usable
     report: dict[str, Any] = {
         "dataset": settings.dataset,
-        "root": None if surveyed.source.root is None else str(surveyed.source.root),
+        "root": None if scan.source.root is None else str(scan.source.root),
         "images": listed.total(),
         "classes": len(listed),
         "problem": None if problem is None else str(problem),
         "used": None if dataset is None else dataset.summary(),
-        "corrupt": [{"path": entry.path, "reason": fact.reason} for entry, fact in surveyed.rows if fact.reason],
-        "images_per_class": _spread(Counter(entry.label for entry, _ in readable).values()),
-        "widths": _spread(fact.width for _, fact in readable),
-        "heights": _spread(fact.height for _, fact in readable),
-        "modes": dict(Counter(fact.mode for _, fact in readable).most_common()),
+        "corrupt": [{"path": row.path, "reason": row.reason} for row in scan.rows if row.reason],
+        "images_per_class": _spread(Counter(row.label for row in readable).values()),
+        "widths": _spread(row.width for row in readable),
+        "heights": _spread(row.height for row in readable),
+        "modes": dict(Counter(row.mode for row in readable).most_common()),
         "boxes": _boxes(readable),
         "faces": None,
-        "value_range": surveyed.range_note or None,
-        "exact_duplicates": _exact(surveyed, dataset),
-        "near_duplicates": None if dataset is None else _near(dataset, manifest_dir, log),
+        "value_range": scan.range_note or None,
+        "exact_duplicates": _exact(scan, dataset),
+        "near_duplicates": None if dataset is None else _near(dataset),
     }
-    if surveyed.faces:
-        searched = sum(fact.digest in surveyed.faces for _, fact in readable)
-        report["faces"] = {"searched": searched, "found": searched - len(surveyed.faceless)}
+    if scan.faces:
+        searched = sum(row.digest in scan.faces for row in readable)
+        report["faces"] = {"searched": searched, "found": searched - len(scan.faceless)}
     report["summary"] = _summary(report)
-    return DataCheck(report, surveyed, dataset, problem)
+    return Audit(report, scan, dataset, problem)
 
 
-def _boxes(readable: Iterable[tuple[Entry, Fact]]) -> dict[str, int] | None:
-    """How many images have a box of their own, and how many of those stick out of their picture; None without boxes."""
-    sizes = [(box_size(entry.box), (fact.width, fact.height)) for entry, fact in readable if entry.box is not None]
+def _boxes(readable: Iterable[ImageRow]) -> dict[str, int] | None:
+    """How many images have a box of their own, and how many of those stick out of their file's; None without boxes."""
+    sizes = [(box_size(row.box), (row.width, row.height)) for row in readable if row.box is not None]
     return {"given": len(sizes), "cut_at_the_edge": sum(asked != got for asked, got in sizes)} if sizes else None
 
 
@@ -100,20 +98,19 @@ def _spread(values: Iterable[int]) -> dict[str, float] | None:
     return {"min": min(numbers), "median": float(np.median(numbers)), "max": max(numbers)}
 
 
-def _exact(surveyed: Survey, dataset: Dataset | None) -> dict[str, Any]:
+def _exact(scan: Scan, dataset: Dataset | None) -> dict[str, Any]:
     """Byte-identical images: groups of them, those under several labels, those left out for a copy in another split."""
     copies: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for entry, fact in surveyed.rows:
-        if not fact.reason:
-            copies[fact.digest].append((entry.path, entry.label))
+    for row in scan.usable:
+        copies[row.digest].append((row.path, row.label))
     groups = [group for group in copies.values() if len(group) > 1]
     mislabelled = [group for group in groups if not _one_label(group)]
-    kept = set() if dataset is None else set(dataset.paths.tolist())
+    used = set() if dataset is None else set(dataset.paths.tolist())
     usable = set() if dataset is None else set(dataset.class_names)
     gone = set() if dataset is None else {image.path for image in dataset.quarantined}
 
     def left_out(group: Sequence[tuple[str, str]]) -> int:
-        return sum(label in usable and path not in kept and path not in gone for path, label in group)
+        return sum(label in usable and path not in used and path not in gone for path, label in group)
 
     groups.sort(key=lambda group: (not left_out(group), _one_label(group)))
     return {
@@ -129,37 +126,31 @@ def _one_label(group: Sequence[tuple[str, str]]) -> bool:
     return len({label for _, label in group}) == 1
 
 
-def _near(dataset: Dataset, manifest_dir: Path, log: RunLog) -> dict[str, Any]:
+def _near(dataset: Dataset) -> dict[str, Any] | None:
     """Near duplicates, and those of them that are in different splits or under different labels."""
-    root = dataset.root
-    kept = None if root is None else manifest_path(dataset.name, root, manifest_dir).with_suffix(".looks.npz")
-    found = near_duplicates(dataset, kept, log)
+    found = dataset.near_duplicates
+    if found is None:
+        return None
     first, second = found.pairs[:, 0], found.pairs[:, 1]
     across = dataset.splits[first] != dataset.splits[second]
     mislabelled = dataset.labels[first] != dataset.labels[second]
-    telling = np.argsort(-(2 * mislabelled.astype(int) + across), kind="stable")[:_EXAMPLES]
+    order = np.argsort(-(2 * mislabelled.astype(int) + across), kind="stable")[:_EXAMPLES]
     return {
         "pairs": len(found.pairs),
         "across_splits": int(across.sum()),
-        "test_images_seen_in_training": _leaked(dataset, found.pairs),
+        "test_images_seen_in_training": dataset.near_training.get("test", 0),
         "under_different_labels": int(mislabelled.sum()),
         "not_compared": found.not_compared,
         "complete": found.complete,
         "caveat": CAVEAT,
-        "examples": [[str(dataset.paths[row]) for row in pair] for pair in found.pairs[telling]],
+        "examples": [[str(dataset.paths[row]) for row in pair] for pair in found.pairs[order]],
     }
-
-
-def _leaked(dataset: Dataset, pairs: np.ndarray) -> int:
-    """Test images that have a near duplicate in the training split."""
-    splits = dataset.splits[pairs]
-    one, other = (splits == ("test", "train")).all(axis=1), (splits == ("train", "test")).all(axis=1)
-    return len({*pairs[one, 0].tolist(), *pairs[other, 1].tolist()})
 
 
 def _summary(report: dict[str, Any]) -> str:
     """What matters before any training, in a line."""
     used, exact, near, faces = report["used"], report["exact_duplicates"], report["near_duplicates"], report["faces"]
+    near = near or {}
     if used is None:
         return f"cannot be trained on: {report['problem']}"
     points: list[str] = []
@@ -167,7 +158,7 @@ def _summary(report: dict[str, Any]) -> str:
     if per_class["max"] >= _IMBALANCED * per_class["min"]:
         points.append(f"classes of {per_class['min']:,} to {per_class['max']:,} images")
     if faces and faces["found"] < faces["searched"]:
-        points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the pictures")
+        points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the images")
     if report["value_range"]:
         points.append(report["value_range"])
     counts: Sequence[tuple[int, str]] = (
@@ -175,8 +166,11 @@ def _summary(report: dict[str, Any]) -> str:
         ((report["boxes"] or {}).get("cut_at_the_edge", 0), "boxes cut at the edge of their picture"),
         (exact["across_splits"], "exact copies left out, since they are in another split too"),
         (exact["under_different_labels"], "groups of exact copies under different labels"),
-        (near["test_images_seen_in_training"], "test images with a near duplicate in training: figures will flatter"),
-        (near["under_different_labels"], "pairs of near duplicates under different labels"),
+        (
+            near.get("test_images_seen_in_training", 0),
+            "test images with a near duplicate in training: the metrics flatter",
+        ),
+        (near.get("under_different_labels", 0), "pairs of near duplicates under different labels"),
     )
     points += [f"{count:,} {what}" for count, what in counts if count]
     start = f"{used['images']:,} images of {used['classes']:,} classes can be used"

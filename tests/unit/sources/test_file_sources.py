@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.conftest import unreadable
 
-from imagematch.data import DOWNLOADS, open_source
-from imagematch.data.sources import MISSING, Entry
 from imagematch.errors import ConfigError, DataError
+from imagematch.registry import SOURCE_REGISTRY
+from imagematch.sources import MISSING, ImageRow, SourceOptions, open_source
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -19,48 +19,48 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def listed(name: str, root: Path, split_by: str = "image") -> tuple[Entry, ...]:
-    return open_source(name, root, split_by).listing().entries
+def listed(name: str, root: Path, split_by: str = "image") -> tuple[ImageRow, ...]:
+    return open_source(name, root, SourceOptions(split_by=split_by)).listing().rows
 
 
-def labels_and_splits(entries: tuple[Entry, ...]) -> list[tuple[str, str, str]]:
+def labels_and_splits(entries: tuple[ImageRow, ...]) -> list[tuple[str, str, str]]:
     return [(entry.path, entry.label, entry.split) for entry in entries]
 
 
 def test_unknown_source() -> None:
-    with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are tiny_imagenet"):
-        open_source("imagenet", None, "image")
+    with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are celeba, csv"):
+        open_source("imagenet", None)
 
 
 @pytest.mark.parametrize("name", ["folder", "csv", "celeba", "omniglot", "flowers", "tiny_imagenet"])
 def test_missing_and_wrong_folders(name: str, tmp_path: Path) -> None:
-    fetched = f"run imagematch data fetch {name}, or " if name in DOWNLOADS else ""
+    fetched = f"run imagematch data fetch {name}, or " if SOURCE_REGISTRY.all()[name].download else ""
     with pytest.raises(DataError, match=f"nowhere: no such folder; {fetched}set data_dir"):
-        open_source(name, tmp_path / "nowhere", "image")
+        open_source(name, tmp_path / "nowhere")
     with pytest.raises(DataError, match="set data_dir"):
-        open_source(name, None, "image")
+        open_source(name, None)
     with pytest.raises(DataError):
-        open_source(name, tmp_path, "image").listing()
+        open_source(name, tmp_path).listing()
     touch(tmp_path, "file.png")
     with pytest.raises(DataError):
-        open_source(name, tmp_path / "file.png", "image").listing()
+        open_source(name, tmp_path / "file.png").listing()
 
 
 @pytest.mark.parametrize("name", ["folder", "csv", "celeba", "omniglot", "flowers", "tiny_imagenet"])
 def test_places_that_cannot_be_looked_up(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="x: cannot be looked up: File name too long; check the path"):
-        open_source(name, tmp_path / ("x" * 300), "image")
+        open_source(name, tmp_path / ("x" * 300))
     closed = touch(tmp_path / "closed", "data/a.csv")
     for place in (closed, closed / "data"):
         with unreadable(closed), pytest.raises(DataError, match=r"closed.*cannot be .*: Permission denied"):
-            open_source(name, place, "image")
+            open_source(name, place)
 
 
 def test_a_closed_folder_inside_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "identity_CelebA.txt", "Img/img_align_celeba/1.jpg", "train/n1/images/1.JPEG", "val/images/1.JPEG")
     (tmp_path / "identity_CelebA.txt").write_text("1.jpg 7\n")
     for name, closed in (("celeba", "Img"), ("tiny_imagenet", "val")):
-        source = open_source(name, tmp_path, "predefined")
+        source = open_source(name, tmp_path, SourceOptions(split_by="predefined"))
         with unreadable(tmp_path / closed), pytest.raises(DataError, match=r"Permission denied"):
             source.listing()
 
@@ -68,7 +68,9 @@ def test_a_closed_folder_inside_is_told(tmp_path: Path) -> None:
 class TestFolder:
     def test_nested_classes(self, tmp_path: Path) -> None:
         touch(tmp_path, "cat/1.png", "dog/big/1.png", "dog/1.png", "dog/readme.txt")
-        assert labels_and_splits(listed("folder", tmp_path)) == [
+        options = SourceOptions(layout="classes")
+        rows = open_source("folder", tmp_path, options).listing().rows
+        assert labels_and_splits(rows) == [
             ("cat/1.png", "cat", ""),
             ("dog/1.png", "dog", ""),
             ("dog/big/1.png", "dog/big", ""),
@@ -81,7 +83,7 @@ class TestFolder:
             [
                 ("train/cat/1.png", "cat", "train"),
                 (f"{val}/cat/1.png", "cat", "validation"),
-                ("test/dog/x/1.png", "dog/x", "test"),
+                ("test/dog/x/1.png", "dog", "test"),
             ]
         )
 
@@ -89,16 +91,17 @@ class TestFolder:
         touch(tmp_path, "train/1.png", "bus/1.png")
         assert labels_and_splits(listed("folder", tmp_path)) == [("bus/1.png", "bus", ""), ("train/1.png", "train", "")]
         touch(tmp_path, "test/red/1.png")
-        assert {entry.split for entry in listed("folder", tmp_path)} == {""}
+        with pytest.raises(DataError, match="two ways: test/, train/ are splits and bus/ is left out"):
+            listed("folder", tmp_path)
 
     def test_images_outside_classes_are_told(self, tmp_path: Path) -> None:
         touch(tmp_path, "logo.png")
         with pytest.raises(DataError, match="1 images, but no class folders; make a folder for each class"):
             listed("folder", tmp_path)
         touch(tmp_path, "cat/1.png")
-        listing = open_source("folder", tmp_path, "image").listing()
-        assert [entry.path for entry in listing.entries] == ["cat/1.png"]
-        assert "1 images directly in" in listing.notes[0]
+        listing = open_source("folder", tmp_path).listing()
+        assert [entry.path for entry in listing.rows] == ["cat/1.png"]
+        assert listing.left_out == {"images in no class folder": ["logo.png"]}
 
 
 class TestTinyImagenet:
@@ -127,7 +130,7 @@ class TestTinyImagenet:
         assert labels_and_splits(entries)[2:] == [("val/images/val_0.JPEG", "n2", "validation")]
 
     def test_titles(self, root: Path) -> None:
-        assert open_source("tiny_imagenet", root, "image").listing().titles == {"n1": "goldfish, Carassius"}
+        assert open_source("tiny_imagenet", root).listing().titles == {"n1": "goldfish, Carassius"}
 
     def test_wrong_layouts(self, root: Path) -> None:
         (root / "val/val_annotations.txt").write_text("val_0.JPEG n2\n")
@@ -142,7 +145,10 @@ class TestOmniglot:
     def test_alphabets_are_groups(self, tmp_path: Path) -> None:
         touch(tmp_path, "images_background/Greek/c1/1.png", "images_background/Greek/c2/1.png")
         entries = listed("omniglot", tmp_path)
-        assert [(e.label, e.group, e.split) for e in entries] == [("Greek/c1", "Greek", ""), ("Greek/c2", "Greek", "")]
+        assert [(e.label, e.superclass, e.split) for e in entries] == [
+            ("Greek/c1", "Greek", ""),
+            ("Greek/c2", "Greek", ""),
+        ]
 
     def test_official_split(self, tmp_path: Path) -> None:
         touch(tmp_path, "images_background/Greek/c1/1.png", "images_evaluation/Tengwar/c1/1.png")
@@ -203,7 +209,7 @@ class TestCeleba:
         with pytest.raises(DataError, match=r"has no identity_CelebA.txt"):
             listed("celeba", tmp_path)
         (tmp_path / "identity_CelebA.txt").write_text("202599\nimage_id identity name\n")
-        with pytest.raises(DataError, match=r"identity_CelebA.txt:1: is not a picture and a number"):
+        with pytest.raises(DataError, match=r"identity_CelebA.txt:1: is not an image and a number"):
             listed("celeba", tmp_path)
 
     def test_windows_line_ends_tabs_and_blank_lines(self, tmp_path: Path) -> None:
@@ -218,15 +224,15 @@ class TestCeleba:
 class TestRoles:
     def test_query_and_gallery_folders_are_no_part_of_the_label(self, tmp_path: Path) -> None:
         touch(tmp_path, "query/a/1.png", "Gallery/a/2.png", "Gallery/b/c/3.png")
-        listing = open_source("folder", tmp_path, "image").listing()
+        listing = open_source("folder", tmp_path).listing()
         assert [(e.path, e.label, e.split) for e in listing.of_role("gallery")] == [
             ("Gallery/a/2.png", "a", ""),
-            ("Gallery/b/c/3.png", "b/c", ""),
+            ("Gallery/b/c/3.png", "b", ""),
         ]
         assert [(e.path, e.label) for e in listing.of_role("query")] == [("query/a/1.png", "a")]
 
     def test_classes_may_be_called_so(self, tmp_path: Path) -> None:
         touch(tmp_path, "query/1.png", "other/2.png", "gallery/3.png")
-        listing = open_source("folder", tmp_path, "image").listing()
-        assert [entry.label for entry in listing.entries] == ["gallery", "other", "query"]
+        listing = open_source("folder", tmp_path).listing()
+        assert [entry.label for entry in listing.rows] == ["gallery", "other", "query"]
         assert listing.of_role("query") == listing.of_role("gallery") == ()

@@ -10,14 +10,13 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from imagematch.data import CsvSource, open_source
-from imagematch.data.sources import MISSING, Entry
 from imagematch.errors import DataError
+from imagematch.sources import MISSING, ImageRow, SourceOptions, open_source
 
 
-def listed(root: Path, text: str | bytes, name: str = "table.csv") -> tuple[Entry, ...]:
+def listed(root: Path, text: str | bytes, name: str = "table.csv") -> tuple[ImageRow, ...]:
     (root / name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return open_source("csv", root / name, "image").listing().entries
+    return open_source("csv", root / name).listing().rows
 
 
 @pytest.mark.parametrize(
@@ -42,10 +41,10 @@ def test_forms_of_one_table(tmp_path: Path, text: str) -> None:
 
 def test_the_only_table_of_a_folder(tmp_path: Path) -> None:
     listed(tmp_path, "path,label\na.png,x\n")
-    assert len(open_source("csv", tmp_path, "image").listing().entries) == 1
+    assert len(open_source("csv", tmp_path).listing().rows) == 1
     (tmp_path / "other.csv").write_text("")
     with pytest.raises(DataError, match=r"2 tables \(other.csv, table.csv\) in it; set data_dir to the .csv file"):
-        open_source("csv", tmp_path, "image")
+        open_source("csv", tmp_path)
 
 
 def test_splits_and_windows_paths(tmp_path: Path) -> None:
@@ -68,13 +67,13 @@ def test_a_backslash_is_part_of_a_name_where_such_a_file_is_there(tmp_path: Path
 
 def test_a_table_to_search_with_needs_no_labels(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("path\na.png\nb.png\n")
-    entries = CsvSource(tmp_path, labelled=False).listing().entries
+    entries = open_source("csv", tmp_path, SourceOptions(labelled=False)).listing().rows
     assert [(entry.path, entry.label) for entry in entries] == [("a.png", ""), ("b.png", "")]
     with pytest.raises(DataError, match=r"has no column 'label'"):
-        CsvSource(tmp_path).listing()
+        open_source("csv", tmp_path).listing()
     (tmp_path / "table.csv").write_text("path\n")
     with pytest.raises(DataError, match=r"names no images; add lines of path"):
-        CsvSource(tmp_path, labelled=False).listing()
+        open_source("csv", tmp_path, SourceOptions(labelled=False)).listing()
 
 
 def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
         ("path,label\na.png,x,y\n", r"table.csv:2: has 3 values for 2 columns"),
         ("path,label\na.png,x\nb.png,\n", r"table.csv:3: has no label"),
         ("path,label\n,x\n", r"table.csv:2: has no path"),
-        ("path,label,split\na.png,x,dev\n", r"table.csv:2: split is 'dev'; use train"),
+        ("path,label,split\na.png,x,late\n", r"table.csv:2: split is 'late'; use train"),
         ("path,label,x,y\na.png,x,1,2\n", r"of the box columns it has only x, y"),
         ("path,label,x,y,w,h\na.png,x,1,2,0,4\n", r"table.csv:2: the box 1, 2, 0, 4 is not x, y, w, h"),
         ("path,label,x,y,w,h\na.png,x,1,2,nan,four\n", r"table.csv:2: the box"),
@@ -131,8 +130,8 @@ def test_parquet(tmp_path: Path) -> None:
         }
     )
     frame.to_parquet(tmp_path / "table.parquet")
-    listing = open_source("csv", tmp_path, "image").listing()
-    assert [(entry.path, entry.label, entry.split, entry.box, entry.role) for entry in listing.entries] == [
+    listing = open_source("csv", tmp_path).listing()
+    assert [(entry.path, entry.label, entry.split, entry.box, entry.role) for entry in listing.rows] == [
         ("a.png", "3", "train", (1.5, 1.5, 3.0, 3.0), "query"),
         ("b.png", "4", "test", None, ""),
         ("c.png", "4", "train", (2, 2, 4, 4), ""),
@@ -140,7 +139,7 @@ def test_parquet(tmp_path: Path) -> None:
     frame["label"] = pandas.array([3, None, 4], "Int64")
     frame.to_parquet(tmp_path / "table.parquet")
     with pytest.raises(DataError, match=r"table.parquet, row 2: has no label"):
-        open_source("csv", tmp_path, "image").listing()
+        open_source("csv", tmp_path).listing()
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"path,label\na,b\n"])
@@ -165,7 +164,7 @@ def test_what_reading_parquet_may_raise(
     pandas.DataFrame({"path": ["a.png"], "label": ["a"]}).to_parquet(tmp_path / "table.parquet")
     monkeypatch.setattr(pandas, "read_parquet", refuse)
     with pytest.raises(DataError, match=told):
-        open_source("csv", tmp_path, "image").listing()
+        open_source("csv", tmp_path).listing()
 
 
 def test_parquet_of_far_more_rows_than_its_file_is_long(tmp_path: Path) -> None:
@@ -174,13 +173,13 @@ def test_parquet_of_far_more_rows_than_its_file_is_long(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"path": rows, "label": rows}), tmp_path / "table.parquet")
     assert (tmp_path / "table.parquet").stat().st_size < 1 << 20
     with pytest.raises(DataError, match="cannot be read as Parquet: more than 10,000,000 rows"):
-        open_source("csv", tmp_path, "image").listing()
+        open_source("csv", tmp_path).listing()
 
 
 def test_query_and_gallery_columns(tmp_path: Path) -> None:
     text = "path,label,query,gallery\na.png,x,1,\nb.png,x,no,Yes\nc.png,y,true,x\nd.png,y,,0\n"
     (tmp_path / "table.csv").write_bytes(text.replace("\n", "\r\n").encode())
-    listing = open_source("csv", tmp_path, "image").listing()
+    listing = open_source("csv", tmp_path).listing()
     assert [entry.path for entry in listing.of_role("query")] == ["a.png", "c.png"]
     assert [entry.path for entry in listing.of_role("gallery")] == ["b.png", "c.png"]
     with pytest.raises(DataError, match=r"other.csv:3: gallery is 'maybe'; use yes or no"):

@@ -29,7 +29,7 @@ from features import Files
 from imagematch.data import decode
 from imagematch.evaluation import epoch_metrics
 from imagematch.extractors import Extractor, make_extractor, open_engine
-from imagematch.features import FeatureStore, clear, list_entries
+from imagematch.features import FeatureStore, clear_features, list_entries
 
 SIZES = {"12 megapixels": (4000, 3000), "0.4 megapixels": (730, 548)}
 LARGE = (12_000, 9_000)
@@ -50,7 +50,7 @@ from pathlib import Path
 from imagematch.data import decode
 from imagematch.evaluation import epoch_metrics
 from imagematch.extractors import Extractor, make_extractor, open_engine
-from imagematch.features import FeatureStore, clear, list_entries
+from imagematch.features import FeatureStore, clear_features, list_entries
 
 def peak_mb():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -113,7 +113,7 @@ def end_to_end(extractor: Extractor, name: str) -> dict[str, float]:
             engine.run(pixels)
             alone.append(time.perf_counter() - started)
             if list_entries(store.root):
-                clear(store.root, extractor.name)
+                clear_features(store.root, extractor.name)
             started = time.perf_counter()
             store.features(files, extractor)
             whole.append(time.perf_counter() - started)

@@ -37,6 +37,7 @@ from imagematch.image_files import read_bytes
 from imagematch.matching import ImageMatcher
 from imagematch.sources import (
     TABLE_SUFFIXES,
+    AmbiguousLayoutError,
     Box,
     ImageRow,
     Source,
@@ -49,7 +50,7 @@ from imagematch.sources import (
 SPACES = ("embedding", "features")
 """embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _BLOCK = 1024
 _NAMED = 3
@@ -97,7 +98,7 @@ class ImageFolder:
         """The same, shrunk in proportion until its longer side is at most `side`."""
         return self._decoded(row, lambda data, **how: thumbnail(data, side, **how))
 
-    def _decoded(self, row: int, decoded: Callable[..., T]) -> T:
+    def _decoded(self, row: int, decoded: Callable[..., _T]) -> _T:
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
         file = (self.files or self.paths)[row]
@@ -223,7 +224,7 @@ def why_nothing_in_common(first: ImageFolder, second: ImageFolder) -> str:
     return f"the two have no class in common (the first are {named})"
 
 
-def _chosen(values: tuple[T, ...] | None, rows: Sequence[int]) -> tuple[T, ...] | None:
+def _chosen(values: tuple[_T, ...] | None, rows: Sequence[int]) -> tuple[_T, ...] | None:
     return None if values is None else tuple(values[row] for row in rows)
 
 
@@ -256,7 +257,12 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
     if role and {_top(file) for file in found} == _ROLES:
         own = [file for file in found if _top(file) == role]
         return "folder", source, [_entry(file, file.path.partition("/")[2].rpartition("/")[0]) for file in own]
-    inside = source.listing().rows if any("/" in file.path for file in found) else ()
+    inside: Sequence[ImageRow] = ()
+    if any("/" in file.path for file in found):
+        try:
+            inside = source.listing().rows
+        except AmbiguousLayoutError:  # which folders are splits does not matter here
+            inside = open_source("folder", place, SourceOptions(layout="classes")).listing().rows
     loose = [_entry(file, "") for file in found if "/" not in file.path]
     return "folder", source, sorted([*inside, *loose], key=lambda row: row.path)
 

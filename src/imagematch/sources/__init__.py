@@ -11,6 +11,7 @@ from pathlib import Path
 from imagematch.errors import ConfigError
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources.downloads import Archive, Download
+from imagematch.sources.layouts import AmbiguousLayoutError
 from imagematch.sources.listing import (
     MISSING,
     Box,
@@ -27,6 +28,7 @@ from imagematch.sources.tables import TABLE_SUFFIXES, csv_rows
 __all__ = [
     "MISSING",
     "TABLE_SUFFIXES",
+    "AmbiguousLayoutError",
     "Archive",
     "Box",
     "Download",

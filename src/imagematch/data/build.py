@@ -15,7 +15,6 @@ import numpy as np
 from imagematch.data.boxes import decoded_digest
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, read_faces
-from imagematch.data.labels import same_when_folded
 from imagematch.data.manifest import (
     manifest_path,
     read_manifest,
@@ -31,7 +30,7 @@ from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
-from imagematch.sources import ImageRow, Listing, Source, SourceOptions, count_left_out, open_source
+from imagematch.sources import ImageRow, Listing, Source, SourceOptions, count_left_out, open_source, same_when_folded
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
@@ -128,6 +127,7 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
     listing = composed(source.listing())
     for note in listing_notes(listing, settings.split_by):
         log.event("data_note", note)
+    source.check_files(listing.rows)
     classes = _frequent_classes(listing.rows, settings, log)
     listed = [row for row in listing.rows if row.label in classes]
     rows = tuple(

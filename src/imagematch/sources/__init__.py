@@ -11,6 +11,7 @@ from pathlib import Path
 from imagematch.errors import ConfigError
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources.downloads import Archive, Download
+from imagematch.sources.labels import same_when_folded
 from imagematch.sources.listing import (
     MISSING,
     Box,
@@ -21,11 +22,12 @@ from imagematch.sources.listing import (
     file_mode,
     register_source,
 )
-from imagematch.sources.scanning import count_left_out, image_files
-from imagematch.sources.tables import TABLE_SUFFIXES, csv_rows
+from imagematch.sources.scanning import SYSTEM_FILES, count_left_out, image_files
+from imagematch.sources.tables import TABLE_SUFFIXES, file_below, table_rows
 
 __all__ = [
     "MISSING",
+    "SYSTEM_FILES",
     "TABLE_SUFFIXES",
     "Archive",
     "Box",
@@ -35,11 +37,13 @@ __all__ = [
     "Source",
     "SourceOptions",
     "count_left_out",
-    "csv_rows",
+    "file_below",
     "file_mode",
     "image_files",
     "open_source",
     "register_source",
+    "same_when_folded",
+    "table_rows",
 ]
 
 

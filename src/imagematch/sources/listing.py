@@ -146,6 +146,9 @@ class Source:
         """Lists the images without opening them. Raises DataError where the layout is not this source's."""
         raise NotImplementedError
 
+    def check_files(self, rows: Sequence[ImageRow]) -> None:
+        """Raises DataError where so many files of a listing are not there that its paths must be wrong."""
+
     def read(self, file: str) -> bytes:
         """The bytes of an image file. Raises DataError naming it where it cannot be read."""
         return read_bytes(self.folder / file)

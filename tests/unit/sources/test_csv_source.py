@@ -93,7 +93,7 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
     [
         ("", r"has no column 'path', its columns are none"),
         ("paths,label\na,b\n", r"has no column 'path', its columns are 'paths', 'label'; rename 'paths' to 'path'"),
-        ("file,identity\na,b\n", r"has no column 'path'.*; name the columns in its first line"),
+        ("file,identity\na,b\n", r"has no column 'path', its columns are 'file', 'identity'; rename 'file' to 'path'"),
         ("path,label\n", r"names no images"),
         ("path,label\na.png\n", r"table.csv:2: has 1 values for 2 columns"),
         ("path,label\na.png,x,y\n", r"table.csv:2: has 3 values for 2 columns"),
@@ -104,7 +104,7 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
         ("path,label,x,y,w,h\na.png,x,1,2,0,4\n", r"table.csv:2: the box 1, 2, 0, 4 is not x, y, w, h"),
         ("path,label,x,y,w,h\na.png,x,1,2,nan,four\n", r"table.csv:2: the box"),
         ("path,label,x,y,w,h\na.png,x,1,2,,\n", r"table.csv:2: the box"),
-        ("path,label,x,y,w,h\na.png,x,0.1,0.1,0.5,0.5\n", r"table.csv:2: the box 0.1.*in shares of the picture"),
+        ("path,label,x,y,w,h\na.png,x,0.1,0.1,0.5,0.5\n", r"table.csv:2: the box 0.1.*in shares of the image"),
         ("path,label,Path\na.png,x,b.png\n", r"has 2 columns 'path'; keep one"),
         ("path,label\na.png,x\na.png,y\n", r"names a.png more than once"),
         ('path,label\n"a.png,x\n', r"is not CSV"),

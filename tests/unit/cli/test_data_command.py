@@ -64,7 +64,7 @@ def test_check(command: Any, config: Path) -> None:
     lines = out.splitlines()
     first = lines.index("verdict    40 images of 2 classes can be used; look at: 1 corrupt images left out")
     assert lines[first + 1] == "        1. 1 corrupt images left out, as a/bad\\x1b[31m.png: replace or remove them"
-    assert lines[first + 2].startswith("note       2 classes: a, b, e.g. a/0.png is a (layout: classes)")
+    assert lines[first + 2].startswith("note       2 classes: ")
 
 
 def test_check_says_what_was_not_compared(command: Any, config: Path, tmp_path: Path) -> None:
@@ -116,8 +116,5 @@ def test_what_cannot_be_trained_on_ends_with_3_after_the_report(command: Any, co
         (tmp_path / "photos" / "a" / f"{number}.png").write_bytes(b"")
     code, out, err = command("check", str(config))
     assert code == 3
-    assert any(
-        line.startswith("verdict    cannot be trained on: photos: 9 of 41 images cannot be used")
-        for line in out.splitlines()
-    )
+    assert "verdict    cannot be trained on: photos: 9 of 41 images cannot be used" in out
     assert err.startswith("error: photos: 9 of 41 images cannot be used")

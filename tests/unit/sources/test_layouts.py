@@ -15,8 +15,6 @@ from imagematch.errors import DataError
 from imagematch.sources import Listing, SourceOptions, open_source
 from imagematch.sources.layouts import AmbiguousLayoutError
 
-# what one layout means may be said by another: the partition into classes counts, and labels do where they are given
-
 
 def listed(tree: Tree, root: Path, layout: str = "auto") -> Listing:
     return open_source("folder", tree.write(root), SourceOptions(layout=layout)).listing()
@@ -38,7 +36,7 @@ def test_each_is_read_as_it_is_meant_or_refused_with_both_readings(name: str, tm
     assert read(listed(tree, tmp_path, tree.layout)) == tree.meant
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.sampled_from(sorted(MAKERS)),
     st.lists(st.sampled_from(["data", "set", "images"]), max_size=2, unique=True),

@@ -19,8 +19,7 @@ from PIL import Image
 
 from imagematch.data import decode, thread_count
 from imagematch.errors import ImagematchError
-from imagematch.extractors import Extractor, make_extractor, open_engine
-from imagematch.extractors.engines.conversion import mean_cosine, sample_pictures
+from imagematch.extractors import Extractor, make_extractor, mean_cosine, open_engine, sample_images
 from imagematch.features import FeatureStore, clear, list_entries
 from imagematch.files import digest_file
 
@@ -43,7 +42,7 @@ class Files:
 def made_up_files(folder: Path, count: int) -> list[Path]:
     """`count` JPEG files of 64 px, all different."""
     paths = []
-    for row, picture in enumerate(sample_pictures(count, 64)):
+    for row, picture in enumerate(sample_images(count, 64)):
         paths.append(folder / f"{row:06d}.jpg")
         Image.fromarray(picture).save(paths[-1], quality=90)
     return paths

@@ -37,7 +37,7 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.data import thread_count
 from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
-from imagematch.extractors.engines.conversion import sample_pictures
+from imagematch.extractors import sample_images
 from imagematch.features import map_features
 from imagematch.files import Layout
 from imagematch.model import build_head
@@ -71,7 +71,7 @@ TRIALS: tuple[Trial, ...] = (
 
 def make_images(folder: Path, images: int, classes: int) -> None:
     """JPEG files of 64 px, class per folder."""
-    for row, picture in enumerate(sample_pictures(images, SIDE)):
+    for row, picture in enumerate(sample_images(images, SIDE)):
         path = folder / f"class{row % classes:03d}" / f"{row:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path, quality=90)

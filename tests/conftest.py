@@ -49,6 +49,14 @@ def run_command(*arguments: str | Path, cwd: Path, timeout_s: float = 240) -> su
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests remember of networks is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @contextmanager
 def unreadable(folder: Path) -> Iterator[None]:
     """Nobody may enter a test's folder for a while; root, who may enter any, is somebody else so long."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagematch.matching import ImageMatcher, Match
+    from imagematch.retrieval import Gallery
 
-__all__ = ["ImageMatcher", "Match", "__version__"]
+__all__ = ["Gallery", "ImageMatcher", "Match", "__version__"]
 __version__ = "0.1.0"
 
 # OpenVINO's converter tells its makers that it was used, from forked processes. Nothing is sent from here; and where
@@ -17,9 +18,13 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the matcher when it is first asked for: `imagematch --help` needs none of it."""
+    """Imports them when they are first used: `imagematch --help` needs none of it."""
     if name in ("ImageMatcher", "Match"):
         from imagematch import matching
 
         return getattr(matching, name)
+    if name == "Gallery":
+        from imagematch.retrieval import Gallery
+
+        return Gallery
     raise AttributeError(f"module 'imagematch' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""A loss and a data source out of installed packages: CONTRIBUTING's examples work as they are written."""
+"""Losses, networks and data sources out of installed packages: CONTRIBUTING's examples work, a broken one is named."""
 
 from __future__ import annotations
 
@@ -24,30 +24,42 @@ epochs: 1
 """
 
 
-def examples(language: str) -> list[str]:
-    """The loss's, then the source's."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+NETWORK_CONFIG = """\
+experiment_name: plugged
+dataset: digits
+feature_extractor: three_scales
+image_size: 8
+embedding_dim: 8
+max_classes: 3
+epochs: 1
+"""
 
 
-LOSS, SOURCE = examples("python")
+def example(language: str, of: str = "loss") -> str:
+    _, section = (ROOT / "CONTRIBUTING.md").read_text().split(f"\n## A {of} of your own\n")
+    code = re.search(rf"^```{language}\n(.*?)^```", section.split("\n## ")[0], re.DOTALL | re.MULTILINE)
+    assert code is not None
+    return code[1]
 
 
-def install(folder: Path, module: str, project: str = "loss") -> None:
-    """What `pip install` leaves of an example, with this module in the place of its own."""
-    about = tomllib.loads(examples("toml")[("loss", "source").index(project)])["project"]
-    (group, entries), *_ = about["entry-points"].items()
-    (name, module_name), *_ = entries.items()
+def install(folder: Path, module: str, of: str = "loss") -> None:
+    """What `pip install` leaves of the example, with this module in the place of its own."""
+    project = tomllib.loads(example("toml", of))["project"]
+    (group, entries), *_ = project["entry-points"].items()
+    (module_name,) = entries.values()
     (folder / f"{module_name}.py").write_text(module)
-    info = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module_name}\n")
+    about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+    (about / "entry_points.txt").write_text(f"[{group}]\n{lines}")
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, (str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     (folder / "work").mkdir(exist_ok=True)
     (folder / "work" / "train.yaml").write_text(CONFIG)
+    (folder / "work" / "network.yaml").write_text(NETWORK_CONFIG)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder / "work",
@@ -61,7 +73,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    install(tmp_path, LOSS)
+    install(tmp_path, example("python"))
     return tmp_path
 
 
@@ -103,8 +115,8 @@ def test_the_contract_suite_checks_it(installed: Path) -> None:
 
 
 NOT_FOUND = "import nothing_of_this_name"
-TAKEN = LOSS.replace('"tuplet_margin"', '"circle"')
-DIFFERENT = LOSS.replace("slack: float = number(0.1, 0, 1.57", "margin: float = number(0.1, 0, 2")
+TAKEN = example("python").replace('"tuplet_margin"', '"circle"')
+DIFFERENT = example("python").replace("slack: float = number(0.1, 0, 1.57", "margin: float = number(0.1, 0, 2")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +125,7 @@ DIFFERENT = LOSS.replace("slack: float = number(0.1, 0, 1.57", "margin: float = 
         (NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         (TAKEN, "a loss called 'circle' is already in"),
         (DIFFERENT, "the option 'margin' of tuplet_margin differs from that of"),
-        (LOSS.replace("slack: float", "epochs: float"), "the option 'epochs' of tuplet_margin is a key"),
+        (example("python").replace("slack: float", "epochs: float"), "the option 'epochs' of tuplet_margin is a key"),
     ],
 )
 def test_a_broken_package_is_named_in_one_line(tmp_path: Path, module: str, says: str) -> None:
@@ -126,8 +138,71 @@ def test_a_broken_package_is_named_in_one_line(tmp_path: Path, module: str, says
 
 
 @pytest.fixture
+def network(tmp_path: Path) -> Path:
+    install(tmp_path, example("python", "network"), "network")
+    return tmp_path
+
+
+def test_a_network_is_selected_without_tensorflow(network: Path) -> None:
+    code = """\
+import sys
+from imagematch.config import EXTRACTORS, load_train
+settings = load_train("network.yaml")
+assert "three_scales" in EXTRACTORS
+assert not {"tensorflow", "keras", "numpy"} & set(sys.modules)
+from imagematch.extractors import choose_extractor
+extractor = choose_extractor(settings)
+print(extractor.feature_dim, extractor.trainable)
+assert "tensorflow" not in sys.modules
+"""
+    done = run(network, "-c", code)
+    assert done.stdout == "48 True\n", done.stderr
+    done = run(network, "-m", "imagematch", "train", "--config", "network.yaml", "--validate")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_network_is_trained_saved_and_matches(network: Path) -> None:
+    done = run(network, "-m", "imagematch", "train", "--config", "network.yaml")
+    assert done.returncode == 0, done.stderr
+    code = """\
+import numpy as np
+from imagematch import ImageMatcher
+matcher = ImageMatcher.load("exp/saved_models/plugged")
+print(matcher.card.embedding.extractor, matcher.embed(np.zeros((2, 8, 8, 3), np.uint8)).shape)
+print(len(matcher.feature_model.weights) > 6)
+"""
+    done = run(network, "-c", code)
+    assert done.stdout == "three_scales (2, 8)\nTrue\n", done.stderr
+
+
+def test_the_contract_suite_checks_a_network(network: Path) -> None:
+    suite = str(ROOT / "tests" / "contract" / "test_extractors.py")
+    options = ("-rp", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    done = run(network, "-m", "pytest", suite, "-k", "three_scales and (stated or seed)", *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(re.findall(r"^PASSED .*three_scales", done.stdout, re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (example("python", "network").replace('"three_scales",', '"vgg16",'), "'vgg16' is already in"),
+        (example("python", "network").replace('"three_scales",', '"Three Scales",'), "cannot name a feature extractor"),
+    ],
+)
+def test_a_broken_package_of_a_network_is_named_in_one_line(tmp_path: Path, module: str, says: str) -> None:
+    install(tmp_path, module, "network")
+    done = run(tmp_path, "-m", "imagematch", "train", "--config", "train.yaml", "--validate")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the package three-scales: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
-    install(tmp_path, SOURCE, "source")
+    install(tmp_path, example("python", "data source"), "data source")
     return tmp_path
 
 

@@ -23,7 +23,7 @@ from imagematch.data import open_dataset
 from imagematch.errors import DataError, StudyError
 from imagematch.extractors import Extractor, make_extractor
 from imagematch.features import FeatureStore, clear, list_entries, verify
-from imagematch.features.entry import Entry, read_facts
+from imagematch.features.entry import FeatureEntry, read_facts
 from imagematch.files import digest_bytes
 
 IMAGE_SIZE = 8
@@ -187,7 +187,7 @@ def test_rows_without_an_index_are_damage(kept: Path) -> None:
 
 def test_an_index_that_ends_more_than_a_block_too_early_is_damage(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block_bytes = 16 * IMAGE_SIZE * IMAGE_SIZE * 3 * 4
-    monkeypatch.setattr("imagematch.features.upkeep.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("imagematch.features.maintenance.BLOCK_BYTES", block_bytes)
     os.truncate(kept / "index.bin", 3 * 280)
     assert [report.damage for report in verify(kept.parent)] == [""], "a kill can leave that"
     os.truncate(kept / "index.bin", 2 * 280)
@@ -217,7 +217,7 @@ def test_what_a_killed_writer_left_in_an_entry_goes(kept: Path) -> None:
 
 
 def dropped(kept: Path) -> None:
-    entry = Entry(kept, read_facts(kept) or {})
+    entry = FeatureEntry(kept, read_facts(kept) or {})
     entry.drop(entry.blocks()[-1:])
 
 
@@ -286,13 +286,13 @@ def test_an_entry_whose_description_is_damaged_is_cleared_too(kept: Path) -> Non
 
 
 def test_features_that_are_cleared_while_they_are_read_are_told(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Entry.array
+    real = FeatureEntry.array
 
-    def late(entry: Entry, rows: np.ndarray) -> np.ndarray:
+    def late(entry: FeatureEntry, rows: np.ndarray) -> np.ndarray:
         clear(kept.parent)
         return real(entry, rows)
 
-    monkeypatch.setattr(Entry, "array", late)
+    monkeypatch.setattr(FeatureEntry, "array", late)
     with pytest.raises(StudyError, match=r"rows\.bin: the features were removed while they were read; run again"):
         FeatureStore(kept.parent).features(Pictures(64), pixels())
 

@@ -21,8 +21,8 @@ from imagematch.data.unpacking import unpack
 from imagematch.errors import DataError, StudyError
 from imagematch.events import SILENT
 from imagematch.features import verify
-from imagematch.features.entry import Entry, entry_name, read_facts
-from imagematch.features.index import _HEADER, Block, read_index, write_blocks
+from imagematch.features.entry import FeatureEntry, entry_name, read_facts
+from imagematch.features.entry_index import _HEADER, RowBlock, read_index, write_blocks
 
 MB = 1 << 20
 FACTS: dict[str, Any] = {
@@ -36,8 +36,8 @@ FACTS: dict[str, Any] = {
 }
 
 
-def entry_at(root: Path) -> Entry:
-    entry = Entry(root / entry_name(FACTS), FACTS)
+def entry_at(root: Path) -> FeatureEntry:
+    entry = FeatureEntry(root / entry_name(FACTS), FACTS)
     entry.prepare()
     entry.add(b"x" * 32, np.ones((2, 4)))
     return entry
@@ -110,7 +110,7 @@ def test_deep_facts(tmp_path: Path) -> None:
         b"IMF1" * (2 * MB),
         _HEADER.pack(b"IMF1", 0, 1 << 18, 0, 0) * (300_000),
         _HEADER.pack(b"IMF1", 0, 0, 0, 0) * (300_000),
-        Block(1 << 62, 1, 0, bytes(16)).record(),
+        RowBlock(1 << 62, 1, 0, bytes(16)).record(),
     ],
 )
 def test_an_index_of_beginnings_takes_no_time(tmp_path: Path, data: bytes) -> None:
@@ -121,7 +121,7 @@ def test_an_index_of_beginnings_takes_no_time(tmp_path: Path, data: bytes) -> No
 
 
 def test_a_damaged_record_does_not_hide_the_next(tmp_path: Path) -> None:
-    blocks = [Block(row, 1, 7, struct.pack("<4I", row, 1, 2, 3)) for row in range(50)]
+    blocks = [RowBlock(row, 1, 7, struct.pack("<4I", row, 1, 2, 3)) for row in range(50)]
     write_blocks(tmp_path / "index.bin", blocks)
     data = bytearray((tmp_path / "index.bin").read_bytes())
     data[100] ^= 1

@@ -21,7 +21,7 @@ from imagematch.config import parse_train
 from imagematch.data import FaceCropper, decode, open_dataset
 from imagematch.data.decoding import inspect
 from imagematch.errors import DataError
-from imagematch.matching.images import picture_blocks
+from imagematch.matching import decoded_blocks
 from imagematch.retrieval import list_images
 
 GOOD, REFUSED = tuple(good()), tuple(refused())
@@ -219,7 +219,7 @@ def test_retrieval_goes_on_without_the_bad_ones(mixed: Path) -> None:
 
 def test_matching_names_each_bad_one(mixed: Path) -> None:
     paths = sorted((mixed / "images" / "class0").iterdir())
-    ((_, blocks),) = picture_blocks(paths, partial(decode, max_size=8))
+    ((_, blocks),) = decoded_blocks(paths, partial(decode, max_size=8))
     failed = {path.name: block for path, block in zip(paths, blocks, strict=True) if isinstance(block, DataError)}
     assert set(failed) == set(BAD)
     assert all(str(error).startswith(str(mixed / "images" / "class0" / name)) for name, error in failed.items())

@@ -13,6 +13,7 @@ from imagematch.cli.duplicates import duplicates
 from imagematch.cli.evaluate import evaluate
 from imagematch.cli.export import export
 from imagematch.cli.features import app as features_app
+from imagematch.cli.gallery import gallery_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve
@@ -55,6 +56,11 @@ app.command()(upgrade)
 app.command()(doctor)
 app.add_typer(data_app, name="data", help="Data sets: what there is, whether one is sound, how to get one.")
 app.add_typer(study_app, name="study", help="The studies: list, show, compare, export, delete, upgrade, dashboard.")
+app.add_typer(
+    gallery_app,
+    name="gallery",
+    help="Images that stay, to be searched: create, add, remove, search, list, export, rebuild.",
+)
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from imagematch.config.fields import Condition, Values
-from imagematch.config.names import FROM_SCRATCH, KERASHUB, OFFLINE_LOSSES
-from imagematch.registry import LOSS_REGISTRY
+from imagematch.config.names import FROM_SCRATCH, OFFLINE_LOSSES
+from imagematch.registry import KERASHUB_PREFIX, LOSS_REGISTRY
 
 
 def of_losses(option: str) -> Condition:
@@ -68,7 +68,7 @@ def _trained_parts(values: Values) -> list[Any]:
 
 
 def _is_preset(values: Values) -> bool:
-    return str(values["feature_extractor"]).startswith(KERASHUB)
+    return str(values["feature_extractor"]).startswith(KERASHUB_PREFIX)
 
 
 def _decays(values: Values) -> bool:

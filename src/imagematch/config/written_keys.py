@@ -11,13 +11,14 @@ from pydantic_core.core_schema import ValidationInfo
 from imagematch.config import conditions, names, values
 from imagematch.config.fields import REQUIRED, Affects, key, names_of
 from imagematch.options import Option, choice, flag, number, whole
+from imagematch.registry import KERASHUB_PREFIX
 
 _MAX_SEED = 2**32 - 1
 _MAX_BLOCKS = 32
 MAX_STAGES = 16
 STAGES_FORM = "a list of mappings, as [{trainable: false, epochs: 10}, {trainable: 30, learning_rate: 1.0e-5}]"
 _UNITS = {"type": "integer", "minimum": 1, "maximum": 65_536}
-_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, {"type": "string", "pattern": f"^{names.KERASHUB}."}]}
+_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, {"type": "string", "pattern": f"^{KERASHUB_PREFIX}."}]}
 
 _SEEDS = "rerun_seeds trains the best trials again with other seeds"
 _NAME: Any = {"group": "name", "affects": Affects.NOTHING, "tunable": "the study names its trials"}

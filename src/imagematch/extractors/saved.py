@@ -12,10 +12,10 @@ import numpy as np
 from imagematch.errors import ModelError
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.extractor import NETWORK_VERSION, Extractor
-from imagematch.extractors.registry import SPECS
 from imagematch.files import digest_file, digest_json, os_reason
 from imagematch.reading import GB, check_file
-from imagematch.tensors import TensorSpec, read_tensors, write_tensors
+from imagematch.registry import EXTRACTOR_REGISTRY
+from imagematch.tensors import TensorSpec, check_number_count, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import keras
@@ -53,7 +53,7 @@ class SavedExtractor:
             ModelError: the weights cannot be read.
         """
         if self.name == "pixels":
-            return Extractor(SPECS[self.name], self.image_size, "random", "none").digest
+            return Extractor(EXTRACTOR_REGISTRY.all()[self.name], self.image_size, "random", "none").digest
         if self.network is not None:
             return digest_json(["network", self.image_size, self.network])
         self._checked_weights()
@@ -77,14 +77,16 @@ class SavedExtractor:
         Raises:
             ModelError: this version builds no network of that name, or the file does not hold its weights.
         """
-        if self.name not in SPECS:
+        spec = EXTRACTOR_REGISTRY.all().get(self.name)
+        if spec is None:
             raise ModelError(
                 f"{self.name} is not a network that imagematch builds itself: its converted network is all there is",
                 where=str(self.folder),
                 do="install OpenVINO, which runs it",
             )
         path = self._checked_weights()
-        model = Extractor(SPECS[self.name], self.image_size, "random", "").build(precision)
+        check_number_count(path, spec.parameters, inside=self.folder)  # before a network of any size is built
+        model = Extractor(spec, self.image_size, "random", "").build(precision)
         model.set_weights(list(read_tensors(path, _specs(model), inside=self.folder).values()))
         return model
 
@@ -119,7 +121,7 @@ class TrainedNetwork:
 
     def build(self, precision: str = "float32") -> keras.Model:
         """The trained network in float32, whatever it was trained in."""
-        if isinstance(self.extractor, Concatenation) or self.extractor.spec.preset or precision != "float32":
+        if isinstance(self.extractor, Concatenation) or self.extractor.spec.files or precision != "float32":
             return self.model
         copy = Extractor(self.extractor.spec, self.image_size, "random", "").build()
         copy.set_weights(self.model.get_weights())

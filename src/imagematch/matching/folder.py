@@ -26,8 +26,6 @@ from imagematch.matching.card import (
     CARD_FILE,
     CONFIG_FILE,
     HEAD_FILE,
-    EmbeddingCard,
-    ExtractorCard,
     MatcherCard,
     ProbabilityCard,
     ProvenanceCard,
@@ -36,6 +34,7 @@ from imagematch.matching.card import (
 )
 from imagematch.matching.card_file import read_card, sealed
 from imagematch.matching.embedder import golden_images, open_embedder, saved_network
+from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard
 from imagematch.model import read_head, write_head
 from imagematch.reading import GB, MB, check_file
 

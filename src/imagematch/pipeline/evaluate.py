@@ -15,12 +15,13 @@ from imagematch.data import Dataset, decode, open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.evaluation import OneShot, Probability, Threshold, one_shot
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import SPECS, Concatenation, Extractor, choose_extractor
-from imagematch.features import MIRROR, FeatureArray, FeatureStore, map_features, normalized_features
+from imagematch.extractors import Concatenation, Extractor, choose_extractor
+from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
-from imagematch.matching import ImageMatcher, extraction, replacement
-from imagematch.pipeline.calibration import Embed, calibrate, measure_split, split_view
+from imagematch.matching import ImageMatcher, replacement
+from imagematch.pipeline.calibration import calibrate, measure_split, split_view
 from imagematch.reading import MB, read_file
+from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
 
 _MAX_HISTORY_BYTES = 16 * MB
@@ -125,10 +126,15 @@ def evaluate_model(
     if not len(dataset.rows(split)):
         raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")
     store = FeatureStore(feature_dir or layout.features)
-    features = cached_features(store, dataset, matcher, log)
-    embed = _embedding(matcher, features)
+    features = matcher.cached_features(dataset, store, log=log)
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        return matcher.embed_cached(features, rows)
+
     alone_features = (
-        features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, matcher, log)
+        features[0].array
+        if matcher.card.embedding.trained is False
+        else _before(settings, store, dataset, matcher, log)
     )
 
     def baseline(rows: np.ndarray) -> np.ndarray:
@@ -219,16 +225,6 @@ def one_shot_trials(evaluation: Evaluation, ways: int, *, runs: int = 20, seed: 
     }
 
 
-def cached_features(store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog) -> list[FeatureArray]:
-    """The matcher's own features of all images; with `test_time_flip` those of the mirror images too."""
-    engine, precision = extraction(matcher.engine)
-    views = (0, MIRROR) if matcher.card.embedding.test_time_flip else (0,)
-    return [
-        store.features(dataset, matcher.network, engine=engine, precision=precision, view=view, log=log).array
-        for view in views
-    ]
-
-
 def _before(
     settings: TrainSettings, store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog
 ) -> FeatureArray:
@@ -248,7 +244,10 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
         [value] if isinstance(value, str | Path) else list(value or ())
         for value in (settings.feature_extractor, settings.weights)
     )
-    published = set(names) <= SPECS.keys() and {str(one) for one in weights} <= {"imagenet", "random"}
+    published = set(names) <= EXTRACTOR_REGISTRY.all().keys() and {str(one) for one in weights} <= {
+        "imagenet",
+        "random",
+    }
     if not published and not store.trained_here(matcher.card.digest):
         raise ModelError(
             "the extractor that it began with is a file, which is opened only for matchers that were trained here",
@@ -256,15 +255,6 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
             do="give the --feature-dir of its training",
         )
     return choose_extractor(settings.model_copy(update={"stages": (), "trainable": False}))
-
-
-def _embedding(matcher: ImageMatcher, features: Sequence[FeatureArray]) -> Embed:
-    """Data-set rows -> the matcher's embeddings: the head on cached features."""
-
-    def embed(rows: np.ndarray) -> np.ndarray:
-        return map_features(matcher.embed_features, features, rows)
-
-    return embed
 
 
 def read_history(folder: Path) -> list[dict[str, Any]] | None:

@@ -31,7 +31,7 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Engine, open_engine
 from imagematch.features import FeatureStore, normalize_rows
 from imagematch.files import Layout
-from imagematch.matching import ImageMatcher, picture_blocks, replacement
+from imagematch.matching import ImageMatcher, decoded_blocks, replacement
 from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.sources import TABLE_SUFFIXES, file_below, table_rows
@@ -310,7 +310,7 @@ def _embed_files(
     card, unreadable = matcher.card.embedding, dict[str, str]()
     embeddings, features = [np.zeros((0, card.dim), np.float32)], [np.zeros((0, alone.feature_dim), np.float32)]
     with log.progress("embedding", len(names)) as done:
-        for start, found in picture_blocks([root / name for name in names], card.decode):
+        for start, found in decoded_blocks([root / name for name in names], card.decode):
             pictures = []
             for name, picture in zip(names[start:], found, strict=False):
                 if isinstance(picture, DataError):

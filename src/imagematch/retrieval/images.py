@@ -1,4 +1,4 @@
-"""The images of a folder or a table: found, checked, labelled; what is unusable is named."""
+"""The images of a folder or a table, or one alone: found, checked, labelled, embedded; what is unusable is named."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ from imagematch.data import (
     read_manifest,
     thumbnail,
 )
-from imagematch.errors import DataError
+from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.events import SILENT, RunLog
+from imagematch.features import FeatureStore
 from imagematch.image_files import read_bytes
+from imagematch.matching import ImageMatcher
 from imagematch.sources import (
     TABLE_SUFFIXES,
     Box,
@@ -44,8 +46,12 @@ from imagematch.sources import (
     open_source,
 )
 
+SPACES = ("embedding", "features")
+"""embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
+
 T = TypeVar("T")
 
+_BLOCK = 1024
 _NAMED = 3
 _ROLES = {"query", "gallery"}
 
@@ -132,8 +138,8 @@ def list_images(
     """Finds and checks images; files known from an earlier time are not read again.
 
     Args:
-        place: a folder, looked through to any depth (hidden files are left out), or a table of `path`, and `label`
-            where classes are known.
+        place: a folder, looked through to any depth (hidden files are left out), a table of `path`, and `label` where
+            classes are known, or one image.
         manifest_dir: where manifests are kept, shared with training on the same images.
         role: "query" or "gallery": of a table that has such columns only the images that it marks so; of a folder
             that has nothing but folders query and gallery only what is in that one.
@@ -161,6 +167,8 @@ def list_images(
         unusable.sort(key=lambda image: image.path)
     if not usable:
         first = unusable[0]
+        if len(rows) == 1 and place.name == first.path:
+            raise DataError(first.reason, where=str(place), do="name an image, a folder of images, or a .csv of paths")
         raise DataError(f"none of its {len(rows):,} images can be used: {first.path}: {first.reason}", where=str(place))
     return ImageFolder(
         source.root or place,
@@ -174,6 +182,27 @@ def list_images(
         manifest_path(name, source.root, manifest_dir),
         value_range,
     )
+
+
+def embed_images(
+    matcher: ImageMatcher, images: ImageFolder, feature_dir: Path, *, space: str = "embedding", log: RunLog = SILENT
+) -> tuple[np.ndarray, int]:
+    """The vectors of images, (n, dim), and how many images went through the extractor for them.
+
+    Raises:
+        ConfigError: no such space.
+        DataError: a file has gone or changed meanwhile.
+        ModelError: the network cannot be run, or gives vectors that are not numbers.
+    """
+    if space not in SPACES:
+        raise ConfigError(f"{space!r} is not one of {', '.join(SPACES)}", where="space")
+    embedded = space == "embedding"
+    features = matcher.cached_features(images, FeatureStore(feature_dir), mirrored=embedded, log=log)
+    vectors = matcher.embed_cached(features) if embedded else np.asarray(features[0].array)
+    computed = features[0].computed
+    if not all(np.isfinite(vectors[start : start + _BLOCK]).all() for start in range(0, len(vectors), _BLOCK)):
+        raise ModelError("gives vectors that are not numbers", where=matcher.card.name, do="train the model again")
+    return vectors, computed
 
 
 def common_labels(first: ImageFolder, second: ImageFolder) -> tuple[np.ndarray, np.ndarray] | None:
@@ -209,6 +238,13 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
         if not entries:
             raise DataError(f"marks no image as {role}", where=str(place), do=f"write yes in its column {role}")
         return "csv", source, entries
+    if stat.S_ISREG(mode) and place.suffix.lower() not in TABLE_SUFFIXES:
+        status = place.stat()
+        return (
+            "folder",
+            open_source("folder", place.parent),
+            [ImageRow(place.name, "", size=status.st_size, mtime_ns=status.st_mtime_ns)],
+        )
     if not stat.S_ISDIR(mode):
         what = "is neither a folder nor a table" if mode else "no such folder"
         raise DataError(what, where=str(place), do="name a folder of images, or a .csv of paths")

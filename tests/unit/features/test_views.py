@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagematch.data import augment, draw_augmentations
-from imagematch.features.views import MIRROR, decoder
+from imagematch.features.extraction import MIRROR, decoder
 from imagematch.files import digest_bytes
 
 

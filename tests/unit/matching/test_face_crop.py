@@ -15,15 +15,8 @@ from pydantic import ValidationError
 from imagematch.data import decode
 from imagematch.errors import DataError
 from imagematch.matching import ImageMatcher
-from imagematch.matching.card import (
-    EmbeddingCard,
-    ExtractorCard,
-    FaceCropCard,
-    HeadCard,
-    MatcherCard,
-    ProvenanceCard,
-    ThresholdCard,
-)
+from imagematch.matching.card import MatcherCard, ProvenanceCard, ThresholdCard
+from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
 
 SIZE = 64
 

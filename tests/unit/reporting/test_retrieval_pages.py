@@ -16,9 +16,9 @@ from imagematch.reporting import (
     write_groups_page,
     write_neighbours_page,
 )
-from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval, SearchFigures
+from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval, SearchMetrics
 
-FIGURES = SearchFigures({1: 1.0}, 1.0, 1.0, {1: 1.0}, {1: 1.0}, 1, 0)
+METRICS = SearchMetrics({1: 1.0}, 1.0, 1.0, {1: 1.0}, {1: 1.0}, 1, 0)
 
 BAD_NAME = "<script>alert(1)</script>=.png"
 
@@ -33,11 +33,11 @@ def images(tmp_path: Path) -> ImageFolder:
     return ImageFolder(tmp_path, tuple(names), np.array([digest_file(tmp_path / name) for name in names]), labels)
 
 
-def retrieval(images: ImageFolder, rows: list[list[int]], figures: SearchFigures | None = FIGURES) -> Retrieval:
+def retrieval(images: ImageFolder, rows: list[list[int]], metrics: SearchMetrics | None = METRICS) -> Retrieval:
     distances = np.tile(np.arange(1, len(rows[0]) + 1, dtype=np.float32) / 10, (len(rows), 1))
     distances[np.array(rows) < 0] = np.inf
     found = Neighbours(np.array(rows), distances)
-    return Retrieval(images.take(range(len(rows))), images, found, "euclidean", "exact", 0, 0, figures)
+    return Retrieval(images.take(range(len(rows))), images, found, "euclidean", "flat", 0, 0, metrics)
 
 
 def test_a_query_is_shown_beside_its_neighbours(images: ImageFolder) -> None:
@@ -51,7 +51,7 @@ def test_a_query_is_shown_beside_its_neighbours(images: ImageFolder) -> None:
     assert len(neighbours_plot(found, 0, count=99).data) == 4
 
 
-def test_without_figures_nothing_is_right_or_wrong(images: ImageFolder) -> None:
+def test_without_metrics_nothing_is_right_or_wrong(images: ImageFolder) -> None:
     """As where the folders have no class in common: then every neighbour would be wrong."""
     figure = neighbours_plot(retrieval(images, [[2, 3]], None), 0)
     assert [note.text for note in figure.layout.annotations][1:] == ["0.100<br>rose", "0.200<br>lily"]

@@ -147,7 +147,7 @@ def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad" / "a.png").touch()
     for name, told in (
         ("nowhere", "no such folder"),
-        ("file", "is neither a folder nor a table"),
+        ("file", "the file is empty; name an image, a folder of images, or a .csv of paths"),
         ("empty", "no images in it"),
         ("bad", "none of its 1 images can be used: a.png: the file is empty"),
     ):

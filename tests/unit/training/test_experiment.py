@@ -52,11 +52,11 @@ def settings_of(folder: Path, **values: Any) -> TrainSettings:
 @pytest.fixture(scope="module", name="folder")
 def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with weights for the small network, as if they were published."""
-    from imagematch.extractors import SPECS
-    from imagematch.extractors.networks import build_network
+    from imagematch.extractors import build_network
+    from imagematch.registry import EXTRACTOR_REGISTRY
 
     folder = tmp_path_factory.mktemp("experiment")
-    build_network(SPECS["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
     return folder
 
 

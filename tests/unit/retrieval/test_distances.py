@@ -1,10 +1,12 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
 from imagematch.errors import ConfigError
-from imagematch.retrieval import METRICS, distances
-from imagematch.retrieval.metrics import make_metric
+from imagematch.retrieval import SEARCH_DISTANCES, distances
+from imagematch.retrieval.distances import make_distance
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,7 +29,7 @@ def vectors(count: int, dim: int = 7) -> np.ndarray:
     return rows
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SEARCH_DISTANCES)
 def test_a_naive_loop_agrees(metric: str) -> None:
     queries, gallery = vectors(6), vectors(9)
     expected = [[naive(a, b, metric) for b in gallery] for a in queries]
@@ -40,29 +42,25 @@ def test_scikit_learn_agrees() -> None:
     np.testing.assert_allclose(distances(queries, gallery, "cosine"), cosine_distances(queries, gallery), atol=1e-6)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SEARCH_DISTANCES)
 def test_blocks_give_the_same(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, gallery = vectors(6), vectors(9)
     whole = distances(queries, gallery, metric)
-    monkeypatch.setattr("imagematch.retrieval.metrics._EXACT_VALUES", 4 * 7)
+    monkeypatch.setattr(import_module("imagematch.retrieval.distances"), "_EXACT_VALUES", 4 * 7)
     np.testing.assert_array_equal(distances(queries, gallery, metric), whole)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SEARCH_DISTANCES)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
 def test_keys_rank_like_the_distances_within_their_tolerance(metric: str, scale: float) -> None:
-    measure = make_metric(metric)
+    measure = make_distance(metric)
     queries, gallery = (np.abs(RANDOM.standard_normal((n, 40)).astype(np.float32)) * scale for n in (5, 200))
     a, b = measure.prepared(queries), measure.prepared(gallery)
-    keys = measure.keys(a, b)
+    keys, rows = measure.nearest(a, b, 150)
+    assert all(len(set(own)) == 150 for own in rows.tolist())
     exact = np.array([measure.between(np.repeat(q[None], 200, 0), gallery) for q in queries])
-    if metric == "euclidean":
-        exact = (exact**2 - np.square(queries.astype(np.float64)).sum(axis=1, keepdims=True)) / 2
-    if metric == "cosine":
-        exact -= exact.mean() - keys.mean()  # keys may be off by a constant
-        assert (np.abs(keys - exact) <= 2 * measure.tolerance(a, b)[:, None]).all()
-    else:
-        assert (np.abs(keys - exact) <= measure.tolerance(a, b)[:, None]).all()
+    exact = {"euclidean": exact**2, "cosine": exact - 1, "jaccard": exact}[metric]
+    assert (np.abs(keys - np.take_along_axis(exact, rows, 1)) <= measure.tolerance(a, b)[:, None]).all()
 
 
 def test_small_distances_are_not_lost_to_cancellation() -> None:

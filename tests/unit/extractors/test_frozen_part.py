@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from imagematch.errors import ConfigError
-from imagematch.extractors import Extractor, find_cut, make_extractor
-from imagematch.extractors.cut import freeze, network_inside, trained_layers
+from imagematch.extractors import Extractor, find_frozen_part, make_extractor
+from imagematch.extractors.trainable import freeze, network_inside
 
 
 def extractor(name: str, trainable: Any, image_size: int = 32, **changes: Any) -> Extractor:
@@ -35,20 +35,20 @@ def pretrained(name: str, trainable: Any) -> Extractor:
     ],
 )
 def test_the_cut_is_a_small_tensor_close_below_what_is_trained(name: str, trainable: Any, layer: str) -> None:
-    found = find_cut(extractor(name, trainable))
+    found = find_frozen_part(extractor(name, trainable))
     assert found is not None
     assert found.layer == layer
 
 
 @pytest.mark.parametrize("trainable", [False, True, 10_000])
 def test_no_cut_where_nothing_or_everything_is_trained(trainable: Any) -> None:
-    assert find_cut(extractor("mobilenet_025", trainable)) is None
+    assert find_frozen_part(extractor("mobilenet_025", trainable)) is None
 
 
 @pytest.mark.parametrize(("name", "trainable"), [("mobilenet_v3_small", {"blocks": 2}), ("small_cnn", 2)])
 def test_both_halves_are_the_whole(name: str, trainable: Any) -> None:
     made = extractor(name, trainable)
-    cut = find_cut(made)
+    cut = find_frozen_part(made)
     assert cut is not None
     whole = made.build()
     lower, upper = cut.lower_part(whole), cut.upper_part(whole)
@@ -68,7 +68,7 @@ def test_two_cuts_share_one_network() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     expected = np.asarray(whole(pictures, training=False))
     for trainable in (2, 4):
-        cut = find_cut(extractor("small_cnn", trainable))
+        cut = find_frozen_part(extractor("small_cnn", trainable))
         assert cut is not None
         lower, upper = cut.lower_part(whole), cut.upper_part(whole)
         np.testing.assert_allclose(np.asarray(upper(lower(pictures))), expected, rtol=1e-4, atol=1e-6)
@@ -76,16 +76,16 @@ def test_two_cuts_share_one_network() -> None:
 
 def test_the_digest_is_of_the_place_and_the_weights() -> None:
     places = [extractor("small_cnn", 2), extractor("small_cnn", 3), extractor("small_cnn", 2, seed=4)]
-    cuts = [find_cut(place) for place in places]
+    cuts = [find_frozen_part(place) for place in places]
     assert len({cut.digest for cut in cuts if cut} | {places[0].digest}) == 4
 
 
 def test_a_pretrained_network_s_batch_norms_stay_as_they_are() -> None:
     made = pretrained("mobilenet_v2", {"blocks": 1})
     network = network_inside(extractor("mobilenet_v2", False).build())
-    names = [layer.name for layer in trained_layers(network, made)]
+    names = [layer.name for layer in made.trained_layers(network)]
     assert names == ["block_16_expand", "block_16_depthwise", "block_16_project", "Conv_1"]
-    from_scratch = [layer.name for layer in trained_layers(network, extractor("mobilenet_v2", {"blocks": 1}))]
+    from_scratch = [layer.name for layer in extractor("mobilenet_v2", {"blocks": 1}).trained_layers(network)]
     assert "block_16_project_BN" in from_scratch
 
 
@@ -99,7 +99,7 @@ def test_batch_norms_inside_a_nested_network_stay_as_they_are_too(published: boo
     inputs = keras.Input((8, 8, 3))
     bare = keras.Model(inputs, backbone(inputs))
     whole = keras.Model(inputs, bare(inputs))
-    freeze(whole, (pretrained if published else extractor)("mobilenet_v2", True))
+    freeze(whole, "mobilenet_v2", True, with_norms=not published)
     norm = backbone.layers[1]
     assert norm.trainable != published
     assert len(whole.trainable_variables) == (2 if published else 4)
@@ -109,7 +109,7 @@ def test_batch_norms_inside_a_nested_network_stay_as_they_are_too(published: boo
 
 def test_training_nothing_but_batch_norms_is_refused() -> None:
     with pytest.raises(ConfigError, match="batch norms") as caught:
-        find_cut(pretrained("mobilenet_v2", 1))
+        find_frozen_part(pretrained("mobilenet_v2", 1))
     assert "\n" not in str(caught.value)
 
 
@@ -118,4 +118,4 @@ def test_a_network_without_blocks_by_name_says_so() -> None:
 
     network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="conv2d_3")])
     with pytest.raises(ConfigError, match="give trainable: N"):
-        trained_layers(network, extractor("small_cnn", {"blocks": 1}))
+        extractor("small_cnn", {"blocks": 1}).trained_layers(network)

@@ -1,7 +1,7 @@
 """KerasHub's presets as feature extractors: `kerashub:PRESET`, a name known to KerasHub or a folder.
 
 The features are what the preset's network says of a whole image: the projected embedding (CLIP), the pooled output
-(SigLIP), the normed class token (DINOv2, ViT), else the average over the places of the last feature map. Pictures are
+(SigLIP), the normed class token (DINOv2, ViT), else the average over the positions of the last feature map. Images are
 squashed to the square that the network takes; the centre crop that some presets were trained with is not made. The
 package keras-hub is the optional extra `kerashub`.
 """
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
-from imagematch.extractors.registry import Spec
-from imagematch.extractors.weight_files import file_counts
+from imagematch.extractors.weights import file_counts
+from imagematch.keras_internals import preset_file_getter
 from imagematch.reading import MB, read_file
+from imagematch.registry import KERASHUB_PREFIX, ExtractorSpec
 
 if TYPE_CHECKING:
     import keras
 
-PREFIX = "kerashub:"
 _CONFIG, _PIXELS, _WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
 _JSON_BYTES = 4 * MB
 _MOST_PIXELS, _MOST_FEATURES = 4096, 1 << 16
@@ -30,7 +30,7 @@ _TRANSFORMERS = ("CLIPBackbone", "DINOV2Backbone", "DINOV3Backbone", "SigLIPBack
 """Those whose feature dimension stands in their configuration; others are built to know it."""
 
 
-def preset_spec(name: str) -> Spec:
+def preset_spec(name: str) -> ExtractorSpec:
     """What is known of the extractor `kerashub:PRESET`; a named preset is fetched. A folder needs no TensorFlow.
 
     Raises:
@@ -50,25 +50,41 @@ def preset_spec(name: str) -> Spec:
     if not 1 <= image_size <= _MOST_PIXELS:
         raise _refused(name, f"its images have {image_size:,} pixels a side, not 1 to {_MOST_PIXELS:,}")
     dim = (inside.get("projection_dim") or tower.get("hidden_dim")) if kind in _TRANSFORMERS else None
-    if isinstance(dim, int) and 1 <= dim <= _MOST_FEATURES:
-        return Spec(name, image_size, 1, dim, "preset", preset=str(folder))
-    return Spec(name, image_size, 1, _built_dim(folder, image_size), "preset", preset=str(folder))
+    if not (isinstance(dim, int) and 1 <= dim <= _MOST_FEATURES):
+        dim = _built_dim(name, folder, image_size)
+    return ExtractorSpec(
+        name=name,
+        build=lambda size: build_preset(name, folder, size, image_size),
+        image_size=image_size,
+        min_image_size=1,
+        feature_dim=dim,
+        preprocessing=lambda images: _preset_pixels(name, folder, images),
+        parameters=None,
+        architecture=("kerashub",),  # the digest of its weights covers its configuration, too
+        load_published=lambda network: _load_published(network, name, folder, image_size),
+        files=(folder / _CONFIG, folder / _PIXELS, *sorted(folder.glob("model*.weights.*"))),
+    )
 
 
 @functools.lru_cache(maxsize=16)
-def _built_dim(folder: Path, image_size: int) -> int:
-    network = build_preset(Spec(folder.name, image_size, 1, 0, "preset", preset=str(folder)), image_size)
-    return int(network.output_shape[-1])
+def _built_dim(name: str, folder: Path, image_size: int) -> int:
+    return int(build_preset(name, folder, image_size, image_size).output_shape[-1])
 
 
-def preset_files(spec: Spec) -> list[Path]:
-    """All files that its features follow from."""
-    folder = Path(spec.preset)
-    return [folder / _CONFIG, folder / _PIXELS, *sorted(folder.glob("model*.weights.*"))]
+def _load_published(network: keras.Model, name: str, folder: Path, own_size: int) -> None:
+    size = network.input_shape[1]
+    network.set_weights(build_preset(name, folder, size, own_size, weights=True).get_weights())
 
 
-def build_preset(spec: Spec, image_size: int, *, weights: bool = False) -> keras.Model:
+def build_preset(name: str, folder: Path, image_size: int, own_size: int, *, weights: bool = False) -> keras.Model:
     """(batch, image_size, image_size, 3) preprocessed -> (batch, feature_dim); the preset's weights, or random ones.
+
+    Args:
+        name: what the user calls it.
+        folder: where it lies.
+        image_size: side of the square it is to see.
+        own_size: that it was made for.
+        weights: load its own.
 
     Raises:
         ModelError: keras-hub is missing, or the preset cannot be opened, has no image input, or cannot take this size.
@@ -76,33 +92,33 @@ def build_preset(spec: Spec, image_size: int, *, weights: bool = False) -> keras
     import keras
 
     if weights:
-        _check_weights(spec)
-    hub = _keras_hub(spec.name)
-    own_size = image_size == spec.image_size
+        _check_weights(name, folder)
+    hub = _keras_hub(name)
+    resized = image_size != own_size
     try:
         backbone = hub.models.Backbone.from_preset(
-            spec.preset,
+            str(folder),
             load_weights=weights,
             dtype=keras.config.dtype_policy(),
-            **({} if own_size else {"image_shape": (image_size, image_size, 3)}),
+            **({} if not resized else {"image_shape": (image_size, image_size, 3)}),
         )
         inputs = keras.Input((image_size, image_size, 3))
-        outputs = _features(backbone, inputs, image_size, spec.name)
+        outputs = _features(backbone, inputs, image_size, name)
     except ModelError:
         raise
     except Exception as error:  # KerasHub raises many kinds here, with texts of many lines
-        do = "" if own_size else f"leave image_size out: it was made for {spec.image_size} px"
-        raise _refused(spec.name, f"it cannot be built for {image_size} px ({_line(error)})", do) from error
+        do = f"leave image_size out: it was made for {own_size} px" if resized else ""
+        raise _refused(name, f"it cannot be built for {image_size} px ({_line(error)})", do) from error
     return keras.Model(inputs, outputs, name=f"preset_{backbone.name}")
 
 
-def _check_weights(spec: Spec) -> None:
+def _check_weights(name: str, folder: Path) -> None:
     """Raises ModelError where a file of weights refers to others, or is not what it says."""
-    for path in Path(spec.preset).glob("model*.weights.h5"):
+    for path in folder.glob("model*.weights.h5"):
         try:
             file_counts(path)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-            raise _refused(spec.name, f"its {path.name} cannot be read ({_line(error)})") from error
+            raise _refused(name, f"its {path.name} cannot be read ({_line(error)})") from error
 
 
 def _features(backbone: Any, inputs: Any, image_size: int, name: str) -> Any:
@@ -133,22 +149,22 @@ def _pooled(outputs: Any, image_size: int, patch_size: Any, name: str) -> Any:
     if rank == 4:
         return keras.layers.GlobalAveragePooling2D(name="average")(outputs)
     if rank == 3:
-        places = (image_size // patch_size) ** 2 if isinstance(patch_size, int) else None
-        if outputs.shape[1] == places:
+        patches = (image_size // patch_size) ** 2 if isinstance(patch_size, int) else None
+        if outputs.shape[1] == patches:
             return keras.layers.GlobalAveragePooling1D(name="average")(outputs)
         return ClassToken(name="class_token")(outputs)
     raise _refused(name, "its output is neither a feature map nor tokens")
 
 
-def preset_pixels(spec: Spec, images: Any) -> Any:
+def _preset_pixels(name: str, folder: Path, images: Any) -> Any:
     """Pixels of 0 to 255 -> as the preset's own image converter scales them."""
     import keras
 
-    hub = _keras_hub(spec.name)
+    hub = _keras_hub(name)
     try:
-        converter = hub.layers.ImageConverter.from_preset(spec.preset)
+        converter = hub.layers.ImageConverter.from_preset(str(folder))
     except Exception as error:
-        raise _refused(spec.name, f"its {_PIXELS} cannot be used ({_line(error)})") from error
+        raise _refused(name, f"its {_PIXELS} cannot be used ({_line(error)})") from error
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
     return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="preset_pixels")(images)
@@ -156,14 +172,14 @@ def preset_pixels(spec: Spec, images: Any) -> Any:
 
 def _folder(name: str) -> Path:
     """Where the preset lies on this machine; one that KerasHub knows by name is fetched into its cache."""
-    preset = name.removeprefix(PREFIX)
+    preset = name.removeprefix(KERASHUB_PREFIX)
     path = Path(preset).expanduser()
     if path.is_dir():
         return path
     if not preset or preset.startswith((".", "/", "~")):
         raise _refused(name, "there is no such folder")
     _keras_hub(name)
-    from keras_hub.src.utils.preset_utils import get_file
+    get_file = preset_file_getter()
 
     try:
         get_file(preset, _PIXELS)

@@ -1,14 +1,16 @@
-"""Rows of a mapped file in an order of their own: read where they lie, and copied only for who wants an array."""
+"""Arrays of cached features that are read where they lie: in an order of their own, or several networks' as one."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from imagematch.extractors import concatenate_features
 from imagematch.files import write_error
 
 _IN_MEMORY_BYTES = 1 << 28
@@ -16,7 +18,25 @@ _MOST_IN_MEMORY_BYTES = 1 << 30
 _COPY_ROWS = 8192
 
 
-class Gathered:
+class FeatureArray(Protocol):
+    """What is read of features: an array mapped from disk, or several of them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, feature_dim)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what indexing gives."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Features of rows: an array of row numbers of any shape, or a slice -> (..., feature_dim)."""
+
+
+class ReorderedRows:
     """Rows of an array in another order; nothing is copied but what is asked for.
 
     Args:
@@ -61,3 +81,28 @@ class Gathered:
                 if size > _MOST_IN_MEMORY_BYTES:
                     raise write_error(self._folder, error) from error
         return np.empty(self.shape, self.dtype)
+
+
+class ConcatenatedFeatures:
+    """The features of several networks for the same images; nothing is copied but what is asked for.
+
+    Args:
+        arrays: (n, feature_dim) each, of any float type; usually mapped from disk.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, arrays: Sequence[FeatureArray]) -> None:
+        self._arrays = arrays
+        self.shape = (len(arrays[0]), sum(array.shape[1] for array in arrays))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(..., feature_dim) float32, as the networks' `Concatenation` gives them."""
+        return concatenate_features([array[rows] for array in self._arrays])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All rows, in memory."""
+        return self[:].astype(dtype or self.dtype, copy=False)

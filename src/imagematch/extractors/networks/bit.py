@@ -10,30 +10,78 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from imagematch.errors import ModelError
-from imagematch.extractors.weight_files import WEIGHTS_BYTES
-from imagematch.npz import NpzFile, ShapeError, open_npz
+from imagematch.extractors.networks.keras_applications import unfetched
+from imagematch.reading import GB
+from imagematch.registry import register_extractor
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
-BIT_URL = "https://storage.googleapis.com/bit_models/BiT-M-R50x1.npz"
+    from imagematch.npz import NpzFile
+
+_FILE = "BiT-M-R50x1.npz"
+_URL = f"https://storage.googleapis.com/bit_models/{_FILE}"
 """ImageNet-21k's weights, as published by the authors."""
+
+_MAX_BYTES = 8 * GB
 
 _UNITS = (3, 4, 6, 3)
 _GROUPS = 32
 
 
-def build_bit(shape: tuple[int, int, int]) -> keras.Model:
+def load_checkpoint(network: keras.Model, path: Path, where: str) -> None:
+    """Loads a published .npz file into a network that `build_bit_m_r50x1` made; its classifier is left out.
+
+    Raises:
+        ModelError: it cannot be read, or a variable is missing, of another shape or too many: the first one is named.
+    """
+    from imagematch.npz import open_npz
+
+    try:
+        with open_npz(path, max_bytes=_MAX_BYTES) as file:
+            # Some published files number their convolutions: standardized_conv2d_12.
+            members = {re.sub(r"/standardized_conv2d_\d+/", "/standardized_conv2d/", name): name for name in file.names}
+            values = [_fitting(variable, file, members, where) for variable in network.weights]
+            _refuse_more(members, network, where)
+    except ModelError:
+        raise
+    except Exception as error:  # of damaged files zipfile, zlib and numpy raise many kinds
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ModelError(f"not a readable file of weights: {reason}", where=where) from error
+    network.set_weights(values)
+
+
+def load_published(network: keras.Model) -> None:
+    """Fetches the published weights, once, into Keras's cache, and loads them. Raises ModelError where it cannot."""
+    import keras
+
+    try:
+        path = Path(keras.utils.get_file(_FILE, _URL, cache_subdir="models"))
+    except Exception as error:  # get_file raises bare Exception, URLError, OSError
+        raise unfetched("bit_m_r50x1", error) from error
+    load_checkpoint(network, path, "weights: imagenet")
+
+
+@register_extractor(
+    "bit_m_r50x1",
+    image_size=224,
+    feature_dim=2048,
+    preprocessing="symmetric",
+    parameters=23_500_352,
+    published=_FILE,
+    load_published=load_published,
+    weight_readers={".npz": load_checkpoint},
+)
+def build_bit_m_r50x1(image_size: int) -> keras.Model:
     """(batch, h, w, 3) in -1 to 1 -> (batch, 2048) features, random weights.
 
     A layer is called as in the published files, with dots for slashes. Padding is symmetric, as there.
     """
     import keras
 
-    inputs = keras.Input(shape)
+    inputs = keras.Input((image_size, image_size, 3))
     x = keras.layers.ZeroPadding2D(3, name="root_pad")(inputs)
     x = _convolution(x, "resnet.root_block", 64, 7, stride=2)
     x = keras.layers.ZeroPadding2D(1, name="pool_pad")(x)
@@ -79,26 +127,6 @@ def _norm_relu(x: Any, name: str, start: float = 1.0) -> Any:
     return keras.layers.ReLU(name=f"{name}.relu")(x)
 
 
-def load_checkpoint(network: keras.Model, path: Path, where: str) -> None:
-    """Loads a published .npz file into a network that `build_bit` made; its classifier is left out.
-
-    Raises:
-        ModelError: it cannot be read, or a variable is missing, of another shape or too many: the first one is named.
-    """
-    try:
-        with open_npz(path, max_bytes=WEIGHTS_BYTES) as file:
-            # Some published files number their convolutions: standardized_conv2d_12.
-            members = {re.sub(r"/standardized_conv2d_\d+/", "/standardized_conv2d/", name): name for name in file.names}
-            values = [_fitting(variable, file, members, where) for variable in network.weights]
-            _refuse_more(members, network, where)
-    except ModelError:
-        raise
-    except Exception as error:  # of damaged files zipfile, zlib and numpy raise many kinds
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ModelError(f"not a readable file of weights: {reason}", where=where) from error
-    network.set_weights(values)
-
-
 def _refuse_more(members: dict[str, str], network: keras.Model, where: str) -> None:
     """A deeper network of this width has all of these variables and more: R101x1 would load as if it were R50x1."""
     own = {_name_of(variable) for variable in network.weights}
@@ -114,6 +142,8 @@ def _name_of(variable: Any) -> str:
 
 def _fitting(variable: Any, file: NpzFile, members: dict[str, str], where: str) -> np.ndarray:
     name = _name_of(variable)
+    from imagematch.npz import ShapeError
+
     if name not in members:
         raise ModelError(f"they do not fit bit_m_r50x1: there is no {name}", where=where, do="give BiT-M-R50x1.npz")
     try:

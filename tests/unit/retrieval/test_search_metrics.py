@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imagematch.evaluation import retrieval_metrics
-from imagematch.retrieval import LeftOut, Neighbours, nearest, search_figures
+from imagematch.retrieval import LeftOut, Neighbours, nearest, search_metrics
 
 RANDOM = np.random.default_rng(3)
 
@@ -29,7 +29,7 @@ def test_naive_loops_agree() -> None:
         [{3: "a", 9: "b", 11: "a"}.get(row) for row in range(25)],
         [{7: "a", 8: "a", 0: "b"}.get(n, n) for n in range(60)],
     )
-    found = search_figures(finder(queries, gallery, left_out), query_labels, gallery_labels, left_out=left_out)
+    found = search_metrics(finder(queries, gallery, left_out), query_labels, gallery_labels, left_out=left_out)
     recalls, averages, precisions, hits = [], [], [], []
     for query in range(25):
         order = np.argsort(np.linalg.norm(gallery - queries[query], axis=1), kind="stable")
@@ -53,8 +53,8 @@ def test_a_few_queries_at_a_time_come_to_the_same(monkeypatch: pytest.MonkeyPatc
     queries, gallery = sphere(41), sphere(90)
     labels, gallery_labels = RANDOM.integers(0, 9, 41), np.minimum(RANDOM.integers(0, 20, 90), 7)
     left_out = LeftOut(np.arange(41) % 5, np.arange(90))
-    whole = search_figures(finder(queries, gallery, left_out), labels, gallery_labels, left_out=left_out)
-    monkeypatch.setattr("imagematch.retrieval.figures._AT_ONCE", 150)
+    whole = search_metrics(finder(queries, gallery, left_out), labels, gallery_labels, left_out=left_out)
+    monkeypatch.setattr("imagematch.retrieval.metrics._AT_ONCE", 150)
     sizes = []
 
     def find(part: slice, depth: int) -> Neighbours:
@@ -62,7 +62,7 @@ def test_a_few_queries_at_a_time_come_to_the_same(monkeypatch: pytest.MonkeyPatc
         sizes.append(found.rows.size)
         return found
 
-    found = search_figures(find, labels, gallery_labels, left_out=left_out)
+    found = search_metrics(find, labels, gallery_labels, left_out=left_out)
     assert found is not None
     assert whole is not None
     assert len(sizes) > 10
@@ -77,7 +77,7 @@ def test_a_few_queries_at_a_time_come_to_the_same(monkeypatch: pytest.MonkeyPatc
 def test_a_gallery_against_itself_is_what_evaluation_says() -> None:
     rows, labels = sphere(80), RANDOM.integers(0, 7, 80)
     own = LeftOut(np.arange(80), np.arange(80))
-    found = search_figures(finder(rows, rows, own), labels, labels, left_out=own)
+    found = search_metrics(finder(rows, rows, own), labels, labels, left_out=own)
     expected = retrieval_metrics(rows, labels)
     assert found is not None
     assert found.map_at_r == pytest.approx(expected.map_at_r)
@@ -85,5 +85,5 @@ def test_a_gallery_against_itself_is_what_evaluation_says() -> None:
     assert found.recall_at_k == pytest.approx(expected.recall_at_k)
 
 
-def test_no_relevant_image_at_all_is_no_figure() -> None:
-    assert search_figures(finder(sphere(2), sphere(3)), np.zeros(2, int), np.ones(3, int)) is None
+def test_no_relevant_image_at_all_has_no_metrics() -> None:
+    assert search_metrics(finder(sphere(2), sphere(3)), np.zeros(2, int), np.ones(3, int)) is None

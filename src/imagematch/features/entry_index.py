@@ -1,7 +1,7 @@
-"""The index of an entry: which picture's features stand in which row, in blocks with checksums, appended durably.
+"""The index of an entry: which image's features stand in which row, in blocks with checksums, appended durably.
 
 A record is a header (magic, first row, number of rows, CRC-32 of the rows' bytes, CRC-32 of the record) and the 16-byte
-content digests of its pictures. A record that was cut off by a crash, or damaged, is recognised and left out.
+content digests of its images. A record that was cut off by a crash, or damaged, is recognised and left out.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ DIGEST_BYTES = 16
 _MAGIC = b"IMF1"
 _HEADER = struct.Struct("<4sQIII")
 _PLAIN = struct.Struct("<4sQII")
-FILE_BYTES = 4 * GB
-"""Of 250 million pictures."""
+MAX_INDEX_BYTES = 4 * GB
+"""Of 250 million images."""
 _MOST_ROWS = 1 << 40
 _LOOKED_AT, _A_LOOK = 4, 256
 """Beginnings of no record are given up when so many times the file was looked at; each costs so many bytes more."""
 
 
 @dataclass(frozen=True)
-class Block:
+class RowBlock:
     """Rows that were computed and written together.
 
     Attributes:
@@ -45,7 +45,7 @@ class Block:
     checksum: int
     digests: bytes
 
-    def pictures(self) -> list[bytes]:
+    def images(self) -> list[bytes]:
         """The single digests, in the order of the rows."""
         return split_table(self.digests)
 
@@ -60,7 +60,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Index:
+class EntryIndex:
     """What an index file holds.
 
     Attributes:
@@ -70,23 +70,23 @@ class Index:
         missing: whether there is no file.
     """
 
-    blocks: list[Block]
+    blocks: list[RowBlock]
     end: int = 0
     damaged: int = 0
     missing: bool = False
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path) -> EntryIndex:
     """Reads an index; behind a damaged record it goes on with the next whole one.
 
     Raises:
         StudyError: there is one that cannot be read.
     """
     try:
-        check_file(path, max_bytes=FILE_BYTES, dense=True)
-        data = read_file(path, max_bytes=FILE_BYTES)
+        check_file(path, max_bytes=MAX_INDEX_BYTES, dense=True)
+        data = read_file(path, max_bytes=MAX_INDEX_BYTES)
     except FileNotFoundError:
-        return Index([], missing=True)
+        return EntryIndex([], missing=True)
     except OSError as error:
         raise read_error(path, error) from error
     blocks, end, damaged, offset = [], 0, 0, 0
@@ -101,10 +101,10 @@ def read_index(path: Path) -> Index:
         damaged += offset - end
         offset = end = offset + _HEADER.size + len(block.digests)
     rest = data[end:]
-    return Index(blocks, end, damaged if _is_cut_off(rest) else damaged + len(rest))
+    return EntryIndex(blocks, end, damaged if _is_cut_off(rest) else damaged + len(rest))
 
 
-def _record_at(data: bytes, offset: int) -> Block | None:
+def _record_at(data: bytes, offset: int) -> RowBlock | None:
     """The block whose record begins at `offset`; None where there is no whole one."""
     if offset + _HEADER.size > len(data):
         return None
@@ -113,7 +113,7 @@ def _record_at(data: bytes, offset: int) -> Block | None:
     if not length:
         return None
     end = offset + length
-    block = Block(first, count, checksum, data[offset + _HEADER.size : end])
+    block = RowBlock(first, count, checksum, data[offset + _HEADER.size : end])
     return block if first <= _MOST_ROWS and block.record() == data[offset:end] else None
 
 
@@ -131,11 +131,11 @@ def _is_cut_off(rest: bytes) -> bool:
         return _MAGIC.startswith(rest[: len(_MAGIC)])
     magic, first, count, checksum, own = _HEADER.unpack_from(rest)
     there, part = divmod(len(rest) - _HEADER.size, DIGEST_BYTES)
-    whole = not part and Block(first, there, checksum, rest[_HEADER.size :]).own_checksum == own
+    whole = not part and RowBlock(first, there, checksum, rest[_HEADER.size :]).own_checksum == own
     return magic == _MAGIC and count > there and not whole
 
 
-def append_block(path: Path, block: Block) -> None:
+def append_block(path: Path, block: RowBlock) -> None:
     """Adds a record and makes it durable; what is of no whole record goes.
 
     Raises:
@@ -157,7 +157,7 @@ def append_block(path: Path, block: Block) -> None:
         raise write_error(path, error) from error
 
 
-def write_blocks(path: Path, blocks: Sequence[Block]) -> None:
+def write_blocks(path: Path, blocks: Sequence[RowBlock]) -> None:
     """Replaces the whole index in one step. Raises StudyError where it cannot be written."""
     with replacing(path) as temporary:
         temporary.write_bytes(b"".join(block.record() for block in blocks))

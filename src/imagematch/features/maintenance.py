@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagematch.errors import StudyError
-from imagematch.features.entry import BLOCK_BYTES, Entry, read_facts
-from imagematch.features.index import Index
+from imagematch.features.entry import BLOCK_BYTES, FeatureEntry, read_facts
+from imagematch.features.entry_index import EntryIndex
 from imagematch.features.store import FeatureStore, lock_path
 from imagematch.file_locks import BusyError, locked
 from imagematch.files import read_error, write_error
@@ -28,13 +28,13 @@ class EntryReport:
         extractor: the network's name.
         image_size: what the network saw, in pixels.
         precision: what it computed in.
-        images: number of pictures with features.
+        images: number of images with features.
         bytes: size on disk.
         created: when it was begun, ISO 8601, UTC.
-        damaged_images: pictures whose features are not what was written; None where that was not checked.
+        damaged_images: images whose features are not what was written; None where that was not checked.
         damage: what else is damaged, in words: its description or its index; empty where nothing is.
         cut_off_rows: rows that a kill cut off before the index had them, or that are being written. No damage: nobody
-            takes them for anything, and the next run computes their pictures again.
+            takes them for anything, and the next run computes their images again.
     """
 
     name: str
@@ -107,7 +107,7 @@ def clear(root: Path, name: str | None = None) -> int:
     return freed
 
 
-def _entries(root: Path) -> list[Entry]:
+def _entries(root: Path) -> list[FeatureEntry]:
     entries = []
     try:
         for folder in sorted(root.iterdir()):
@@ -115,7 +115,7 @@ def _entries(root: Path) -> list[Entry]:
             if facts is None and any((folder / name).exists() for name in ("index.bin", "rows.bin")):
                 facts = _UNKNOWN
             if facts is not None:
-                entries.append(Entry(folder, facts))
+                entries.append(FeatureEntry(folder, facts))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -123,7 +123,7 @@ def _entries(root: Path) -> list[Entry]:
     return entries
 
 
-def _report(entry: Entry, *, check: bool = False) -> EntryReport:
+def _report(entry: FeatureEntry, *, check: bool = False) -> EntryReport:
     written = entry.written_rows()  # before the index: it then has every block that is written meanwhile
     index = entry.index()
     report = EntryReport(
@@ -131,7 +131,7 @@ def _report(entry: Entry, *, check: bool = False) -> EntryReport:
         extractor=str(entry.facts["extractor"]),
         image_size=int(entry.facts["image_size"]),
         precision=str(entry.facts["precision"]),
-        images=len({digest for block in index.blocks for digest in block.pictures()}),
+        images=len({digest for block in index.blocks for digest in block.images()}),
         bytes=_size(entry.folder),
         created=str(entry.facts["created"]),
     )
@@ -147,7 +147,7 @@ def _report(entry: Entry, *, check: bool = False) -> EntryReport:
     )
 
 
-def _damage(entry: Entry, index: Index, beyond: int) -> str:
+def _damage(entry: FeatureEntry, index: EntryIndex, beyond: int) -> str:
     """What is damaged beside the features; `beyond` rows are in no block, as a kill leaves the rows of its last one."""
     if entry.facts is _UNKNOWN:
         return "its description is damaged"

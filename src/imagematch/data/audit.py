@@ -152,7 +152,7 @@ def _near(dataset: Dataset) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """What stands out.
 
     Attributes:
@@ -173,54 +173,60 @@ class Finding:
         return f"{self.count:,} {self.what}" if self.count else self.what
 
 
-def _findings(report: dict[str, Any], scan: Scan) -> list[Finding]:
+def _findings(report: dict[str, Any], scan: Scan) -> list[AuditFinding]:
     """What stands out, what does most harm first."""
     exact, near, faces = report["exact_duplicates"], report["near_duplicates"] or {}, report["faces"]
     per_class, boxes = report["images_per_class"], report["boxes"] or {}
     pair = " ~ ".join(next(iter(near.get("examples", ())), ()))
     copy = " = ".join(next(iter(exact["examples"]), ())[:2])
     counted = [
-        Finding(
+        AuditFinding(
             near.get("test_images_seen_in_training", 0),
             "test images with a near duplicate in training: the metrics flatter",
             "give groups, or near_duplicates: together",
             pair,
         ),
-        Finding(exact["under_different_labels"], "groups of exact copies under different labels", "keep one", copy),
-        Finding(
+        AuditFinding(
+            exact["under_different_labels"], "groups of exact copies under different labels", "keep one", copy
+        ),
+        AuditFinding(
             near.get("under_different_labels", 0),
             "pairs of near duplicates under different labels",
             "look at them: one of the labels may be wrong",
             pair,
         ),
         *(
-            Finding(len(paths), f"{kind} left out", _REMEDIES.get(kind, "convert them, or take them away"), paths[0])
+            AuditFinding(
+                len(paths), f"{kind} left out", _REMEDIES.get(kind, "convert them, or take them away"), paths[0]
+            )
             for kind, paths in scan.listing.left_out.items()
             if paths and kind != SYSTEM_FILES
         ),
         *(
-            Finding(len(names), f"spellings of what may be one class: {', '.join(names)}", "give it one spelling")
+            AuditFinding(len(names), f"spellings of what may be one class: {', '.join(names)}", "give it one spelling")
             for names in same_when_folded(row.label for row in scan.listing.rows)
         ),
-        Finding(
+        AuditFinding(
             len(report["corrupt"]),
             "corrupt images left out",
             "replace or remove them",
             next((image["path"] for image in report["corrupt"]), ""),
         ),
-        Finding(exact["across_splits"], "exact copies left out, since they are in another split too", "keep one", copy),
-        Finding(boxes.get("cut_at_the_edge", 0), "boxes cut at the edge of their image", "correct the boxes"),
+        AuditFinding(
+            exact["across_splits"], "exact copies left out, since they are in another split too", "keep one", copy
+        ),
+        AuditFinding(boxes.get("cut_at_the_edge", 0), "boxes cut at the edge of their image", "correct the boxes"),
     ]
-    said: list[Finding] = []
+    said: list[AuditFinding] = []
     if report["value_range"]:
-        said.append(Finding(0, report["value_range"], "give value_range where that is wrong"))
+        said.append(AuditFinding(0, report["value_range"], "give value_range where that is wrong"))
     if faces and faces["found"] < faces["searched"]:
         share = 1 - faces["found"] / faces["searched"]
         without = scan.faceless[0].path if scan.faceless else ""
-        said.append(Finding(0, f"no face found in {share:.1%} of the images", "see face_missing", without))
+        said.append(AuditFinding(0, f"no face found in {share:.1%} of the images", "see face_missing", without))
     if per_class["max"] >= _IMBALANCED * per_class["min"]:
         what = f"classes of {per_class['min']:,} to {per_class['max']:,} images"
-        said.append(Finding(0, what, "add images of the small ones, or raise min_images_per_class"))
+        said.append(AuditFinding(0, what, "add images of the small ones, or raise min_images_per_class"))
     return [finding for finding in counted if finding.count] + said
 
 
@@ -232,7 +238,7 @@ _REMEDIES = {
 }
 
 
-def _summary(report: dict[str, Any], findings: Sequence[Finding]) -> str:
+def _summary(report: dict[str, Any], findings: Sequence[AuditFinding]) -> str:
     """The verdict, in a line."""
     used = report["used"]
     if used is None:

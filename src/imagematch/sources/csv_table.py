@@ -21,6 +21,7 @@ from imagematch.sources.listing import (
     Source,
     SourceOptions,
     checked_root,
+    describe_classes,
     file_mode,
     register_source,
 )
@@ -94,7 +95,8 @@ class CsvSource(Source):
             if row.path == following.path:
                 raise DataError(f"names {row.path} more than once", where=str(self._table), do="keep one line of it")
         ignored = [name for name in table.unused if name in _INSTRUCTIONS]
-        notes = [f"{self._table.name}: nothing follows its column {', '.join(ignored)}"] if ignored else []
+        notes = [describe_classes(rows)]
+        notes += [f"{self._table.name}: nothing follows its column {', '.join(ignored)}"] if ignored else []
         return Listing(tuple(rows), notes=tuple(notes), left_out={NOT_THERE: left_out} if left_out else {})
 
     def _refuse_missing_labels(self, read: Sequence[tuple[str, Mapping[str, str]]]) -> None:

@@ -187,6 +187,15 @@ def register_source(
     return register
 
 
+def describe_classes(rows: Sequence[ImageRow], more: str = "") -> str:
+    """How many classes there are, the first of them, and of which class one image is."""
+    labels = sorted({row.label for row in rows if row.label})
+    named = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+    example = next((row for row in rows if row.label), None)
+    shown = "" if example is None else f", e.g. {example.path} is {example.label}"
+    return f"{len(labels):,} classes: {named}{more}{shown}"
+
+
 def checked_root(root: Path | None, name: str) -> Path:
     """`root`, or a DataError where it is not there, not a folder, or may not be entered."""
     if root is None:

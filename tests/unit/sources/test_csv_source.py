@@ -250,7 +250,10 @@ def test_groups_and_columns_that_nothing_follows(tmp_path: Path) -> None:
     root = written(tmp_path, "path,label,group,fold,is_valid,note", "img/{n}.png,{c},g{c},1,True,x")
     listing = open_source("csv", root).listing()
     assert {row.group for row in listing.rows} == {"g0", "g1", "g2", "g3"}
-    assert listing.notes == ("table.csv: nothing follows its column fold, is_valid",)
+    assert listing.notes == (
+        "4 classes: 0, 1, 2, ..., e.g. img/0.png is 0",
+        "table.csv: nothing follows its column fold, is_valid",
+    )
 
 
 @pytest.mark.parametrize("text", ["nan", "None", "NULL", "", "N/A"])

@@ -20,7 +20,7 @@ from PIL import Image
 from imagematch.data import decode, thread_count
 from imagematch.errors import ImagematchError
 from imagematch.extractors import Extractor, make_extractor, mean_cosine, open_engine, sample_images
-from imagematch.features import FeatureStore, clear, list_entries
+from imagematch.features import FeatureStore, clear_features, list_entries
 from imagematch.files import digest_file
 
 ROUNDS = 3
@@ -63,7 +63,7 @@ def measure(extractor: Extractor, files: Files, root: Path, precision: str) -> d
         features = engine.run(pictures)
         raw.append(time.perf_counter() - started)
         if list_entries(root):
-            clear(root, extractor.name)
+            clear_features(root, extractor.name)
         started = time.perf_counter()
         kept = store.features(files, extractor, precision=precision)
         end_to_end.append(time.perf_counter() - started)

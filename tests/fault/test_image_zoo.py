@@ -128,6 +128,21 @@ print(decode(sys.argv[1], 224).shape, *inspect(Path(sys.argv[1]).read_bytes()), 
 
 
 @linux
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_an_image_of_very_many_rows_is_shrunk_in_little_more_memory_than_it_takes(mode: str, tmp_path: Path) -> None:
+    path, colour = tmp_path / "tower.png", 77 if mode == "L" else (200, 40, 90)
+    plain(mode, 224, 150_000, colour).save(path, compress_level=1)
+    plain(mode, colour=colour).save(tmp_path / "small.png")
+    code = """
+decode(sys.argv[2], 224)
+before = peak()
+print(decode(sys.argv[1], 224).shape, peak() - before < 224 * 0.15 * int(sys.argv[3]) + 50)
+"""
+    printed = python(code, path, tmp_path / "small.png", "1" if mode == "L" else "4")
+    assert printed == "(224, 224, 3) True\n"
+
+
+@linux
 def test_without_memory_the_file_is_named_and_the_next_one_is_read(tmp_path: Path) -> None:
     plain("L", 12_000, 12_000, 77).save(tmp_path / "large.png")
     plain("L", colour=77).save(tmp_path / "small.png")

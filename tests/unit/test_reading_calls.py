@@ -19,7 +19,7 @@ OPENING = {
     *("imread", "CascadeClassifier", "import_module", "RDBStorage", "JournalFileBackend", "FileSystemArtifactStore"),
 }
 """Names of functions and methods that read a file by its name, whatever they belong to."""
-OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open"}
+OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"}
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
 CHECKING = {"open_file", "read_file", "check_file", "text_lines", "open_zip", "open_npz", "file_counts"}
@@ -180,11 +180,17 @@ PLACES: dict[str, dict[str, str]] = {
     "reporting/projector.py": {
         "written.read_text": OWN,
     },
+    "retrieval/gallery.py": {
+        "GALLERY_STORES.of(str(location)).open": OTHERS,
+    },
     "retrieval/gallery_index.py": {
         "faiss.read_index": CHECKED,
     },
     "retrieval/index.py": {
         "faiss.read_index": CHECKED,
+    },
+    "retrieval/postgresql_store.py": {
+        "create_engine": NET,
     },
     "retrieval/sqlite_store.py": {
         "sqlite3.connect": WRITES,

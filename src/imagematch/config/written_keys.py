@@ -10,15 +10,17 @@ from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import conditions, names, values
 from imagematch.config.fields import REQUIRED, Affects, key, names_of
+from imagematch.config.network_input import NETWORK_INPUT, checked_input
 from imagematch.options import Option, choice, flag, number, whole
-from imagematch.registry import KERASHUB_PREFIX
+from imagematch.registry import KERASHUB_PREFIX, ONNX_PREFIX
 
 _MAX_SEED = 2**32 - 1
 _MAX_BLOCKS = 32
 MAX_STAGES = 16
 STAGES_FORM = "a list of mappings, as [{trainable: false, epochs: 10}, {trainable: 30, learning_rate: 1.0e-5}]"
 _UNITS = {"type": "integer", "minimum": 1, "maximum": 65_536}
-_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, {"type": "string", "pattern": f"^{KERASHUB_PREFIX}."}]}
+_PREFIXED = {"type": "string", "pattern": f"^({KERASHUB_PREFIX}|{ONNX_PREFIX})."}
+_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, _PREFIXED]}
 
 _SEEDS = "rerun_seeds trains the best trials again with other seeds"
 _NAME: Any = {"group": "name", "affects": Affects.NOTHING, "tunable": "the study names its trials"}
@@ -113,10 +115,15 @@ class WrittenKeys(BaseModel):
         Option(
             "efficientnet",
             {"anyOf": [_EXTRACTOR, {"type": "array", "items": _EXTRACTOR, "minItems": 1, "uniqueItems": True}]},
-            "The network, or a list of several, frozen, side by side; `kerashub:PRESET` is one of KerasHub's.",
+            "The network, or a list of several, frozen, side by side; `kerashub:PRESET` and `onnx:PATH`, too.",
             expects=f"one of {', '.join(names.EXTRACTORS)}, or a list of several",
         ),
         **_EXTRACTED,
+    )
+    input: Annotated[Any, PlainValidator(checked_input)] = key(
+        NETWORK_INPUT,
+        **{**_EXTRACTED, "tunable": "it belongs to the network"},
+        condition=conditions.WITH_A_NETWORK_FILE,
     )
     weights: values.PathText | values.PathTexts = key(
         Option(

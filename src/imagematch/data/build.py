@@ -161,7 +161,7 @@ def listing_notes(listing: Listing, split_by: str) -> list[str]:
         notes.append(f"the data set has its own split ({counts}): split_by: {split_by} mixes it, predefined keeps it")
     elif own and "test" not in own and "validation" in own:
         notes.append(
-            "the data set's own validation images are its test, it has no other; two numbers in split: no test"
+            "its own validation images are used as test, as it has no other: give split two numbers for no test"
         )
     roles = Counter(row.role for row in listing.rows if row.role)
     if roles and not own:

@@ -49,7 +49,7 @@ from imagematch.sources import (
 SPACES = ("embedding", "features")
 """embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _BLOCK = 1024
 _NAMED = 3
@@ -97,7 +97,7 @@ class ImageFolder:
         """The same, shrunk in proportion until its longer side is at most `side`."""
         return self._decoded(row, lambda data, **how: thumbnail(data, side, **how))
 
-    def _decoded(self, row: int, decoded: Callable[..., T]) -> T:
+    def _decoded(self, row: int, decoded: Callable[..., _T]) -> _T:
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
         file = (self.files or self.paths)[row]
@@ -223,7 +223,7 @@ def why_nothing_in_common(first: ImageFolder, second: ImageFolder) -> str:
     return f"the two have no class in common (the first are {named})"
 
 
-def _chosen(values: tuple[T, ...] | None, rows: Sequence[int]) -> tuple[T, ...] | None:
+def _chosen(values: tuple[_T, ...] | None, rows: Sequence[int]) -> tuple[_T, ...] | None:
     return None if values is None else tuple(values[row] for row in rows)
 
 

@@ -33,7 +33,7 @@ def try_network(folder: Path, digest: str, *, image_size: int, feature_dim: int)
     size = len(read_plain(folder, digest)[1])  # which refuses most that is hostile, without a process
     arguments = (str(folder), digest, str(image_size), str(feature_dim))
     run_limited(
-        __name__,
+        f"{__name__}:run_saved_network",
         *arguments,
         memory_bytes=_MEMORY_BYTES + _MEMORY_PER_BYTE * size,
         time_s=_TIME_S + _TIME_PER_GB_S * size // GB,
@@ -58,7 +58,7 @@ def _mark(digest: str, image_size: int, feature_dim: int) -> Path:
     return cache / "imagematch" / "networks" / digest_json([digest, image_size, feature_dim, openvino.__version__])
 
 
-def main(folder: str, digest: str, image_size: str, feature_dim: str) -> None:
+def run_saved_network(folder: str, digest: str, image_size: str, feature_dim: str) -> None:
     """Reads, compiles and runs a network as a matcher would. Raises ModelError as `read_network`."""
     import openvino
 

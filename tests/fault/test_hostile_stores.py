@@ -136,6 +136,8 @@ COLUMNS = {
     "height": [1],
     "mode": ["L"],
     "reason": [""],
+    "low": [0],
+    "high": [255],
     "size": [1],
     "mtime_ns": [1],
     "box": [None],

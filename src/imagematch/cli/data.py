@@ -49,7 +49,7 @@ def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A train or study file, YAML.")],
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", metavar="FILE.png", help="Write pictures, and what is used of them."),
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Write some images, and what is used of them."),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -87,10 +87,16 @@ def fetch(
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """A check's report in lines for people; the last says what matters."""
+    """A check's report in lines for people: the verdict, what stands out with its remedy, then the details."""
     used, exact, near, faces = (report[key] for key in ("used", "exact_duplicates", "near_duplicates", "faces"))
     root = f" in {report['root']}" if report["root"] else ""
-    lines = [f"data set   {report['dataset']}{root}"]
+    lines = [f"verdict    {report['summary']}"]
+    for number, finding in enumerate(report["findings"], 1):
+        text = f"{finding['count']:,} {finding['what']}" if finding["count"] else finding["what"]
+        example = f", as {finding['example']}" if finding["example"] else ""
+        lines.append(f"{number:>9}. {text}{example}: {finding['do']}")
+    lines += [f"note       {note}" for note in report["notes"]]
+    lines.append(f"data set   {report['dataset']}{root}")
     lines.append(f"listed     {report['images']:,} images of {report['classes']:,} classes")
     if used is not None:
         splits = ", ".join(f"{split} {counts['images']:,}" for split, counts in used["splits"].items())
@@ -102,9 +108,9 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append("modes      " + ", ".join(f"{mode} {count:,}" for mode, count in report["modes"].items()))
     if report["boxes"] is not None:
         given, cut = report["boxes"]["given"], report["boxes"]["cut_at_the_edge"]
-        lines.append(f"boxes      {given:,}, {cut:,} of them cut at the edge of their picture")
+        lines.append(f"boxes      {given:,}, {cut:,} of them cut at the edge of their image")
     if faces is not None:
-        lines.append(f"faces      found in {faces['found']:,} of {faces['searched']:,} pictures")
+        lines.append(f"faces      found in {faces['found']:,} of {faces['searched']:,} images")
     lines.append(f"corrupt    {len(report['corrupt']):,}")
     lines.append(
         f"copies     {exact['groups']:,} groups of byte-identical images, {exact['under_different_labels']:,} of them "
@@ -119,11 +125,10 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         )
         if near["not_compared"]:
             lines.append(
-                f"           {near['not_compared']:,} images too plain, or too many of one look, are not compared"
+                f"           {near['not_compared']:,} images too plain, or too many of one hash, are not compared"
             )
         lines += [f"             {first} ~ {second}" for first, second in near["examples"][:_SHOWN]]
         lines.append(f"           {near['caveat']}")
-    lines.append(f"summary    {report['summary']}")
     return lines
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imagematch.data.boxes import box_size
-from imagematch.data.build import Scan, build_dataset, scan_images
+from imagematch.data.build import Scan, build_dataset, listing_notes, scan_images
 from imagematch.data.dataset import Dataset
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
-from imagematch.sources import ImageRow
+from imagematch.sources import SYSTEM_FILES, ImageRow, same_when_folded
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
@@ -81,7 +81,11 @@ def audit_data(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SIL
     if scan.faces:
         searched = sum(row.digest in scan.faces for row in readable)
         report["faces"] = {"searched": searched, "found": searched - len(scan.faceless)}
-    report["summary"] = _summary(report)
+    findings = _findings(report, scan)
+    report["findings"] = [asdict(finding) for finding in findings]
+    report["notes"] = listing_notes(scan.listing, settings.split_by)
+    report["left_out"] = {kind: len(paths) for kind, paths in scan.listing.left_out.items()}
+    report["summary"] = _summary(report, findings)
     return Audit(report, scan, dataset, problem)
 
 
@@ -147,31 +151,97 @@ def _near(dataset: Dataset) -> dict[str, Any] | None:
     }
 
 
-def _summary(report: dict[str, Any]) -> str:
-    """What matters before any training, in a line."""
-    used, exact, near, faces = report["used"], report["exact_duplicates"], report["near_duplicates"], report["faces"]
-    near = near or {}
-    if used is None:
-        return f"cannot be trained on: {report['problem']}"
-    points: list[str] = []
-    per_class = report["images_per_class"]
-    if per_class["max"] >= _IMBALANCED * per_class["min"]:
-        points.append(f"classes of {per_class['min']:,} to {per_class['max']:,} images")
-    if faces and faces["found"] < faces["searched"]:
-        points.append(f"no face found in {1 - faces['found'] / faces['searched']:.1%} of the images")
-    if report["value_range"]:
-        points.append(report["value_range"])
-    counts: Sequence[tuple[int, str]] = (
-        (len(report["corrupt"]), "corrupt images left out"),
-        ((report["boxes"] or {}).get("cut_at_the_edge", 0), "boxes cut at the edge of their picture"),
-        (exact["across_splits"], "exact copies left out, since they are in another split too"),
-        (exact["under_different_labels"], "groups of exact copies under different labels"),
-        (
+@dataclass(frozen=True)
+class AuditFinding:
+    """What stands out.
+
+    Attributes:
+        count: how many; 0 where it is not counted.
+        what: of what.
+        do: the remedy.
+        example: one, or "".
+    """
+
+    count: int
+    what: str
+    do: str
+    example: str = ""
+
+    @property
+    def text(self) -> str:
+        """The finding in words."""
+        return f"{self.count:,} {self.what}" if self.count else self.what
+
+
+def _findings(report: dict[str, Any], scan: Scan) -> list[AuditFinding]:
+    """What stands out, what does most harm first."""
+    exact, near, faces = report["exact_duplicates"], report["near_duplicates"] or {}, report["faces"]
+    per_class, boxes = report["images_per_class"], report["boxes"] or {}
+    pair = " ~ ".join(next(iter(near.get("examples", ())), ()))
+    copy = " = ".join(next(iter(exact["examples"]), ())[:2])
+    counted = [
+        AuditFinding(
             near.get("test_images_seen_in_training", 0),
             "test images with a near duplicate in training: the metrics flatter",
+            "give groups, or near_duplicates: together",
+            pair,
         ),
-        (near.get("under_different_labels", 0), "pairs of near duplicates under different labels"),
-    )
-    points += [f"{count:,} {what}" for count, what in counts if count]
+        AuditFinding(
+            exact["under_different_labels"], "groups of exact copies under different labels", "keep one", copy
+        ),
+        AuditFinding(
+            near.get("under_different_labels", 0),
+            "pairs of near duplicates under different labels",
+            "look at them: one of the labels may be wrong",
+            pair,
+        ),
+        *(
+            AuditFinding(
+                len(paths), f"{kind} left out", _REMEDIES.get(kind, "convert them, or take them away"), paths[0]
+            )
+            for kind, paths in scan.listing.left_out.items()
+            if paths and kind != SYSTEM_FILES
+        ),
+        *(
+            AuditFinding(len(names), f"spellings of what may be one class: {', '.join(names)}", "give it one spelling")
+            for names in same_when_folded(row.label for row in scan.listing.rows)
+        ),
+        AuditFinding(
+            len(report["corrupt"]),
+            "corrupt images left out",
+            "replace or remove them",
+            next((image["path"] for image in report["corrupt"]), ""),
+        ),
+        AuditFinding(
+            exact["across_splits"], "exact copies left out, since they are in another split too", "keep one", copy
+        ),
+        AuditFinding(boxes.get("cut_at_the_edge", 0), "boxes cut at the edge of their image", "correct the boxes"),
+    ]
+    said: list[AuditFinding] = []
+    if report["value_range"]:
+        said.append(AuditFinding(0, report["value_range"], "give value_range where that is wrong"))
+    if faces and faces["found"] < faces["searched"]:
+        share = 1 - faces["found"] / faces["searched"]
+        without = scan.faceless[0].path if scan.faceless else ""
+        said.append(AuditFinding(0, f"no face found in {share:.1%} of the images", "see face_missing", without))
+    if per_class["max"] >= _IMBALANCED * per_class["min"]:
+        what = f"classes of {per_class['min']:,} to {per_class['max']:,} images"
+        said.append(AuditFinding(0, what, "add images of the small ones, or raise min_images_per_class"))
+    return [finding for finding in counted if finding.count] + said
+
+
+_REMEDIES = {
+    "images in no class folder": "put them in the folder of their class, if they are meant to be used",
+    "images without a label": "put them in class folders, if they are meant to be used",
+    "images beside the split folders": "give layout: classes, if they are classes",
+    "HEIF": "pip install 'imagematch[heif]'",
+}
+
+
+def _summary(report: dict[str, Any], findings: Sequence[AuditFinding]) -> str:
+    """The verdict, in a line."""
+    used = report["used"]
+    if used is None:
+        return f"cannot be trained on: {report['problem']}"
     start = f"{used['images']:,} images of {used['classes']:,} classes can be used"
-    return f"{start}; look at: {'; '.join(points)}" if points else f"{start}; nothing stands out"
+    return f"{start}; look at: {'; '.join(f.text for f in findings)}" if findings else f"{start}; nothing stands out"

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.data.boxes import decoded_digest
-from imagematch.data.dataset import Dataset, Quarantined
+from imagematch.data.dataset import Dataset, NearDuplicates, Quarantined
 from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, read_faces
-from imagematch.data.labels import same_when_folded
 from imagematch.data.manifest import (
     manifest_path,
     read_manifest,
@@ -24,14 +23,14 @@ from imagematch.data.manifest import (
     save_splits,
     splits_path,
 )
-from imagematch.data.near_duplicates import NearDuplicates, find_near_duplicates
+from imagematch.data.near_duplicates import find_near_duplicates
 from imagematch.data.splits import SplitRules, split_images
 from imagematch.data.stratified import LEFT_OUT, together
 from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
-from imagematch.sources import ImageRow, Listing, Source, SourceOptions, count_left_out, open_source
+from imagematch.sources import ImageRow, Listing, Source, SourceOptions, count_left_out, open_source, same_when_folded
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
@@ -128,6 +127,7 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
     listing = composed(source.listing())
     for note in listing_notes(listing, settings.split_by):
         log.event("data_note", note)
+    source.check_files(listing.rows)
     classes = _frequent_classes(listing.rows, settings, log)
     listed = [row for row in listing.rows if row.label in classes]
     rows = tuple(
@@ -159,6 +159,10 @@ def listing_notes(listing: Listing, split_by: str) -> list[str]:
     if own and split_by != "predefined":
         counts = ", ".join(f"{split} {count:,}" for split, count in own.items())
         notes.append(f"the data set has its own split ({counts}): split_by: {split_by} mixes it, predefined keeps it")
+    elif own and "test" not in own and "validation" in own:
+        notes.append(
+            "its own validation images are used as test, as it has no other: give split two numbers for no test"
+        )
     roles = Counter(row.role for row in listing.rows if row.role)
     if roles and not own:
         queries, gallery = (roles[role] + roles["both"] for role in ("query", "gallery"))
@@ -170,8 +174,8 @@ def listing_notes(listing: Listing, split_by: str) -> list[str]:
     if groups:
         notes.append(f"{groups:,} groups: the images of one stay in one split")
     for spellings in same_when_folded(row.label for row in listing.rows):
-        counts = Counter(row.label for row in listing.rows if row.label in spellings)
-        named = " and ".join(f"{label!r} ({counts[label]:,})" for label in spellings)
+        sizes = Counter(row.label for row in listing.rows if row.label in spellings)
+        named = " and ".join(f"{label!r} ({sizes[label]:,})" for label in spellings)
         notes.append(f"classes that differ in case, spaces or zeros alone: {named}; are they one?")
     return notes
 
@@ -273,7 +277,7 @@ def _splits(scan: Scan, rows: Sequence[ImageRow], near: NearDuplicates | None, l
     Rows that were split by the same keys before stay, and all splits are saved for the next time.
     """
     settings = scan.settings
-    alike = [] if near is None or settings.near_duplicates == "as_is" else near.of_one_label(rows)
+    alike: Pairs = [] if near is None or settings.near_duplicates == "as_is" else near.of_one_label(rows)
     rules = SplitRules(settings.split, settings.split_by, settings.calibration_share, settings.seed)
     keys = {**{key: getattr(settings, key) for key in _SPLIT_KEYS}, "split": list(settings.split)}
     path = None if scan.manifest is None else splits_path(scan.manifest, keys)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,7 @@ from imagematch.data.value_ranges import ValueRange
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
 from imagematch.image_files import read_bytes
-from imagematch.sources import Box, Source
-
-if TYPE_CHECKING:
-    from imagematch.data.near_duplicates import NearDuplicates
+from imagematch.sources import Box, ImageRow, Source
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,30 @@ class Quarantined:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class NearDuplicates:
+    """The pairs of near duplicates among the images of a data set; byte-identical files are not among them.
+
+    Attributes:
+        pairs: (n, 2) int64 rows, the smaller first, sorted.
+        not_compared: images that are too plain, or too many with one hash, to be compared.
+        complete: False where there were too many candidates to look at all.
+    """
+
+    pairs: np.ndarray
+    not_compared: int
+    complete: bool
+
+    def of_one_label(self, rows: Sequence[ImageRow]) -> list[tuple[int, int]]:
+        """The pairs of one class: others are mistakes of labelling, or alike without being copies."""
+        return [(one, other) for one, other in self.pairs.tolist() if rows[one].label == rows[other].label]
+
+    def take(self, rows: np.ndarray) -> NearDuplicates:
+        """The pairs among some of the images, by their number among these (sorted)."""
+        inside = np.isin(self.pairs, rows).all(axis=1)
+        return NearDuplicates(np.searchsorted(rows, self.pairs[inside]), self.not_compared, self.complete)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,8 @@ from imagematch.sources import MISSING, Box, ImageRow, Source
 
 _VERSION = 2
 _CHUNK = 32
+_SHOWN = 20
+"""Of corrupt images so many are shown one by one; `run.jsonl` has all."""
 _MAX_CORRUPT_SHARE = 0.05
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
 _COLUMNS = ("digest", "width", "height", "mode", "reason", "size", "mtime_ns", "box", "low", "high")
@@ -67,9 +69,12 @@ def read_manifest(
         with locked(path.with_suffix(".lock")):
             remove_leftovers(manifest_dir)
             checked = _refreshed(path, source, rows, log, max_pixels)
-    for row in checked:
-        if row.reason:
-            log.event("corrupt_image", f"left out: {row.path}: {row.reason}", path=row.path, reason=row.reason)
+    corrupt = [row for row in checked if row.reason]
+    for number, row in enumerate(corrupt):
+        shown = f"left out: {row.path}: {row.reason}" if number < _SHOWN else None
+        log.event("corrupt_image", shown, path=row.path, reason=row.reason)
+    if len(corrupt) > _SHOWN:
+        log.say(f"left out: {len(corrupt) - _SHOWN:,} more images that cannot be used")
     return checked
 
 

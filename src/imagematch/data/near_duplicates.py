@@ -11,7 +11,6 @@ import itertools
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from imagematch.data.dataset import Dataset
+from imagematch.data.dataset import Dataset, NearDuplicates
 from imagematch.data.decoding import DECODER_VERSION
 from imagematch.data.value_ranges import nearly_plain
 from imagematch.events import SILENT, RunLog
 from imagematch.files import replacing
 from imagematch.npz import open_npz
 from imagematch.reading import GB
-from imagematch.sources import ImageRow
 
 THUMBNAIL = 16
 """Side of a thumbnail, pixels."""
@@ -48,30 +46,6 @@ _CROWD = 200
 """More images than this with one hash are of a kind that the hash cannot tell apart."""
 _BUDGET = 2_000_000_000
 """Comparisons after which the search stops."""
-
-
-@dataclass(frozen=True)
-class NearDuplicates:
-    """The pairs of near duplicates among the images of a data set; byte-identical files are not among them.
-
-    Attributes:
-        pairs: (n, 2) int64 rows, the smaller first, sorted.
-        not_compared: images that are too plain, or too many with one hash, to be compared.
-        complete: False where there were too many candidates to look at all.
-    """
-
-    pairs: np.ndarray
-    not_compared: int
-    complete: bool
-
-    def of_one_label(self, rows: Sequence[ImageRow]) -> list[tuple[int, int]]:
-        """The pairs of one class: others are mistakes of labelling, or alike without being copies."""
-        return [(one, other) for one, other in self.pairs.tolist() if rows[one].label == rows[other].label]
-
-    def take(self, rows: np.ndarray) -> NearDuplicates:
-        """The pairs among some of the images, by their number among these (sorted)."""
-        inside = np.isin(self.pairs, rows).all(axis=1)
-        return NearDuplicates(np.searchsorted(rows, self.pairs[inside]), self.not_compared, self.complete)
 
 
 def find_near_duplicates(dataset: Dataset, cache_path: Path | None = None, log: RunLog = SILENT) -> NearDuplicates:

@@ -14,12 +14,12 @@ from imagematch.reading import GB, check_file, read_file
 _FILE_BYTES = 4 * GB
 """Of ten million images."""
 
-Table = TypeVar("Table")
+_Parsed = TypeVar("_Parsed")
 
 
 def load_table(
-    path: Path, kind: Mapping[str, Any], parse: Callable[[dict[str, Any]], Table], log: RunLog
-) -> Table | None:
+    path: Path, kind: Mapping[str, Any], parse: Callable[[dict[str, Any]], _Parsed], log: RunLog
+) -> _Parsed | None:
     """Reads a table that `save_table` wrote.
 
     Args:

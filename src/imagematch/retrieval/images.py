@@ -37,7 +37,6 @@ from imagematch.image_files import read_bytes
 from imagematch.matching import ImageMatcher
 from imagematch.sources import (
     TABLE_SUFFIXES,
-    AmbiguousLayoutError,
     Box,
     ImageRow,
     Source,
@@ -249,7 +248,7 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
     if not stat.S_ISDIR(mode):
         what = "is neither a folder nor a table" if mode else "no such folder"
         raise DataError(what, where=str(place), do="name a folder of images, or a .csv of paths")
-    source = open_source("folder", place)
+    source = open_source("folder", place, SourceOptions(labelled=False))
     found = image_files(place)
     _tell_others(place, {file.path for file in found}, log)
     if not found:
@@ -257,14 +256,7 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
     if role and {_top(file) for file in found} == _ROLES:
         own = [file for file in found if _top(file) == role]
         return "folder", source, [_entry(file, file.path.partition("/")[2].rpartition("/")[0]) for file in own]
-    inside: Sequence[ImageRow] = ()
-    if any("/" in file.path for file in found):
-        try:
-            inside = source.listing().rows
-        except AmbiguousLayoutError:  # which folders are splits does not matter here
-            inside = open_source("folder", place, SourceOptions(layout="classes")).listing().rows
-    loose = [_entry(file, "") for file in found if "/" not in file.path]
-    return "folder", source, sorted([*inside, *loose], key=lambda row: row.path)
+    return "folder", source, source.listing().rows if any("/" in file.path for file in found) else found
 
 
 def _top(file: ImageRow) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from imagematch.errors import ConfigError
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources.downloads import Archive, Download
-from imagematch.sources.layouts import AmbiguousLayoutError
+from imagematch.sources.labels import same_when_folded
 from imagematch.sources.listing import (
     MISSING,
     Box,
@@ -22,13 +22,13 @@ from imagematch.sources.listing import (
     file_mode,
     register_source,
 )
-from imagematch.sources.scanning import count_left_out, image_files
-from imagematch.sources.tables import TABLE_SUFFIXES, csv_rows
+from imagematch.sources.scanning import SYSTEM_FILES, count_left_out, image_files
+from imagematch.sources.tables import TABLE_SUFFIXES, file_below, table_rows
 
 __all__ = [
     "MISSING",
+    "SYSTEM_FILES",
     "TABLE_SUFFIXES",
-    "AmbiguousLayoutError",
     "Archive",
     "Box",
     "Download",
@@ -37,11 +37,13 @@ __all__ = [
     "Source",
     "SourceOptions",
     "count_left_out",
-    "csv_rows",
+    "file_below",
     "file_mode",
     "image_files",
     "open_source",
     "register_source",
+    "same_when_folded",
+    "table_rows",
 ]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from imagematch.errors import DataError
 from imagematch.files import os_reason
 from imagematch.reading import TABLE_BYTES, text_lines
-from imagematch.sources.listing import MISSING, ImageRow, Listing, Source, file_mode, register_source
+from imagematch.sources.listing import Listing, Source, file_mode, register_source
 from imagematch.sources.scanning import image_files
 
 _IDENTITIES = "identity_CelebA.txt"
@@ -35,7 +35,7 @@ _SPLITS = {"0": "train", "1": "validation", "2": "test"}
     ),
 )
 class CelebaSource(Source):
-    """A class is an identity. Images that the identity file names and that are not there count as corrupt."""
+    """A class is an identity. Images that the identity file names and that are not there are left out."""
 
     def listing(self) -> Listing:
         """See Source. Its own split is the official partition."""
@@ -55,14 +55,20 @@ class CelebaSource(Source):
         splits = _pairs(partition) if partition else {}
         folder = images.relative_to(self.folder).as_posix()
         found = {row.path: row for row in image_files(images)}
-        rows = []
+        rows, missing = [], []
         for name, identity in _pairs(table).items():
-            row = found.get(name, ImageRow(name, size=MISSING))
             split = _SPLITS.get(splits.get(name, ""), "")
-            rows.append(row._replace(path=f"{folder}/{name}", label=identity, split=split))
+            if name in found:
+                rows.append(found[name]._replace(path=f"{folder}/{name}", label=identity, split=split))
+            else:
+                missing.append(name)
+        if missing and not rows:
+            what = f"none of the {len(missing):,} images that {table.name} names is there, as {missing[0]}"
+            raise DataError(what, where=str(images), do="unpack the images")
         if not rows:
             raise DataError("names no images", where=str(table), do="download it again")
-        return Listing(tuple(sorted(rows)))
+        left_out = {f"images that {table.name} names and that are not there": missing} if missing else {}
+        return Listing(tuple(sorted(rows)), left_out=left_out)
 
     def _first(self, *folders: str, name: str) -> Path | None:
         paths = (self.folder / folder / name for folder in folders)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
+from imagematch.sources.labels import MISSING_LABELS
 from imagematch.sources.layouts import SPLIT_FOLDERS
 from imagematch.sources.listing import (
     MISSING,
@@ -21,33 +21,45 @@ from imagematch.sources.listing import (
     Source,
     SourceOptions,
     checked_root,
+    describe_classes,
     file_mode,
     register_source,
 )
-from imagematch.sources.tables import TABLE_SUFFIXES, table_rows
+from imagematch.sources.tables import TABLE_SUFFIXES, Table, file_below
 
 _BOX = ("x", "y", "w", "h")
+_CORNERS = ("x_1", "y_1", "x_2", "y_2")
 _ROLES = ("query", "gallery")
-_COLUMNS = ("path", "label", "split", *_BOX, *_ROLES)
+_COLUMNS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("path", "label", "split", "group", *_BOX, *_CORNERS), ()),
+    "query": ("is_query",),
+    "gallery": ("is_gallery",),
+}
+_INSTRUCTIONS = ("fold", "folds", "is_valid", "is_val", "is_test", "is_train", "subset", "partition", "set", "session")
+"""Columns that read like instructions, and that nothing here follows."""
 _FLAGS = {
-    **dict.fromkeys(("1", "yes", "true", "y", "x"), True),
-    **dict.fromkeys(("0", "no", "false", "n", ""), False),
+    **dict.fromkeys(("1", "yes", "true", "y", "x", "1.0"), True),
+    **dict.fromkeys(("0", "no", "false", "n", "", "0.0", "nan", "none"), False),
 }
 _SPLITS = {**SPLIT_FOLDERS, "calibration": "calibration"}
+_MOST_MISSING = 0.05
+_NAMED = 3
+NOT_THERE = "images that the table names and that are not there"
 
 
 @register_source(
     "csv",
-    "your own table of path and label; optional split, box x,y,w,h, query, gallery; Parquet too",
+    "your own table of path and label; optional split, group, box x,y,w,h, query, gallery; Parquet too",
     data_dir="the table of images",
     not_fetched="csv reads your own table: there is nothing to fetch",
 )
 class CsvSource(Source):
     """The images that a table names, by paths relative to its folder (or absolute).
 
-    Columns: `path`, `label` (where `labelled`); optional `split` (train, validation, calibration, test); optional `x`,
-    `y`, `w`, `h`, the part of the picture that is the image, in pixels from its upper left corner; optional `query` and
-    `gallery` (yes, no; an image may be both). Others are passed over.
+    Columns: `path`, `label` (where `labelled`); optional `split` (train, validation, calibration, test); optional
+    `group`, whose images stay in one split; optional `x`, `y`, `w`, `h`, the part of the file's image that is the
+    image, in pixels from its upper left corner, or its corners `x_1`, `y_1`, `x_2`, `y_2`; optional `query` and
+    `gallery`, also called `is_query` and `is_gallery` (yes, no; an image may be both). Others are passed over.
 
     Args:
         root: the table, or a folder with one table in it.
@@ -65,31 +77,78 @@ class CsvSource(Source):
 
     def listing(self) -> Listing:
         """See Source. A path that is there more than once, with other boxes, gets `#x,y,w,h` added to its id."""
-        rows = [self._row(where, row) for where, row in _checked(self._table, self._needed)]
+        table = Table(self._table, _COLUMNS, self._needed)
+        for names in (_BOX, _CORNERS):
+            given = [name for name in names if name in table]
+            if given and len(given) < len(names):
+                what = f"of the box columns it has only {', '.join(given)}"
+                raise DataError(what, where=str(self._table), do=f"give {', '.join(names[:3])} and {names[3]}")
+        read = list(table)
+        self._refuse_missing_labels(read)
+        rows = [self._row(where, values) for where, values in read]
         if not rows:
             raise DataError("names no images", where=str(self._table), do=f"add lines of {' and '.join(self._needed)}")
+        rows, left_out = self._there(rows)
         times = Counter(row.path for row in rows)
-        numbered = (_numbered(row) if times[row.path] > 1 else row for row in rows)
-        rows = sorted(numbered, key=lambda row: row.path)
+        rows = sorted((_numbered(row) if times[row.path] > 1 else row for row in rows), key=lambda row: row.path)
         for row, following in itertools.pairwise(rows):
             if row.path == following.path:
                 raise DataError(f"names {row.path} more than once", where=str(self._table), do="keep one line of it")
-        return Listing(tuple(rows))
+        ignored = [name for name in table.unused if name in _INSTRUCTIONS]
+        notes = [describe_classes(rows)]
+        notes += [f"{self._table.name}: nothing follows its column {', '.join(ignored)}"] if ignored else []
+        return Listing(tuple(rows), notes=tuple(notes), left_out={NOT_THERE: left_out} if left_out else {})
 
-    def _row(self, where: str, row: Mapping[str, str]) -> ImageRow:
-        path, label, split = row["path"], row.get("label", ""), row.get("split", "")
-        for needed in self._needed:
-            if not row[needed]:
-                raise DataError(f"has no {needed}", where=where, do="fill it in or remove the line")
-        if "split" in row and split.lower() not in _SPLITS:
+    def _refuse_missing_labels(self, read: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+        """Raises DataError where images need a label, and some have none, or a text that stands for none."""
+        if "label" not in self._needed:
+            return
+        lacking = [(where, row["label"]) for where, row in read if row["label"].lower() in MISSING_LABELS]
+        if lacking:
+            where, text = lacking[0]
+            of = f"{len(lacking):,} of {len(read):,} images have no label" if len(lacking) > 1 else "has no label"
+            raise DataError(of + (f" ({text!r})" if text else ""), where=where, do="fill it in or remove the line")
+
+    def _there(self, rows: Sequence[ImageRow]) -> tuple[list[ImageRow], list[str]]:
+        """The rows to go on with, and the paths that are passed over because no such file is there."""
+        missing = sorted(row.path for row in rows if row.size == MISSING)
+        if self.options.missing_files != "skip" or len(missing) == len(rows):
+            return list(rows), []
+        return [row for row in rows if row.size != MISSING], missing
+
+    def check_files(self, rows: Sequence[ImageRow]) -> None:
+        """See Source. A few missing files are named one by one, when they are read."""
+        missing = [row.path for row in rows if row.size == MISSING]
+        if missing and ((len(missing) > _MOST_MISSING * len(rows) and len(missing) > 1) or len(missing) == len(rows)):
+            named = ", ".join(missing[:_NAMED])
+            raise DataError(
+                f"{len(missing):,} of the {len(rows):,} images that it names are not there, as {named}: "
+                f"paths start from {self.folder}",
+                where=str(self._table),
+                do=_elsewhere(self.folder, missing[0]) or "correct the paths, or give missing_files: skip",
+            )
+
+    def _row(self, where: str, values: Mapping[str, str]) -> ImageRow:
+        path, split = values["path"], values.get("split", "")
+        if not path:
+            raise DataError("has no path", where=where, do="fill it in or remove the line")
+        if "split" in values and split.lower() not in _SPLITS:
             raise DataError(f"split is {split!r}", where=where, do="use train, validation, calibration or test")
         size, mtime_ns = self._status(path)
-        if size == MISSING and "\\" in path:  # written on Windows; elsewhere a name may have a backslash in it
-            path = path.replace("\\", "/")
+        if size == MISSING:
+            path = file_below(self.folder, path)
             size, mtime_ns = self._status(path)
-        split = _SPLITS.get(split.lower(), "")
-        box, role = _box(where, row), _role(where, row)
-        return ImageRow(path, label, split, role=role, size=size, mtime_ns=mtime_ns, file=path, box=box)
+        return ImageRow(
+            path,
+            "" if (label := values.get("label", "")).lower() in MISSING_LABELS else label,
+            _SPLITS.get(split.lower(), ""),
+            "" if (group := values.get("group", "")).lower() in MISSING_LABELS else group,
+            _role(where, values),
+            size=size,
+            mtime_ns=mtime_ns,
+            file=path,
+            box=_box(where, values),
+        )
 
     def _status(self, path: str) -> tuple[int, int]:
         """The file's bytes, and when it was changed, nanoseconds; MISSING and 0 where it is not there."""
@@ -112,43 +171,34 @@ def _only_table(folder: Path) -> Path:
     return tables[0]
 
 
-def _checked(table: Path, needed_columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row stands, and its columns that matter."""
-    rows = table_rows(table)
-    _, columns = next(rows, (str(table), []))
-    for needed in needed_columns:
-        if needed not in columns:
-            close = difflib.get_close_matches(needed, columns, n=1)
-            raise DataError(
-                f"has no column {needed!r}, its columns are {', '.join(map(repr, columns[:8])) or 'none'}",
-                where=str(table),
-                do=f"rename {close[0]!r} to {needed!r}" if close else "name the columns in its first line",
-            )
-    for name, times in Counter(columns).items():
-        if times > 1 and name in _COLUMNS:
-            raise DataError(f"has {times} columns {name!r}", where=str(table), do="keep one of them")
-    boxes = [name for name in _BOX if name in columns]
-    if boxes and len(boxes) < len(_BOX):
-        raise DataError(f"of the box columns it has only {', '.join(boxes)}", where=str(table), do="give x, y, w and h")
-    kept = {name: columns.index(name) for name in _COLUMNS if name in columns}
-    for where, values in rows:
-        if len(values) != len(columns):
-            raise DataError(f"has {len(values)} values for {len(columns)} columns", where=where, do="quote its commas")
-        yield where, {name: values[index].strip() for name, index in kept.items()}
+def _elsewhere(folder: Path, path: str) -> str:
+    """Where a file that is not there lies, in words; "" where that is not known."""
+    parts = Path(path.replace("\\", "/")).parts
+    for skipped in range(1, len(parts)):
+        if (found := folder.joinpath(*parts[skipped:])).exists():
+            return f"remove {'/'.join(parts[:skipped])}/ from the paths: {found} is there"
+    for above in list(folder.absolute().parents)[:_NAMED]:
+        if not Path(path).is_absolute() and (above / path).exists():
+            return f"move the table to {above}: {above / path} is there"
+    return ""
 
 
-def _box(where: str, row: Mapping[str, str]) -> Box | None:
-    texts = [row[name] for name in _BOX if name in row]
-    if not any(texts):
+def _box(where: str, values: Mapping[str, str]) -> Box | None:
+    corners = _CORNERS[0] in values
+    names = _CORNERS if corners else _BOX
+    texts = [values[name] for name in names if name in values]
+    if not any(text.lower() not in MISSING_LABELS for text in texts):
         return None
     try:
         x, y, w, h = map(float, texts)
+        w, h = (w - x, h - y) if corners else (w, h)
     except ValueError:
         x = y = w = h = math.nan
     if not (math.isfinite(x + y + w + h) and w > 0 and h > 0):
-        raise DataError(f"the box {', '.join(texts)} is not x, y, w, h", where=where, do="give pixels, w and h over 0")
+        what = f"the box {', '.join(texts)} is not {', '.join(names)}"
+        raise DataError(what, where=where, do="give pixels, " + ("x_2 over x_1" if corners else "w and h over 0"))
     if max(x + w, y + h) <= 1 and not (x + w).is_integer():
-        what = f"the box {', '.join(texts)} is in shares of the picture"
+        what = f"the box {', '.join(texts)} is in shares of the image"
         raise DataError(what, where=where, do="multiply by its width and height: boxes are in pixels")
     return x, y, x + w, y + h
 

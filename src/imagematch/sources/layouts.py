@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imagematch.errors import DataError
-from imagematch.sources.listing import ImageRow
+from imagematch.sources.listing import ImageRow, describe_classes
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -61,13 +61,10 @@ class Reading:
 
     def describe(self) -> str:
         """The reading in a line: splits, classes, and the class of one image."""
-        labels = sorted({row.label for row in self.rows})
-        named = ", ".join(labels[:_NAMED]) + (", ..." if len(labels) > _NAMED else "")
         groups = len({row.group for row in self.rows if row.group})
         inside = f", {groups:,} folders inside them are groups" if groups else ""
-        example = f", e.g. {self.rows[0].path} is {self.rows[0].label}" if self.rows else ""
         above = f"{self.above}; " if self.above else ""
-        return f"{above}{len(labels):,} classes: {named}{inside}{example} (layout: {self.layout})"
+        return f"{above}{describe_classes(self.rows, inside)} (layout: {self.layout})"
 
 
 Folders = tuple[str, ...]

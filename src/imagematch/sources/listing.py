@@ -146,6 +146,9 @@ class Source:
         """Lists the images without opening them. Raises DataError where the layout is not this source's."""
         raise NotImplementedError
 
+    def check_files(self, rows: Sequence[ImageRow]) -> None:
+        """Raises DataError where so many files of a listing are not there that its paths must be wrong."""
+
     def read(self, file: str) -> bytes:
         """The bytes of an image file. Raises DataError naming it where it cannot be read."""
         return read_bytes(self.folder / file)
@@ -182,6 +185,15 @@ def register_source(
         return source
 
     return register
+
+
+def describe_classes(rows: Sequence[ImageRow], more: str = "") -> str:
+    """How many classes there are, the first of them, and of which class one image is."""
+    labels = sorted({row.label for row in rows if row.label})
+    named = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+    example = next((row for row in rows if row.label), None)
+    shown = "" if example is None else f", e.g. {example.path} is {example.label}"
+    return f"{len(labels):,} classes: {named}{more}{shown}"
 
 
 def checked_root(root: Path | None, name: str) -> Path:

@@ -59,8 +59,8 @@ def test_what_matters_is_in_the_summary(make_folder: Any, checked: Any) -> None:
     }
     assert report["modes"] == {"RGB": 125, "L": 1}
     assert report["summary"] == (
-        "126 images of 3 classes can be used; look at: classes of 3 to 63 images; 1 corrupt images left out; "
-        "1 groups of exact copies under different labels"
+        "126 images of 3 classes can be used; look at: 1 groups of exact copies under different labels; "
+        "1 corrupt images left out; classes of 3 to 63 images"
     )
 
 
@@ -141,7 +141,7 @@ def test_boxes_that_stick_out_are_counted(make_folder: Any, checked: Any) -> Non
     (root / "table.csv").write_text("\n".join(["path,label,x,y,w,h", *lines]))
     result = checked(dataset="csv", data_dir=root, face_crop="haar", face_missing="whole")
     assert result.report["boxes"] == {"given": 32, "cut_at_the_edge": 16}
-    assert "16 boxes cut at the edge of their picture" in result.report["summary"]
+    assert "16 boxes cut at the edge of their image" in result.report["summary"]
     assert result.report["faces"] == {"searched": 8, "found": 0}
     (root / "table.csv").write_text("\n".join(["path,label,x,y,w,h", *(line for line in lines if ",,," not in line)]))
     assert checked(dataset="csv", data_dir=root, face_crop="haar").report["faces"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
     [
         ("", r"has no column 'path', its columns are none"),
         ("paths,label\na,b\n", r"has no column 'path', its columns are 'paths', 'label'; rename 'paths' to 'path'"),
-        ("file,identity\na,b\n", r"has no column 'path'.*; name the columns in its first line"),
+        ("file,identity\na,b\n", r"has no column 'path', its columns are 'file', 'identity'; rename 'file' to 'path'"),
         ("path,label\n", r"names no images"),
         ("path,label\na.png\n", r"table.csv:2: has 1 values for 2 columns"),
         ("path,label\na.png,x,y\n", r"table.csv:2: has 3 values for 2 columns"),
@@ -104,7 +105,7 @@ def test_boxes_and_several_in_one_picture(tmp_path: Path) -> None:
         ("path,label,x,y,w,h\na.png,x,1,2,0,4\n", r"table.csv:2: the box 1, 2, 0, 4 is not x, y, w, h"),
         ("path,label,x,y,w,h\na.png,x,1,2,nan,four\n", r"table.csv:2: the box"),
         ("path,label,x,y,w,h\na.png,x,1,2,,\n", r"table.csv:2: the box"),
-        ("path,label,x,y,w,h\na.png,x,0.1,0.1,0.5,0.5\n", r"table.csv:2: the box 0.1.*in shares of the picture"),
+        ("path,label,x,y,w,h\na.png,x,0.1,0.1,0.5,0.5\n", r"table.csv:2: the box 0.1.*in shares of the image"),
         ("path,label,Path\na.png,x,b.png\n", r"has 2 columns 'path'; keep one"),
         ("path,label\na.png,x\na.png,y\n", r"names a.png more than once"),
         ('path,label\n"a.png,x\n', r"is not CSV"),
@@ -184,3 +185,112 @@ def test_query_and_gallery_columns(tmp_path: Path) -> None:
     assert [entry.path for entry in listing.of_role("gallery")] == ["b.png", "c.png"]
     with pytest.raises(DataError, match=r"other.csv:3: gallery is 'maybe'; use yes or no"):
         listed(tmp_path, "path,label,gallery\na.png,x,yes\nb.png,x,maybe\n", "other.csv")
+
+
+def written(root: Path, head: str, line: str, count: int = 12) -> Path:
+    """A table of images that are there; `{n}` is the number, `{c}` the class."""
+    for number in range(count):
+        (root / "img").mkdir(parents=True, exist_ok=True)
+        (root / "img" / f"{number}.png").write_bytes(b"1")
+    lines = [head, *(line.format(n=number, c=number % 4) for number in range(count))]
+    (root / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("path,label", "img/{n}.png,{c}"),
+        ("path;label", "img/{n}.png;{c}"),
+        ("path\tlabel", "img/{n}.png\t{c}"),
+        ("\ufeffpath, label", 'img/{n}.png, "{c}"'),
+        ("Label,extra,Path", "{c},7,img/{n}.png"),
+        ("path,label", "img\\{n}.png,{c}"),
+    ],
+)
+def test_forms_of_a_table(tmp_path: Path, head: str, line: str) -> None:
+    rows = open_source("csv", written(tmp_path, head, line)).listing().rows
+    assert {row.path: row.label for row in rows} == {f"img/{n}.png": str(n % 4) for n in range(12)}
+    assert all(row.size == 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        ("filename,label", "rename 'filename' to 'path'"),
+        ("image,class", "rename 'image' to 'path'"),
+        ("path,identity", "rename 'identity' to 'label'"),
+        ("path,target", "rename 'target' to 'label'"),
+        ("path,lable", "rename 'lable' to 'label'"),
+    ],
+)
+def test_common_names_of_columns_are_offered(tmp_path: Path, head: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        open_source("csv", written(tmp_path, head, "img/{n}.png,{c}")).listing()
+
+
+def test_a_table_of_oml(tmp_path: Path) -> None:
+    """Open Metric Learning's: its validation images are searched by is_query, is_gallery; corners are boxes."""
+    lines = ["label,path,split,is_query,is_gallery,category,x_1,y_1,x_2,y_2"]
+    lines += [
+        "1,a.png,train,,,7,,,,",
+        "2,b.png,validation,True,False,7,1,2,5,6",
+        "2,c.png,validation,False,True,7,0,0,4,4",
+    ]
+    (tmp_path / "df.csv").write_text("\n".join(lines))
+    rows = open_source("csv", tmp_path).listing().rows
+    assert [(row.path, row.label, row.split, row.role, row.box) for row in rows] == [
+        ("a.png", "1", "train", "", None),
+        ("b.png", "2", "validation", "query", (1, 2, 5, 6)),
+        ("c.png", "2", "validation", "gallery", (0, 0, 4, 4)),
+    ]
+
+
+def test_groups_and_columns_that_nothing_follows(tmp_path: Path) -> None:
+    root = written(tmp_path, "path,label,group,fold,is_valid,note", "img/{n}.png,{c},g{c},1,True,x")
+    listing = open_source("csv", root).listing()
+    assert {row.group for row in listing.rows} == {"g0", "g1", "g2", "g3"}
+    assert listing.notes == (
+        "4 classes: 0, 1, 2, ..., e.g. img/0.png is 0",
+        "table.csv: nothing follows its column fold, is_valid",
+    )
+
+
+@pytest.mark.parametrize("text", ["nan", "None", "NULL", "", "N/A"])
+def test_a_text_for_none_is_a_missing_label(tmp_path: Path, text: str) -> None:
+    root = written(tmp_path, "path,label", "img/{n}.png,{c}")
+    lines = (root / "table.csv").read_text().splitlines()
+    lines[3] = f"img/2.png,{text}"
+    (root / "table.csv").write_text("\n".join(lines))
+    named = f" \\('{text}'\\)" if text else ""
+    with pytest.raises(DataError, match=f"table.csv:4: has no label{named}; fill it in or remove the line"):
+        open_source("csv", root).listing()
+
+
+def test_many_missing_files_are_one_message_with_where_they_may_be(tmp_path: Path) -> None:
+    root = written(tmp_path, "path,label", "photos/img/{n}.png,{c}")
+    source = open_source("csv", root)
+    with pytest.raises(DataError) as caught:
+        source.check_files(source.listing().rows)
+    assert str(caught.value) == (
+        f"{root}/table.csv: 12 of the 12 images that it names are not there, as photos/img/0.png, photos/img/1.png, "
+        f"photos/img/10.png: paths start from {root}; remove photos/ from the paths: {root}/img/0.png is there"
+    )
+
+
+def test_missing_files_are_skipped_and_counted_where_that_is_wanted(tmp_path: Path) -> None:
+    root = written(tmp_path, "path,label", "img/{n}.png,{c}")
+    for number in range(5):
+        (root / "img" / f"{number}.png").unlink()
+    listing = open_source("csv", root, SourceOptions(missing_files="skip")).listing()
+    assert len(listing.rows) == 7
+    assert listing.left_out == {
+        "images that the table names and that are not there": [f"img/{number}.png" for number in range(5)]
+    }
+
+
+def test_paths_in_the_other_normal_form(tmp_path: Path) -> None:
+    (tmp_path / unicodedata.normalize("NFD", "café.png")).write_bytes(b"1")
+    text = f"path,label\n{unicodedata.normalize('NFC', 'café.png')},x\n"
+    (row,) = listed(tmp_path, text)
+    assert (row.path, row.size) == (unicodedata.normalize("NFD", "café.png"), 1)

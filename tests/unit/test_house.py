@@ -93,7 +93,7 @@ def test_a_room_is_entered_by_its_door() -> None:
         (module, imported)
         for module, tree in TREES.items()
         for imported in imported_modules(tree)
-        if imported.count(".") > 1 and room(imported) != room(module)
+        if imported.count(".") > 1 and room(imported) != room(module) and module != "imagematch.__main__"
     ]
     assert past == []
 

@@ -49,7 +49,7 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
         raise _refused(
             path, f"cannot be read: {_line(error)}", "export it anew, with its external data beside it"
         ) from error
-    facts = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
+    facts: dict[str, Any] = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
     image, layout = _image_input(path, model, given["layout"])
     size = _size(path, image, layout, given["size"])
     try:
@@ -70,8 +70,12 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
         checked = read_network(core, target, digest, image_size=size, feature_dim=dim)
     except ModelError as error:
         raise _refused(path, error.what, "export it with a batch of any size and plain operations") from error
-    for precision in ("bfloat16", "float32") if native_bfloat16(core) else ("float32",):
-        found = OpenVinoEngine(core, checked, precision, dim).run(sample_images(_SAMPLES, min(size, 256)))
+    engines = [
+        OpenVinoEngine(core, checked, precision, dim)
+        for precision in (("bfloat16", "float32") if native_bfloat16(core) else ("float32",))
+    ]
+    for engine in engines:  # all are there until the end: tearing one down may wait for its threads
+        found = engine.run(sample_images(_SAMPLES, min(size, 256)))
     facts |= {
         "layout": layout,
         "image_size": size,

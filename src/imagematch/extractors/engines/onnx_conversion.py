@@ -24,6 +24,8 @@ FACTS_FILE = "facts.json"
 _KNOWN_OUTPUTS = ("image_embeds", "pooler_output", "embedding", "embeddings", "features", "last_hidden_state")
 _SAMPLES = 9
 """A batch of the engine and one more: what crashes OpenVINO does so here."""
+_RUNNING: list[OpenVinoEngine] = []
+"""Engines until the process ends: tearing one down has been seen to wait for its threads forever."""
 _SIDES = {"nchw": (2, 3), "nhwc": (1, 2)}
 
 
@@ -70,12 +72,9 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
         checked = read_network(core, target, digest, image_size=size, feature_dim=dim)
     except ModelError as error:
         raise _refused(path, error.what, "export it with a batch of any size and plain operations") from error
-    engines = [
-        OpenVinoEngine(core, checked, precision, dim)
-        for precision in (("bfloat16", "float32") if native_bfloat16(core) else ("float32",))
-    ]
-    for engine in engines:  # all are there until the end: tearing one down may wait for its threads
-        found = engine.run(sample_images(_SAMPLES, min(size, 256)))
+    for precision in ("bfloat16", "float32") if native_bfloat16(core) else ("float32",):
+        _RUNNING.append(OpenVinoEngine(core, checked, precision, dim))
+        found = _RUNNING[-1].run(sample_images(_SAMPLES, min(size, 256)))
     facts |= {
         "layout": layout,
         "image_size": size,

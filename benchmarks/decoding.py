@@ -34,12 +34,13 @@ from imagematch.features import FeatureStore, clear_features, list_entries
 SIZES = {"12 megapixels": (4000, 3000), "0.4 megapixels": (730, 548)}
 LARGE = (12_000, 9_000)
 IMAGE_SIZE = 224
+NETWORK = "mobilenet_v2"
 ROUNDS = 3
 FILES = {"12 megapixels": 48, "0.4 megapixels": 400}
 """Made-up files that are extracted end to end; of 16 different photos."""
 QUALITY = ((8, 224), (1, 48))
 """Labelled images are enlarged so many times, and looked at in this size: both leave room for a reduction."""
-QUALITY_IMAGES = 1000
+QUALITY_IMAGES = 4000
 PIXELS_A_ROUND = 48_000_000
 """As many photos of a size as have so many pixels together, 64 at most."""
 
@@ -165,8 +166,8 @@ def large_memory_mb(**how: Any) -> float | None:
 
 
 def network(weights: str, image_size: int) -> Extractor:
-    """MobileNetV2."""
-    options = {"feature_extractor": "mobilenet_v2", "weights": weights, "image_size": image_size}
+    """What features are extracted by."""
+    options = {"feature_extractor": NETWORK, "weights": weights, "image_size": image_size}
     return make_extractor(SimpleNamespace(**options, trainable=False, seed=0))
 
 

@@ -246,3 +246,30 @@ def register_extractor(
         return build
 
     return register
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What can be said of a data source without opening it.
+
+    Attributes:
+        name: how the configuration names it.
+        summary: what it is, in a line.
+        maker: makes the source from the data folder and `imagematch.sources.SourceOptions`.
+        folders: where it is looked for, the first that is there, when `data_dir` is not given.
+        data_dir: what `data_dir` must name; "" where it need not be given.
+        download: an `imagematch.sources.Download`; None where it cannot be fetched.
+        not_fetched: why not, and what to do instead.
+    """
+
+    name: str
+    summary: str
+    maker: Callable[..., Any]
+    folders: tuple[str, ...]
+    data_dir: str
+    download: Any
+    not_fetched: str
+
+
+SOURCE_REGISTRY: Registry[SourceSpec] = Registry("data set", package="imagematch.sources", group="imagematch.sources")
+"""`dataset` -> what is known of its source."""

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from tests.fault.hostile import NO_FILES, put, refusal
 
-from imagematch.data.kept_table import load_table, save_table
-from imagematch.data.looks import _load as load_looks
-from imagematch.data.manifest import _facts as facts_of_table
-from imagematch.data.manifest import doubt
+from imagematch.data.manifest import _parsed as facts_of_table
+from imagematch.data.manifest import distrust
+from imagematch.data.near_duplicates import _cached as load_fingerprints
+from imagematch.data.table_cache import load_table, save_table
 from imagematch.data.unpacking import unpack
 from imagematch.errors import DataError, StudyError
 from imagematch.events import SILENT
@@ -136,6 +136,8 @@ COLUMNS = {
     "height": [1],
     "mode": ["L"],
     "reason": [""],
+    "low": [0],
+    "high": [255],
     "size": [1],
     "mtime_ns": [1],
     "box": [None],
@@ -147,8 +149,8 @@ def test_a_manifest_that_is_no_file_is_made_again(tmp_path: Path, kind: str) -> 
     put(kind, tmp_path / "m.jsonl")
     assert load_table(tmp_path / "m.jsonl", {}, lambda columns: columns, SILENT) is None
     put(kind, tmp_path / "m.doubts")
-    doubt(tmp_path / "m.jsonl", "a.png")
-    assert not len(load_looks(put(kind, tmp_path / "looks.npz"), SILENT).digests)
+    distrust(tmp_path / "m.jsonl", "a.png")
+    assert not len(load_fingerprints(put(kind, tmp_path / "looks.npz"), SILENT).digests)
 
 
 @pytest.mark.parametrize(

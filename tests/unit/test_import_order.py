@@ -27,6 +27,7 @@ ROOMS = (
     "keras_internals",
     "config",
     "learning_curves",
+    "sources",
     "data",
     "extractors",
     "features",
@@ -43,7 +44,7 @@ ROOMS = (
 )
 FOUNDATION = set(ROOMS[: ROOMS.index("config")])
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
-LATE = {"config", "data", "evaluation", "cli"}
+LATE = {"config", "sources", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""
 
 

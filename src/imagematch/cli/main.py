@@ -17,7 +17,7 @@ from imagematch.cli.features import features_app
 from imagematch.cli.gallery import gallery_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
-from imagematch.cli.retrieve import retrieve
+from imagematch.cli.retrieve import retrieve_command
 from imagematch.cli.running import run
 from imagematch.cli.study import study_app
 from imagematch.cli.train import train
@@ -50,7 +50,7 @@ app.command()(hpt)
 app.command()(train)
 app.command()(evaluate)
 app.command()(match)
-app.command()(retrieve)
+app.command("retrieve")(retrieve_command)
 app.command()(duplicates)
 app.command()(export)
 app.command()(upgrade)

@@ -71,13 +71,23 @@ def jackknife_error(left_out: np.ndarray, shares: np.ndarray, twice_counted: flo
     influence = (classes - 1) * (left_out.mean() - left_out)
     squares = np.square(influence)
     variance = float(squares.sum()) / (classes * (classes - 1))
-    freedom = float(shares.sum()) ** 2 / float(np.square(shares, dtype=np.float64).sum()) - 1
+    freedom = effective_classes(shares) - 1
     if squares.any():
         kurtosis = classes * float(np.square(squares).sum()) / float(squares.sum()) ** 2
         freedom = min(freedom, 2 / (2 / (classes - 1) + max(kurtosis - 3, 0) / classes))
     cubes = float((influence**3).sum())
     acceleration = cubes / (6 * float(squares.sum()) ** 1.5) if squares.any() else 0.0
     return StandardError(float(np.sqrt(max(variance - twice_counted, twice_counted))), max(freedom, 1.0), acceleration)
+
+
+def effective_classes(shares: np.ndarray) -> float:
+    """Kish's effective number of classes that count by these shares: (sum s)^2 / sum s^2.
+
+    Examples:
+        >>> effective_classes(np.array([1, 1, 1, 1])), effective_classes(np.array([1, 0, 0]))
+        (4.0, 1.0)
+    """
+    return float(shares.sum()) ** 2 / float(np.square(shares, dtype=np.float64).sum())
 
 
 def logit_interval(value: float, error: StandardError, confidence: float, units: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from imagematch.extractors import Concatenation, Extractor, choose_extractor
 from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, replacement
-from imagematch.pipeline.calibration import calibrate, measure_split, split_view
+from imagematch.pipeline.calibration import calibrate, measure_split, other_images, split_view
 from imagematch.reading import MB, read_file
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
@@ -47,6 +47,7 @@ class Evaluation:
         threshold: the matcher's own.
         probability: the matcher's own; None where it has none.
         history: the training's epochs; empty where they are not kept, or no longer what they were.
+        others: images outside of the split with the frozen extractor's features.
         same_data: the images and splits are those it was trained with; otherwise training images may be in the split.
     """
 
@@ -61,6 +62,7 @@ class Evaluation:
     probability: Probability | None
     history: Sequence[Mapping[str, Any]]
     same_data: bool
+    others: SplitView | None = None
 
     def triplet(self, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An anchor, another image of its class and one of another class, (h, w, 3) uint8 each; the same for a number.
@@ -175,6 +177,7 @@ def evaluate_model(
         probability=probability,
         history=history or [],
         same_data=same,
+        others=other_images(dataset, split, baseline),
     )
 
 
@@ -196,6 +199,7 @@ def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
         baseline=evaluation.baseline_view,
         threshold=evaluation.threshold,
         probability=evaluation.probability,
+        others=evaluation.others,
     )
     return folder / "report.html"
 

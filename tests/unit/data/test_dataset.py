@@ -19,14 +19,14 @@ Open = Callable[..., Dataset]
 
 
 def test_arrays_agree(make_folder: Any, opened: Open) -> None:
-    root = make_folder({"a": 20, "b/c": 30})
+    root = make_folder({"a": 20, "b": 30})
     write_image(root / "a" / "wide.png", seed=3, width=13, height=5)
     dataset = opened(data_dir=root)
     assert len(dataset) == 51
     assert dataset.paths.tolist() == sorted(dataset.paths.tolist())
-    assert dataset.class_names == dataset.titles == ("a", "b/c")
+    assert dataset.class_names == dataset.titles == ("a", "b")
     assert dataset.labels.dtype == np.int32
-    assert [dataset.class_names[label] for label in dataset.labels] == ["a"] * 21 + ["b/c"] * 30
+    assert [dataset.class_names[label] for label in dataset.labels] == ["a"] * 21 + ["b"] * 30
     row = dataset.paths.tolist().index("a/wide.png")
     assert (dataset.widths[row], dataset.heights[row], dataset.modes[row]) == (13, 5, "RGB")
     assert np.array_equal(dataset.picture(row, 64), pixels(3, 5, 13))
@@ -90,7 +90,11 @@ def test_byte_identical_images_in_two_given_splits_are_told(make_folder: Any, op
 
 def test_notes_of_the_source_are_told(make_folder: Any, opened: Open, events: Any) -> None:
     opened(data_dir=make_folder({"train/a": 30, "train/b": 30, "val/a": 5, "val/b": 5}))
-    assert "has its own split" in events("data_note")[0]["message"]
+    notes = [event["message"] for event in events("data_note")]
+    assert notes == [
+        "train/, val/ are splits; 2 classes: a, b, e.g. train/a/0.png is a (layout: splits)",
+        "the data set has its own split (train 60, validation 10): split_by: image mixes it, predefined keeps it",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -228,10 +232,10 @@ def test_a_box_outside_its_picture_is_quarantined(tmp_path: Path, opened: Open) 
 def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
-    from imagematch.data import open_source
+    from imagematch.sources import open_source
 
     images = load_digits().images
-    source = open_source("digits", None, "image")
+    source = open_source("digits", None)
     assert np.array_equal(decode(source.read("digits/0042"))[:, :, 0], np.rint(images[42] * 255 / 16))
     assert decode(source.read("digits/1796")).shape == (8, 8, 3)
     for wrong in ("digits/1797", "digits/-1", "x"):

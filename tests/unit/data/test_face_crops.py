@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import NO_FACE, Dataset, FaceCropper, find_face, opening
+from imagematch.data import NO_FACE, Dataset, FaceCropper, build, find_face
 from imagematch.data.faces import cache
 from imagematch.errors import DataError
 
@@ -127,7 +127,7 @@ def test_a_photo_that_breaks_before_it_is_searched_is_named_and_left_out_by_the_
         return cache.read_faces(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "read_faces", late)
+        patch.setattr(build, "read_faces", late)
         with pytest.raises(DataError, match=r"p0/03\.png: has changed since it was listed; run again"):
             opened(data_dir=faces, face_crop="haar")
     dataset = opened(data_dir=faces, face_crop="haar")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.unit.data.conftest import settings
 
-from imagematch.data import check_data, describe_range, set_range
+from imagematch.data import audit_data, describe_range, set_range
 from imagematch.data.value_ranges import nearly_plain
 
 
@@ -83,7 +83,7 @@ def test_a_set_of_12_bits_is_noticed_and_scaled(tmp_path: Path, opened: Any, eve
     again = opened(data_dir=root)  # from the manifest
     assert again.value_range == (0, 4_095)
     assert again.digests.tolist() == dataset.digests.tolist()
-    report = check_data(settings(data_dir=root), manifest_dir=tmp_path / "manifests").report
+    report = audit_data(settings(data_dir=root), manifest_dir=tmp_path / "manifests").report
     assert "values up to 4,095" in report["summary"]
     full = opened(data_dir=root, value_range="full")
     assert full.value_range is None

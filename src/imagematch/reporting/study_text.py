@@ -44,7 +44,7 @@ def winner_text(study: optuna.Study) -> str:
 def importance_text(plots: StudyPlots) -> str:
     """Which settings mattered, or why the trials cannot tell."""
     try:
-        return importance_sentence(plots.important(), plots.finished)
+        return importance_sentence(plots.important, plots.finished)
     except StudyError as error:
         return f"{str(error)[:1].upper()}{str(error)[1:]}."
 

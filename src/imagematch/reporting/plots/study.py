@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from imagematch.errors import StudyError
@@ -168,11 +169,12 @@ class StudyPlots:
 
     def importances(self) -> Figure | Note:
         """How much each parameter matters for being among the best trials, with its uncertainty (PED-ANOVA)."""
-        return self._importance("Importance", self._value_of, self._maximised)
+        return self._importance("Importance", lambda: self.important)
 
     def duration_importances(self) -> Figure | Note:
         """What the quickest trials have in common, with its uncertainty (PED-ANOVA)."""
-        return self._importance("Importance for the duration", trial_seconds, False)
+        found = cache(lambda: importances(self._complete, trial_seconds, maximise=False))
+        return self._importance("Importance for the duration", found)
 
     def _value_of(self, trial: FrozenTrial) -> float:
         return float(trial.values[self._objective])
@@ -181,14 +183,14 @@ class StudyPlots:
     def _maximised(self) -> bool:
         return self._directions[self._objective] == "MAXIMIZE"
 
+    @cached_property
     def important(self) -> list[Importance]:
         """The importance of each parameter, the largest first. Raises StudyError where the trials are too few."""
         return importances(self._complete, self._value_of, maximise=self._maximised)
 
-    def _importance(self, what: str, value_of: Callable[[FrozenTrial], float], maximise: bool) -> Figure | Note:
+    def _importance(self, what: str, found: Callable[[], list[Importance]]) -> Figure | Note:
         def draw() -> Figure:
-            found = importances(self._complete, value_of, maximise=maximise)
-            return restyled(importance_plot(found), 120 + 44 * len(found), self._sample)
+            return restyled(importance_plot(found()), 120 + 44 * len(found()), self._sample)
 
         return plot_or_note(draw, what)
 

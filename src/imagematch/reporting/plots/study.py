@@ -29,7 +29,7 @@ _FEWEST_TRIALS = 2
 _MOST_IN_CONTOUR = 3
 _MOST_IN_RANK = 4
 _MOST_IN_SLICE = 8
-_MOST_TRIALS = 1000
+_MOST_TRIALS = 500
 """Of a larger study, plots with a line or several points for each trial show a sample, and state it."""
 
 
@@ -211,7 +211,8 @@ class StudyPlots:
         """When each trial ran, and how it ended."""
         if not any(trial.datetime_start for trial in self._source.get_trials(deepcopy=False)):
             return Note("Timeline: no trial has begun.")
-        return plot_or_note(lambda: restyled(timeline(self._source, bare=self._sampled), 420), "Timeline")
+        shown = self._study if self._sampled else drawable_copy(self._source, duplicates=True)
+        return plot_or_note(lambda: restyled(timeline(shown), 420, self._sample), "Timeline")
 
     def edf(self) -> Figure | Note:
         """Which share of the trials is at least (or at most) how good."""

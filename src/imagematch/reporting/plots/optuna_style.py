@@ -133,8 +133,8 @@ def timeline(study: optuna.Study) -> Figure:
     return figure
 
 
-def importance_plot(found: Sequence[Importance]) -> Figure:
-    """Bars of importance with their intervals, and a cross where chance alone would be."""
+def importance_plot(found: Sequence[Importance], sample: str = "") -> Figure:
+    """Bars of importance with their intervals, and a cross where chance alone would be; `sample` as for `restyled`."""
     import plotly.graph_objects as go
 
     names = [one.name for one in found][::-1]
@@ -170,7 +170,7 @@ def importance_plot(found: Sequence[Importance]) -> Figure:
         )
     )
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    figure.update_xaxes(title="share of the importance", rangemode="tozero")
+    figure.update_xaxes(title=f"share of the importance{f' ({sample})' if sample else ''}", rangemode="tozero")
     return figure
 
 

@@ -190,7 +190,7 @@ class StudyPlots:
 
     def _importance(self, what: str, found: Callable[[], list[Importance]]) -> Figure | Note:
         def draw() -> Figure:
-            return restyled(importance_plot(found()), 120 + 44 * len(found()), self._sample)
+            return restyled(importance_plot(found(), self._sample), 120 + 44 * len(found()))
 
         return plot_or_note(draw, what)
 

@@ -50,7 +50,7 @@ def stream_batches(
     import tensorflow as tf
 
     def decoded(rows: np.ndarray) -> list[np.ndarray]:
-        return [dataset.picture(row, image_size) for row in rows.tolist()]
+        return [dataset.pixels(row, image_size) for row in rows.tolist()]
 
     def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> _ImageBatch:
         pixels = [image for part in parts for image in part.result()]

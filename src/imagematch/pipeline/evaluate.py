@@ -67,7 +67,7 @@ class Evaluation:
     def triplet(self, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An anchor, another image of its class and one of another class, (h, w, 3) uint8 each; the same for a number.
 
-        They are what the matcher is to be asked about: whole pictures where it cuts out faces itself.
+        They are what the matcher is to be asked about: whole images where it cuts out faces itself.
 
         Raises:
             DataError: the split has no class with two images, or only one class.
@@ -85,7 +85,7 @@ class Evaluation:
         if card.face_crop is not None:
             first, second, third = (decode(self.dataset.read(row), **card.decoding) for row in rows)
         else:
-            first, second, third = (self.dataset.picture(row, card.image_size) for row in rows)
+            first, second, third = (self.dataset.pixels(row, card.image_size) for row in rows)
         return first, second, third
 
 

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch import ImageMatcher
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
-from imagematch.matching import ImageMatcher
 from imagematch.retrieval import embed_images, list_images
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagematch import ImageMatcher
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
 from imagematch.matching import ImageMatcher
@@ -25,6 +26,8 @@ class Pixels:
         self.network = make_extractor(settings)
         self.engine = open_engine(self.network)
         self.embed_features = embed
+
+    cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
 
 
 def directions(features: np.ndarray) -> np.ndarray:

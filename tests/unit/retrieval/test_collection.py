@@ -9,6 +9,7 @@ from PIL import Image
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
+from imagematch.matching import ImageMatcher
 from imagematch.retrieval import embed_images, list_images
 
 

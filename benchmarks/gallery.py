@@ -1,8 +1,8 @@
 """A gallery of made-up embeddings in a folder of its own: adding them, its size, searching, opening it again, removing.
 
-100,000 embeddings of 128 values, with --large 1,000,000, are added 1,000 at a time without images; ten are found for each
-of 50 queries, one after another. Ratios are to FAISS's own exact search of one query, to the bytes of the embeddings, and
-to the memory that they take. A minute on 2 cores; --large takes some ten.
+100,000 embeddings of 128 values, with --large 1,000,000, are added 1,000 at a time without images; ten are found for
+each of 50 queries, one after another. Ratios are to FAISS's own exact search of one query, to the bytes of the
+embeddings, and to the memory that they take. A minute on 2 cores; --large takes some ten.
 """
 
 from __future__ import annotations

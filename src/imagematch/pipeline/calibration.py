@@ -148,6 +148,6 @@ def _view(dataset: Dataset, rows: np.ndarray, embed: Embed) -> SplitView | None:
         labels=dataset.labels[rows],
         class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
-        image=lambda row: dataset.picture(int(rows[row]), _THUMBNAIL_SIDE),
+        image=lambda row: dataset.pixels(int(rows[row]), _THUMBNAIL_SIDE),
         label_names=dataset.class_names,
     )

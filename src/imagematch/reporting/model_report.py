@@ -113,7 +113,7 @@ def write_model_report(
     for line in warnings_of(metrics):
         page.warning(line)
     _add_metrics(page, metrics)
-    add_threshold(page, metrics, threshold, probability, test)
+    add_threshold(page, metrics, threshold, probability, test, confused)
     if test is None:
         page.section("Pairs")
         page.plot(Note("There is no test split, so no pairs, classes or images are shown."))

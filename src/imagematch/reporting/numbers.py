@@ -50,3 +50,8 @@ def percent_text(share: float) -> str:
     if share > 0.9 and rest > 0:
         return f"{100 - float(f'{100 * rest:.2g}'):.10g} %"
     return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+
+
+def two_digits(value: float) -> str:
+    """A number to the two digits that it is known to: "0.19", "1.9", "19,000"."""
+    return f"{float(f'{value:.2g}'):,.10g}" if value else "0"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_MANY_ROWS = 1000
+_MANY_ROWS, _MANY_REASONS = 300, 100
 _BEST_TRIALS, _REASONS, _WIDTH = 5, 10, 160
 
 
@@ -70,14 +70,14 @@ def write_study_report(
     else:
         page.text("Nothing stands out.")
     _add_plots(page, study)
-    page.section("Trials")
+    page.section("Trials", "The best first; trials.csv beside this report has them all.")
     page.table(
         table_or_note(lambda: trials_overview(study).drop(columns="what happened", errors="ignore"), "Trials"),
         at_most=_MANY_ROWS,
     )
     page.heading("Pruned, failed and duplicate trials, and why")
     page.table(
-        table_or_note(lambda: unfinished_trials(study), "Pruned, failed or duplicate trials"), at_most=_MANY_ROWS
+        table_or_note(lambda: unfinished_trials(study), "Pruned, failed or duplicate trials"), at_most=_MANY_REASONS
     )
     page.section("Time", feature_store_text(study))
     page.table(table_or_note(lambda: time_table(study), "Times by part"))

@@ -12,6 +12,7 @@ from imagematch.reporting.escaping import visible
 from imagematch.reporting.numbers import count_text, number_text
 from imagematch.reporting.plots import StudyPlots, importance_sentence
 from imagematch.reporting.studies import objective_name, ranked_trials, rerun_trials, winning_trial
+from imagematch.reporting.tables.study import shown_value
 from imagematch.tuning import attributes, baseline_value, rerun_values
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def winner_text(study: optuna.Study) -> str:
     winner = winning_trial(study)
     if winner is None or winner.values is None:
         return "No trial is finished yet."
-    settings = ", ".join(f"{visible(name)} {visible(value)}" for name, value in winner.params.items())
+    settings = ", ".join(f"{visible(name)} {shown_value(value)}" for name, value in winner.params.items())
     value = number_text(float(winner.values[0]))
     runs = rerun_values(rerun_trials(study), study.user_attrs.get(attributes.COMPARED)).get(winner.number)
     measured = f"{objective_name(study)} {value} in the search"
@@ -44,7 +45,7 @@ def winner_text(study: optuna.Study) -> str:
 def importance_text(plots: StudyPlots) -> str:
     """Which settings mattered, or why the trials cannot tell."""
     try:
-        return importance_sentence(plots.important(), plots.finished)
+        return importance_sentence(plots.important, plots.finished)
     except StudyError as error:
         return f"{str(error)[:1].upper()}{str(error)[1:]}."
 
@@ -74,7 +75,7 @@ def study_steps(study: optuna.Study) -> list[str]:
             )
     for name, value in winner.params.items():
         if _at_an_end(winner, name):
-            steps.append(f"{visible(name)} won at {visible(value)}, an end of what was searched: search beyond it.")
+            steps.append(f"{visible(name)} won at {shown_value(value)}, an end of what was searched: search beyond it.")
     return steps
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from imagematch.reporting.threshold_steps import (
     threshold_html,
     threshold_steps,
 )
+from imagematch.reporting.verdict import NamedConfusion
 
 if TYPE_CHECKING:
     from imagematch.evaluation import Probability, Threshold
@@ -33,6 +34,7 @@ def add_threshold(
     threshold: Threshold,
     probability: Probability | None,
     test: SplitView | None,
+    confused: Sequence[NamedConfusion],
 ) -> None:
     """The threshold, a slider to move it, class against class, galleries, and other thresholds."""
     split = main_split(metrics)
@@ -42,7 +44,7 @@ def add_threshold(
     for line in rates_lines(block, split):
         page.text(f"{line}.")
     if test is not None and len(test) > 1:
-        _add_slider(page, test, threshold.distance, split)
+        _add_slider(page, test, threshold.distance, split, confused)
     if probability is not None:
         method = _PROBABILITY_METHODS[probability.method]
         page.text(
@@ -57,12 +59,12 @@ def add_threshold(
     page.table(table_or_note(lambda: threshold_table(block), "Thresholds"))
 
 
-def _add_slider(page: Page, test: SplitView, threshold: float, split: str) -> None:
+def _add_slider(page: Page, test: SplitView, threshold: float, split: str, confused: Sequence[NamedConfusion]) -> None:
     from imagematch.evaluation import pair_distances
 
     steps = threshold_steps(test, pair_distances(test.embeddings, test.labels), threshold)
     page.html(threshold_html(steps, split))
-    classes = matrix_classes(test, threshold)
+    classes = matrix_classes(test, confused)
     shares = class_matrix(test, classes, steps.distances)
     page.threshold_steps(steps_json(steps, shares))
     if len(classes) > 1:

@@ -80,14 +80,14 @@ def named_confusions(view: SplitView, threshold: float, count: int = 20) -> list
     ]
 
 
-def matrix_classes(view: SplitView, threshold: float) -> list[int]:
+def matrix_classes(view: SplitView, confused: Sequence[NamedConfusion]) -> list[int]:
     """The labels that are shown class against class: those that are confused most; all where there are ten or fewer."""
     present = np.unique(view.labels)
     if len(present) <= _MOST_CLASSES:
         return [int(label) for label in present]
     chosen: list[int] = []
-    for one in confused_classes(view.embeddings, view.labels, threshold):
-        chosen += [label for label in (one.first, one.second) if label not in chosen]
+    for one in confused:
+        chosen += [label for label in one.labels if label not in chosen]
     rest = [int(label) for label in present if label not in chosen]
     return sorted([*chosen, *rest][:_MOST_CLASSES])
 
@@ -152,7 +152,7 @@ def matrix_html(
 
 def confusion_html(view: SplitView, threshold: float) -> Markup:
     """Class against class at a threshold: the share of pairs that match, in per cent, in HTML without any script."""
-    classes = matrix_classes(view, threshold)
+    classes = matrix_classes(view, named_confusions(view, threshold))
     return matrix_html(view, classes, class_matrix(view, classes, np.array([threshold])), 0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from imagematch.evaluation import TRUSTED_CLASSES
 from imagematch.reporting.escaping import visible
-from imagematch.reporting.numbers import count_text, percent_text
+from imagematch.reporting.numbers import count_text, percent_text, two_digits
 from imagematch.reporting.tables.metrics import baseline_metrics, interval, main_split, whitened_metrics
 
 MOSTLY, PARTLY = 0.5, 0.1
@@ -109,7 +109,7 @@ def _comparison(block: Mapping[str, Any], reference: Mapping[str, Any] | None, n
     if own >= other:
         return f"{'as good as' if own == other else 'worse than'} {name} ({rates})"
     times = other / own if own else float("inf")
-    factor = "without the errors of" if times == float("inf") else f"{times:.2g} times fewer errors than"
+    factor = "without the errors of" if times == float("inf") else f"{two_digits(times)} times fewer errors than"
     return f"{factor} {name} ({rates})"
 
 

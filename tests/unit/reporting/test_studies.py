@@ -50,7 +50,7 @@ def test_of_a_large_study_a_sample_is_drawn_and_said(study, monkeypatch):
     assert notes == {"Importance", "Importance for the duration"}, "eight trials are too few"
     drawn = {title: figure for title, figure in shown.items() if title not in notes}
     said = {title for title, figure in drawn.items() if any("8 of" in note.text for note in figure.layout.annotations)}
-    assert said == set(drawn) - {"Optimisation history", "Timeline", "EDF"}
+    assert said == set(drawn) - {"Optimisation history", "EDF"}
     complete = [t for t in study.trials if t.state.name == "COMPLETE" and not attributes.is_duplicate(t)]
     assert len(shown["Optimisation history"].data[0].x) == len(complete), "whatever is cheap shows every trial"
     best = study.best_trial.number

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.reporting.plots.drawable import drawable_copy
 from imagematch.reporting.plots.style import (
     BASELINE_COLOUR,
     GENUINE_COLOUR,
@@ -119,24 +118,23 @@ def _fill_diagonals(figure: Figure) -> None:
             empty.update(x=others[0].y, y=others[0].y, mode="markers", marker={"opacity": 0}, hoverinfo="skip")
 
 
-def timeline(study: optuna.Study, *, bare: bool) -> Figure:
+def timeline(study: optuna.Study) -> Figure:
     """Optuna's timeline without the trials that never began, which it would draw at the end.
 
     Args:
-        study: whose duplicate trials are drawn too.
-        bare: without the parameters, which it shows at each bar.
+        study: a copy for plots, whose duplicate trials are drawn too.
     """
     from optuna.visualization import plot_timeline
 
-    figure = plot_timeline(drawable_copy(study, duplicates=True, bare=bare))
+    figure = plot_timeline(study)
     figure.data = [bar for bar in figure.data if bar.name != "WAITING"]
     for bar in figure.data:
         bar.marker.color = _STATE_COLOURS.get(bar.name, BASELINE_COLOUR)
     return figure
 
 
-def importance_plot(found: Sequence[Importance]) -> Figure:
-    """Bars of importance with their intervals, and a cross where chance alone would be."""
+def importance_plot(found: Sequence[Importance], sample: str = "") -> Figure:
+    """Bars of importance with their intervals, and a cross where chance alone would be; `sample` as for `restyled`."""
     import plotly.graph_objects as go
 
     names = [one.name for one in found][::-1]
@@ -172,7 +170,7 @@ def importance_plot(found: Sequence[Importance]) -> Figure:
         )
     )
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    figure.update_xaxes(title="share of the importance", rangemode="tozero")
+    figure.update_xaxes(title=f"share of the importance{f' ({sample})' if sample else ''}", rangemode="tozero")
     return figure
 
 

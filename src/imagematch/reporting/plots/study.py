@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from imagematch.errors import StudyError
@@ -28,7 +29,7 @@ _FEWEST_TRIALS = 2
 _MOST_IN_CONTOUR = 3
 _MOST_IN_RANK = 4
 _MOST_IN_SLICE = 8
-_MOST_TRIALS = 1000
+_MOST_TRIALS = 500
 """Of a larger study, plots with a line or several points for each trial show a sample, and state it."""
 
 
@@ -168,11 +169,12 @@ class StudyPlots:
 
     def importances(self) -> Figure | Note:
         """How much each parameter matters for being among the best trials, with its uncertainty (PED-ANOVA)."""
-        return self._importance("Importance", self._value_of, self._maximised)
+        return self._importance("Importance", lambda: self.important)
 
     def duration_importances(self) -> Figure | Note:
         """What the quickest trials have in common, with its uncertainty (PED-ANOVA)."""
-        return self._importance("Importance for the duration", trial_seconds, False)
+        found = cache(lambda: importances(self._complete, trial_seconds, maximise=False))
+        return self._importance("Importance for the duration", found)
 
     def _value_of(self, trial: FrozenTrial) -> float:
         return float(trial.values[self._objective])
@@ -181,14 +183,14 @@ class StudyPlots:
     def _maximised(self) -> bool:
         return self._directions[self._objective] == "MAXIMIZE"
 
+    @cached_property
     def important(self) -> list[Importance]:
         """The importance of each parameter, the largest first. Raises StudyError where the trials are too few."""
         return importances(self._complete, self._value_of, maximise=self._maximised)
 
-    def _importance(self, what: str, value_of: Callable[[FrozenTrial], float], maximise: bool) -> Figure | Note:
+    def _importance(self, what: str, found: Callable[[], list[Importance]]) -> Figure | Note:
         def draw() -> Figure:
-            found = importances(self._complete, value_of, maximise=maximise)
-            return restyled(importance_plot(found), 120 + 44 * len(found), self._sample)
+            return restyled(importance_plot(found(), self._sample), 120 + 44 * len(found()))
 
         return plot_or_note(draw, what)
 
@@ -209,7 +211,8 @@ class StudyPlots:
         """When each trial ran, and how it ended."""
         if not any(trial.datetime_start for trial in self._source.get_trials(deepcopy=False)):
             return Note("Timeline: no trial has begun.")
-        return plot_or_note(lambda: restyled(timeline(self._source, bare=self._sampled), 420), "Timeline")
+        shown = self._study if self._sampled else drawable_copy(self._source, duplicates=True)
+        return plot_or_note(lambda: restyled(timeline(shown), 420, self._sample), "Timeline")
 
     def edf(self) -> Figure | Note:
         """Which share of the trials is at least (or at most) how good."""

@@ -12,7 +12,7 @@ from imagematch.errors import ConfigError
 from imagematch.evaluation import TRUSTED_CLASSES, class_rates
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.images import SplitView
-from imagematch.reporting.numbers import interval_text, number_text
+from imagematch.reporting.numbers import interval_text, number_text, two_digits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,8 +184,8 @@ def gallery_table(block: SplitMetrics) -> pd.DataFrame:
     for gallery in (block.get("identification") or {}).get("galleries") or []:
         matches, ends = gallery["false_matches"], gallery["false_matches_ci95"]
         fpir = gallery["fpir"]
-        about = "" if matches is None else f"about {_rounded(matches)}"
-        about += "" if ends is None else f", {_rounded(ends[0])} to {_rounded(ends[1])}"
+        about = "" if matches is None else f"about {two_digits(matches)}"
+        about += "" if ends is None else f", {two_digits(ends[0])} to {two_digits(ends[1])}"
         rows.append(
             {
                 "gallery (images)": f"{gallery['images']:,}",
@@ -194,11 +194,6 @@ def gallery_table(block: SplitMetrics) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _rounded(value: float) -> str:
-    """A number to the two digits that it is known to."""
-    return f"{float(f'{value:.2g}'):,.10g}" if value else "0"
 
 
 def threshold_table(block: SplitMetrics) -> pd.DataFrame:

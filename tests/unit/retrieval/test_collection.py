@@ -16,6 +16,8 @@ from imagematch.retrieval import embed_images, list_images
 class Pixels:
     """A matcher on the features of a trained extractor, which here are the pixels."""
 
+    cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
+
     def __init__(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
         embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, decoding={}, test_time_flip=False)
         self.card = SimpleNamespace(name="trained", embedding=embedding)

@@ -39,6 +39,8 @@ Pairs = Sequence[tuple[int, int]]
 """Rows of near duplicates."""
 NO_FACE = "no face found in it"
 _MOST_COMPARED = 200_000
+_SPELLINGS = 5
+"""So many classes of several spellings are named."""
 _SPLIT_KEYS = (
     *("split", "split_by", "calibration_share", "seed", "min_images_per_class", "max_classes"),
     *("face_crop", "face_missing", "layout", "near_duplicates"),
@@ -164,7 +166,7 @@ def listing_notes(listing: Listing, split_by: str) -> list[str]:
             "its own validation images are used as test, as it has no other: give split two numbers for no test"
         )
     roles = Counter(row.role for row in listing.rows if row.role)
-    if roles and not own:
+    if roles:
         queries, gallery = (roles[role] + roles["both"] for role in ("query", "gallery"))
         notes.append(
             f"{queries:,} images are marked as query and {gallery:,} as gallery (query, gallery; is_query, "
@@ -173,10 +175,13 @@ def listing_notes(listing: Listing, split_by: str) -> list[str]:
     groups = len({row.group for row in listing.rows if row.group})
     if groups:
         notes.append(f"{groups:,} groups: the images of one stay in one split")
-    for spellings in same_when_folded(row.label for row in listing.rows):
-        sizes = Counter(row.label for row in listing.rows if row.label in spellings)
+    sizes = Counter(row.label for row in listing.rows)
+    folded = same_when_folded(sizes)
+    for spellings in folded[:_SPELLINGS]:
         named = " and ".join(f"{label!r} ({sizes[label]:,})" for label in spellings)
         notes.append(f"classes that differ in case, spaces or zeros alone: {named}; are they one?")
+    if len(folded) > _SPELLINGS:
+        notes.append(f"{len(folded) - _SPELLINGS:,} more classes are spelt in several ways")
     return notes
 
 

@@ -104,7 +104,7 @@ def end_to_end(extractor: Extractor, name: str) -> dict[str, float]:
         for number, path in enumerate(paths):
             path.write_bytes(photos[number % len(photos)] + number.to_bytes(4))  # each has a digest of its own
         files, store = Files(paths), FeatureStore(Path(folder) / "features")
-        pixels = [files.picture(row, IMAGE_SIZE) for row in range(len(paths))]
+        pixels = [files.pixels(row, IMAGE_SIZE) for row in range(len(paths))]
         engine = open_engine(extractor, "auto", "auto", store.networks)
         engine.run(pixels)
         alone, whole = [], []

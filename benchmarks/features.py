@@ -34,7 +34,7 @@ class Files:
         self.paths = paths
         self.digests = np.array([digest_file(path) for path in paths])
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         """(h, w, 3) uint8."""
         return decode(self.paths[row], max_size)
 
@@ -54,7 +54,7 @@ def measure(extractor: Extractor, files: Files, root: Path, precision: str) -> d
     started = time.perf_counter()
     engine = open_engine(extractor, "auto", precision, store.networks)
     opened = time.perf_counter() - started
-    pictures = [files.picture(row, extractor.image_size) for row in range(len(files.paths))]
+    pictures = [files.pixels(row, extractor.image_size) for row in range(len(files.paths))]
     warm_up = pictures[: 8 * engine.batch_size]
     engine.run(warm_up)
     raw, end_to_end, ratios = [], [], []

@@ -1,8 +1,8 @@
 """A gallery of made-up embeddings in a folder of its own: adding them, its size, searching, opening it again, removing.
 
-100,000 embeddings of 128 values, with --large 1,000,000, are added 1,000 at a time without images; ten are found for each
-of 50 queries, one after another. Ratios are to FAISS's own exact search of one query, to the bytes of the embeddings, and
-to the memory that they take. A minute on 2 cores; --large takes some ten.
+100,000 embeddings of 128 values, with --large 1,000,000, are added 1,000 at a time without images; ten are found for
+each of 50 queries, one after another. Ratios are to FAISS's own exact search of one query, to the bytes of the
+embeddings, and to the memory that they take. A minute on 2 cores; --large takes some ten.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def measure(count: int) -> dict[str, Any]:
         started = time.perf_counter()
         for start in range(0, count, AT_ONCE):
             stop = min(start + AT_ONCE, count)
-            store.add([NewImage(f"{row:032x}", f"label {row % 1000}", "", rows[row], b"") for row in range(start, stop)])
+            store.add(
+                [NewImage(f"{row:032x}", f"label {row % 1000}", "", rows[row], b"") for row in range(start, stop)]
+            )
         seconds = {"add": time.perf_counter() - started}
         before, started = psutil.Process().memory_info().rss, time.perf_counter()
         store.search(queries[:1], K)

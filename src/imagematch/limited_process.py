@@ -87,4 +87,5 @@ def _main(memory_bytes: str, time_s: str, writes_bytes: str, function: str, *arg
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    code = _main(*sys.argv[1:])
+    os._exit(code)  # at once: native libraries may wait for their threads forever when they are torn down

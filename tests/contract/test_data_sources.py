@@ -149,12 +149,12 @@ def test_every_image_decodes_to_what_the_manifest_says(case: Case) -> None:
     assert len(dataset) >= CLASSES * IMAGES - 40
     assert not dataset.quarantined
     for row in range(0, len(dataset), 17):
-        picture = dataset.picture(row, 64)
+        picture = dataset.pixels(row, 64)
         assert picture.dtype == np.uint8
         assert picture.shape == (dataset.heights[row], dataset.widths[row], 3)
         whole = decode(dataset.read(row))
         assert whole.shape[0] >= picture.shape[0]
-    assert max(dataset.picture(0, 5).shape[:2]) == 5
+    assert max(dataset.pixels(0, 5).shape[:2]) == 5
 
 
 def test_labels_and_splits_are_in_range(case: Case) -> None:
@@ -233,8 +233,8 @@ def test_faces_are_cut_out_of_any_of_them(case: Case, monkeypatch: pytest.Monkey
     assert searched.face_cropper is not None
     assert searched.paths.tolist() == plain.paths.tolist()
     for row in range(0, len(plain), 29):
-        cut = plain.picture(row) if case.name == "csv" else plain.picture(row)[1:5, 2:6]
-        assert np.array_equal(searched.picture(row), cut)
+        cut = plain.pixels(row) if case.name == "csv" else plain.pixels(row)[1:5, 2:6]
+        assert np.array_equal(searched.pixels(row), cut)
     assert (searched.digest == plain.digest) == (case.name == "csv")
 
 
@@ -250,7 +250,7 @@ def test_unicode_and_long_names(case: Case) -> None:
     assert len(after) == before + 2
     for name in names:
         (row,) = (row for row, path in enumerate(after.paths) if path.endswith(name))
-        assert after.picture(row, 64).shape == (9, 7, 3)
+        assert after.pixels(row, 64).shape == (9, 7, 3)
 
 
 def test_a_few_missing_pictures_of_a_table_are_named_and_many_stop(case: Case) -> None:

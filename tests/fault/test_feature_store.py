@@ -36,7 +36,7 @@ class Pictures:
         self.digests = np.array([digest_bytes(str(row).encode()) for row in range(count)])
         self.slow_s = slow_s
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         time.sleep(self.slow_s)
         return np.random.default_rng(row).integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 
@@ -49,7 +49,7 @@ def pixels() -> Extractor:
 
 def expected(count: int) -> np.ndarray:
     dataset = Pictures(count)
-    return np.stack([dataset.picture(row, IMAGE_SIZE).reshape(-1) / 255 for row in range(count)]).astype(np.float32)
+    return np.stack([dataset.pixels(row, IMAGE_SIZE).reshape(-1) / 255 for row in range(count)]).astype(np.float32)
 
 
 def check(array: np.ndarray) -> None:
@@ -226,7 +226,7 @@ def test_rows_that_another_process_has_mapped_stay_its_pictures(kept: Path, lose
     mapped = FeatureStore(kept.parent).features(Pictures(64), pixels()).array
     lose(kept)
     dataset = Pictures(80)
-    others = SimpleNamespace(digests=dataset.digests[64:], picture=lambda row, size: dataset.picture(row + 64, size))
+    others = SimpleNamespace(digests=dataset.digests[64:], picture=lambda row, size: dataset.pixels(row + 64, size))
     assert FeatureStore(kept.parent).features(others, pixels()).computed == 16
     check(mapped)
     assert repaired(kept, mapped=False) == 16

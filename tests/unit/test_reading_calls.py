@@ -74,6 +74,10 @@ PLACES: dict[str, dict[str, str]] = {
         "tarfile.open": CHECKED,
         "zipfile.is_zipfile": CHECKED,
     },
+    "pipeline/api.py": {
+        "os.fdopen": NO_FILE,
+        "os.open": SYSTEM,
+    },
     "events.py": {
         "self._path.open": WRITES,
     },
@@ -179,9 +183,6 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "reporting/projector.py": {
         "written.read_text": OWN,
-    },
-    "retrieval/gallery.py": {
-        "GALLERY_STORES.of(str(location)).open": OTHERS,
     },
     "retrieval/gallery_index.py": {
         "faiss.read_index": CHECKED,

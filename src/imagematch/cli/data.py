@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from imagematch.config import TrainSettings
     from imagematch.data import Audit
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+data_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _SHOWN = 10
 _SPREADS = (("per class", "images_per_class", "images"), ("widths", "widths", "px"), ("heights", "heights", "px"))
 
 
-@app.command("list")
+@data_app.command("list")
 def list_() -> None:
     """Lists the data sets by name, with where they are looked for."""
     from imagematch.registry import SOURCE_REGISTRY
@@ -44,7 +44,7 @@ def _place(name: str) -> str:
     return "" if folder is None else f"; {folder} ({'is there' if folder.is_dir() else 'is not there'})"
 
 
-@app.command()
+@data_app.command()
 def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A train or study file, YAML.")],
     sheet: Annotated[
@@ -74,7 +74,7 @@ def check(
         raise audit.problem
 
 
-@app.command()
+@data_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="A data set, as `imagematch data list` names it.")],
     output: Annotated[Path, typer.Option(help="The folder it goes into.")] = Path("data"),

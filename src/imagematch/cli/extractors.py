@@ -21,7 +21,7 @@ def list_extractors(as_json: _Json = False) -> None:
     """Lists the networks by name, with image size, length of the features and millions of parameters."""
     from imagematch.registry import EXTRACTOR_REGISTRY
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": spec.name,
             "image_size": spec.image_size,

@@ -79,7 +79,7 @@ def add(
                 labels: list[str | None] = []
                 for row in rows:
                     whole = listed.boxes is None or listed.boxes[row] is None
-                    given.append(listed.root / listed.paths[row] if whole else listed.picture(row))
+                    given.append(listed.root / listed.paths[row] if whole else listed.pixels(row))
                     labels.append(label if label is not None else listed.labels[row] if listed.labels else None)
 
                 def left_out(row: int, error: DataError, start: int = start) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imagematch import __version__
-from imagematch.cli.data import app as data_app
+from imagematch.cli.data import data_app
 from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
 from imagematch.cli.evaluate import evaluate
@@ -20,7 +20,7 @@ from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve_command
 from imagematch.cli.running import run
 from imagematch.cli.study import study_app
-from imagematch.cli.train import train
+from imagematch.cli.train import train_command
 from imagematch.cli.upgrade import upgrade
 
 
@@ -47,7 +47,7 @@ def _options(
 
 
 app.command()(hpt)
-app.command()(train)
+app.command("train")(train_command)
 app.command()(evaluate)
 app.command()(match)
 app.command("retrieve")(retrieve_command)
@@ -81,5 +81,5 @@ def hpt_script() -> None:
 def train_script() -> None:
     """`python train.py`."""
     script = _app()
-    script.command()(train)
+    script.command()(train_command)
     run(script)

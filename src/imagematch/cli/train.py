@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from imagematch.config import TrainSettings
 
 
-def train(
+def train_command(
     config: Annotated[Path, typer.Option("--config", "--config-filepath", help="The train file, YAML.")],
     resume: Annotated[bool, typer.Option("--resume", help="Start, or go on where it was interrupted.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old matcher stays until then.")] = False,

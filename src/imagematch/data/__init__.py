@@ -1,7 +1,7 @@
 """Data: the images of a source -> manifest -> splits -> decoded, augmented pixels.
 
 `open_dataset` lists a source, checks every file once, finds the faces where they are asked for, and splits the images;
-`Dataset.picture` and `decode` give the canonical pixels that training, evaluation and matching all see;
+`Dataset.pixels` and `decode` give the canonical pixels that training, evaluation and matching all see;
 `stream_batches` feeds them to TensorFlow. `audit_data` says what is wrong with a data set, `fetch` gets a public one.
 """
 

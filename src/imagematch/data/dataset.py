@@ -74,7 +74,7 @@ class Dataset:
         labels: (n,) int32, index into `class_names`.
         splits: (n,) str, each of SPLITS.
         digests: (n,) str, of the content; what depends on pixels alone is keyed by it.
-        widths: (n,) int32, of the upright picture, pixels.
+        widths: (n,) int32, of the upright image, pixels.
         heights: (n,) int32.
         modes: (n,) str, Pillow's mode of the file.
         quarantined: images left out because they cannot be used.
@@ -148,7 +148,7 @@ class Dataset:
     def _file(self, row: int) -> str:
         return self.files[row] if self.files is not None else str(self.paths[row])
 
-    def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
+    def pixels(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(height, width, 3) uint8: image `row`, each side longer than `max_size` shrunk to it; see `decode`.
 
         Raises:

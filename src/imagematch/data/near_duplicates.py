@@ -216,7 +216,7 @@ def _made(dataset: Dataset, rows: Sequence[int], log: RunLog) -> Fingerprints:
         chunk = rows[start : start + _CHUNK]
         greys = np.empty((len(chunk), _SIDE, _SIDE), np.uint8)
         for number, row in enumerate(chunk):
-            grey = Image.fromarray(dataset.picture(row, _SIDE)).convert("L")
+            grey = Image.fromarray(dataset.pixels(row, _SIDE)).convert("L")
             greys[number] = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
             thumbnails[start + number] = np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
         hashes[start : start + len(chunk)] = perceptual_hashes(greys)

@@ -108,10 +108,10 @@ def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
         columns = slice(column, min(column + step, width))
         rows = np.empty(0, np.uint8)
         for first, last in bands:
-            band = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
+            part = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
             if first == top:  # grey has no third axis
-                rows = np.empty((bottom - top, *band.shape[1:]), np.uint8)
-            rows[first - top : last - top] = band
+                rows = np.empty((bottom - top, *part.shape[1:]), np.uint8)
+            rows[first - top : last - top] = part
         pixels[:, columns] = _rgb(_resized(Image.fromarray(rows), columns.stop - column, height))
     return pixels
 

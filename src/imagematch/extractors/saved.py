@@ -80,9 +80,9 @@ class SavedExtractor:
         spec = EXTRACTOR_REGISTRY.all().get(self.name)
         if spec is None or self.weights_file is None:
             raise ModelError(
-                f"{self.name} is not a network that imagematch builds itself: its converted network is all there is",
+                f"{self.name} is not a network that imagematch builds itself: it has no Keras model here",
                 where=str(self.folder),
-                do="install OpenVINO, which runs it",
+                do="use it with OpenVINO, which runs its converted network",
             )
         path = self._checked_weights()
         check_number_count(path, spec.parameters, inside=self.folder)  # before a network of any size is built

@@ -33,7 +33,7 @@ class ImageRows(Protocol):
     def digests(self) -> np.ndarray:
         """(n,) digests of the content, as text."""
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`."""
 
 
@@ -129,7 +129,7 @@ def decoder(dataset: ImageRows, image_size: int, view: int | str, seed: int) -> 
     """
 
     def plain(rows: np.ndarray) -> Sequence[np.ndarray]:
-        return [dataset.picture(int(row), image_size) for row in rows]
+        return [dataset.pixels(int(row), image_size) for row in rows]
 
     def mirrored(rows: np.ndarray) -> Sequence[np.ndarray]:
         return [image[:, ::-1] for image in plain(rows)]

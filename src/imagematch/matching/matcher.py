@@ -153,7 +153,7 @@ class ImageMatcher:
 
         Args:
             images: one, or many.
-            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.picture` gives.
+            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.pixels` gives.
             unreadable: told the position of every image that cannot be used, and why; its row is NaN, and the others go
                 on. None raises at the first one.
 

@@ -311,17 +311,17 @@ def _embed_files(
     embeddings, features = [np.zeros((0, card.dim), np.float32)], [np.zeros((0, alone.feature_dim), np.float32)]
     with log.progress("embedding", len(names)) as done:
         for start, found in decoded_blocks([root / name for name in names], card.decode):
-            pictures = []
-            for name, picture in zip(names[start:], found, strict=False):
-                if isinstance(picture, DataError):
-                    unreadable[name] = picture.what
-                    log.event("unreadable", f"left out: {picture}", path=name)
+            images = []
+            for name, image in zip(names[start:], found, strict=False):
+                if isinstance(image, DataError):
+                    unreadable[name] = image.what
+                    log.event("unreadable", f"left out: {image}", path=name)
                 else:
-                    pictures.append(picture)
-            if pictures:
-                given = alone.run(pictures)
+                    images.append(image)
+            if images:
+                given = alone.run(images)
                 features.append(normalize_rows(given))
                 once = alone is matcher.engine and not card.test_time_flip
-                embeddings.append(matcher.embed_features(given) if once else matcher.embed(pictures, cropped=True))
+                embeddings.append(matcher.embed_features(given) if once else matcher.embed(images, cropped=True))
             done(len(found))
     return np.concatenate(embeddings), np.concatenate(features), unreadable

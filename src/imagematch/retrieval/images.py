@@ -62,7 +62,7 @@ class ImageFolder:
 
     Attributes:
         root: the folder; a table's own.
-        paths: POSIX, relative to `root`; where a table names several boxes of one picture, `#x,y,w,h` follows.
+        paths: POSIX, relative to `root`; where a table names several boxes of one file, `#x,y,w,h` follows.
         digests: (n,) str, of the files' content.
         labels: each image's class: what the table says, or the folder it is in (train, val and test folders above it
             left out), in Unicode's composed form, since file systems differ in that; None where an image is in no
@@ -89,7 +89,7 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
+    def pixels(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
         return self._decoded(row, lambda data, **how: decode(data, max_size, **how))
 

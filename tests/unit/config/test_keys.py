@@ -63,7 +63,7 @@ def test_data_and_features_are_shared_only_by_trainings_that_agree_about_them() 
             "face_margin",
         ),
         *("face_align", "face_missing", "image_size"),
-        *("feature_extractor", "weights", "trainable", "image_augmentation", "augmented_views"),
+        *("feature_extractor", "input", "weights", "trainable", "image_augmentation", "augmented_views"),
         *("test_time_flip", "engine", "feature_precision", "feature_dir"),
     }
 

@@ -34,7 +34,7 @@ def test_hash_against_a_plain_cosine_transform() -> None:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows that were decoded so far."""
     rows: list[int] = []
-    picture = Dataset.picture
+    picture = Dataset.pixels
 
     def counted(self: Dataset, row: int, max_size: int | None = None) -> np.ndarray:
         rows.append(row)

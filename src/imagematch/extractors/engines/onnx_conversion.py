@@ -24,6 +24,8 @@ FACTS_FILE = "facts.json"
 _KNOWN_OUTPUTS = ("image_embeds", "pooler_output", "embedding", "embeddings", "features", "last_hidden_state")
 _SAMPLES = 9
 """A batch of the engine and one more: what crashes OpenVINO does so here."""
+_RUNNING: list[OpenVinoEngine] = []
+"""Engines until the process ends: tearing one down has been seen to wait for its threads forever."""
 _SIDES = {"nchw": (2, 3), "nhwc": (1, 2)}
 
 
@@ -49,7 +51,7 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
         raise _refused(
             path, f"cannot be read: {_line(error)}", "export it anew, with its external data beside it"
         ) from error
-    facts = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
+    facts: dict[str, Any] = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
     image, layout = _image_input(path, model, given["layout"])
     size = _size(path, image, layout, given["size"])
     try:
@@ -71,7 +73,8 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
     except ModelError as error:
         raise _refused(path, error.what, "export it with a batch of any size and plain operations") from error
     for precision in ("bfloat16", "float32") if native_bfloat16(core) else ("float32",):
-        found = OpenVinoEngine(core, checked, precision, dim).run(sample_images(_SAMPLES, min(size, 256)))
+        _RUNNING.append(OpenVinoEngine(core, checked, precision, dim))
+        found = _RUNNING[-1].run(sample_images(_SAMPLES, min(size, 256)))
     facts |= {
         "layout": layout,
         "image_size": size,

@@ -28,7 +28,7 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
-from imagematch.pipeline.calibration import calibrate_and_measure, split_view
+from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
 from imagematch.pipeline.experiments import (
     CHECKPOINT_FILE,
     LOCK_FILE,
@@ -50,6 +50,7 @@ def run_training(
     *,
     fresh: bool = False,
     discard_unfit: bool = False,
+    study_report: str | None = None,
     log: RunLog = SILENT,
     stop: StopRequest | None = None,
 ) -> TrainedMatcher:
@@ -60,6 +61,7 @@ def run_training(
         layout: where files go.
         fresh: forgets what an interrupted training left.
         discard_unfit: forgets it where it belongs to other settings; else that is refused.
+        study_report: where the report of the study is that chose these settings, relative to the matcher's folder.
         log: told what happens.
         stop: looked at between steps.
 
@@ -73,7 +75,9 @@ def run_training(
         with locked(work / LOCK_FILE, wait=False):
             if fresh:
                 (work / CHECKPOINT_FILE).unlink(missing_ok=True)
-            trained = _train(settings, layout, work / CHECKPOINT_FILE, discard_unfit, log, stop or StopRequest())
+            trained = _train(
+                settings, layout, work / CHECKPOINT_FILE, discard_unfit, study_report, log, stop or StopRequest()
+            )
             remove_locked_dir(work, work / LOCK_FILE)
             return trained
     except BusyError as error:
@@ -85,6 +89,7 @@ def _train(
     layout: Layout,
     checkpoint: Path,
     discard_unfit: bool,
+    study_report: str | None,
     log: RunLog,
     stop: StopRequest,
 ) -> TrainedMatcher:
@@ -155,6 +160,8 @@ def _train(
             baseline=split_view(data.dataset, "test", data.baseline),
             threshold=calibration.threshold,
             probability=calibration.probability,
+            others=other_images(data.dataset, "test", data.baseline),
+            study_report=study_report,
         )
 
     store = FeatureStore(Path(settings.feature_dir))

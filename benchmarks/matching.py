@@ -23,10 +23,8 @@ from PIL import Image
 
 from imagematch.data import DECODER_VERSION
 from imagematch.errors import ImagematchError
-from imagematch.extractors import choose_engine, make_extractor
-from imagematch.extractors.engines.conversion import sample_pictures
-from imagematch.matching import ImageMatcher, save_matcher
-from imagematch.matching.card import EmbeddingCard, ThresholdCard
+from imagematch.extractors import choose_engine, make_extractor, sample_images
+from imagematch.matching import EmbeddingCard, ImageMatcher, ThresholdCard, save_matcher
 from imagematch.model import build_feature_model, build_head
 
 PAIRS, ROUNDS, DIM = 100, 5, 128
@@ -83,7 +81,7 @@ def find_images(root: Path, data_dir: Path | None) -> list[Path]:
             raise SystemExit(f"{data_dir}: holds fewer than two JPEG or PNG files")
         return found[: 2 * PAIRS]
     paths = []
-    for number, picture in enumerate(sample_pictures(2 * PAIRS, 224)):
+    for number, picture in enumerate(sample_images(2 * PAIRS, 224)):
         paths.append(root / f"{number:03}.jpg")
         Image.fromarray(picture).save(paths[-1], quality=90)
     return paths
@@ -105,7 +103,7 @@ def one_pair(folder: Path, images: list[Path]) -> dict[str, float]:
     matcher.match(*pairs[0])
     ours = [seconds_of(lambda pair=pair: matcher.match(*pair)) for pair in pairs]
     model = matcher.feature_model
-    decoded = [matcher.card.embedding.to_picture(path)[None].astype(np.float32) for path in pairs[0]]
+    decoded = [matcher.card.embedding.decode(path)[None].astype(np.float32) for path in pairs[0]]
     keras_alone = [seconds_of(lambda: [model(image, training=False) for image in decoded]) for _ in range(ROUNDS + 1)]
     return {
         "load": load,

@@ -73,13 +73,12 @@ def find_duplicates(images: int) -> None:
 
 
 def search(images: int) -> None:
-    """Searches embeddings for a tenth as many, as deep as the figures need; prints the peak."""
-    from imagematch.retrieval import nearest
-    from imagematch.retrieval.figures import search_figures
+    """Searches embeddings for a tenth as many, as deep as the metrics need; prints the peak."""
+    from imagematch.retrieval import nearest, search_metrics
 
     gallery, queries = embeddings(images, 0), embeddings(images // 10, 1)
     classes = np.arange(images) // IMAGES_PER_CLASS
-    search_figures(lambda part, depth: nearest(queries[part], gallery, depth), classes[::10], classes)
+    search_metrics(lambda part, depth: nearest(queries[part], gallery, depth), classes[::10], classes)
     print(json.dumps({"peak_mb": peak_mb()}))
 
 

@@ -37,7 +37,7 @@ from imagematch.config import TrainSettings, parse_train
 from imagematch.data import thread_count
 from imagematch.errors import ImagematchError
 from imagematch.events import RunLog
-from imagematch.extractors.engines.conversion import sample_pictures
+from imagematch.extractors import sample_images
 from imagematch.features import map_features
 from imagematch.files import Layout
 from imagematch.model import build_head
@@ -71,7 +71,7 @@ TRIALS: tuple[Trial, ...] = (
 
 def make_images(folder: Path, images: int, classes: int) -> None:
     """JPEG files of 64 px, class per folder."""
-    for row, picture in enumerate(sample_pictures(images, SIDE)):
+    for row, picture in enumerate(sample_images(images, SIDE)):
         path = folder / f"class{row % classes:03d}" / f"{row:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path, quality=90)
@@ -104,7 +104,7 @@ def decoding_seconds(data: TrainingData) -> float:
     sample = np.linspace(0, len(dataset.paths) - 1, min(DECODED, len(dataset.paths))).astype(int).tolist()
     with ThreadPoolExecutor(max(2, thread_count())) as pool:
         started = time.perf_counter()
-        list(pool.map(lambda row: dataset.picture(row, size), sample))
+        list(pool.map(lambda row: dataset.pixels(row, size), sample))
         return (time.perf_counter() - started) * len(dataset.paths) / len(sample)
 
 
@@ -112,7 +112,7 @@ def keras_seconds(data: TrainingData, epochs: int) -> float:
     """What pushing the training images through the network would take in Keras, float32, in each of so many epochs."""
     dataset, model = data.dataset, data.extractor.build()
     rows = dataset.rows("train")[:KERAS_IMAGES].tolist()
-    pictures = np.stack([np.asarray(Image.fromarray(dataset.picture(row, SIDE)).resize((SIDE, SIDE))) for row in rows])
+    pictures = np.stack([np.asarray(Image.fromarray(dataset.pixels(row, SIDE)).resize((SIDE, SIDE))) for row in rows])
     model.predict(pictures[:KERAS_BATCH], batch_size=KERAS_BATCH, verbose=0)
     started = time.perf_counter()
     model.predict(pictures, batch_size=KERAS_BATCH, verbose=0)

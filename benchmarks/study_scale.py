@@ -95,12 +95,11 @@ def overhead_s(url: str, folder: Path, trials: int) -> float:
 
 def forget_study(url: str) -> None:
     """Removes the study of an earlier measurement."""
-    from tests.quick_study import settings_of
+    from tests.quick_study import NAME
 
-    from imagematch.files import Layout
     from imagematch.tuning import delete_study
 
-    delete_study(settings_of(1, url), Layout())
+    delete_study(NAME, url)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL_STUDY = """\
 study_name: small
@@ -46,6 +47,14 @@ def run_command(*arguments: str | Path, cwd: Path, timeout_s: float = 240) -> su
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests remember of networks is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @contextmanager
@@ -106,3 +115,19 @@ def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbone.save_to_preset(str(folder / name))
         keras_hub.layers.ImageConverter((32, 32), **pixels).save_to_preset(str(folder / name))
     return folder
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Runs an `imagematch` command in this process and folder, in milliseconds."""
+    from imagematch.cli.main import app
+    from imagematch.cli.running import exit_code
+
+    def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        given = [str(argument) for argument in arguments]
+        capsys.readouterr()
+        code = exit_code(app, given, debug=False)
+        shown = capsys.readouterr()
+        return subprocess.CompletedProcess(given, code, shown.out, shown.err)
+
+    return call

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imagematch.matching import ImageMatcher, Match
     from imagematch.pipeline import train, tune
+    from imagematch.retrieval import Gallery
 
-__all__ = ["ImageMatcher", "Match", "__version__", "train", "tune"]
+__all__ = ["Gallery", "ImageMatcher", "Match", "__version__", "train", "tune"]
 __version__ = "0.1.0"
 
 # OpenVINO's converter tells its makers that it was used, from forked processes. Nothing is sent from here; and where
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> Any:
         from imagematch import matching
 
         return getattr(matching, name)
+    if name == "Gallery":
+        from imagematch.retrieval import Gallery
+
+        return Gallery
     if name in ("train", "tune"):
         from imagematch import pipeline
 

@@ -79,6 +79,14 @@ def read_file(path: Path, *, max_bytes: int, inside: Path | None = None) -> byte
     return content
 
 
+def read_exactly(file: BufferedReader, size: int) -> memoryview:
+    """The next `size` bytes of a file, read-only. Raises RefusedFileError where it ends before, as one just cut."""
+    content = memoryview(bytearray(size))
+    if file.readinto(content) != size:
+        raise RefusedFileError("was cut while it was read", Path(str(file.name)))
+    return content.toreadonly()
+
+
 def check_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: bool = False) -> None:
     """Raises as `open_file` does, before a library opens the file by its name."""
     open_file(path, max_bytes=max_bytes, inside=inside, dense=dense).close()

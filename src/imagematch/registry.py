@@ -7,17 +7,27 @@ folder and the entry points of installed packages, so nothing else names them. S
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
+from pathlib import Path
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from imagematch.errors import ConfigError
 from imagematch.options import Option
 
+if TYPE_CHECKING:
+    import keras
+
 Item = TypeVar("Item")
 LossKind = Literal["pair", "offline", "proxy"]
+Preprocessing = Literal["none", "unit", "symmetric", "caffe", "imagenet"]
+
+KERASHUB_PREFIX = "kerashub:"
+"""A KerasHub preset is an extractor, too: this, then its name or folder."""
+ONNX_PREFIX = "onnx:"
+"""So is a network that came as a file: this, then its path."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SUFFIXES = ("_grid", "_range")
@@ -141,3 +151,125 @@ def _alike(one: Option, other: Option) -> bool:
 
 
 LOSS_REGISTRY = LossRegistry()
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """What can be said of a feature extractor without building it.
+
+    Attributes:
+        name: what the user writes as `feature_extractor`.
+        build: image size -> network with random weights: (batch, size, size, 3) preprocessed -> (batch, feature_dim).
+        image_size: side in pixels of the square image it was made for.
+        min_image_size: the smallest side it can take.
+        feature_dim: length of its features; 0 where that follows from the image size (`pixels`).
+        preprocessing: what is done to pixels of 0 to 255, by name or as a function of a Keras tensor. none: the
+            network does it itself; unit: 0 to 1; symmetric: -1 to 1; caffe: blue, green, red, less ImageNet's mean;
+            imagenet: less its mean, by its standard deviation.
+        parameters: how many numbers its weights have, at any image size; None where only a built network says.
+        architecture: what tells it from other networks: two names of one network have the same.
+        published: identifies the published weights; empty where there are none and all of it is meant to be trained.
+        load_published: fetches them into a network of `build`; None where there are none.
+        weight_readers: how files of other kinds than Keras's are read, by suffix: (network, file, words for errors).
+        after_loading: what is done to a network whose weights were loaded.
+        files: all that its features follow from, where it was not made by our own code; else empty.
+        convert: writes it into a folder in OpenVINO's form and returns its digest; None: its Keras model is converted.
+        remarks: what a user should know before believing its features.
+    """
+
+    name: str
+    build: Callable[[int], keras.Model]
+    image_size: int
+    min_image_size: int
+    feature_dim: int
+    preprocessing: Preprocessing | Callable[[Any], Any]
+    parameters: int | None
+    architecture: tuple[object, ...]
+    published: str = ""
+    load_published: Callable[[keras.Model], None] | None = None
+    weight_readers: Mapping[str, Callable[[keras.Model, Path, str], None]] = field(default_factory=dict)
+    after_loading: Callable[[keras.Model], None] | None = None
+    files: tuple[Path, ...] = ()
+    convert: Callable[[Path], str] | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def from_scratch(self) -> bool:
+        """It has no published weights and is meant to be trained, all of it."""
+        return self.load_published is None and self.convert is None and self.parameters != 0
+
+
+EXTRACTOR_REGISTRY: Registry[ExtractorSpec] = Registry(
+    "feature extractor", package="imagematch.extractors.networks", group="imagematch.extractors"
+)
+
+
+def register_extractor(
+    name: str,
+    *,
+    image_size: int,
+    feature_dim: int,
+    preprocessing: Preprocessing,
+    parameters: int,
+    min_image_size: int = 32,
+    version: int = 1,
+    published: str = "",
+    load_published: Callable[[keras.Model], None] | None = None,
+    weight_readers: Mapping[str, Callable[[keras.Model, Path, str], None]] = MappingProxyType({}),
+) -> Callable[[Callable[[int], keras.Model]], Callable[[int], keras.Model]]:
+    """Decorates a function that builds a network: it can then be selected as `feature_extractor: NAME`.
+
+    Args:
+        name: lower case with underscores.
+        version: raised when the network of this name would give other features: those cached before are not used.
+        image_size, feature_dim, preprocessing, parameters, min_image_size, published, load_published, weight_readers:
+            see `ExtractorSpec`.
+    """
+
+    def register(build: Callable[[int], keras.Model]) -> Callable[[int], keras.Model]:
+        EXTRACTOR_REGISTRY.register(
+            name,
+            ExtractorSpec(
+                name=name,
+                build=build,
+                image_size=image_size,
+                min_image_size=min_image_size,
+                feature_dim=feature_dim,
+                preprocessing=preprocessing,
+                parameters=parameters,
+                architecture=(name,) if version == 1 else (name, version),
+                published=published,
+                load_published=load_published,
+                weight_readers=weight_readers,
+            ),
+        )
+        return build
+
+    return register
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What can be said of a data source without opening it.
+
+    Attributes:
+        name: how the configuration names it.
+        summary: what it is, in a line.
+        maker: makes the source from the data folder and `imagematch.sources.SourceOptions`.
+        folders: where it is looked for, the first that is there, when `data_dir` is not given.
+        data_dir: what `data_dir` must name; "" where it need not be given.
+        download: an `imagematch.sources.Download`; None where it cannot be fetched.
+        not_fetched: why not, and what to do instead.
+    """
+
+    name: str
+    summary: str
+    maker: Callable[..., Any]
+    folders: tuple[str, ...]
+    data_dir: str
+    download: Any
+    not_fetched: str
+
+
+SOURCE_REGISTRY: Registry[SourceSpec] = Registry("data set", package="imagematch.sources", group="imagematch.sources")
+"""`dataset` -> what is known of its source."""

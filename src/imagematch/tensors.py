@@ -1,4 +1,4 @@
-"""Weights on disk as safetensors: a header of names, types and shapes, then the numbers, mapped and never executed.
+"""Weights on disk as safetensors: a header of names, types and shapes, then the numbers, never executed.
 
 A file is read only if its header is, byte for byte, the one that the reader expects, so nothing in it is parsed.
 
@@ -17,11 +17,13 @@ import numpy as np
 
 from imagematch.errors import ModelError
 from imagematch.files import os_reason
-from imagematch.reading import GB, open_file
+from imagematch.reading import GB, open_file, read_exactly
 
 _DTYPES = {"float32": "F32", "int32": "I32", "int64": "I64"}
 _ALIGNMENT = 8
 _MAX_BYTES = 8 * GB
+_EXTRA_BYTES = 64
+"""That single numbers of eight bytes may take above four bytes a number."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def read_tensors(path: Path, specs: Mapping[str, TensorSpec], *, inside: Path | None = None) -> dict[str, np.ndarray]:
-    """Maps the tensors of a file that `write_tensors` wrote.
+    """Reads the tensors of a file that `write_tensors` wrote, into memory: who truncates the file later harms nobody.
 
     Args:
         path: the file.
@@ -65,7 +67,7 @@ def read_tensors(path: Path, specs: Mapping[str, TensorSpec], *, inside: Path | 
         inside: the folder that the file must lie in, once all links are followed.
 
     Returns:
-        Read-only arrays that are mapped from the file.
+        Read-only arrays.
 
     Raises:
         ModelError: the file is missing, or holds anything but these tensors; that is known before a number is read.
@@ -76,7 +78,7 @@ def read_tensors(path: Path, specs: Mapping[str, TensorSpec], *, inside: Path | 
         with open_file(path, max_bytes=_MAX_BYTES, inside=inside, dense=True) as file:
             if file.seek(0, 2) != size or file.seek(0) != 0 or file.read(len(header)) != header:
                 raise ModelError("does not hold the weights that matcher.json describes", where=str(path))
-            numbers = np.memmap(file, np.uint8, "r", len(header)) if size > len(header) else np.empty(0, np.uint8)
+            numbers = np.frombuffer(read_exactly(file, size - len(header)), np.uint8)
     except OSError as error:
         raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="restore the file") from error
     found, start = {}, 0
@@ -84,6 +86,27 @@ def read_tensors(path: Path, specs: Mapping[str, TensorSpec], *, inside: Path | 
         found[name] = numbers[start : start + spec.nbytes].view(spec.dtype).reshape(spec.shape)
         start += spec.nbytes
     return found
+
+
+def check_number_count(path: Path, count: int | None, *, inside: Path) -> None:
+    """Checks that a file may hold so many numbers, before anything of their size is made.
+
+    Args:
+        path: the file.
+        count: of numbers, of four bytes mostly; None accepts any.
+        inside: the folder that the file must lie in, once all links are followed.
+
+    Raises:
+        ModelError: the file is missing, or of another size.
+    """
+    try:
+        with open_file(path, max_bytes=_MAX_BYTES, inside=inside, dense=True) as file:
+            header = int.from_bytes(file.read(8), "little") + 8
+            extra = file.seek(0, 2) - header - 4 * (count or 0)
+    except OSError as error:
+        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="restore the file") from error
+    if count is not None and not 0 <= extra <= _EXTRA_BYTES:
+        raise ModelError("does not hold the weights that matcher.json describes", where=str(path))
 
 
 def _header(specs: Mapping[str, TensorSpec]) -> bytes:

@@ -6,6 +6,7 @@ all others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagematch.extractors import PREFIX, SPECS, Extractor, make_extractor, open_engine
-from imagematch.extractors.engines.conversion import mean_cosine, relative_error, sample_pictures
+from imagematch.extractors import Extractor, make_extractor, open_engine
+from imagematch.extractors.engines.conversion import mean_cosine, relative_error, sample_images
 from imagematch.extractors.engines.network_file import read_network
+from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX
 
 BY_DEFAULT = {
     *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "efficientnet_b0", "mobilenet_025", "mobilenet_v2"),
@@ -29,7 +31,7 @@ PRESETS = ("clip", "dinov2", "resnet", "siglip")
 
 
 def small_extractor(name: str, **changes: Any) -> Extractor:
-    image_size = max(16, SPECS[name].min_image_size) if name in SPECS else None
+    image_size = max(16, EXTRACTOR_REGISTRY.all()[name].min_image_size) if name in EXTRACTOR_REGISTRY.all() else None
     settings = {"weights": "random", "image_size": image_size, "trainable": False, "seed": 3} | changes
     return make_extractor(SimpleNamespace(feature_extractor=name, **settings))
 
@@ -44,22 +46,23 @@ class Built:
 
 
 def every_extractor() -> Iterator[Any]:
-    for name in SPECS:
-        marks = [] if name in BY_DEFAULT else [pytest.mark.exhaustive]
+    for name in EXTRACTOR_REGISTRY.all():
+        ours = EXTRACTOR_REGISTRY.origin_of(name) == "imagematch.extractors.networks"
+        marks = [pytest.mark.exhaustive] if ours and name not in BY_DEFAULT else []
         if name in CHAOTIC:
             marks.append(pytest.mark.xfail(reason="random weights amplify rounding", strict=False))
         yield pytest.param(name, marks=marks)
-    yield from (PREFIX + name for name in PRESETS)
+    yield from (KERASHUB_PREFIX + name for name in PRESETS)
 
 
 @pytest.fixture(scope="module", params=every_extractor())
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     name = str(request.param)
-    if name.startswith(PREFIX):
-        name = f"{PREFIX}{request.getfixturevalue('presets') / name.removeprefix(PREFIX)}"
+    if name.startswith(KERASHUB_PREFIX):
+        name = f"{KERASHUB_PREFIX}{request.getfixturevalue('presets') / name.removeprefix(KERASHUB_PREFIX)}"
     extractor = small_extractor(name)
     model = extractor.build()
-    pictures = sample_pictures(19, 14)
+    pictures = sample_images(19, 14)
     return Built(
         extractor, model, pictures, np.asarray(model(pictures, training=False)), tmp_path_factory.mktemp("net")
     )
@@ -70,6 +73,11 @@ def test_gives_features_of_the_stated_length(built: Built) -> None:
     assert built.features.dtype == np.float32
     assert np.isfinite(built.features).all()
     assert np.ptp(built.features, axis=0).max() > 0
+
+
+def test_the_number_of_its_parameters_is_as_stated(built: Built) -> None:
+    stated = built.extractor.spec.parameters
+    assert stated in (None, sum(math.prod(weight.shape) for weight in built.model.weights))
 
 
 def test_another_seed_is_another_network(built: Built) -> None:

@@ -1,10 +1,9 @@
-"""What every index must do, the exact one and FAISS's."""
+"""What every index must do."""
 
 import functools
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,21 +13,20 @@ import pytest
 from imagematch.errors import ConfigError, DataError, ModelError, StudyError
 from imagematch.retrieval import (
     INDEXES,
-    GalleryIndex,
     ImageId,
-    Index,
     LeftOut,
+    NeighbourIndex,
     Neighbours,
+    SavedIndex,
     choose_index,
     distances,
-    make_index,
     nearest,
 )
 
 RANDOM = np.random.default_rng(5)
 DIM = 16
-EXACT = ("exact", "flat")
-KIND_AND_METRIC = [(kind, metric) for kind in INDEXES for metric in ("euclidean", "cosine")] + [("exact", "jaccard")]
+EXACT = ("flat",)
+KIND_AND_METRIC = [(kind, metric) for kind in INDEXES for metric in ("euclidean", "cosine")] + [("flat", "jaccard")]
 
 every_index = pytest.mark.parametrize(("kind", "metric"), KIND_AND_METRIC)
 
@@ -51,9 +49,9 @@ def agreement(found: Neighbours, expected: Neighbours) -> float:
 
 
 @functools.cache
-def built(kind: str, metric: str) -> Index:
+def built(kind: str, metric: str) -> NeighbourIndex:
     """The whole gallery in an index: to be searched, not added to."""
-    index = make_index(kind, metric, DIM)
+    index = NeighbourIndex(kind, metric, DIM)
     index.add(GALLERY)
     return index
 
@@ -94,7 +92,7 @@ def test_what_is_left_out_is_not_found_and_others_take_its_place(kind: str, metr
 def test_many_copies_of_few_queries_are_left_out_however_few_are_asked_for_at_once(
     kind: str, metric: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagematch.retrieval.faiss_index._CANDIDATES", 700)
+    monkeypatch.setattr("imagematch.retrieval.search._CANDIDATES", 700)
     numbers = np.where(np.arange(1500) < 400, 0, np.arange(1500))
     left_out = LeftOut(np.where(np.arange(60) % 7, -1, 0), numbers)
     found = built(kind, metric).search(QUERIES, 5, left_out)
@@ -107,7 +105,7 @@ def test_many_copies_of_few_queries_are_left_out_however_few_are_asked_for_at_on
 
 @every_index
 def test_more_than_there_are_gives_all(kind: str, metric: str) -> None:
-    index = make_index(kind, metric, DIM)
+    index = NeighbourIndex(kind, metric, DIM)
     index.add(GALLERY[:300])
     found = index.search(QUERIES[:3], 5000)
     expected = nearest(QUERIES[:3], GALLERY[:300], 5000, metric)
@@ -117,7 +115,7 @@ def test_more_than_there_are_gives_all(kind: str, metric: str) -> None:
 
 @every_index
 def test_appending_is_as_good_as_building_at_once(kind: str, metric: str) -> None:
-    parts = make_index(kind, metric, DIM)
+    parts = NeighbourIndex(kind, metric, DIM)
     for part in (GALLERY[:900], GALLERY[900:900], GALLERY[900:1400], GALLERY[1400:]):
         parts.add(part)
     assert len(parts) == 1500
@@ -148,11 +146,11 @@ def names(first: int, stop: int) -> list[ImageId]:
     return [ImageId(f"{'ü' * 80}/\udcff {row}\n.jpg", f"{row:032x}") for row in range(first, stop)]
 
 
-def empty(kind: str, metric: str, model: str = "model") -> GalleryIndex:
-    return GalleryIndex.create(kind, metric, model=model, space="embedding", dim=DIM)
+def empty(kind: str, metric: str, model: str = "model") -> SavedIndex:
+    return SavedIndex.create(kind, metric, model=model, space="embedding", dim=DIM)
 
 
-def kept_index(kind: str, metric: str, folder: Path, count: int) -> GalleryIndex:
+def kept_index(kind: str, metric: str, folder: Path, count: int) -> SavedIndex:
     made = empty(kind, metric)
     made.add(names(0, count), GALLERY[:count])
     made.save(folder)
@@ -231,12 +229,12 @@ def test_a_failed_save_leaves_the_old_one(
 
 
 def test_an_index_of_another_question_is_refused(tmp_path: Path) -> None:
-    kept_index("exact", "euclidean", tmp_path / "index", 10)
+    kept_index("flat", "euclidean", tmp_path / "index", 10)
     for other, told in (
-        (GalleryIndex.create("exact", "cosine", model="model", space="embedding", dim=DIM), "another metric"),
-        (GalleryIndex.create("flat", "euclidean", model="model", space="embedding", dim=DIM), "another kind"),
-        (GalleryIndex.create("exact", "euclidean", model="model", space="features", dim=DIM), "another space"),
-        (GalleryIndex.create("exact", "euclidean", model="model", space="embedding", dim=4), "another dim"),
+        (SavedIndex.create("flat", "cosine", model="model", space="embedding", dim=DIM), "another metric"),
+        (SavedIndex.create("hnsw", "euclidean", model="model", space="embedding", dim=DIM), "another kind"),
+        (SavedIndex.create("flat", "euclidean", model="model", space="features", dim=DIM), "another space"),
+        (SavedIndex.create("flat", "euclidean", model="model", space="embedding", dim=4), "another dim"),
     ):
         with pytest.raises(ModelError, match=f"is an index of {told}"):
             other.reopened(tmp_path / "index")
@@ -247,40 +245,49 @@ def test_nothing_kept_is_nothing_opened(tmp_path: Path) -> None:
 
 
 def test_a_kill_between_the_renames_loses_nothing(tmp_path: Path) -> None:
-    kept_index("exact", "euclidean", tmp_path / "index", 10)
+    kept_index("flat", "euclidean", tmp_path / "index", 10)
     shutil.move(tmp_path / "index", tmp_path / ".index.old")
-    opened = empty("exact", "euclidean").reopened(tmp_path / "index")
+    opened = empty("flat", "euclidean").reopened(tmp_path / "index")
     assert opened is not None
     assert len(opened) == 10
 
 
 def test_images_and_vectors_must_fit() -> None:
     with pytest.raises(ValueError, match="2 images of 16 values have vectors of shape"):
-        empty("exact", "euclidean").add(names(0, 2), GALLERY[:3])
+        empty("flat", "euclidean").add(names(0, 2), GALLERY[:3])
 
 
 @pytest.mark.parametrize(
-    ("count", "kind"), [(0, "exact"), (100_000, "exact"), (100_001, "flat"), (2_000_000, "hnsw"), (10**8, "ivfpq")]
+    ("count", "kind"), [(0, "flat"), (1_000_000, "flat"), (1_000_001, "hnsw"), (4_000_001, "ivfpq"), (10**8, "ivfpq")]
 )
 def test_the_size_chooses(count: int, kind: str) -> None:
     assert choose_index(count) == kind
-    assert choose_index(count, "jaccard") == "exact"
+    assert choose_index(count, "jaccard") == "flat"
     assert choose_index(count, "cosine", "hnsw") == "hnsw"
 
 
 def test_wrong_questions_are_told_in_one_line() -> None:
-    with pytest.raises(ConfigError, match="'annoy' is not one of exact, flat, hnsw, ivfpq"):
+    with pytest.raises(ConfigError, match="'annoy' is not one of flat, hnsw, ivfpq"):
         choose_index(1, "euclidean", "annoy")
-    with pytest.raises(ConfigError, match="flat does not know the metric jaccard; use exact"):
-        make_index("flat", "jaccard", 4)
+    with pytest.raises(ConfigError, match="hnsw does not know the metric jaccard; use flat"):
+        NeighbourIndex("hnsw", "jaccard", 4)
     with pytest.raises(DataError, match="begins with 256 images or more, not 9"):
-        make_index("ivfpq", "euclidean", DIM).add(GALLERY[:9])
+        NeighbourIndex("ivfpq", "euclidean", DIM).add(GALLERY[:9])
 
 
-def test_faiss_missing_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(
-        ConfigError, match=r"FAISS is not installed; pip install 'imagematch\[faiss\]', or use --index exact"
-    ):
-        make_index("flat", "euclidean", 4)
-    make_index("exact", "euclidean", 4)
+def test_an_index_of_an_older_version_is_built_again(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    kept_index("hnsw", "euclidean", folder, 10)
+    facts = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**facts, "format": 1}))
+    assert empty("hnsw", "euclidean").reopened(folder) is None
+
+
+def test_a_compressed_index_maps_its_vectors_until_it_grows(tmp_path: Path) -> None:
+    kept_index("ivfpq", "cosine", tmp_path / "index", 600)
+    opened = NeighbourIndex("ivfpq", "cosine", DIM)
+    opened.read(tmp_path / "index" / "faiss.index")
+    before = opened.search(QUERIES, 5)
+    opened.add(GALLERY[600:700])
+    assert len(opened) == len(opened.vectors) == 700
+    assert agreement(opened.search(QUERIES, 5).first(3), before.first(3)) > 0.5

@@ -1,4 +1,4 @@
-"""A loss out of an installed package: CONTRIBUTING's example works as it is written, and a broken package is named."""
+"""Losses, networks and data sources out of installed packages: CONTRIBUTING's examples work, a broken one is named."""
 
 from __future__ import annotations
 
@@ -24,18 +24,30 @@ epochs: 1
 """
 
 
-def example(language: str) -> str:
-    (code,) = re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    return code
+NETWORK_CONFIG = """\
+experiment_name: plugged
+dataset: digits
+feature_extractor: three_scales
+image_size: 8
+embedding_dim: 8
+max_classes: 3
+epochs: 1
+"""
 
 
-def install(folder: Path, module: str) -> None:
+def example(language: str, of: str = "loss") -> str:
+    _, section = (ROOT / "CONTRIBUTING.md").read_text().split(f"\n## A {of} of your own\n")
+    code = re.search(rf"^```{language}\n(.*?)^```", section.split("\n## ")[0], re.DOTALL | re.MULTILINE)
+    assert code is not None
+    return code[1]
+
+
+def install(folder: Path, module: str, of: str = "loss") -> None:
     """What `pip install` leaves of the example, with this module in the place of its own."""
-    project = tomllib.loads(example("toml"))["project"]
+    project = tomllib.loads(example("toml", of))["project"]
     (group, entries), *_ = project["entry-points"].items()
-    (folder / f"{entries['tuplet_margin']}.py").write_text(module)
+    (module_name,) = entries.values()
+    (folder / f"{module_name}.py").write_text(module)
     about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
@@ -47,6 +59,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, (str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     (folder / "work").mkdir(exist_ok=True)
     (folder / "work" / "train.yaml").write_text(CONFIG)
+    (folder / "work" / "network.yaml").write_text(NETWORK_CONFIG)
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder / "work",
@@ -122,3 +135,102 @@ def test_a_broken_package_is_named_in_one_line(tmp_path: Path, module: str, says
     assert done.stderr.startswith("error: the package tuplet-margin: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    install(tmp_path, example("python", "network"), "network")
+    return tmp_path
+
+
+def test_a_network_is_selected_without_tensorflow(network: Path) -> None:
+    code = """\
+import sys
+from imagematch.config import EXTRACTORS, load_train
+settings = load_train("network.yaml")
+assert "three_scales" in EXTRACTORS
+assert not {"tensorflow", "keras", "numpy"} & set(sys.modules)
+from imagematch.extractors import choose_extractor
+extractor = choose_extractor(settings)
+print(extractor.feature_dim, extractor.trainable)
+assert "tensorflow" not in sys.modules
+"""
+    done = run(network, "-c", code)
+    assert done.stdout == "48 True\n", done.stderr
+    done = run(network, "-m", "imagematch", "train", "--config", "network.yaml", "--validate")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_network_is_trained_saved_and_matches(network: Path) -> None:
+    done = run(network, "-m", "imagematch", "train", "--config", "network.yaml")
+    assert done.returncode == 0, done.stderr
+    code = """\
+import numpy as np
+from imagematch import ImageMatcher
+matcher = ImageMatcher.load("exp/saved_models/plugged")
+print(matcher.card.embedding.extractor, matcher.embed(np.zeros((2, 8, 8, 3), np.uint8)).shape)
+print(len(matcher.feature_model.weights) > 6)
+"""
+    done = run(network, "-c", code)
+    assert done.stdout == "three_scales (2, 8)\nTrue\n", done.stderr
+
+
+def test_the_contract_suite_checks_a_network(network: Path) -> None:
+    suite = str(ROOT / "tests" / "contract" / "test_extractors.py")
+    options = ("-rp", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    done = run(network, "-m", "pytest", suite, "-k", "three_scales and (stated or seed)", *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(re.findall(r"^PASSED .*three_scales", done.stdout, re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (example("python", "network").replace('"three_scales",', '"vgg16",'), "'vgg16' is already in"),
+        (example("python", "network").replace('"three_scales",', '"Three Scales",'), "cannot name a feature extractor"),
+    ],
+)
+def test_a_broken_package_of_a_network_is_named_in_one_line(tmp_path: Path, module: str, says: str) -> None:
+    install(tmp_path, module, "network")
+    done = run(tmp_path, "-m", "imagematch", "train", "--config", "train.yaml", "--validate")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the package three-scales: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    install(tmp_path, example("python", "data source"), "data source")
+    return tmp_path
+
+
+def test_a_source_is_selected_and_listed(source: Path) -> None:
+    done = run(source, "-m", "imagematch", "data", "list")
+    assert re.search("^file_names +images whose class is what stands", done.stdout, re.MULTILINE), done.stderr
+    config = CONFIG.replace("loss: tuplet_margin\nslack: 0.2\n", "").replace("digits", "file_names")
+    (source / "work" / "own.yaml").write_text(config)
+    wrong = run(source, "-m", "imagematch", "train", "--config", "own.yaml", "--validate")
+    assert wrong.returncode == 2
+    assert "dataset: file_names needs data_dir; give the folder of the images" in wrong.stderr
+
+
+def test_a_source_is_in_the_schema_without_its_images_being_looked_at(source: Path) -> None:
+    code = """\
+import sys
+from imagematch.config import DATASETS, parse_train
+settings = parse_train({"experiment_name": "x", "dataset": "file_names", "data_dir": "d"})
+print("file_names" in DATASETS, settings.data_dir)
+assert not {"numpy", "PIL", "tensorflow"} & set(sys.modules)
+"""
+    done = run(source, "-c", code)
+    assert done.stdout == "True d\n", done.stderr
+
+
+def test_the_contract_suite_checks_a_source(source: Path) -> None:
+    suite = str(ROOT / "tests" / "contract" / "test_data_sources.py")
+    options = ("-rp", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    done = run(source, "-m", "pytest", suite, "-k", "file_names", *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(re.findall(r"^PASSED .*file_names", done.stdout, re.MULTILINE)) >= 10

@@ -14,13 +14,13 @@ from imagematch import ImageMatcher
 from imagematch.config import parse_train
 from imagematch.errors import ConfigError
 from imagematch.evaluation import epoch_metrics
-from imagematch.extractors import SPECS
-from imagematch.extractors.networks import build_network
+from imagematch.extractors import build_network
 from imagematch.files import Layout
 from imagematch.model import flip_average
 from imagematch.pipeline import evaluate_model, run_training
 from imagematch.pipeline.export import export_matcher
-from imagematch.retrieval.collection import open_collection
+from imagematch.registry import EXTRACTOR_REGISTRY
+from imagematch.retrieval import embed_images, list_images
 
 BASE = {"dataset": "digits", "image_size": 8, "embedding_dim": 8, "epochs": 2, "max_classes": 4}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -51,18 +51,17 @@ def test_training_evaluation_retrieval_and_export_agree(
     images = Path("images")
     images.mkdir()
     for number, row in enumerate(rows):
-        Image.fromarray(dataset.picture(int(row))).save(images / f"{number}.png")
-    embeddings = matcher.embed([dataset.picture(int(row)) for row in rows])
+        Image.fromarray(dataset.pixels(int(row))).save(images / f"{number}.png")
+    embeddings = matcher.embed([dataset.pixels(int(row)) for row in rows])
     np.testing.assert_allclose(evaluation.view.embeddings[:9], embeddings, atol=1e-4)
-    mirrored = matcher.embed([dataset.picture(int(row))[:, ::-1] for row in rows])
+    mirrored = matcher.embed([dataset.pixels(int(row))[:, ::-1] for row in rows])
     assert np.allclose(mirrored, embeddings, atol=1e-4) == settings.test_time_flip
-    arguments = {"feature_dir": Path("exp/features"), "manifest_dir": Path("exp/manifests")}
-    found = open_collection(matcher, images, **arguments)
-    np.testing.assert_allclose(found.vectors, embeddings, atol=1e-4)
-    alone = open_collection(matcher, images, space="features", **arguments)
+    listed = list_images(images, manifest_dir=Path("exp/manifests"))
+    np.testing.assert_allclose(embed_images(matcher, listed, Path("exp/features"))[0], embeddings, atol=1e-4)
+    alone, _ = embed_images(matcher, listed, Path("exp/features"), space="features")
     network = matcher.network.build()
-    features = np.concatenate([np.asarray(network(dataset.picture(int(row))[None])) for row in rows])
-    np.testing.assert_allclose(alone.vectors, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
+    features = np.concatenate([np.asarray(network(dataset.pixels(int(row))[None])) for row in rows])
+    np.testing.assert_allclose(alone, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
     assert export_matcher(folder, "saved_model", "exported").distance < 1e-3
     assert ImageMatcher.load(folder).match(images / "0.png", images / "0.png").is_match
 
@@ -72,14 +71,14 @@ def test_flips_of_an_extractor_that_is_trained_in_part(
     anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    build_network(SPECS["small_cnn"], 16, 0).save_weights("small_cnn.weights.h5")
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 0).save_weights("small_cnn.weights.h5")
     network = {"feature_extractor": "small_cnn", "weights": "small_cnn.weights.h5", "image_size": 16, "trainable": 2}
     values = {**BASE, **network, "image_augmentation": anew, "test_time_flip": True}
     folder = run_training(parse_train({"experiment_name": "small", **values}), Layout()).folder
     kept = json.loads((folder / "metrics.json").read_text())
     evaluation = evaluate_model(folder)
     matcher, dataset = evaluation.matcher, evaluation.dataset
-    images = np.stack([dataset.picture(int(row)) for row in dataset.rows("test")]).astype(np.float32)
+    images = np.stack([dataset.pixels(int(row)) for row in dataset.rows("test")]).astype(np.float32)
     plain, mirrored = (np.asarray(matcher.feature_model(one)) for one in (images, images[:, :, ::-1]))
     expected = flip_average(plain, mirrored)
     assert np.abs(expected - plain).max() > 0.01

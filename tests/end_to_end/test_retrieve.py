@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from imagematch.cli.main import app
 from imagematch.cli.running import run
 from imagematch.matching import ImageMatcher
-from imagematch.retrieval import distances, embed_images, open_collection, submit
+from imagematch.retrieval import distances, embed_images, list_images, submit
 
 MODEL = Path("exp/saved_models/small")
 SMALL = {
@@ -148,6 +148,64 @@ def test_the_features_alone_stand_beside_the_head(retrieve: Command, place: Path
     assert "baseline" not in alone
 
 
+def test_one_image_is_a_query_and_without_an_output_the_ranking_is_printed(command: Command, place: Path) -> None:
+    ways = ("--model", str(MODEL), "--gallery", "gallery", "--top-k", "3")
+    code, out, err = command("retrieve", *ways, "--query", "query/digit 0/000.png")
+    assert (code, err) == (0, "")
+    (queries, a), (gallery, b) = embedded("query"), embedded("gallery")
+    every = distances(a[queries.index("digit 0/000.png")][None], b)[0]
+    order = np.argsort(every, kind="stable")[:3]
+    printed = out.splitlines()
+    assert printed[-4:] == [
+        "000.png",
+        *(f"{rank:4} {every[row]:8.4f}  {gallery[row]}" for rank, row in enumerate(order, 1)),
+    ]
+    code, out, _ = command("retrieve", *ways, "--query", "query")
+    assert out.splitlines()[-1] == "and 20 more queries: give --output FILE"
+    code, _, err = command("retrieve", *ways, "--query", str(MODEL / "config.yaml"))
+    assert (code, one_line(err)) == (3, True)
+    assert "config.yaml: is not an image in a known format" in err
+
+
+def test_json_on_standard_output_has_distances_and_nothing_else_is_there(command: Command, place: Path) -> None:
+    Path("query/digit 0/broken.png").write_text("no picture")
+    ways = ("retrieve", "--model", str(MODEL), *FOLDERS, "--top-k", "2", "--json")
+    code, out, err = command(*ways)
+    assert code == 0
+    assert "left out: digit 0/broken.png" in err
+    Path("query/digit 0/broken.png").unlink()
+    found = json.loads(out)
+    (queries, a), (gallery, b) = embedded("query"), embedded("gallery")
+    assert [one["query"] for one in found["queries"]] == queries
+    for one in found["queries"][:5]:
+        for neighbour in one["neighbours"]:
+            pair = a[queries.index(one["query"])][None], b[gallery.index(neighbour["gallery"])][None]
+            assert neighbour["distance"] == pytest.approx(float(distances(*pair)[0, 0]), abs=1e-6)
+            assert neighbour["right"] == (one["query"].split("/")[0] == neighbour["gallery"].split("/")[0])
+    assert found["metrics"]["queries"] == 40
+    assert (found["metric"], found["index"], found["threshold"]) == ("euclidean", "flat", None)
+    code, out, _ = command("duplicates", "--model", str(MODEL), "gallery", "--threshold", "1e-3", "--json")
+    assert (code, json.loads(out)) == (0, {"threshold": 1e-3, "groups": [], "undivided": []})
+
+
+def test_a_threshold_leaves_out_what_is_farther_and_says_who_is_unknown(command: Command, place: Path) -> None:
+    ways = ("retrieve", "--model", str(MODEL), *FOLDERS, "--top-k", "5")
+    every = json.loads(command(*ways, "--json")[1])
+    middle = float(np.median([one["neighbours"][0]["distance"] for one in every["queries"]]))
+    near = json.loads(command(*ways, "--json", "--threshold", str(middle))[1])
+    for whole, part in zip(every["queries"], near["queries"], strict=True):
+        assert part["neighbours"] == [one for one in whole["neighbours"] if one["distance"] < middle]
+    unknown = sum(not one["neighbours"] for one in near["queries"])
+    assert 0 < unknown < 40
+    assert near["metrics"] == every["metrics"]
+    code, out, _ = command(*ways, "--threshold", str(middle))
+    assert f"{unknown} queries are unknown: nothing in the gallery is nearer than" in out
+    assert code == 0
+    for wrong in ("0", "-1", "nan", "inf"):
+        code, _, err = command(*ways, "--threshold", wrong)
+        assert (code, one_line(err)) == (2, True)
+
+
 def test_csv_has_ranks_and_distances(retrieve: Command, place: Path) -> None:
     assert retrieve("--top-k", "3", "--metric", "cosine", output="new/out.csv")[0] == 0
     rows = table("new/out.csv")
@@ -233,12 +291,12 @@ def test_more_than_the_gallery_has_gives_all_and_says_so(retrieve: Command, plac
     assert {len(ranked) for ranked in json.loads(Path("out.json").read_text()).values()} == {120}
 
 
-def test_a_copy_of_a_query_is_found_and_the_figures_leave_it_out(retrieve: Command, place: Path) -> None:
+def test_a_copy_of_a_query_is_found_and_the_metrics_leave_it_out(retrieve: Command, place: Path) -> None:
     shutil.copy("query/digit 0/000.png", "gallery/digit 0/other name.png")
-    for index in ((), ("--index", "flat")):
+    for index in ((), ("--index", "hnsw")):
         code, out, _ = retrieve("--top-k", "1000", *index, output="out.csv")
         assert code == 0
-        assert "1 images of the gallery are copies of a query: ranked, but not counted in the figures" in out
+        assert "1 images of the gallery are copies of a query: ranked, but not counted in the metrics" in out
         found = [row for row in table("out.csv") if row["query"] == "digit 0/000.png"]
         assert (found[0]["gallery"], float(found[0]["distance"])) == ("digit 0/other name.png", 0.0)
         assert len(found) == 121
@@ -270,21 +328,21 @@ def test_too_few_images_for_the_index_are_told_before_any_is_embedded(
     assert "an ivfpq index begins with 256 images or more, not 120" in err
 
 
-def test_why_there_are_no_figures_is_said(retrieve: Command, place: Path) -> None:
+def test_why_there_are_no_metrics_is_said(retrieve: Command, place: Path) -> None:
     shutil.copy("gallery/digit 3/045.png", "gallery/loose.png")
     _, out, _ = retrieve()
-    assert "no figures: not all images of gallery are in class folders, as loose.png" in out
+    assert "no metrics: not all images of gallery are in class folders, as loose.png" in out
     assert "Recall" not in out
     Path("gallery/loose.png").unlink()
     Path("one/digit 0").mkdir(parents=True)
     shutil.copy("query/digit 0/000.png", "one/digit 0")
-    told = "no figures: no query has another image of its class in the gallery"
+    told = "no metrics: no query has another image of its class in the gallery"
     assert told in retrieve("--query", "one", "--gallery", "one")[1]
     shutil.move("gallery", "shop")
     Path("gallery").mkdir()
     for folder in Path("shop").iterdir():
         shutil.move(folder, Path("gallery", f"a {folder.name}"))
-    assert "no figures: the two have no class in common (the first are digit 0 in query and a digit 0" in retrieve()[1]
+    assert "no metrics: the two have no class in common (the first are digit 0 in query and a digit 0" in retrieve()[1]
 
 
 def test_folders_query_and_gallery_of_one_place_are_roles(command: Command, retrieve: Command, place: Path) -> None:
@@ -327,15 +385,15 @@ def test_features_of_a_trained_extractor_are_cached_too(
         return vectors, count
 
     monkeypatch.setattr("imagematch.retrieval.folder_search.embed_images", counted)
-    assert "index exact" in retrieve()[1]
+    assert "index flat" in retrieve()[1]
     first = json.loads(Path("out.json").read_text())
-    assert "index exact" in retrieve()[1]
+    assert "index flat" in retrieve()[1]
     assert json.loads(Path("out.json").read_text()) == first
     shutil.copy("query/digit 0/000.png", "gallery/digit 0/new.png")
-    assert "index exact" in retrieve()[1]
+    assert "index flat" in retrieve()[1]
     assert json.loads(Path("out.json").read_text())["digit 0/000.png"][0] == "digit 0/new.png"
     assert computed == [120, 40, 0, 0, 0, 0]
-    assert "index exact" in retrieve("--space", "features")[1]
+    assert "index flat" in retrieve("--space", "features")[1]
 
 
 def test_names_of_any_kind_are_unchanged_in_json_and_csv_and_harmless_in_pages(retrieve: Command, place: Path) -> None:
@@ -380,12 +438,13 @@ def test_a_kept_index_grows_is_rebuilt_and_belongs_to_its_model(retrieve: Comman
 
 def test_the_second_time_nothing_goes_through_the_network(place: Path) -> None:
     matcher = ImageMatcher.load(MODEL)
-    first = open_collection(matcher, "query", Path("exp/features"), manifest_dir=Path("exp/manifests"))
-    again = open_collection(matcher, "query", Path("exp/features"), manifest_dir=Path("exp/manifests"))
-    assert (first.computed, again.computed) == (40, 0)
-    np.testing.assert_array_equal(first.vectors, again.vectors)
-    np.testing.assert_allclose(first.vectors, embedded("query")[1], atol=1e-5)
-    assert open_collection(matcher, "gallery", Path("exp/features"), manifest_dir=Path("exp/manifests")).computed == 0
+    queries, gallery = (list_images(Path(name), manifest_dir=Path("exp/manifests")) for name in ("query", "gallery"))
+    first, computed = embed_images(matcher, queries, Path("exp/features"))
+    again, computed_again = embed_images(matcher, queries, Path("exp/features"))
+    assert (computed, computed_again) == (40, 0)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first, embedded("query")[1], atol=1e-5)
+    assert embed_images(matcher, gallery, Path("exp/features"))[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -395,7 +454,7 @@ def test_the_second_time_nothing_goes_through_the_network(place: Path) -> None:
         (["--submit", "ftp://example.org"], "is not a http or https address"),
         (["--top-k", "0"], "--top-k"),
         (["--metric", "manhattan"], "--metric"),
-        (["--metric", "jaccard", "--space", "features", "--index", "flat"], "flat does not know the metric jaccard"),
+        (["--metric", "jaccard", "--space", "features", "--index", "hnsw"], "hnsw does not know the metric jaccard"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(retrieve: Command, arguments: list[str], told: str) -> None:
@@ -587,7 +646,7 @@ def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def find(image: bytes, *, eyes: bool) -> Face | None:
         return Face(4, 6, 8, 8) if decode(image).shape[0] == 20 else None
 
-    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
+    monkeypatch.setattr("imagematch.data.faces.cache.find_face", find)
     for path in (*Path("query").rglob("*.png"), *Path("gallery").rglob("*.png")):
         in_noise(path, path)
     settings = {**SMALL, "data_dir": "gallery", "face_crop": "haar", "face_margin": 0.0, "face_missing": "skip"}
@@ -609,20 +668,20 @@ def test_faces_are_searched_and_kept_as_they_are_cut(faces: Path, retrieve: Comm
     in_noise(Path("query/digit 0/000.png"), Path("gallery/digit 0/same face.png"))
     Image.new("RGB", (30, 30)).save("query/digit 0/faceless.png")
     Image.new("RGB", (30, 30)).save("gallery/digit 1/faceless too.png")
-    code, out, _ = retrieve("--top-k", "5", output="exact.csv")
+    code, out, _ = retrieve("--top-k", "5", output="flat.csv")
     assert code == 0
     assert "40 queries, 121 images in the gallery" in out
     assert "left out: digit 0/faceless.png: no face found in it" in out
     assert "left out: digit 1/faceless too.png: no face found in it" in out
-    first = next(row for row in table("exact.csv") if row["query"] == "digit 0/000.png")
+    first = next(row for row in table("flat.csv") if row["query"] == "digit 0/000.png")
     assert (first["gallery"], float(first["distance"])) == ("digit 0/same face.png", 0.0)
-    assert "index: flat of 121 images" in retrieve("--index", "flat", "--top-k", "5", output="flat.csv")[1]
-    assert [(row["query"], row["gallery"]) for row in table("flat.csv")] == [
-        (row["query"], row["gallery"]) for row in table("exact.csv")
+    assert "index: hnsw of 121 images" in retrieve("--index", "hnsw", "--top-k", "5", output="hnsw.csv")[1]
+    assert [(row["query"], row["gallery"]) for row in table("hnsw.csv")] == [
+        (row["query"], row["gallery"]) for row in table("flat.csv")
     ]
     in_noise(Path("query/digit 1/001.png"), Path("gallery/digit 1/same face.png"))
-    assert "index: 1 images appended" in retrieve("--index", "flat", output="flat.csv")[1]
-    found = next(row for row in table("flat.csv") if row["query"] == "digit 1/001.png")
+    assert "index: 1 images appended" in retrieve("--index", "hnsw", output="hnsw.csv")[1]
+    found = next(row for row in table("hnsw.csv") if row["query"] == "digit 1/001.png")
     assert (found["gallery"], float(found["distance"])) == ("digit 1/same face.png", 0.0)
 
 
@@ -648,12 +707,12 @@ def test_the_boxes_of_a_table_are_images_of_their_own(command: Command, place: P
     ways = ("retrieve", "--model", str(MODEL), "--top-k", "4", "--output", "out.json")
     assert command(*ways, "--query", "query", "--gallery", "gallery")[0] == 0
     expected = json.loads(Path("out.json").read_text())
-    for index in ("exact", "flat"):
+    for index in ("flat", "hnsw"):
         assert command(*ways, "--query", "sheet.csv", "--gallery", "gallery", "--index", index)[0] == 0
         found = json.loads(Path("out.json").read_text())
         assert found == {f"sheet.png#{8 * i},0,8,8": expected[name] for i, name in enumerate(names)}
     for _ in range(2):  # built, then opened again
-        assert command(*ways, "--query", "query", "--gallery", "sheet.csv", "--index", "flat")[0] == 0
+        assert command(*ways, "--query", "query", "--gallery", "sheet.csv", "--index", "hnsw")[0] == 0
         found = json.loads(Path("out.json").read_text())
         assert [found[name][0] for name in names] == [f"sheet.png#{8 * i},0,8,8" for i in range(3)]
     with Path("sheet.csv").open("a") as table:
@@ -668,7 +727,7 @@ def test_the_command_itself_runs_without_a_word_of_tensorflow(place: Path) -> No
     arguments = ["retrieve", "--model", str(MODEL), "--query", "query", "--gallery", "gallery", "--output", "out.json"]
     done = subprocess.run([sys.executable, "-m", "imagematch", *arguments], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "40 queries, 120 images in the gallery, euclidean distance, index exact" in done.stdout
+    assert "40 queries, 120 images in the gallery, euclidean distance, index flat" in done.stdout
 
 
 def test_help_says_what_ranks_alike_and_what_jaccard_needs(command: Command) -> None:

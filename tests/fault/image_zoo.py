@@ -133,9 +133,10 @@ def good() -> Iterator[Animal]:
 
 def refused() -> Iterator[Animal]:
     """Files that are refused in one line."""
-    foreign = r"is not an image in a known format; readable are JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, PGM(, AVIF)?"
+    foreign = r"is not an image in a known format; readable are JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF, HEIF"
     broken = "cannot be decoded: .+"
-    many = r"has {} pixels, over the limit of 500,000,000; save it smaller"
+    heif = r"is a HEIF photo: pip install 'imagematch\[heif\]' \(pillow-heif\) to read it|cannot be decoded: .+"
+    many = r"has {} pixels, over the limit of 500,000,000; save it smaller, or set max_megapixels"
     much = r"has {} pixels: decoding it takes {} MB, over the limit of 200 MB; save it smaller, or as a baseline JPEG"
 
     def bad(name: str, data: bytes, reason: str) -> Animal:
@@ -144,14 +145,16 @@ def refused() -> Iterator[Animal]:
     yield bad("empty.jpg", b"", "the file is empty")
     yield bad("text.jpg", b"hello", foreign)
     yield bad("page.jpg", b"<!DOCTYPE html><p>404", foreign)
-    yield bad("archive.png", b"PK\x03\x04" + bytes(99), foreign)
-    yield bad("paper.jpg", b"%PDF-1.7\n" + bytes(99), foreign)
-    yield bad("photo.heic", b"\0\0\0\x18ftypheic" + bytes(99), foreign)
-    yield bad("photo.jxl", b"\xff\x0a" + bytes(99), foreign)
-    yield bad("icon.ico", b"\0\0\x01\0\x01\0" + bytes(99), foreign)
-    yield bad("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", foreign)
-    yield bad("layers.psd", b"8BPS\0\x01" + bytes(99), foreign)
-    yield bad("postscript.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", foreign)
+    yield bad("archive.png", b"PK\x03\x04" + bytes(99), known("ZIP"))
+    yield bad("paper.jpg", b"%PDF-1.7\n" + bytes(99), known("PDF"))
+    yield bad("photo.heic", b"\0\0\0\x18ftypheic" + bytes(99), heif)
+    yield bad("photo.jxl", b"\xff\x0a" + bytes(99), known("JPEG XL"))
+    yield bad("icon.ico", b"\0\0\x01\0\x01\0" + bytes(99), known("icon"))
+    yield bad("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", known("SVG"))
+    yield bad("layers.psd", b"8BPS\0\x01" + bytes(99), known("Photoshop"))
+    yield bad("postscript.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", known("PostScript"))
+    yield bad("scan.dcm", bytes(128) + b"DICM" + bytes(99), known("DICOM"))
+    yield bad("clip.jpg", b"\0\0\0\x18ftypisom" + bytes(99), known("video"))
     for form in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM"):
         data = encoded(noise(), form)
         yield bad(f"half.{form.lower()}", data[: len(data) // 2], broken)
@@ -180,7 +183,7 @@ def refused() -> Iterator[Animal]:
     yield bad("no_pixels.png", png(0, 9, rows), "has no pixels")
     yield bad("canvas.webp", webp_canvas(16_384, 16_384), much.format("16384 x 16384", "4,295"))
     yield bad("largest_canvas.webp", webp_canvas(2**24, 2**24), many.format("16777216 x 16777216"))
-    yield bad("canvas.gif", gif_canvas(20_000, 20_000), much.format("20000 x 20000", 800))
+    yield bad("canvas.gif", gif_canvas(20_000, 20_000), much.format("20000 x 20000", "1,200"))
     yield bad("largest_canvas.gif", gif_canvas(65_535, 65_535), many.format("65535 x 65535"))
     yield bad("no_pixels.gif", gif_canvas(0, 0), "has no pixels")
     yield bad("bomb.bmp", bmp(10_000, 10_000), much.format("10000 x 10000", 400))
@@ -202,15 +205,18 @@ def refused() -> Iterator[Animal]:
         "progressive_bomb.jpg", resized_jpeg(progressive, 20_000, 20_000), much.format("20000 x 20000", r"1,2\d\d")
     )
     yield bad("many_scans.jpg", many_scans(300), "is a JPEG of more than 200 scans; save it again")
-    yield bad("float.tiff", encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), range_of("F"))
     lab = ImageCms.profileToProfile(
         plain(), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
-    yield bad("lab.tiff", encoded(lab, "TIFF"), range_of("LAB"))
-    below = Image.fromarray(np.full((4, 4), -1, np.int32))
-    yield bad("negative.tiff", encoded(below, "TIFF"), "grey values are beyond 16 bits; convert it to 8-bit grey")
+    yield bad("lab.tiff", encoded(lab, "TIFF"), "has colours in CIELAB, which are not read; convert it to 8-bit RGB")
+    holes = Image.fromarray(np.full((4, 4), np.nan, np.float32))
+    yield bad(
+        "no_numbers.tiff",
+        encoded(holes, "TIFF"),
+        r"has values that are not numbers \(NaN or infinite\); fill them in, or convert it to 8 bits",
+    )
 
 
-def range_of(mode: str) -> str:
-    """What is said of values without a fixed range."""
-    return f"pixels of Pillow's mode {mode} have no fixed range; convert it to 8-bit RGB"
+def known(form: str) -> str:
+    """What is said of a format that is known and not read."""
+    return f"is {form}, which is not read; readable are JPEG, .*"

@@ -14,10 +14,9 @@ import pytest
 from tests.fault.hostile import NO_FILES, put, refusal
 
 from imagematch.errors import ModelError
-from imagematch.extractors.kerashub import preset_spec
-from imagematch.extractors.registry import SPECS
-from imagematch.extractors.weight_files import file_counts
-from imagematch.extractors.weights import weights_digest
+from imagematch.extractors.kerashub_presets import preset_spec
+from imagematch.extractors.weights import file_counts, weights_digest
+from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 MB = 1 << 20
@@ -119,7 +118,7 @@ def test_sound_weights_are_counted(tmp_path: Path) -> None:
 USE = (
     "from imagematch.errors import ModelError\n"
     "import h5py\n"
-    "from imagematch.extractors.weight_files import file_counts\n"
+    "from imagematch.extractors.weights import file_counts\n"
     "def use(path):\n"
     "    try: file_counts(path)\n"
     "    except (OSError, ValueError) as error: raise ModelError(str(error))\n"
@@ -145,7 +144,7 @@ def test_a_directory_of_many_members_costs_little(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["w.weights.h5", "w.h5", "w.keras", "w.npz"])
 def test_weights_that_are_no_file(tmp_path: Path, name: str, kind: str) -> None:
     path = put(kind, tmp_path / name)
-    spec = SPECS["bit_m_r50x1" if name == "w.npz" else "mobilenet_025"]
+    spec = EXTRACTOR_REGISTRY.all()["bit_m_r50x1" if name == "w.npz" else "mobilenet_025"]
     with pytest.raises(ModelError) as caught:
         weights_digest(spec, str(path), 0)
     assert "\n" not in str(caught.value)

@@ -18,10 +18,10 @@ from tests.fault.image_files import encoded, plain
 from tests.fault.image_zoo import Animal, good, refused
 
 from imagematch.config import parse_train
-from imagematch.data import FaceCropper, decode, open_dataset, to_picture
+from imagematch.data import FaceCropper, decode, open_dataset
 from imagematch.data.decoding import inspect
 from imagematch.errors import DataError
-from imagematch.matching.images import picture_blocks
+from imagematch.matching import decoded_blocks
 from imagematch.retrieval import list_images
 
 GOOD, REFUSED = tuple(good()), tuple(refused())
@@ -65,8 +65,8 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(animal: Animal, tmp_pat
     cropper = FaceCropper(0.2, False, "whole")
     for read in (
         partial(decode, max_size=32),
-        partial(to_picture, max_size=32),
-        partial(cropper.to_picture, max_size=32),
+        partial(decode, max_size=32),
+        partial(cropper.decode, max_size=32),
     ):
         with pytest.raises(DataError) as caught:
             read(path)
@@ -81,7 +81,7 @@ def python(code: str, *arguments: str | Path) -> str:
     """What a program prints that knows `peak()`, its most memory so far in megabytes."""
     start = (
         "import resource, sys, warnings\nwarnings.simplefilter('ignore')\nfrom pathlib import Path\n"
-        "from imagematch.data.decoding import ShortOfMemoryError, decode, inspect\n"
+        "from imagematch.data import decode, inspect\nfrom imagematch.image_files import NotReadableHereError\n"
         "from imagematch.errors import DataError\n"
         "def status(key):\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"
@@ -121,10 +121,25 @@ def test_a_photo_of_108_megapixels_is_read_in_a_few_megabytes(mode: str, tmp_pat
     code = """
 small = decode(sys.argv[2], 224).shape
 before = peak()
-print(decode(sys.argv[1], 224).shape, inspect(Path(sys.argv[1]).read_bytes()), peak() - before < 40)
+print(decode(sys.argv[1], 224).shape, *inspect(Path(sys.argv[1]).read_bytes()), peak() - before < 40)
 """
     (tmp_path / "small.jpg").write_bytes(encoded(plain(mode, colour=77 if mode == "L" else (200, 40, 90)), "JPEG"))
-    assert python(code, path, tmp_path / "small.jpg") == f"(224, 224, 3) (12000, 9000, '{mode}') True\n"
+    assert python(code, path, tmp_path / "small.jpg") == f"(224, 224, 3) 12000 9000 {mode} 0 255 True\n"
+
+
+@linux
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_an_image_of_very_many_rows_is_shrunk_in_little_more_memory_than_it_takes(mode: str, tmp_path: Path) -> None:
+    path, colour = tmp_path / "tower.png", 77 if mode == "L" else (200, 40, 90)
+    plain(mode, 224, 150_000, colour).save(path, compress_level=1)
+    plain(mode, colour=colour).save(tmp_path / "small.png")
+    code = """
+decode(sys.argv[2], 224)
+before = peak()
+print(decode(sys.argv[1], 224).shape, peak() - before < 224 * 0.15 * int(sys.argv[3]) + 50)
+"""
+    printed = python(code, path, tmp_path / "small.png", "1" if mode == "L" else "4")
+    assert printed == "(224, 224, 3) True\n"
 
 
 @linux
@@ -137,7 +152,7 @@ room = int((status("VmSize") + 64) * 1000 * 1000)
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 try:
     decode(sys.argv[1], 32)
-except ShortOfMemoryError as error:
+except NotReadableHereError as error:
     print(error)
 print(decode(sys.argv[2]).shape)
 """
@@ -219,7 +234,7 @@ def test_retrieval_goes_on_without_the_bad_ones(mixed: Path) -> None:
 
 def test_matching_names_each_bad_one(mixed: Path) -> None:
     paths = sorted((mixed / "images" / "class0").iterdir())
-    ((_, blocks),) = picture_blocks(paths, partial(to_picture, max_size=8))
+    ((_, blocks),) = decoded_blocks(paths, partial(decode, max_size=8))
     failed = {path.name: block for path, block in zip(paths, blocks, strict=True) if isinstance(block, DataError)}
     assert set(failed) == set(BAD)
     assert all(str(error).startswith(str(mixed / "images" / "class0" / name)) for name, error in failed.items())

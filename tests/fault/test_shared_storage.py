@@ -156,7 +156,7 @@ def test_a_look_at_a_study_leaves_no_connection_behind(server: Server, tmp_path:
     storage.engine.dispose()
     assert connections_to(server) == 0
     assert study_exists(settings, layout)
-    with not_worked_on(settings, layout):
+    with not_worked_on(NAME, server.url, layout):
         pass
     assert [row.name for row in study_overviews(layout, server.url)] == [NAME]
     seen = read_study(server.url, NAME)
@@ -210,14 +210,14 @@ def test_who_joins_takes_for_dead_at_once_who_has_given_the_server_up(
 
 @pytest.mark.usefixtures("joined")
 def test_fresh_is_refused_while_another_machine_may_work_on_the_study(server: Server, tmp_path: Path) -> None:
-    settings, layout = settings_of(3, server.url), Layout(tmp_path)
+    layout = Layout(tmp_path)
     silence(server, GRACE_S + 1)
     refused = pytest.raises(StudyError, match=r"may work on this study.* trial 0.*quarter of an hour")
-    with refused as caught, not_worked_on(settings, layout):
+    with refused as caught, not_worked_on(NAME, server.url, layout):
         pass
     assert "\n" not in str(caught.value)
     silence(server, GRACE_S + WAIT_S + 1)
-    with not_worked_on(settings, layout):
+    with not_worked_on(NAME, server.url, layout):
         pass
 
 

@@ -16,13 +16,18 @@ ROOMS = (
     "files",
     "file_locks",
     "npz",
+    "limited_process",
+    "sqlite_files",
     "tensors",
+    "image_files",
     "events",
     "interruption",
     "options",
     "registry",
+    "keras_internals",
     "config",
     "learning_curves",
+    "sources",
     "data",
     "extractors",
     "features",
@@ -39,7 +44,7 @@ ROOMS = (
 )
 FOUNDATION = set(ROOMS[: ROOMS.index("config")])
 HEAVY = {"tensorflow", "keras", "openvino", "optuna", "plotly", "sklearn", "pandas"}
-LATE = {"config", "data", "evaluation", "cli"}
+LATE = {"config", "sources", "data", "evaluation", "cli"}
 """Rooms whose modules import none of HEAVY at their top."""
 
 

@@ -19,7 +19,7 @@ OPENING = {
     *("imread", "CascadeClassifier", "import_module", "RDBStorage", "JournalFileBackend", "FileSystemArtifactStore"),
 }
 """Names of functions and methods that read a file by its name, whatever they belong to."""
-OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load"}
+OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"}
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
 CHECKING = {"open_file", "read_file", "check_file", "text_lines", "open_zip", "open_npz", "file_counts"}
@@ -39,6 +39,9 @@ OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run i
 
 
 PLACES: dict[str, dict[str, str]] = {
+    "cli/doctor.py": {
+        "Path('/proc/cpuinfo').read_text": SYSTEM,
+    },
     "cli/running.py": {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,
@@ -55,16 +58,12 @@ PLACES: dict[str, dict[str, str]] = {
         "_opener().open": NET,
         "part.open": WRITES,
     },
-    "data/looks.py": {
+    "data/near_duplicates.py": {
         "temporary.open": WRITES,
     },
     "data/manifest.py": {
         "os.fdopen": WRITES,
         "os.open": WRITES,
-    },
-    "data/sources/csv_table.py": {
-        "pandas.read_parquet": CHECKED,
-        "read_metadata": CHECKED,
     },
     "data/unpacking.py": {
         "bz2.BZ2File": CHECKED,
@@ -93,26 +92,28 @@ PLACES: dict[str, dict[str, str]] = {
         "core.read_model": OTHERS,
         "new.read_bytes": OTHERS,
         "np.memmap": OTHERS,
-        "np.memmap (2)": OTHERS,
     },
     "extractors/engines/openvino.py": {
         "self._core.compile_model": NO_FILE,
     },
-    "extractors/kerashub.py": {
+    "extractors/__init__.py": {
+        "import_module": SYSTEM,
+    },
+    "extractors/kerashub_presets.py": {
         "get_file": NET,
         "get_file (2)": NET,
         "get_file (3)": NET,
         "hub.layers.ImageConverter.from_preset": CHECKED,
         "hub.models.Backbone.from_preset": CHECKED,
     },
-    "extractors/weight_files.py": {
+    "extractors/networks/bit.py": {
+        "keras.utils.get_file": NET,
+    },
+    "extractors/weights.py": {
         "archive.open": CHECKED,
         "h5py.File": CHECKED,
         "h5py.File (2)": CHECKED,
         "h5py.h5a.open": NO_FILE,
-    },
-    "extractors/weights.py": {
-        "keras.utils.get_file": NET,
         "network.load_weights": CHECKED,
     },
     "features/computation.py": {
@@ -123,10 +124,10 @@ PLACES: dict[str, dict[str, str]] = {
         "np.memmap (2)": CHECKED,
         "os.open": WRITES,
     },
-    "features/gathered.py": {
+    "features/arrays.py": {
         "np.memmap": OWN,
     },
-    "features/index.py": {
+    "features/entry_index.py": {
         "os.open": WRITES,
     },
     "file_locks.py": {
@@ -139,13 +140,15 @@ PLACES: dict[str, dict[str, str]] = {
         "os.open (3)": SYNCS,
         "temporary.open": OWN,
     },
+    "limited_process.py": {
+        "import_module": SYSTEM,
+        "os.fdopen": WRITES,
+    },
     "losses/lazy.py": {
         "import_module": SYSTEM,
     },
     "matching/format_1.py": {
         "keras.saving.load_model": OTHERS,
-    },
-    "matching/keras_archive.py": {
         "zipfile.ZipFile": OTHERS,
     },
     "model/__init__.py": {
@@ -181,17 +184,29 @@ PLACES: dict[str, dict[str, str]] = {
     "reporting/projector.py": {
         "written.read_text": OWN,
     },
-    "retrieval/faiss_index.py": {
-        "self._faiss.read_index": CHECKED,
+    "retrieval/gallery_index.py": {
+        "faiss.read_index": CHECKED,
     },
-    "retrieval/index_files.py": {
-        "np.load": CHECKED,
+    "retrieval/index.py": {
+        "faiss.read_index": CHECKED,
+    },
+    "retrieval/postgresql_store.py": {
+        "create_engine": NET,
+    },
+    "retrieval/sqlite_store.py": {
+        "sqlite3.connect": WRITES,
+    },
+    "sqlite_files.py": {
+        "sqlite3.connect": CHECKED,
+    },
+    "sources/tables.py": {
+        "pandas.read_parquet": CHECKED,
+        "read_metadata": CHECKED,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,
     },
     "tensors.py": {
-        "np.memmap": CHECKED,
         "path.open": WRITES,
     },
     "training/__init__.py": {
@@ -269,7 +284,7 @@ def test_every_reason_is_given() -> None:
 
 def test_what_is_checked_before_is_in_a_module_that_checks() -> None:
     """A library that opens a file by its name relies on a check in the same module, or on one that says so."""
-    elsewhere = {"tuning/locks.py", "tuning/storage.py", "retrieval/faiss_index.py", "extractors/weights.py"}
+    elsewhere = {"tuning/locks.py", "tuning/storage.py", "retrieval/index.py", "extractors/weights.py"}
     for module, calls in PLACES.items():
         if CHECKED in calls.values() and module not in elsewhere:
             names = {

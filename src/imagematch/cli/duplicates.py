@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_distance, chosen_distance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def duplicates(
         Path, typer.Argument(help="The folder that is looked through, to any depth, or a .csv of path (and label).")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Where the groups go: .csv, .json, or .html (a page of pictures).")
+        Path | None, typer.Option(help="Where the groups go: .csv, .json, or .html (a page of images).")
     ] = None,
     threshold: Annotated[
         float | None,
@@ -38,6 +39,8 @@ def duplicates(
             "classes apart: for copies, or for other images than it was trained on, a tenth of that is a start."
         ),
     ] = None,
+    far: FarOption = None,
+    as_json: Json = False,
     feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
 ) -> None:
     """Finds images that match each other. Nothing is deleted.
@@ -45,25 +48,23 @@ def duplicates(
     In a group every image matches every other, so that a chain of small differences does not join what is far apart.
     """
     from imagematch.cli.retrieve import checked_output
-    from imagematch.errors import ConfigError
-    from imagematch.events import console_log
+    from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.matching import ImageMatcher, read_card
     from imagematch.retrieval import duplicate_groups, embed_images, list_images
 
     if output is not None:
         checked_output(output)
-    if threshold is not None and not 0 < threshold < math.inf:
-        raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")
-    log = console_log()
-    cropper = read_card(model).embedding.cropper
-    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=cropper, log=log)
+    checked_distance(threshold)
+    log = RunLog(stream=sys.stderr if as_json else sys.stdout)
+    card = read_card(model)
+    under, how = chosen_distance(card.threshold.threshold(), threshold, far), card.embedding
+    images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=how.cropper, **how.decoding, log=log)
     matcher = ImageMatcher.load(model, log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
-    under = matcher.threshold if threshold is None else threshold
     groups, undivided = duplicate_groups(vectors, under)
     inside = sum(len(group.rows) for group in groups)
-    print(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {under:.4f}")
+    log.say(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {under:.4f}")
     if 2 * inside > len(images):
         log.say(_WIDE)
     for chain in undivided:
@@ -71,9 +72,11 @@ def duplicates(
             f"{len(chain):,} images more hang together, match by match, as {images.paths[chain[0]]}: they are not "
             "divided into groups, since the threshold is too wide for them; give a smaller --threshold"
         )
-    if output is None:
+    if as_json:
+        print(json.dumps(_as_json(images, groups, undivided, under)))
+    elif output is None:
         _list(images, groups)
-    else:
+    if output is not None:
         _write(output, images, groups, undivided, model, under)
         log.say(f"output   {output}")
 
@@ -89,6 +92,23 @@ def _list(images: ImageFolder, groups: Sequence[Group]) -> None:
         print(f"and {len(groups) - _LISTED:,} more groups: give --output FILE")
 
 
+def _as_json(
+    images: ImageFolder, groups: Sequence[Group], undivided: Sequence[np.ndarray], threshold: float
+) -> dict[str, Any]:
+    listed = [
+        {
+            "diameter": group.diameter,
+            "images": [
+                {"path": images.paths[row], "distance": distance}
+                for row, distance in zip(group.rows.tolist(), group.distances.tolist(), strict=True)
+            ],
+        }
+        for group in groups
+    ]
+    chains = [[images.paths[row] for row in chain.tolist()] for chain in undivided]
+    return {"threshold": threshold, "groups": listed, "undivided": chains}
+
+
 def _write(
     output: Path,
     images: ImageFolder,
@@ -102,18 +122,7 @@ def _write(
 
     suffix = output.suffix.lower()
     if suffix == ".json":
-        listed = [
-            {
-                "diameter": group.diameter,
-                "images": [
-                    {"path": images.paths[row], "distance": distance}
-                    for row, distance in zip(group.rows.tolist(), group.distances.tolist(), strict=True)
-                ],
-            }
-            for group in groups
-        ]
-        chains = [[images.paths[row] for row in chain.tolist()] for chain in undivided]
-        write_json(output, {"threshold": threshold, "groups": listed, "undivided": chains})
+        write_json(output, _as_json(images, groups, undivided, threshold))
     elif suffix == ".csv":
         write_csv(output, groups_table(images, groups))
     else:

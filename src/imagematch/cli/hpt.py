@@ -52,10 +52,11 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import fold_datasets, open_dataset
+        from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
-        dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
+        dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests, log=console_log())
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
         folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
         for one in (dataset, *folds):
@@ -81,7 +82,7 @@ def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, wor
     name = study.study_name
     exists = study_exists(study, layout)
     if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
-        forget_study(study, layout)
+        forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")

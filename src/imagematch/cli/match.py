@@ -28,7 +28,7 @@ def match(
     card = read_card(model)
     distance = chosen_distance(card.threshold.threshold(), threshold, far)
     for path in (first, second):
-        card.embedding.to_picture(path)  # reported before the slow part, if one is unreadable
+        card.embedding.decode(path)  # reported before the slow part, if one is unreadable
     result = ImageMatcher.load(model, log=RunLog(stream=sys.stderr)).match(first, second, threshold=distance)
     assert isinstance(result, Match)
     if as_json:

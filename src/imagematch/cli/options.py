@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,8 @@ FeatureDir = Annotated[
     Path,
     typer.Option(help="Where features are cached: the feature_dir of the training, so that its features are used."),
 ]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output; lines go to the other.")]
 
 ThresholdOption = Annotated[
     float | None, typer.Option(min=0, max=2, metavar="DISTANCE", help="Decide at this distance, not the matcher's own.")
@@ -39,3 +42,10 @@ def chosen_distance(threshold: Threshold, distance: float | None, far: float | N
     if far is not None:
         return threshold.at_far(far).distance
     return threshold.distance if distance is None else distance
+
+
+def checked_distance(threshold: float | None) -> float | None:
+    """The value of --threshold. Raises ConfigError where it is no distance over 0."""
+    if threshold is not None and not 0 < threshold < math.inf:
+        raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")
+    return threshold

@@ -1,4 +1,4 @@
-"""Asks what to do where results exist already: go on with them, or start anew."""
+"""What is asked on a terminal: go on with results or start anew, and whether to delete."""
 
 from __future__ import annotations
 
@@ -31,3 +31,15 @@ def resume_or_fresh(what: str, *, resume: bool, fresh: bool) -> Choice:
             return "resume"
         if answer.strip().lower() in ("f", "fresh"):
             return "fresh"
+
+
+def confirmed(what: str, *, option: str) -> bool:
+    """Whether the user, asked on a terminal, wants `what` to be done.
+
+    Raises:
+        ConfigError: there is nobody to ask; names the option that says yes.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError(f"will not {what} without being told to", do=f"give {option}")
+    print(f"{what} (y/n)? ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -32,7 +32,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         _mute_native_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal has no letters for is shown escaped
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(_exit_code(app, given, debug))
+    sys.exit(exit_code(app, given, debug))
 
 
 def _mute_native_libraries() -> None:
@@ -44,7 +44,8 @@ def _mute_native_libraries() -> None:
     sys.stderr = os.fdopen(own, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
-def _exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
+def exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
+    """Runs `app` and returns its exit code; what went wrong is on the error stream."""
     try:
         result = typer.main.get_command(app).main(arguments or ["--help"], standalone_mode=False)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`study list | show | upgrade | dashboard`: the studies that there are, at a glance."""
+"""`study list | show | compare | export | delete | upgrade | dashboard`: the studies that there are."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from imagematch.events import printable
 
 study_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 StorageOption = Annotated[str | None, typer.Option(help="Database URL instead of the files in exp/.")]
 
 
 @study_app.command("list")
-def list_studies(storage: StorageOption = None) -> None:
+def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Lists the studies, with their trials and the best value; rerun studies are left out."""
+    import json
+    from dataclasses import asdict
+
     from imagematch.files import Layout
     from imagematch.tuning import study_overviews
 
     rows = study_overviews(Layout(), storage)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return
     for row in rows:
         print(row.line)
     if not rows:
@@ -31,7 +38,7 @@ def list_studies(storage: StorageOption = None) -> None:
 def show_study(
     name: Annotated[str, typer.Argument(help="The study's name.")],
     storage: StorageOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Shows a study: states, best trials, baseline, why trials failed."""
     import json
@@ -49,6 +56,73 @@ def show_study(
         else:
             lines = study_lines(study)
     print("\n".join(lines))
+
+
+@study_app.command("compare")
+def compare(
+    first: Annotated[str, typer.Argument(metavar="STUDY", help="A study's name.")],
+    second: Annotated[str, typer.Argument(metavar="STUDY", help="Another one's.")],
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Shows two studies side by side: what they reached, and how their settings differ."""
+    import json
+
+    from imagematch.files import Layout
+    from imagematch.reporting import compare_studies, comparison_lines, read_study
+    from imagematch.tuning import sqlite_url, storage_errors
+
+    databases = [storage or Layout().study_database(name) for name in (first, second)]
+    studies = [read_study(database, name) for database, name in zip(databases, (first, second), strict=True)]
+    with storage_errors(storage or sqlite_url(Path(databases[0]))):
+        comparison = compare_studies(studies)
+    print(json.dumps(comparison) if as_json else "\n".join(comparison_lines(comparison)))
+
+
+@study_app.command("export")
+def export_study(
+    name: Annotated[str, typer.Argument(help="The study's name.")],
+    output: Annotated[Path, typer.Option(help="A file: .csv or .json.")],
+    storage: StorageOption = None,
+) -> None:
+    """Writes all trials as a table: CSV as they are, or a JSON list."""
+    from imagematch.errors import ConfigError
+    from imagematch.files import Layout, write_text
+    from imagematch.reporting import read_study
+    from imagematch.tuning import sqlite_url, storage_errors, trials_table
+
+    if output.suffix.lower() not in (".csv", ".json"):
+        raise ConfigError("is no CSV or JSON file", where=f"--output {output}", do="name it FILE.csv or FILE.json")
+    database = Layout().study_database(name)
+    study = read_study(storage or database, name)
+    with storage_errors(storage or sqlite_url(database)):
+        table = trials_table(study)
+    if output.suffix.lower() == ".json":
+        write_text(output, table.to_json(orient="records", indent=2) + "\n")
+    else:
+        write_text(output, table.to_csv(index=False))
+    print(printable(f"{len(table):,} trials written to {output}"))
+
+
+@study_app.command("delete")
+def delete(
+    name: Annotated[str, typer.Argument(help="The study's name.")],
+    storage: StorageOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Deletes a study with its reruns and files; the winner's matcher stays."""
+    from imagematch.cli.prompts import confirmed
+    from imagematch.files import Layout
+    from imagematch.pipeline import forget_study
+    from imagematch.reporting import read_study
+
+    layout = Layout()
+    trials = len(read_study(storage or layout.study_database(name), name).get_trials(deepcopy=False))
+    if yes or confirmed(f"delete study {name} with its {trials:,} trials", option="--yes"):
+        forget_study(name, layout, storage)
+        if storage is None:
+            layout.study_database(name).unlink(missing_ok=True)
+        print(printable(f"study {name} is deleted"))
 
 
 @study_app.command("upgrade")

@@ -8,32 +8,21 @@ from typing import Literal
 
 from imagematch.config.problems import did_you_mean
 from imagematch.errors import ConfigError
-from imagematch.registry import LOSS_REGISTRY
+from imagematch.registry import EXTRACTOR_REGISTRY, LOSS_REGISTRY, SOURCE_REGISTRY
 
-DATASETS = ("tiny_imagenet", "digits", "folder", "csv", "celeba", "omniglot", "flowers")
+DATASETS: tuple[str, ...] = tuple(SOURCE_REGISTRY.all())
 SPLITS_BY = ("image", "class", "predefined")
+LAYOUTS = ("auto", "classes", "groups", "splits", "splits_groups", "reid")
+NEAR_DUPLICATES = ("together", "as_is")
+MISSING_FILES = ("error", "skip")
 FACE_CROPS = ("none", "haar")
 FACES_MISSING = ("whole", "skip", "error")
 """What becomes of an image in which no face is found."""
 
-EXTRACTORS = (
-    *("efficientnet", "efficientnet_v2_b0", "efficientnet_v2_b1", "efficientnet_v2_b2", "efficientnet_v2_b3"),
-    *("efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l", "efficientnet_b0", "efficientnet_b1"),
-    *("efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6"),
-    *("efficientnet_b7",),
-    *("mobilenet", "mobilenet_025", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
-    *("convnext_tiny", "convnext_small", "convnext_base", "convnext_large", "convnext_xlarge"),
-    *("resnet50", "resnet101", "resnet152", "resnet50_v2", "resnet101_v2", "resnet152_v2"),
-    *("densenet121", "densenet169", "densenet201"),
-    *("inception_v3", "inception_resnet_v2", "xception"),
-    *("nasnet_mobile", "nasnet_large"),
-    *("vgg16", "vgg19"),
-    *("pixels", "small_cnn", "bit_m_r50x1"),
-)
-FROM_SCRATCH = ("small_cnn",)
+_EXTRACTOR_SPECS = EXTRACTOR_REGISTRY.all()
+EXTRACTORS = tuple(_EXTRACTOR_SPECS)
+FROM_SCRATCH = tuple(name for name, spec in _EXTRACTOR_SPECS.items() if spec.from_scratch)
 """Extractors without published weights: all of one is trained, unless `weights` is a path."""
-KERASHUB = "kerashub:"
-"""A KerasHub preset is an extractor, too: this, then its name or folder."""
 ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("auto", "float32", "bfloat16")
 

@@ -10,16 +10,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from imagematch.config.names import KERASHUB, NAMED_CRITERIA
+from imagematch.config.names import NAMED_CRITERIA
 from imagematch.config.problems import did_you_mean, invalid, shown
 from imagematch.errors import ConfigError
 from imagematch.files import checked_name
+from imagematch.registry import KERASHUB_PREFIX, ONNX_PREFIX
 
 THRESHOLD_FORMS = (
     f"{', '.join(NAMED_CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} (either with confidence: 0.95 beside it) or "
     "{cost: {false_match: 10, false_non_match: 1}}"
 )
 TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
+VALUE_RANGE_FORMS = "auto, full or two numbers, the lower first, as [0, 4095]"
 _MOST_NAMES = 16
 _MAX_LAYERS = 10_000
 _COST = 1e9
@@ -39,6 +41,12 @@ PATH: Mapping[str, Any] = {"type": "string", "minLength": 1}
 TEXT_OR_TEXTS: Mapping[str, Any] = {"anyOf": [PATH, {"type": "array", "items": PATH, "minItems": 1}]}
 SPLIT: Mapping[str, Any] = {"type": "array", "items": _BETWEEN, "minItems": 2, "maxItems": 3}
 TRAINABLE: Mapping[str, Any] = {"anyOf": [{"type": "boolean"}, _LAYERS, _object({"blocks": _LAYERS})]}
+VALUE_RANGE: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string", "enum": ["auto", "full"]},
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    ]
+}
 THRESHOLD: Mapping[str, Any] = {
     "anyOf": [
         {"type": "string", "enum": list(NAMED_CRITERIA)},
@@ -101,8 +109,8 @@ def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
 def checked_extractors(value: str | tuple[str, ...], names: Sequence[str]) -> str | tuple[str, ...]:
     """A name, or several different ones (a list of one is that one), else raises a validation error."""
     if isinstance(value, str):
-        preset = value.startswith(KERASHUB) and value != KERASHUB
-        return value if preset else checked_choice("feature_extractor", value, names)
+        prefixed = any(value.startswith(prefix) and value != prefix for prefix in (KERASHUB_PREFIX, ONNX_PREFIX))
+        return value if prefixed else checked_choice("feature_extractor", value, names)
     if not value:
         raise invalid("feature_extractor is an empty list", "name at least one extractor")
     for name in value:
@@ -119,6 +127,18 @@ def checked_split(value: tuple[float, ...]) -> tuple[float, ...]:
         what = f"split must be two or three numbers over 0 that sum to 1, not {shown(list(value))}"
         raise invalid(what, "train, validation and test; with two numbers there is no test split")
     return value
+
+
+def checked_value_range(value: Any) -> str | tuple[float, float]:
+    """auto, full or (low, high), else raises a validation error."""
+    if value in ("auto", "full"):
+        return str(value)
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+        low, high = float(value[0]), float(value[1])
+        if math.isfinite(low) and math.isfinite(high) and low < high:
+            return low, high
+    do = did_you_mean(value, ("auto", "full")) if isinstance(value, str) else ""
+    raise invalid(f"value_range must be {VALUE_RANGE_FORMS}, not {shown(value)}", do)
 
 
 def checked_weights(value: str) -> str:

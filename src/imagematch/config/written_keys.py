@@ -10,14 +10,17 @@ from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import conditions, names, values
 from imagematch.config.fields import REQUIRED, Affects, key, names_of
+from imagematch.config.network_input import NETWORK_INPUT, checked_input
 from imagematch.options import Option, choice, flag, number, whole
+from imagematch.registry import KERASHUB_PREFIX, ONNX_PREFIX
 
 _MAX_SEED = 2**32 - 1
 _MAX_BLOCKS = 32
 MAX_STAGES = 16
 STAGES_FORM = "a list of mappings, as [{trainable: false, epochs: 10}, {trainable: 30, learning_rate: 1.0e-5}]"
 _UNITS = {"type": "integer", "minimum": 1, "maximum": 65_536}
-_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, {"type": "string", "pattern": f"^{names.KERASHUB}."}]}
+_PREFIXED = {"type": "string", "pattern": f"^({KERASHUB_PREFIX}|{ONNX_PREFIX})."}
+_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, _PREFIXED]}
 
 _SEEDS = "rerun_seeds trains the best trials again with other seeds"
 _NAME: Any = {"group": "name", "affects": Affects.NOTHING, "tunable": "the study names its trials"}
@@ -75,6 +78,28 @@ class WrittenKeys(BaseModel):
     max_classes: int | None = key(
         whole(None, 2, 10_000_000, "Takes the most frequent classes alone; by default all."), **_DATA
     )
+    layout: str = key(
+        choice("auto", names.LAYOUTS, "What the folders say: by default known for certain, or refused."), **_DATA
+    )
+    missing_files: str = key(
+        choice("error", names.MISSING_FILES, "Images that a table names and that are not there: stops, or goes on."),
+        **_DATA,
+    )
+    near_duplicates: str = key(
+        choice("together", names.NEAR_DUPLICATES, "Near duplicates of a class stay in one split, or where they fall."),
+        **_DATA,
+    )
+    value_range: Annotated[Any, PlainValidator(values.checked_value_range)] = key(
+        Option(
+            "auto",
+            values.VALUE_RANGE,
+            "What becomes black and white in images of more than 8 bits, signed or floating: by default known from "
+            "their values, the same in all of them; full: 0 and 65,535.",
+            expects=values.VALUE_RANGE_FORMS,
+        ),
+        **_DATA,
+    )
+    max_megapixels: int = key(whole(500, 1, 4_295, "Larger images are left out, as corrupt ones are."), **_DATA)
     face_crop: str = key(choice("none", names.FACE_CROPS, "Cuts out the largest face with this detector."), **_DATA)
     face_margin: float = key(number(0.2, 0, 2, "Added on each side of the face, as a share of its own side."), **_FACES)
     face_align: bool = key(flag(False, "Turns the face so that the eyes are level."), **_FACES)
@@ -90,10 +115,15 @@ class WrittenKeys(BaseModel):
         Option(
             "efficientnet",
             {"anyOf": [_EXTRACTOR, {"type": "array", "items": _EXTRACTOR, "minItems": 1, "uniqueItems": True}]},
-            "The network, or a list of several, frozen, side by side; `kerashub:PRESET` is one of KerasHub's.",
+            "The network, or a list of several, frozen, side by side; `kerashub:PRESET` and `onnx:PATH`, too.",
             expects=f"one of {', '.join(names.EXTRACTORS)}, or a list of several",
         ),
         **_EXTRACTED,
+    )
+    input: Annotated[Any, PlainValidator(checked_input)] = key(
+        NETWORK_INPUT,
+        **{**_EXTRACTED, "tunable": "it belongs to the network"},
+        condition=conditions.WITH_A_NETWORK_FILE,
     )
     weights: values.PathText | values.PathTexts = key(
         Option(

@@ -7,31 +7,31 @@ from typing import Any
 import numpy as np
 
 AUGMENTATION_VERSION = "2"
-"""Changes whenever the same draws give other pixels: kept features of augmented views are keyed by it."""
+"""Changes whenever the same draws give other pixels: cached features of augmented views are keyed by it."""
 
 ZOOM = 0.15
-"""The picture is magnified or reduced by up to this share."""
+"""The image is magnified or reduced by up to this share."""
 ROTATION_DEGREES = 15.0
 TRANSLATION = 0.1
 """Shift, as a share of each side."""
 BRIGHTNESS = 0.2
 """Added to every pixel, as a share of white."""
 CONTRAST = 0.2
-"""Spread about each picture's mean, as a share."""
+"""Spread about each image's mean, as a share."""
 
 N_DRAWS = 7
-"""Random numbers that one picture's augmentation takes."""
+"""Random numbers that one image's augmentation takes."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def draw_augmentations(seed: int, keys: np.ndarray) -> np.ndarray:
-    """The random numbers of each picture's augmentation; a picture's depend on the seed and its key alone.
+    """The random numbers of each image's augmentation; an image's depend on the seed and its key alone.
 
     Args:
         seed: not negative.
-        keys: (batch,) integers, one a picture: the row, or the place in the epoch.
+        keys: (batch,) integers, one an image: the row, or the position in the epoch.
 
     Returns:
         (batch, N_DRAWS) float32, uniform in [0, 1).
@@ -45,7 +45,7 @@ def draw_augmentations(seed: int, keys: np.ndarray) -> np.ndarray:
 
 
 def augment(images: Any, draws: Any) -> Any:
-    """Augments a batch; runs eagerly and in a graph. What comes in from outside the picture is its mirror image.
+    """Augments a batch; runs eagerly and in a graph. What comes in from outside the image is its mirror image.
 
     Args:
         images: (batch, height, width, 3) float32 tensor, 0 to 255.
@@ -57,7 +57,7 @@ def augment(images: Any, draws: Any) -> Any:
     import tensorflow as tf
 
     images = tf.convert_to_tensor(images, tf.float32)
-    # Sines, cosines and means differ in their last digit between one picture and many: in float64 that is rounded away.
+    # Sines, cosines and means differ in their last digit between one image and many: in float64 that is rounded away.
     draws = tf.cast(draws, tf.float64)
     zoom, flip, turn, right, down, brightness, contrast = tf.unstack(2.0 * draws - 1.0, num=N_DRAWS, axis=1)
     size = tf.shape(images)[1:3]

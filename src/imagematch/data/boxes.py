@@ -1,12 +1,11 @@
-"""Boxes: the part of an image that is kept, and the digest of what is kept."""
+"""Boxes: the part of an image that is used, and the digest of what is used."""
 
 from __future__ import annotations
 
+from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the upright image; right and bottom are just outside."""
+from imagematch.sources import Box
 
 Limits = tuple[int, int, int, int]
 """A box in whole pixels that lies inside its image."""
@@ -28,19 +27,34 @@ def limits(box: Box | None, width: int, height: int) -> Limits:
     left, top = max(0, round(box[0])), max(0, round(box[1]))
     right, bottom = min(width, round(box[2])), min(height, round(box[3]))
     if left >= right or top >= bottom:
-        raise DataError(f"the box {', '.join(f'{v:g}' for v in box)} is outside the picture of {width} x {height}")
+        raise DataError(f"the box {', '.join(f'{v:g}' for v in box)} is outside the image of {width} x {height}")
     return left, top, right, bottom
 
 
-def cut_digest(content: str, box: Box | None, angle: float = 0.0) -> str:
-    """The digest of what `decode` gives of a file: that of its content, unless only a part of it is kept."""
-    if box is None:
-        return content
-    turned = f" turned {angle:g}" if angle else ""
-    return digest_bytes(f"{content} {tuple(map(float, box))}{turned}".encode())
+def pixels_digest(
+    content: str, box: Box | None = None, angle: float = 0.0, value_range: ValueRange | None = None
+) -> str:
+    """The digest of what `decode` gives of a file: that of its content, unless a part of it or a range is chosen."""
+    if box is not None:
+        turned = f" turned {angle:g}" if angle else ""
+        content = digest_bytes(f"{content} {tuple(map(float, box))}{turned}".encode())
+    if value_range is not None:
+        content = digest_bytes(f"{content} values {tuple(map(float, value_range))}".encode())
+    return content
 
 
-def check_digest(data: bytes, digest: str, box: Box | None = None, angle: float = 0.0) -> None:
-    """Raises DataError where a file's bytes are no longer those that were listed with this `cut_digest`."""
-    if cut_digest(digest_bytes(data), box, angle) != digest:
+def decoded_digest(digest: str, mode: str, value_range: ValueRange | None) -> str:
+    """A `pixels_digest` with its set's range, which counts for deep images (of these modes of Pillow's) alone."""
+    return pixels_digest(digest, value_range=value_range if is_deep(mode) else None)
+
+
+def check_digest(
+    data: bytes, digest: str, box: Box | None = None, angle: float = 0.0, value_range: ValueRange | None = None
+) -> None:
+    """Raises DataError where a file's bytes are no longer those that were listed with this `pixels_digest`.
+
+    A set's range counts for its deep images alone: the digest may be that without it.
+    """
+    found = pixels_digest(digest_bytes(data), box, angle)
+    if digest not in (found, pixels_digest(found, value_range=value_range)):
         raise DataError("has changed since it was listed", do="run again")

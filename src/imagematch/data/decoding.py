@@ -6,48 +6,49 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from imagematch.data.boxes import Box, limits
-from imagematch.data.boxes import cut_digest as cut_digest
-from imagematch.data.cutting import Cut
-from imagematch.data.image_formats import (
+from imagematch.data.boxes import limits
+from imagematch.data.decoding_limits import (
+    MAX_PIXELS,
     REDUCTIONS,
+    allowed_bytes,
     check_memory,
     check_pixels,
     is_jpeg,
     memory_bytes,
-    open_image,
     reduction_for,
 )
-from imagematch.data.pixels import Size, Upright, check_values, extremes, image_of, upright_size
+from imagematch.data.image_headers import open_image
+from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, turned, upright_size
+from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
-from imagematch.files import os_reason
-from imagematch.reading import MB, RefusedFileError, open_file
+from imagematch.image_files import read_bytes, short_of_memory
+from imagematch.sources import Box
 
 DECODER_VERSION = "2"
-"""Changes whenever the pixels given for some file change: kept features are keyed by it."""
-
-MAX_FILE_BYTES = 256 * MB
-"""Larger image files are refused: a file is read whole."""
+"""Changes whenever the pixels given for some file change: cached features are keyed by it."""
 
 _LARGE_BYTES = 64_000_000
 _large_turn = threading.Lock()
 """Images that take more than that are decoded one at a time, however many threads there are."""
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
+_PHOTOMETRIC = 262
+_WHITE_IS_ZERO = 0
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError),
+    *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
+)
+"""What Pillow and its plug-ins raise of damaged files, found by trying many."""
 
 
-class ShortOfMemoryError(DataError):
-    """There was no memory left to decode an image; another time there may be."""
-
-
-class Overview(NamedTuple):
+class Thumbnail(NamedTuple):
     """An image, small.
 
     Attributes:
@@ -61,188 +62,206 @@ class Overview(NamedTuple):
     height: int
 
 
-class ValueRange(NamedTuple):
-    """The values that an image file has before they are made 8-bit.
+class ImageFacts(NamedTuple):
+    """What decoding an image file tells.
 
     Attributes:
+        width: of the upright image (of the box, where there is one), pixels.
+        height: likewise.
         mode: Pillow's, as "RGB", "L", "I;16", "F".
-        low: the lowest value; that of the type where it is 8-bit.
-        high: the highest, likewise.
+        low: the lowest value where they are deep; else 0.
+        high: the highest, likewise; else 255.
     """
 
+    width: int
+    height: int
     mode: str
     low: float
     high: float
 
 
-def decode(
-    source: Path | str | bytes, max_size: int | None = None, *, box: Box | None = None, angle: float = 0.0
-) -> np.ndarray:
-    """Decodes one image to canonical pixels.
+@dataclass(frozen=True)
+class _Request:
+    """What a caller wants of an image: the same of a full-size one and of one decoded at reduced size.
 
-    The image is turned upright (EXIF), cut to `box`, made RGB (transparency over white, 16-bit greys scaled, first
-    frame of an animation), and each side longer than `max_size` is shrunk to it on its own, with Pillow's antialiased
-    bilinear filter. Nothing is ever enlarged. A JPEG of which less than half the size is asked for is decoded at a
-    half, quarter or eighth of its size, of what is kept at least twice what is asked for.
-
-    Args:
-        source: a file, or the bytes of one.
-        max_size: the longest side given back, in pixels; None keeps the size.
-        box: the part of the image to keep.
-        angle: degrees that the box leans clockwise in the image, about its own centre; what it keeps stands upright.
-
-    Returns:
-        (height, width, 3) uint8, both sides at most `max_size`.
-
-    Raises:
-        DataError: not an image in a known format, empty, truncated, damaged, over MAX_PIXELS, or decoding it takes more
-            than MAX_MEMORY_BYTES; names the file.
+    Attributes:
+        size_for: gives the wanted size, in width and height, for those of the part that is used; never larger.
+        box: the part of the image, in pixels of the full size; None for all.
+        angle: degrees that the box leans clockwise.
+        value_range: what deep grey is scaled by; "own": by the image's own values.
+        max_pixels: larger images are refused.
     """
-    return to_picture(source, max_size, box=box, angle=angle)
+
+    size_for: Callable[[int, int], Size]
+    box: Box | None
+    angle: float
+    value_range: ValueRange | Literal["own"] | None
+    max_pixels: int | None
+
+    def part(self, full: Size) -> Size:
+        """Width and height of what is used of an upright image of this size; a leaning box may stick out.
+
+        Raises:
+            DataError: nothing of the box lies inside.
+        """
+        if self.box is not None and self.angle:
+            return max(1, round(self.box[2] - self.box[0])), max(1, round(self.box[3] - self.box[1]))
+        left, top, right, bottom = limits(self.box, *full)
+        return right - left, bottom - top
+
+    def of(self, image: Image.Image, orientation: int, full: Size, reduction: int = 1) -> Thumbnail:
+        """The pixels of a loaded image that was decoded `reduction` times smaller than `full`, its upright size."""
+        chosen = self.value_range
+        if chosen == "own":
+            low, high = extremes(image)
+            chosen = low, max(high, low + 1e-9)
+        upright = Upright(image, orientation, chosen, _is_inverted(image))
+        part = self.part(full)
+        size, box = self.size_for(*part), self.box
+        if box is not None and self.angle:
+            upright, box = Upright(turned(upright, _divided(box, reduction), self.angle)), None
+        elif box is not None:
+            box = _divided(limits(box, *full), reduction)
+        inside = limits(box, *upright.size)
+        size = min(size[0], inside[2] - inside[0]), min(size[1], inside[3] - inside[1])
+        return Thumbnail(shrunk(upright, inside, size), *part)
 
 
-def to_picture(image: Any, max_size: int | None = None, *, box: Box | None = None, angle: float = 0.0) -> np.ndarray:
+def decode(
+    image: Any,
+    max_size: int | None = None,
+    *,
+    box: Box | None = None,
+    angle: float = 0.0,
+    value_range: ValueRange | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+) -> np.ndarray:
     """Canonical pixels of one image in whatever form a caller has it.
+
+    The image is turned upright (EXIF), cut to `box`, made RGB (transparency over white, deep greys scaled, first
+    frame of an animation), and each side longer than `max_size` is shrunk to it on its own, with Pillow's antialiased
+    bilinear filter. Nothing is ever enlarged. A JPEG of which less than half the size is wanted is decoded at a
+    half, quarter or eighth of its size, at no less than twice what is wanted.
 
     Args:
         image: a path, a file's bytes, a PIL image, or an array or tensor with values 0 to 255 (uint8, or another type:
             rounded): (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with alpha. PIL images and arrays
             are shrunk from the pixels they have: of a large JPEG, other pixels than its file gives.
-        max_size: as in `decode`.
-        box: likewise.
-        angle: likewise.
+        max_size: the longest side given back, in pixels; None leaves the size.
+        box: the part of the image to use.
+        angle: degrees that the box leans clockwise in the image, about its own centre; what is given stands upright.
+        value_range: what grey of more than 8 bits, signed or floating, is scaled by; None takes 0 to 65,535.
+        max_pixels: larger images are refused; None where that was looked at before.
 
     Returns:
         (height, width, 3) uint8, both sides at most `max_size`.
 
     Raises:
-        DataError: the file cannot be decoded, or the array has another shape or other values.
+        DataError: not an image in a format that is read, empty, truncated, damaged, too large, or decoding it takes too
+            much memory; or an array of another shape or other values. Names the file.
+        NotReadableHereError: there is no memory left, or the format's library is not installed.
     """
 
     def size_for(width: int, height: int) -> Size:
         return (width, height) if max_size is None else (min(width, max_size), min(height, max_size))
 
-    return _cut(image, Cut(size_for, box, angle)).pixels
+    return _decode(image, _Request(size_for, box, angle, value_range, max_pixels)).pixels
 
 
-def overview(image: Any, side: int, *, box: Box | None = None, angle: float = 0.0) -> Overview:
+def thumbnail(
+    image: Any,
+    side: int,
+    *,
+    box: Box | None = None,
+    angle: float = 0.0,
+    value_range: ValueRange | Literal["own"] | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+) -> Thumbnail:
     """An image shrunk in proportion until its longer side is at most `side`, and its full size.
 
-    Args:
-        image: in any form; see `to_picture`.
-        side: pixels.
-        box: as in `decode`.
-        angle: likewise.
-
-    Raises:
-        DataError: as `to_picture`.
+    Arguments and errors are those of `decode`; with the range "own" an image is scaled by its own values.
     """
 
     def size_for(width: int, height: int) -> Size:
         share = min(1.0, side / max(width, height))
         return max(1, round(width * share)), max(1, round(height * share))
 
-    return _cut(image, Cut(size_for, box, angle))
+    return _decode(image, _Request(size_for, box, angle, value_range, max_pixels))
 
 
-def inspect(data: bytes, box: Box | None = None) -> tuple[int, int, str]:
-    """Decodes an image file to learn that it can be: (width, height, Pillow's mode).
-
-    Width and height are those of the upright image, cut to `box`. A JPEG is read to its end, at an eighth of its size.
+def inspect(data: bytes, box: Box | None = None, max_pixels: int | None = MAX_PIXELS) -> ImageFacts:
+    """Decodes an image file to learn that it can be. A JPEG is read to its end, at an eighth of its size.
 
     Raises:
         DataError: as `decode`.
     """
     with _one_line(""):
-        image = open_image(data)
+        image = open_image(data, max_pixels)
         orientation, size = _orientation(image), image.size
         reduction = REDUCTIONS[0] if is_jpeg(image) else 1
         with _decoded(image, data, reduction):
             if not is_jpeg(image):  # Pillow knows some only now, and has turned TIFFs itself
                 orientation, size = _orientation(image), image.size
-            check_values(image)
             left, top, right, bottom = limits(box, *upright_size(size, orientation))
-            return right - left, bottom - top, image.mode
+            return ImageFacts(right - left, bottom - top, image.mode, *extremes(image))
 
 
-def value_range(data: bytes) -> ValueRange:
-    """The range of an image file's values: of 8-bit ones by its header, of others by decoding it.
+def thread_count() -> int:
+    """How many threads of this process can work at a time.
 
-    Raises:
-        DataError: as `decode`.
+    One for each processor that this process may run on; a container or `taskset` may allow fewer than there are.
     """
-    with _one_line(""):
-        image = open_image(data)
-        if image.mode == "1":
-            return ValueRange(image.mode, 0, 1)
-        if image.mode != "F" and not image.mode.startswith("I"):
-            return ValueRange(image.mode, 0, 255)
-        with _decoded(image, data, 1):
-            return ValueRange(image.mode, *extremes(image))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of an image file. Raises DataError naming it where it cannot be read."""
-    try:
-        with open_file(path, max_bytes=MAX_FILE_BYTES, dense=True) as file:
-            return file.read(os.fstat(file.fileno()).st_size)  # room is made for no more than there is
-    except RefusedFileError as error:
-        raise DataError(os_reason(error), where=str(path)) from error
-    except OSError as error:
-        raise DataError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
-    except ValueError as error:  # a null character in the path
-        raise DataError("is not a path", where=repr(str(path))) from error
-    except MemoryError as error:
-        raise _short_of_memory(str(path)) from error
-
-
-def _cut(image: Any, cut: Cut) -> Overview:
-    """What is kept of an image in any form, and the size that it has in full."""
+def _decode(image: Any, request: _Request) -> Thumbnail:
     named = isinstance(image, str | Path)
     with _one_line(str(image) if named else ""):
         if named or isinstance(image, bytes):
-            return _cut_file(read_bytes(Path(image)) if named else image, cut)
-        whole = _in_memory(image)
-        return Overview(cut.of(whole, whole.size), *cut.kept(whole.size))
+            return _decode_file(read_bytes(Path(image)) if named else image, request)
+        loaded, orientation = _in_memory(image, request.max_pixels)
+        return request.of(loaded, orientation, upright_size(loaded.size, orientation))
 
 
-def _cut_file(data: bytes, cut: Cut) -> Overview:
-    image = open_image(data)
+def _decode_file(data: bytes, request: _Request) -> Thumbnail:
+    image = open_image(data, request.max_pixels)
     if not is_jpeg(image):
         with _decoded(image, data, 1):
-            whole = Upright(image, _orientation(image))
-            return Overview(cut.of(whole, whole.size), *cut.kept(whole.size))
+            orientation = _orientation(image)
+            return request.of(image, orientation, upright_size(image.size, orientation))
     orientation = _orientation(image)
     size = upright_size(image.size, orientation)
-    kept = cut.kept(size)
-    reduction = reduction_for(image, data, kept, cut.size_for(*kept))
+    part = request.part(size)
+    reduction = reduction_for(image, data, part, request.size_for(*part))
     with _decoded(image, data, reduction):
-        return Overview(cut.of(Upright(image, orientation), size, reduction), *kept)
+        return request.of(image, orientation, size, reduction)
 
 
 @contextmanager
 def _decoded(image: Image.Image, data: bytes, reduction: int) -> Iterator[None]:
     """The image decoded `reduction` times smaller, a large one when it is its turn."""
     needed = memory_bytes(image, data, reduction)
-    check_memory(*image.size, needed)
+    check_memory(*image.size, needed, allowed_bytes(image, data))
     if reduction > 1:
         image.draft(None, (max(1, image.width // reduction), max(1, image.height // reduction)))
     with _large_turn if needed > _LARGE_BYTES else nullcontext():
+        if needed > _LARGE_BYTES:
+            np.empty(needed, np.uint8)  # libjpeg and others call an image damaged where there is no memory
         image.load()
         yield
 
 
-def _in_memory(image: Any) -> Upright:
-    """A PIL image or an array as it stands upright."""
+def _in_memory(image: Any, max_pixels: int | None) -> tuple[Image.Image, int]:
+    """A PIL image or an array as a loaded image, and its orientation."""
     if isinstance(image, Image.Image):
-        check_pixels(*image.size)
+        check_pixels(*image.size, max_pixels)
         image.load()
-        return Upright(image, _orientation(image))
+        return image, _orientation(image)
     plain = image.numpy() if not isinstance(image, np.ndarray) and hasattr(image, "numpy") else image
     array = None if isinstance(plain, list | tuple) else np.asarray(plain)
     if array is None or array.ndim == 0:
         raise DataError(f"{type(image).__name__} is no image", do="give a path, an array or a PIL image")
-    return Upright(image_of(array))
+    return image_of(array), 1
 
 
 def _orientation(image: Image.Image) -> int:
@@ -254,6 +273,17 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
+def _is_inverted(image: Image.Image) -> bool:
+    """Whether larger values are darker (TIFF's WhiteIsZero) and Pillow has not turned them over."""
+    return is_deep(image.mode) and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _divided(box: Box, reduction: int) -> Box:
+    """A box in a smaller image; never empty."""
+    left, top, right, bottom = (value / reduction for value in box)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
 @contextmanager
 def _one_line(where: str) -> Iterator[None]:
     """Whatever Pillow raises of an image as a DataError that names it."""
@@ -262,13 +292,7 @@ def _one_line(where: str) -> Iterator[None]:
     except DataError as error:
         raise type(error)(error.what, where=error.where or where, do=error.do) from error.__cause__
     except MemoryError as error:
-        raise _short_of_memory(where) from error
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise short_of_memory(where) from error
+    except _BROKEN as error:
         text = str(error).strip() or type(error).__name__
         raise DataError(f"cannot be decoded: {text}", where=where) from error
-
-
-def _short_of_memory(where: str) -> ShortOfMemoryError:
-    return ShortOfMemoryError(
-        "there is not enough memory to decode it", where=where, do="free some, or save it smaller"
-    )

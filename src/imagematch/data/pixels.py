@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from imagematch.data.boxes import Box, Limits
+from imagematch.data.boxes import Limits
+from imagematch.data.value_ranges import ValueRange, check_finite, is_deep, scaled
 from imagematch.errors import DataError
+from imagematch.sources import Box
 
 Size = tuple[int, int]
 """Width and height, pixels."""
 
 _BAND_PIXELS = 1 << 18
-_MAX_TURNED_PIXELS = 50_000_000
+_STRIPE_PIXELS = 4_000_000
+"""Of rows that are shrunk in width, and not yet in height."""
+_MAX_TURNED_PIXELS = 40_000_000
 """Of a leaning box, which is made in one piece."""
 
 _Flip = Image.Transpose
@@ -39,10 +43,14 @@ class Upright:
     Attributes:
         image: as it is stored, loaded.
         orientation: as EXIF has it, 1 to 8.
+        value_range: what deep grey is scaled by; None for 0 to 65,535.
+        inverted: its deep grey values are darker where they are larger; other modes Pillow has turned over already.
     """
 
     image: Image.Image
     orientation: int = 1
+    value_range: ValueRange | None = None
+    inverted: bool = False
 
     @property
     def size(self) -> Size:
@@ -53,12 +61,17 @@ class Upright:
         """A part of the upright image as RGB or 8-bit grey (L), without transparency.
 
         Raises:
-            DataError: its values have no fixed range.
+            DataError: its values have no fixed range, or are not numbers.
         """
         stored = _stored((left, top, right, bottom), self.image.size, self.orientation)
         part = self.image if stored == (0, 0, *self.image.size) else self.image.crop(stored)
         method = _TRANSPOSE.get(self.orientation)
-        return _plain(part if method is None else part.transpose(method))
+        part = part if method is None else part.transpose(method)
+        if not is_deep(part.mode):
+            return _plain(part)
+        check_finite(np.asarray(part))
+        grey = scaled(part, self.value_range)
+        return ImageOps.invert(grey) if self.inverted else grey
 
 
 def upright_size(size: Size, orientation: int) -> Size:
@@ -84,10 +97,23 @@ def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
     bands = list(_bands(limits))
     if len(bands) == 1:
         return _rgb(_resized(_resized(image.region(*limits), width, bottom - top), width, height))
-    rows = np.empty((bottom - top, width, 3), np.uint8)
-    for first, last in bands:
-        rows[first - top : last - top] = _rgb(_resized(image.region(left, first, right, last), width, last - first))
-    return rows if len(rows) == height else _rgb(_resized(Image.fromarray(rows), width, height))
+    pixels = np.empty((height, width, 3), np.uint8)
+    if height == bottom - top:
+        for first, last in bands:
+            band = _resized(image.region(left, first, right, last), width, last - first)
+            pixels[first - top : last - top] = _rgb(band)
+        return pixels
+    step = max(1, _STRIPE_PIXELS // (bottom - top))
+    for column in range(0, width, step):  # one stripe, but of images of very many rows
+        columns = slice(column, min(column + step, width))
+        rows = np.empty(0, np.uint8)
+        for first, last in bands:
+            part = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
+            if first == top:  # grey has no third axis
+                rows = np.empty((bottom - top, *part.shape[1:]), np.uint8)
+            rows[first - top : last - top] = part
+        pixels[:, columns] = _rgb(_resized(Image.fromarray(rows), columns.stop - column, height))
+    return pixels
 
 
 def turned(image: Upright, box: Box, angle: float) -> Image.Image:
@@ -143,26 +169,21 @@ def image_of(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(array).astype(np.uint8))
 
 
-def check_values(image: Image.Image) -> None:
-    """Raises DataError where the values of a loaded image have no fixed range, so that no region of it can be had."""
-    if image.mode in ("1", "L", "RGB", "RGBA", "CMYK"):
-        return
-    wide = image.mode.startswith("I")
-    for first, last in _bands((0, 0, *image.size)):
-        _plain(image.crop((0, first, image.width, last if wide else first + 1)))
-        if not wide:
-            return
-
-
 def extremes(image: Image.Image) -> tuple[float, float]:
-    """The lowest and the highest value of a loaded image of one channel; nan where no value is finite."""
+    """The lowest and the highest value of a loaded image; 0 and 255 of one that is not deep.
+
+    Raises:
+        DataError: some are no numbers, or the image is in a mode that has no RGB.
+    """
+    if not is_deep(image.mode):
+        _plain(image.crop((0, 0, 1, 1)))
+        return 0, 255
     low, high = math.inf, -math.inf
     for first, last in _bands((0, 0, *image.size)):
         values = np.asarray(image.crop((0, first, image.width, last)))
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    return (low, high) if low <= high else (math.nan, math.nan)
+        check_finite(values)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, high
 
 
 def _stored(upright: Limits, size: Size, orientation: int) -> Limits:
@@ -200,19 +221,10 @@ def _plain(image: Image.Image) -> Image.Image:
         return image
     if image.mode == "1":
         return image.convert("L")
-    if image.mode.startswith("I"):
-        return _from_16_bit(image)
-    if image.mode in ("F", "LAB"):
-        raise DataError(f"pixels of Pillow's mode {image.mode} have no fixed range", do="convert it to 8-bit RGB")
+    if image.mode == "LAB":
+        raise DataError("has colours in CIELAB, which are not read", do="convert it to 8-bit RGB")
     if image.has_transparency_data:
         with_alpha = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, with_alpha).convert("RGB")
     return image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise DataError("grey values are beyond 16 bits", do="convert it to 8-bit grey")
-    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))

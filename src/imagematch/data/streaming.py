@@ -1,4 +1,4 @@
-"""Streaming: batches of pictures decoded as they are needed, for data sets larger than memory."""
+"""Streaming: batches of images decoded as they are needed, for data sets larger than memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from imagematch.data.augmentation import augment, draw_augmentations
 from imagematch.data.dataset import Dataset
-from imagematch.data.threads import thread_count
+from imagematch.data.decoding import thread_count
 
 _KEYS_PER_BATCH = 1 << 24
-_PICTURES_A_TASK = 16
+_IMAGES_A_TASK = 16
 
-Batch = tuple[Any, np.ndarray, np.ndarray]
+_ImageBatch = tuple[Any, np.ndarray, np.ndarray]
 
 
 def stream_batches(
@@ -26,18 +26,18 @@ def stream_batches(
     *,
     augment_seed: int | None = None,
     prefetch: int = 2,
-) -> Iterator[Batch]:
+) -> Iterator[_ImageBatch]:
     """Decodes batches ahead of their use, in threads, in the order given.
 
-    Each picture is the decoder's; sides shorter than `image_size` are enlarged bilinearly in float32, as the network's
+    Each image is the decoder's; sides shorter than `image_size` are enlarged bilinearly in float32, as the network's
     own first layer does. The CPU does all of it. No more than `prefetch` + 2 batches are in memory at a
     time, the one that is worked on among them.
 
     Args:
-        dataset: gives the pictures.
+        dataset: gives the images.
         batches: arrays of rows, (batch,) integers; they may differ in length, and be drawn as they are needed.
-        image_size: side of the pictures, pixels.
-        augment_seed: augments every picture, by this seed and its place in the stream; None leaves them as they are.
+        image_size: side of the images, pixels.
+        augment_seed: augments every image, by this seed and its position in the stream; None leaves them as they are.
         prefetch: batches to have ready, or in the making.
 
     Yields:
@@ -50,12 +50,12 @@ def stream_batches(
     import tensorflow as tf
 
     def decoded(rows: np.ndarray) -> list[np.ndarray]:
-        return [dataset.picture(row, image_size) for row in rows.tolist()]
+        return [dataset.pixels(row, image_size) for row in rows.tolist()]
 
-    def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> Batch:
-        pictures = [picture for part in parts for picture in part.result()]
+    def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> _ImageBatch:
+        pixels = [image for part in parts for image in part.result()]
         with tf.device("CPU:0"):  # a GPU has the training's steps to do
-            images = _squares(pictures, image_size)
+            images = _squares(pixels, image_size)
             if augment_seed is not None:
                 keys = number * _KEYS_PER_BATCH + np.arange(len(rows))
                 images = augment(images, draw_augmentations(augment_seed, keys))
@@ -63,12 +63,12 @@ def stream_batches(
 
     decoders = ThreadPoolExecutor(max(2, thread_count()), thread_name_prefix="decode")
     assembler = ThreadPoolExecutor(1, thread_name_prefix="assemble")
-    ahead: deque[Future[Batch]] = deque()
+    ahead: deque[Future[_ImageBatch]] = deque()
     try:
         for number, batch in enumerate(batches):
             rows = np.asarray(batch, dtype=np.int64)
-            cuts = range(0, len(rows), _PICTURES_A_TASK)
-            parts = [decoders.submit(decoded, rows[start : start + _PICTURES_A_TASK]) for start in cuts]
+            cuts = range(0, len(rows), _IMAGES_A_TASK)
+            parts = [decoders.submit(decoded, rows[start : start + _IMAGES_A_TASK]) for start in cuts]
             ahead.append(assembler.submit(assembled, number, rows, parts))
             if len(ahead) > prefetch:
                 yield ahead.popleft().result()
@@ -79,14 +79,14 @@ def stream_batches(
         assembler.shutdown(cancel_futures=True)
 
 
-def _squares(pictures: Sequence[np.ndarray], side: int) -> Any:
-    """Pictures (h, w, 3) uint8 of any shapes -> (n, side, side, 3) float32 tensor; those of a shape in one go."""
+def _squares(pixels: Sequence[np.ndarray], side: int) -> Any:
+    """Images (h, w, 3) uint8 of any shapes -> (n, side, side, 3) float32 tensor; those of a shape in one go."""
     import tensorflow as tf
 
-    images = np.empty((len(pictures), side, side, 3), np.float32)
-    places: dict[tuple[int, ...], list[int]] = {}
-    for place, picture in enumerate(pictures):
-        places.setdefault(picture.shape, []).append(place)
-    for own in places.values():
-        images[own] = tf.image.resize(np.stack([pictures[place] for place in own]), (side, side)).numpy()
+    images = np.empty((len(pixels), side, side, 3), np.float32)
+    rows_by_shape: dict[tuple[int, ...], list[int]] = {}
+    for row, image in enumerate(pixels):
+        rows_by_shape.setdefault(image.shape, []).append(row)
+    for rows in rows_by_shape.values():
+        images[rows] = tf.image.resize(np.stack([pixels[row] for row in rows]), (side, side)).numpy()
     return tf.convert_to_tensor(images)

@@ -7,11 +7,11 @@ import numpy as np
 from imagematch.errors import DataError
 from imagematch.evaluation.blocks import in_class_order
 from imagematch.evaluation.class_counts import class_counts
-from imagematch.evaluation.jackknife import jackknife_error, logit_interval
+from imagematch.evaluation.jackknife import effective_classes, jackknife_error, logit_upper_bound
 from imagematch.evaluation.pairs import PairDistances, pair_distances
 from imagematch.evaluation.thresholds import Threshold
 
-_FIRST = 0.05
+_FIRST = 0.2
 """The first threshold that is tested makes this share of the errors that the target allows."""
 
 
@@ -29,7 +29,8 @@ def guaranteed_threshold(
 
     It is the largest threshold whose upper confidence bound on the FAR is at most the target, or the smallest one for
     the FRR. Candidates are tested in a fixed order, from strict to loose for the FAR and from loose to strict for the
-    FRR, up to the first that fails, so that testing many costs no confidence. The bound is that of `logit_interval`
+    FRR, up to the first that fails, so that testing many costs no confidence. An FRR also takes so many classes that
+    none of them failing would show it: (1 - target)^n <= 1 - confidence. The bound is `logit_upper_bound`
     with the jackknife over classes, which are the exchangeable units. Its variance is too large on average, never too
     small (Efron and Stein). benchmarks/interval_coverage.py measures how often the target is exceeded.
 
@@ -80,12 +81,11 @@ def guaranteed_threshold(
         error = jackknife_error(rates, shares)
         if error is None:
             break
-        bound = logit_interval(float(total[candidate]) / all_pairs, error, 2 * confidence - 1, units)[1]
-        if bound <= target:
-            chosen = float(distances[candidate])
-        elif chosen is not None:
+        bound = logit_upper_bound(float(total[candidate]) / all_pairs, error, confidence, units)
+        if bound > target:
             break
-    if chosen is None:
+        chosen = float(distances[candidate])
+    if chosen is None or (rate == "frr" and (1 - target) ** effective_classes(shares) > 1 - confidence):
         raise DataError(
             f"{classes} classes are too few to keep {rate.upper()} under {target:g} with confidence {confidence:g}",
             where="threshold",

@@ -1,51 +1,97 @@
 """The networks by name, with their preprocessing and weights, and the engines that run them frozen.
 
-Importing this package, making an extractor and running a network that was converted before need no TensorFlow.
+Making an extractor and running a network that was converted before need no TensorFlow; a package that registers an
+extractor of its own does not even import numpy here.
 """
 
-from imagematch.extractors.concatenation import Concatenation, choose_extractor, member_network, side_by_side
-from imagematch.extractors.cut import Cut, find_cut, network_inside, trained_layers
-from imagematch.extractors.engines import (
-    BFLOAT16_COSINE,
-    ENGINES,
-    PRECISIONS,
-    Engine,
-    EngineChoice,
-    choose_engine,
-    open_engine,
-    write_converted,
-)
-from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, find_spec, make_extractor
-from imagematch.extractors.kerashub import PREFIX
-from imagematch.extractors.registry import SPECS, Spec
-from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from imagematch.registry import register_extractor
+
+if TYPE_CHECKING:
+    from imagematch.extractors.concatenation import Concatenation, choose_extractor, member_network
+    from imagematch.extractors.engines import (
+        BFLOAT16_COSINE,
+        Engine,
+        EngineChoice,
+        check_network_file,
+        choose_engine,
+        mean_cosine,
+        open_engine,
+        sample_images,
+        write_converted,
+    )
+    from imagematch.extractors.extractor import NETWORK_VERSION, Extractor, Network, build_network, make_extractor
+    from imagematch.extractors.feature_scaling import concatenate_features
+    from imagematch.extractors.frozen_part import FrozenPart, find_frozen_part
+    from imagematch.extractors.layers import FixedLength
+    from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
+    from imagematch.extractors.trainable import network_inside
+
+_MODULES = {
+    "BFLOAT16_COSINE": "engines",
+    "Concatenation": "concatenation",
+    "Engine": "engines",
+    "EngineChoice": "engines",
+    "Extractor": "extractor",
+    "FixedLength": "layers",
+    "FrozenPart": "frozen_part",
+    "NETWORK_VERSION": "extractor",
+    "Network": "extractor",
+    "SavedExtractor": "saved",
+    "TrainedNetwork": "saved",
+    "build_network": "extractor",
+    "check_network_file": "engines",
+    "choose_engine": "engines",
+    "choose_extractor": "concatenation",
+    "concatenate_features": "feature_scaling",
+    "find_frozen_part": "frozen_part",
+    "make_extractor": "extractor",
+    "mean_cosine": "engines",
+    "member_network": "concatenation",
+    "network_inside": "trainable",
+    "open_engine": "engines",
+    "sample_images": "engines",
+    "write_converted": "engines",
+    "write_extractor": "saved",
+}
 
 __all__ = [
     "BFLOAT16_COSINE",
-    "ENGINES",
     "NETWORK_VERSION",
-    "PRECISIONS",
-    "PREFIX",
-    "SPECS",
     "Concatenation",
-    "Cut",
     "Engine",
     "EngineChoice",
     "Extractor",
+    "FixedLength",
+    "FrozenPart",
     "Network",
     "SavedExtractor",
-    "Spec",
     "TrainedNetwork",
+    "build_network",
+    "check_network_file",
     "choose_engine",
     "choose_extractor",
-    "find_cut",
-    "find_spec",
+    "concatenate_features",
+    "find_frozen_part",
     "make_extractor",
+    "mean_cosine",
     "member_network",
     "network_inside",
     "open_engine",
-    "side_by_side",
-    "trained_layers",
+    "register_extractor",
+    "sample_images",
     "write_converted",
     "write_extractor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a module of this room when one of its names is first asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

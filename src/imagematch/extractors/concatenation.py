@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from imagematch.errors import ConfigError
 from imagematch.extractors.extractor import Extractor, Network, make_extractor
+from imagematch.extractors.feature_scaling import part_length
 from imagematch.files import digest_json
 
 if TYPE_CHECKING:
@@ -20,13 +17,10 @@ if TYPE_CHECKING:
 CONCATENATION_VERSION = 1
 """Raised whenever the same members would give other features side by side."""
 
-SMALLEST = 1e-30
-"""In place of a length of zero. Networks with random weights give features of 1e-16 and less."""
-
 
 @dataclass(frozen=True)
 class Concatenation:
-    """Several networks that see the same pictures at the same size; engines run, and the store keeps, each on its own.
+    """Several networks that see the same images at the same size; engines run, and the store caches, each on its own.
 
     Each member's features are brought to one length, the same for all, so that none outweighs the others by the scale
     its training left it with; that length makes the mean square of all components 1.
@@ -72,7 +66,7 @@ class Concatenation:
 
         from imagematch.extractors.layers import FixedLength
 
-        length = _length(self.feature_dim, len(self.members))
+        length = part_length(self.feature_dim, len(self.members))
         images = keras.Input((None, None, 3), dtype="float32", name="image")
         parts = []
         for number, member in enumerate(self.members, 1):
@@ -88,7 +82,7 @@ class Concatenation:
 def choose_extractor(settings: Any) -> Extractor | Concatenation:
     """The extractor that the settings choose: one, or several side by side where `feature_extractor` is a list.
 
-    All of a list see pictures of one size: `image_size`, or the largest of their own sizes.
+    All of a list see images of one size: `image_size`, or the largest of their own sizes.
 
     Args:
         settings: as `make_extractor`; of a list, `weights` may be a list too.
@@ -103,7 +97,12 @@ def choose_extractor(settings: Any) -> Extractor | Concatenation:
     weights = [settings.weights] * len(names) if isinstance(settings.weights, str) else settings.weights
 
     def made(image_size: int | None) -> tuple[Extractor, ...]:
-        own = {"image_size": image_size, "trainable": settings.trainable, "seed": settings.seed}
+        own = {
+            "input": getattr(settings, "input", None),
+            "image_size": image_size,
+            "trainable": settings.trainable,
+            "seed": settings.seed,
+        }
         return tuple(
             make_extractor(SimpleNamespace(feature_extractor=name, weights=one, **own))
             for name, one in zip(names, weights, strict=True)
@@ -119,29 +118,6 @@ def choose_extractor(settings: Any) -> Extractor | Concatenation:
     return Concatenation(members)
 
 
-def side_by_side(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Concatenates members' features as `Concatenation.build` does it.
-
-    Args:
-        parts: (..., feature_dim) of any float type, one of each member.
-
-    Returns:
-        (..., sum of feature_dim) float32.
-    """
-    dims = [part.shape[-1] for part in parts]
-    length = _length(sum(dims), len(parts))
-    joined = np.empty((*parts[0].shape[:-1], sum(dims)), np.float32)
-    start, smallest = 0, np.float32(SMALLEST)
-    for part, dim in zip(parts, dims, strict=True):
-        here = joined[..., start : start + dim]
-        here[...] = part
-        here /= np.maximum(np.abs(here).max(axis=-1, keepdims=True), smallest)  # no square is too small for float32
-        lengths = np.sqrt(np.einsum("...i,...i->...", here, here))[..., None]
-        here *= np.float32(length) / np.maximum(lengths, smallest)
-        start += dim
-    return joined
-
-
 def member_network(whole: keras.Model, number: int) -> keras.Model:
     """The network of member `number`, from 0, inside what `Concatenation.build` gave."""
     return whole.get_layer(_member_name(number + 1))
@@ -149,7 +125,3 @@ def member_network(whole: keras.Model, number: int) -> keras.Model:
 
 def _member_name(number: int) -> str:
     return f"member_{number}"
-
-
-def _length(feature_dim: int, members: int) -> float:
-    return math.sqrt(feature_dim / members)

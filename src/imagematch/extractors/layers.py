@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from imagematch.extractors.concatenation import SMALLEST
+from imagematch.extractors.feature_scaling import SMALLEST
 
 # Mean of ImageNet's blue, green and red, as the VGG and ResNet authors subtracted it.
 _BGR_MEAN = (103.939, 116.779, 123.68)

@@ -12,10 +12,10 @@ import numpy as np
 from imagematch.errors import ModelError
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.extractor import NETWORK_VERSION, Extractor
-from imagematch.extractors.registry import SPECS
 from imagematch.files import digest_file, digest_json, os_reason
 from imagematch.reading import GB, check_file
-from imagematch.tensors import TensorSpec, read_tensors, write_tensors
+from imagematch.registry import EXTRACTOR_REGISTRY
+from imagematch.tensors import TensorSpec, check_number_count, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +32,7 @@ class SavedExtractor:
         image_size: side of the square it sees, in pixels.
         feature_dim: length of its features.
         folder: where its files are.
-        weights_file: its weights in safetensors.
+        weights_file: its weights in safetensors; None where its converted network is all there is.
         weights_digest: of that file, as the matcher's card has it.
         network: digest of its converted network in the folder; None where there is none.
     """
@@ -41,7 +41,7 @@ class SavedExtractor:
     image_size: int
     feature_dim: int
     folder: Path
-    weights_file: str
+    weights_file: str | None
     weights_digest: str
     network: str | None
 
@@ -53,7 +53,7 @@ class SavedExtractor:
             ModelError: the weights cannot be read.
         """
         if self.name == "pixels":
-            return Extractor(SPECS[self.name], self.image_size, "random", "none").digest
+            return Extractor(EXTRACTOR_REGISTRY.all()[self.name], self.image_size, "random", "none").digest
         if self.network is not None:
             return digest_json(["network", self.image_size, self.network])
         self._checked_weights()
@@ -61,7 +61,7 @@ class SavedExtractor:
 
     def _checked_weights(self) -> Path:
         """The file of the weights. Raises ModelError where it is not the one that the card describes."""
-        path = self.folder / self.weights_file
+        path = self.folder / str(self.weights_file)
         try:
             check_file(path, max_bytes=_MAX_BYTES, inside=self.folder, dense=True)
             digest = digest_file(path)
@@ -77,14 +77,16 @@ class SavedExtractor:
         Raises:
             ModelError: this version builds no network of that name, or the file does not hold its weights.
         """
-        if self.name not in SPECS:
+        spec = EXTRACTOR_REGISTRY.all().get(self.name)
+        if spec is None or self.weights_file is None:
             raise ModelError(
-                f"{self.name} is not a network that imagematch builds itself: its converted network is all there is",
+                f"{self.name} is not a network that imagematch builds itself: it has no Keras model here",
                 where=str(self.folder),
-                do="install OpenVINO, which runs it",
+                do="use it with OpenVINO, which runs its converted network",
             )
         path = self._checked_weights()
-        model = Extractor(SPECS[self.name], self.image_size, "random", "").build(precision)
+        check_number_count(path, spec.parameters, inside=self.folder)  # before a network of any size is built
+        model = Extractor(spec, self.image_size, "random", "").build(precision)
         model.set_weights(list(read_tensors(path, _specs(model), inside=self.folder).values()))
         return model
 
@@ -119,7 +121,7 @@ class TrainedNetwork:
 
     def build(self, precision: str = "float32") -> keras.Model:
         """The trained network in float32, whatever it was trained in."""
-        if isinstance(self.extractor, Concatenation) or self.extractor.spec.preset or precision != "float32":
+        if isinstance(self.extractor, Concatenation) or self.extractor.spec.files or precision != "float32":
             return self.model
         copy = Extractor(self.extractor.spec, self.image_size, "random", "").build()
         copy.set_weights(self.model.get_weights())

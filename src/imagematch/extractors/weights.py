@@ -1,52 +1,61 @@
-"""Where a network's weights come from: published ones, a file, or chance; their digest, and loading them."""
+"""Where a network's weights come from: published ones, a file, or chance; their digest, and loading them.
+
+Files are HDF5, looked at before Keras reads them: whole, in themselves, and of the network's size. Such a file can
+point at other files, at itself, and at arrays of any size that were never written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
-from imagematch.extractors.bit import BIT_URL, load_checkpoint
-from imagematch.extractors.kerashub import build_preset, preset_files
-from imagematch.extractors.networks import IMAGENET_DEVIATION, build_application
-from imagematch.extractors.registry import Spec
-from imagematch.extractors.weight_files import WEIGHTS_BYTES, counts, file_counts
 from imagematch.files import digest_file, digest_json, os_reason
-from imagematch.reading import RefusedFileError, check_file
+from imagematch.npz import open_zip
+from imagematch.reading import GB, MB, RefusedFileError, check_file
+from imagematch.registry import ExtractorSpec
 
 if TYPE_CHECKING:
     import keras
 
+WEIGHTS_BYTES = 8 * GB
+
 _SUFFIXES = (".weights.h5", ".h5", ".keras")
+_KERAS_MEMBER = "model.weights.h5"
+_MOST_MEMBERS = 1000
+_MOST_ITEMS = 20_000
+_ATTRIBUTE_BYTES = 16 * MB
+_PASSED_OVER = ("optimizer", "optimizer_weights", "seed_generator")
 
 
-def weights_digest(spec: Spec, weights: str, seed: int) -> str:
+def weights_digest(spec: ExtractorSpec, weights: str, seed: int) -> str:
     """What identifies the weights, without TensorFlow: the file's content, the published file, or the seed.
 
     Raises:
         ModelError: `weights` is a path and there is no such file, or it is of a kind that holds no weights.
     """
-    if spec.name == "pixels":
+    if spec.parameters == 0:
         return "none"
     from importlib.metadata import version
 
-    if spec.preset:
-        files = [_file_digest(file, f"feature_extractor: {spec.name}") for file in preset_files(spec)]
+    if spec.files:
+        files = [_file_digest(file, f"feature_extractor: {spec.name}") for file in spec.files]
         preset = "preset:" + digest_json(files)
         if weights == "imagenet":
             return preset
-        return f"{weights_digest(replace(spec, preset=''), weights, seed)}:{preset}"
+        return f"{weights_digest(replace(spec, files=()), weights, seed)}:{preset}"
     if weights == "random" or (weights == "imagenet" and spec.from_scratch):
         return f"random:{seed}:keras-{version('keras')}"
     if weights == "imagenet":
-        if not spec.application:
-            return f"imagenet:{Path(BIT_URL).name}"
-        return f"imagenet:keras-{version('keras')}"  # this Keras names the file, mostly with its hash
+        return f"imagenet:{spec.published}"
     path = Path(weights)
-    suffixes = (*_SUFFIXES, ".npz") if spec.name == "bit_m_r50x1" else _SUFFIXES
+    suffixes = (*_SUFFIXES, *spec.weight_readers)
     if not path.name.endswith(suffixes):
         raise ModelError("not a file of weights", where=f"weights: {weights}", do=f"give one of {', '.join(suffixes)}")
     return "file:" + _file_digest(path, f"weights: {weights}")
@@ -70,26 +79,27 @@ def _content_digest(path: Path, _size: int, _mtime_ns: int) -> str:
     return digest_file(path)
 
 
-def load_weights(spec: Spec, network: keras.Model, weights: str) -> None:
+def load_weights(spec: ExtractorSpec, network: keras.Model, weights: str) -> None:
     """Loads `imagenet` weights or those of a file into a network built with random ones.
 
     Raises:
         ModelError: the published weights cannot be fetched, or the file does not fit the network.
     """
-    if spec.name == "pixels" or weights == "random" or (weights == "imagenet" and spec.from_scratch):
+    if spec.parameters == 0 or weights == "random" or (weights == "imagenet" and spec.from_scratch):
         return
     where = f"weights: {weights}"
     if weights == "imagenet":
-        _load_published(spec, network)
-    elif weights.endswith(".npz"):
-        load_checkpoint(network, Path(weights), where)
+        assert spec.load_published is not None
+        spec.load_published(network)
+    elif reader := spec.weight_readers.get(Path(weights).suffix):
+        reader(network, Path(weights), where)
     else:
         _load_file(spec, network, Path(weights), where)
-    if spec.application.startswith("EfficientNetB"):
-        _divide_by_standard_deviation(network)
+    if spec.after_loading is not None:
+        spec.after_loading(network)
 
 
-def _load_file(spec: Spec, network: keras.Model, path: Path, where: str) -> None:
+def _load_file(spec: ExtractorSpec, network: keras.Model, path: Path, where: str) -> None:
     expected = counts(tuple(variable.shape) for variable in network.weights if "float" in str(variable.dtype))
     try:
         found = file_counts(path)
@@ -105,34 +115,9 @@ def _load_file(spec: Spec, network: keras.Model, path: Path, where: str) -> None
         raise _misfit(spec, expected, found, where, _line(error)) from error
 
 
-def _load_published(spec: Spec, network: keras.Model) -> None:
-    """Fetches the published weights, once, into the cache of Keras or KerasHub, and loads them.
-
-    An application is built a second time for that, at the size it was made for: its file is Keras's to choose.
-    """
-    import keras
-
-    if spec.preset:
-        network.set_weights(build_preset(spec, network.input_shape[1], weights=True).get_weights())
-        return
-    try:
-        if not spec.application:
-            path = Path(keras.utils.get_file(Path(BIT_URL).name, BIT_URL, cache_subdir="models"))
-        else:
-            published = build_application(spec, spec.image_size, "imagenet")
-    except Exception as error:  # get_file raises bare Exception, URLError, OSError
-        raise ModelError(
-            f"the published weights of {spec.name} cannot be fetched ({_line(error)})",
-            where="weights: imagenet",
-            do="download that file elsewhere and give `weights: PATH`, or use `weights: random`",
-        ) from error
-    if spec.application:
-        network.set_weights(published.get_weights())
-    else:
-        load_checkpoint(network, path, "weights: imagenet")
-
-
-def _misfit(spec: Spec, expected: tuple[int, int], found: tuple[int, int], where: str, detail: str = "") -> ModelError:
+def _misfit(
+    spec: ExtractorSpec, expected: tuple[int, int], found: tuple[int, int], where: str, detail: str = ""
+) -> ModelError:
     text = (
         f"they do not fit {spec.name}: it expects {expected[1]:,} numbers in {expected[0]} arrays, "
         f"the file has {found[1]:,} in {found[0]}"
@@ -146,16 +131,99 @@ def _line(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
-def _divide_by_standard_deviation(network: Any) -> None:
-    """What `keras.applications` adds as a layer, but only where it fetches an EfficientNet's weights itself.
+def counts(shapes: Iterable[tuple[int, ...]]) -> tuple[int, int]:
+    """(arrays, numbers in them); scalars are left out, since counters come and go between versions of Keras."""
+    sizes = [math.prod(int(side) for side in shape) for shape in shapes if len(shape) > 0]
+    return len(sizes), sum(sizes)
 
-    EfficientNets (of the first version) were trained with pixels divided by the standard deviation, while the
-    Normalization layer in those files keeps the standard deviation as its variance. Without this the network sees
-    pixels of half the contrast.
+
+def file_counts(path: Path) -> tuple[int, int]:
+    """(arrays, numbers) in a file of weights, read from its headers alone.
+
+    Raises:
+        OSError: it is no regular file, too large, mostly unwritten, or no HDF5.
+        ValueError: it refers to other files, or has arrays that are compressed or were never written.
     """
-    import keras
+    with _opened(path) as file:
+        if path.suffix != ".keras" and "model_weights" in file:
+            _shapes(file)  # Keras may look at all of it
+            return counts(_shapes(file["model_weights"]))
+        return counts(_shapes(file))
 
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.adapt_variance.assign(layer.adapt_variance * IMAGENET_DEVIATION)
-            layer.finalize_state()
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import h5py
+
+    check_file(path, max_bytes=WEIGHTS_BYTES, dense=True)
+    if path.suffix != ".keras":
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with open_zip(path, max_bytes=WEIGHTS_BYTES, members=_MOST_MEMBERS) as archive:
+        info = archive.getinfo(_KERAS_MEMBER)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+            raise ValueError("it is compressed")
+        with archive.open(info) as member, h5py.File(member, "r") as file:
+            yield file
+
+
+def _shapes(top: Any) -> list[tuple[int, ...]]:
+    """The shapes of all arrays of floats below a group, each item visited once."""
+    import h5py
+
+    shapes, groups, seen = [], [top], 0
+    visited = {_address(top)}
+    while groups:
+        group = groups.pop()
+        _check_attributes(group)
+        seen += len(group)
+        if seen > _MOST_ITEMS:
+            raise ValueError(f"it has more than {_MOST_ITEMS:,} items")
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError("it refers to another file or another place")
+            item = group[name]
+            if (address := _address(item)) in visited:
+                raise ValueError("it has an item in two places")
+            visited.add(address)
+            _check_attributes(item)
+            if isinstance(item, h5py.Group):
+                groups += [] if name in _PASSED_OVER else [item]
+            elif not isinstance(item, h5py.Dataset):
+                raise ValueError("it holds a type of its own")
+            elif _checked(item).dtype.kind == "f":
+                shapes.append(item.shape)
+    return shapes
+
+
+def _address(item: Any) -> Any:
+    import h5py
+
+    return h5py.h5o.get_info(item.id).addr
+
+
+def _checked(item: Any) -> Any:
+    if item.external or item.is_virtual:
+        raise ValueError("it refers to another file")
+    if item.shape is None or item.dtype.kind not in "fiubS":
+        raise ValueError("it holds something else than numbers")
+    if item.nbytes > _ATTRIBUTE_BYTES // 256 and item.id.get_storage_size() < item.nbytes:
+        raise ValueError("it has arrays that are compressed or were never written")
+    return item
+
+
+def _check_attributes(item: Any) -> None:
+    """Notes beside the arrays: texts and small lists, none of which may repeat a long text."""
+    import h5py
+
+    total = 0
+    for number in range(h5py.h5a.get_num_attrs(item.id)):
+        note = h5py.h5a.open(item.id, index=number)
+        kind = note.get_type()
+        of_any_length = kind.get_class() == h5py.h5t.VLEN or (
+            isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+        )
+        total += note.get_storage_size()
+        if total > _ATTRIBUTE_BYTES or (of_any_length and math.prod(note.shape) > 1):
+            raise ValueError("it has notes of any length")

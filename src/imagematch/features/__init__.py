@@ -1,10 +1,10 @@
-"""The feature store: features are computed once, at the speed of the hardware, and kept by content for every trial."""
+"""The feature store: features are computed once, at the speed of the hardware, and cached by content."""
 
+from imagematch.features.arrays import FeatureArray
 from imagematch.features.blockwise import map_blocks, map_features, normalize_rows, normalized_features, row_blocks
-from imagematch.features.side_by_side import FeatureArray
+from imagematch.features.extraction import MIRROR, ImageRows
+from imagematch.features.maintenance import EntryReport, clear_features, list_entries, networks_bytes, verify_features
 from imagematch.features.store import Features, FeatureStore
-from imagematch.features.upkeep import EntryReport, clear, list_entries, networks_bytes, verify
-from imagematch.features.views import MIRROR
 
 __all__ = [
     "MIRROR",
@@ -12,7 +12,8 @@ __all__ = [
     "FeatureArray",
     "FeatureStore",
     "Features",
-    "clear",
+    "ImageRows",
+    "clear_features",
     "list_entries",
     "map_blocks",
     "map_features",
@@ -20,5 +21,5 @@ __all__ = [
     "normalize_rows",
     "normalized_features",
     "row_blocks",
-    "verify",
+    "verify_features",
 ]

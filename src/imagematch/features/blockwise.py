@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.features.side_by_side import FeatureArray
+from imagematch.features.arrays import FeatureArray
 
 _BLOCK_BYTES = 64 << 20
 _BLOCK_ROWS = 2048

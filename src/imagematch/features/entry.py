@@ -1,4 +1,4 @@
-"""One entry of the store: the features of any number of pictures by one network, in one growing file of rows."""
+"""One entry of the store: the features of any number of images by one network, in one growing file of rows."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ import numpy as np
 
 from imagematch.data import thread_count
 from imagematch.errors import StudyError
-from imagematch.features.gathered import Gathered
-from imagematch.features.index import (
+from imagematch.features.arrays import FeatureArray, ReorderedRows
+from imagematch.features.entry_index import (
     DIGEST_BYTES,
-    Block,
-    Index,
+    EntryIndex,
+    RowBlock,
     append_block,
     read_index,
     split_table,
     write_at,
     write_blocks,
 )
-from imagematch.features.side_by_side import FeatureArray
 from imagematch.files import digest_json, make_dir, remove_leftovers, write_error, write_json
 from imagematch.reading import GB, KB, check_file, read_file
 
-FORMAT = 1
+ENTRY_FORMAT = 1
 _NOT_KEY = ("extractor", "created")
 _FACTS_BYTES = 64 * KB
 _DTYPES = ("float16", "float32", "float64", "uint8")
@@ -43,27 +42,27 @@ BLOCK_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
-class Found:
-    """Where the wanted pictures' features are.
+class FoundRows:
+    """Where the wanted images' features are.
 
     Attributes:
         rows: (n,) int64 rows of the entry; -1 where there are none.
-        damaged: blocks that hold wanted pictures but whose bytes are not what was written.
+        damaged: blocks that hold wanted images but whose bytes are not what was written.
     """
 
     rows: np.ndarray
-    damaged: tuple[Block, ...]
+    damaged: tuple[RowBlock, ...]
 
     @property
     def complete(self) -> bool:
-        """Whether every picture was found, undamaged."""
+        """Whether every image was found, undamaged."""
         return bool((self.rows >= 0).all())
 
 
-class Entry:
-    """A folder: `entry.json` says what it is, `index.bin` which picture is in which row, `rows.bin` has the features.
+class FeatureEntry:
+    """A folder: `entry.json` says what it is, `index.bin` which image is in which row, `rows.bin` has the features.
 
-    A row never becomes another picture's, so that arrays mapped by other processes stay valid.
+    A row never becomes another image's, so that arrays mapped by other processes stay valid.
 
     Args:
         folder: where it is, or will be once something is added; `entry_name` names it.
@@ -88,11 +87,11 @@ class Entry:
         if read_facts(self.folder) is None:
             write_json(self.folder / "entry.json", dict(self.facts))
 
-    def index(self) -> Index:
+    def index(self) -> EntryIndex:
         """What its index holds. Raises StudyError where that cannot be read."""
         return read_index(self._index)
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[RowBlock]:
         """All blocks, by their first row. Raises StudyError where the index cannot be read."""
         return sorted(self.index().blocks, key=lambda block: block.first)
 
@@ -103,8 +102,8 @@ class Entry:
         except OSError:
             return 0
 
-    def find(self, wanted: bytes) -> Found:
-        """Looks pictures up by content and checks every block that holds one of them against its checksum.
+    def find(self, wanted: bytes) -> FoundRows:
+        """Looks images up by content and checks every block that holds one of them against its checksum.
 
         Args:
             wanted: table of content digests, 16 bytes each.
@@ -116,13 +115,13 @@ class Entry:
         if damaged:
             rows = _look_up([block for block in blocks if block not in damaged], wanted)
             rest = [block for block in blocks if _holds(rows, block) and block not in needed]
-            more = self.damaged(rest)  # copies of the same pictures elsewhere
+            more = self.damaged(rest)  # copies of the same images elsewhere
             if more:
                 damaged += more
                 rows = _look_up([block for block in blocks if block not in damaged], wanted)
-        return Found(rows, tuple(damaged))
+        return FoundRows(rows, tuple(damaged))
 
-    def damaged(self, blocks: Iterable[Block]) -> list[Block]:
+    def damaged(self, blocks: Iterable[RowBlock]) -> list[RowBlock]:
         """Those of the blocks whose rows are cut off or changed: about 2 GB/s and core."""
         blocks = list(blocks)
         if not blocks:
@@ -133,20 +132,20 @@ class Entry:
         except (OSError, ValueError):  # no file, or an empty one
             return blocks
 
-        def whole(block: Block) -> bool:
+        def whole(block: RowBlock) -> bool:
             start, stop = block.first * self.row_bytes, (block.first + block.count) * self.row_bytes
             return stop <= len(stored) and zlib.crc32(stored[start:stop].data) == block.checksum
 
         with ThreadPoolExecutor(min(4, thread_count())) as pool:
             return [block for block, good in zip(blocks, pool.map(whole, blocks), strict=True) if not good]
 
-    def add(self, digests: bytes, features: np.ndarray, *, instead_of: Block | None = None) -> Block:
+    def add(self, digests: bytes, features: np.ndarray, *, instead_of: RowBlock | None = None) -> RowBlock:
         """Writes rows, then their record, each made durable: after a crash the block is there whole or not at all.
 
         Args:
-            digests: table of the pictures' content digests.
+            digests: table of the images' content digests.
             features: (n, feature_dim), already of the entry's type.
-            instead_of: a damaged block of the same pictures, whose place they take; else they are added at the end,
+            instead_of: a damaged block of the same images, whose rows they take; else they are added at the end,
                 behind rows too that no block knows any more: another process may still have those mapped.
 
         Raises:
@@ -170,14 +169,14 @@ class Entry:
                 os.close(descriptor)
         except OSError as error:
             raise write_error(self._rows, error) from error
-        block = Block(first, len(features), zlib.crc32(data), digests)
+        block = RowBlock(first, len(features), zlib.crc32(data), digests)
         if instead_of is None:
             append_block(self._index, block)
         else:
             write_blocks(self._index, [block if old == instead_of else old for old in blocks])
         return block
 
-    def drop(self, dropped: Iterable[Block]) -> None:
+    def drop(self, dropped: Iterable[RowBlock]) -> None:
         """Forgets blocks; their rows are not used again. Raises StudyError where the index cannot be written."""
         gone = list(dropped)
         write_blocks(self._index, [block for block in self.blocks() if block not in gone])
@@ -196,7 +195,7 @@ class Entry:
             return np.zeros((count, self.feature_dim), self.dtype)
         if (np.diff(rows) == 1).all():
             return self._mapped(int(rows[0]), count)
-        return Gathered(self._mapped(0, int(rows.max()) + 1), rows, self.folder)
+        return ReorderedRows(self._mapped(0, int(rows.max()) + 1), rows, self.folder)
 
     def _mapped(self, first: int, count: int) -> np.ndarray:
         try:
@@ -222,7 +221,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     """What an entry's folder says it is; None where it does not, is damaged, or in a form unknown to this version."""
     try:
         facts = json.loads(read_file(folder / "entry.json", max_bytes=_FACTS_BYTES))
-        whole = facts["format"] == FORMAT and _are_facts(facts) and entry_name(facts) == folder.name
+        whole = facts["format"] == ENTRY_FORMAT and _are_facts(facts) and entry_name(facts) == folder.name
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return facts if whole else None
@@ -234,12 +233,12 @@ def _are_facts(facts: Mapping[str, Any]) -> bool:
     return texts and sizes and facts["dtype"] in _DTYPES
 
 
-def _holds(rows: np.ndarray, block: Block) -> bool:
+def _holds(rows: np.ndarray, block: RowBlock) -> bool:
     return bool(((rows >= block.first) & (rows < block.first + block.count)).any())
 
 
-def _look_up(blocks: list[Block], wanted: bytes) -> np.ndarray:
-    """(n,) rows of the wanted pictures, -1 where there are none. All of them in order: one comparison."""
+def _look_up(blocks: list[RowBlock], wanted: bytes) -> np.ndarray:
+    """(n,) rows of the wanted images, -1 where there are none. All of them in order: one comparison."""
     count = len(wanted) // DIGEST_BYTES
     table = b"".join(block.digests for block in blocks)
     rows = np.concatenate(
@@ -248,8 +247,8 @@ def _look_up(blocks: list[Block], wanted: bytes) -> np.ndarray:
     start = _position(table, wanted[:DIGEST_BYTES]) if count else -1
     if start >= 0 and table[start * DIGEST_BYTES : (start + count) * DIGEST_BYTES] == wanted:
         return rows[start : start + count]
-    places = dict(zip(split_table(table), rows.tolist(), strict=True))
-    return np.array([places.get(digest, -1) for digest in split_table(wanted)], np.int64)
+    row_of = dict(zip(split_table(table), rows.tolist(), strict=True))
+    return np.array([row_of.get(digest, -1) for digest in split_table(wanted)], np.int64)
 
 
 def _position(table: bytes, digest: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The feature store: the features of every picture by every network, computed once, kept, shared between processes."""
+"""The feature store: the features of every image by every network, computed once, cached, shared between processes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from imagematch.data import AUGMENTATION_VERSION, DECODER_VERSION
 from imagematch.errors import ModelError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, EngineChoice, Network, SavedExtractor, choose_engine
+from imagematch.features.arrays import ConcatenatedFeatures, FeatureArray
 from imagematch.features.computation import Computation
-from imagematch.features.entry import FORMAT, Entry, entry_name, read_facts
-from imagematch.features.index import digest_table
-from imagematch.features.side_by_side import FeatureArray, SideBySide
-from imagematch.features.views import MIRROR, Pictures, decoder
+from imagematch.features.entry import ENTRY_FORMAT, FeatureEntry, entry_name, read_facts
+from imagematch.features.entry_index import digest_table
+from imagematch.features.extraction import MIRROR, ImageRows, decoder
 from imagematch.file_locks import BusyError, locked
 from imagematch.files import is_file, write_text
 from imagematch.reading import KB, read_file
@@ -33,10 +33,10 @@ class Features:
 
     Attributes:
         array: (n, feature_dim) float32 or float16, in the data set's order; read-only where it is mapped from disk.
-            Kept in another order, or for a concatenation, it is gathered when rows are asked for.
+            Cached in another order, or for a concatenation, it is gathered when rows are asked for.
         engine: `openvino`, `tensorflow` or `numpy`.
         precision: `float32` or `bfloat16`.
-        computed: number of pictures that went through the network now; 0 where all were kept.
+        computed: number of images that went through the network now; 0 where all were cached.
         seconds: how long it took to have them.
     """
 
@@ -48,12 +48,12 @@ class Features:
 
 
 class FeatureStore:
-    """Keeps features below `root`, by content: the picture's digest, decoder version, network and weights, precision.
+    """Caches features below `root`, by content: the image's digest, decoder version, network and weights, precision.
 
-    Renaming, moving or splitting a data set anew computes nothing; changing one picture computes that one.
+    Renaming, moving or splitting a data set anew computes nothing; changing one image computes that one.
 
     Args:
-        root: the store's folder; made when something is kept.
+        root: the store's folder; made when something is cached.
     """
 
     def __init__(self, root: Path) -> None:
@@ -61,7 +61,7 @@ class FeatureStore:
 
     @property
     def networks(self) -> Path:
-        """Where converted networks are kept; `cache_dir` for `open_engine`."""
+        """Where converted networks are cached; `cache_dir` for `open_engine`."""
         return self.root / "networks"
 
     def link(self, saved: SavedExtractor, extractor: Network) -> None:
@@ -105,7 +105,7 @@ class FeatureStore:
 
     def features(
         self,
-        dataset: Pictures,
+        dataset: ImageRows,
         extractor: Network,
         *,
         engine: str = "auto",
@@ -114,39 +114,39 @@ class FeatureStore:
         seed: int = 0,
         log: RunLog = SILENT,
     ) -> Features:
-        """The features of all pictures of a data set; only those that are not kept yet, or damaged, are computed.
+        """The features of all images of a data set; only those that are not cached yet, or damaged, are computed.
 
         Several processes may ask at once: one computes, the others wait and read. A process killed in the middle loses
-        at most the last twenty seconds or so. Memory stays bounded whatever the number of pictures.
+        at most the last twenty seconds or so. Memory stays bounded whatever the number of images.
 
         Args:
-            dataset: the pictures.
-            extractor: the network; only a frozen one has features worth keeping. Of a concatenation each member's are
-                kept, as those of the member alone.
+            dataset: the images.
+            extractor: the network; only a frozen one has features worth caching. Of a concatenation each member's are
+                cached, as those of the member alone.
             engine: `auto`, `openvino` or `tensorflow`.
-            precision: `auto`, `float32` or `bfloat16`. With an engine given too, what is kept is found even where that
-                engine cannot run.
-            view: 0 is the pictures as they are, MIRROR their mirror images; 1, 2, ... are augmented views, always the
+            precision: `auto`, `float32` or `bfloat16`. With an engine given too, what is cached is found even where
+                that engine cannot run.
+            view: 0 is the images as they are, MIRROR their mirror images; 1, 2, ... are augmented views, always the
                 same for a seed.
             seed: of the augmentation; without effect on the other views.
             log: told what is computed, how far it is, and what was damaged.
 
         Raises:
-            DataError: a picture that must be computed cannot be read.
-            ModelError: the network or the engine cannot be used, or gives numbers that cannot be kept.
-            StudyError: the store cannot be read or written; everything kept before is intact.
+            DataError: a image that must be computed cannot be read.
+            ModelError: the network or the engine cannot be used, or gives numbers that cannot be cached.
+            StudyError: the store cannot be read or written; everything cached before is intact.
         """
         started = time.monotonic()
         choice = self._choice(extractor, engine, precision, log)
         if isinstance(extractor, Concatenation):
             chosen: dict[str, Any] = {"precision": choice.precision, "view": view, "seed": seed, "log": log}
             engine = "auto" if choice.name == "numpy" else choice.name
-            kept = [self.features(dataset, member, engine=engine, **chosen) for member in extractor.members]
+            members = [self.features(dataset, member, engine=engine, **chosen) for member in extractor.members]
             return Features(
-                SideBySide([one.array for one in kept]),
+                ConcatenatedFeatures([one.array for one in members]),
                 choice.name,
                 choice.precision,
-                max(one.computed for one in kept),
+                max(one.computed for one in members),
                 time.monotonic() - started,
             )
         entry = self._entry(extractor, choice, view, seed)
@@ -185,14 +185,14 @@ class FeatureStore:
 
         return EngineChoice(engine, precision, refuse)
 
-    def _entry(self, network: Network, choice: EngineChoice, view: int | str, seed: int) -> Entry:
+    def _entry(self, network: Network, choice: EngineChoice, view: int | str, seed: int) -> FeatureEntry:
         """The entry that these features belong to.
 
         In float32 the engines agree to within a thousandth of a vector's norm and share an entry; in bfloat16 each
         rounds in its own places, and has its own.
         """
         key = {
-            "format": FORMAT,
+            "format": ENTRY_FORMAT,
             "network": self._network_digest(network),
             "image_size": network.image_size,
             "feature_dim": network.feature_dim,
@@ -205,10 +205,10 @@ class FeatureStore:
         if view not in (0, MIRROR):
             key |= {"augmentation": AUGMENTATION_VERSION, "augmentation_seed": seed}
         facts = {"extractor": network.name, **key, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        return Entry(self.root / entry_name(facts), facts)
+        return FeatureEntry(self.root / entry_name(facts), facts)
 
     @contextmanager
-    def _turn(self, entry: Entry, log: RunLog) -> Iterator[None]:
+    def _turn(self, entry: FeatureEntry, log: RunLog) -> Iterator[None]:
         """Holds the entry's lock; says so where it has to wait for it."""
         path = lock_path(entry.folder)
         with ExitStack() as stack:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from imagematch.matching.card import (
-    FaceCropCard,
-    HeadCard,
-    MatcherCard,
-    ProbabilityCard,
-    ProvenanceCard,
-    ThresholdCard,
-)
+from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
-    extraction,
+    as_list,
+    decoded_blocks,
     golden_images,
+    is_many,
     replacement,
     saved_extractors,
     saved_network,
 )
+from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
 from imagematch.matching.folder import save_matcher
-from imagematch.matching.images import picture_blocks
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
 __all__ = [
     "Embedder",
+    "EmbeddingCard",
+    "ExtractorCard",
     "FaceCropCard",
     "HeadCard",
     "ImageMatcher",
@@ -34,9 +31,10 @@ __all__ = [
     "ProbabilityCard",
     "ProvenanceCard",
     "ThresholdCard",
-    "extraction",
+    "as_list",
+    "decoded_blocks",
     "golden_images",
-    "picture_blocks",
+    "is_many",
     "read_card",
     "replacement",
     "save_matcher",

@@ -5,184 +5,60 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from imagematch.data import FaceCropper, to_picture
 from imagematch.errors import ConfigError, ModelError
 from imagematch.evaluation import CalibrationRates, CurvePoint, Probability, Threshold
-from imagematch.extractors import SPECS
 from imagematch.files import checked_name
-from imagematch.model import HeadShape
+from imagematch.matching.embedding_card import Digest, EmbeddingCard, ExtractorCard, StrictCard
 
-FORMAT = 2
+CARD_FORMAT = 2
 """Raised whenever an older version could not use the folder any more."""
 CARD_FILE = "matcher.json"
-CONFIG_FILE = "config.yaml"
+MODEL_CONFIG_FILE = "config.yaml"
 HEAD_FILE = "head.safetensors"
 
 _GOLDEN = 3
 
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-Text = Annotated[str, Field(max_length=1_000)]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")]
-Width = Annotated[int, Field(ge=1, le=65_536)]
-Distance = Annotated[float, Field(ge=0, le=2.001)]
-Rate = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0, le=1 << 60)]
-Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
+_Text = Annotated[str, Field(max_length=1_000)]
+_Distance = Annotated[float, Field(ge=0, le=2.001)]
+_Rate = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0, le=1 << 60)]
+_Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
 
 
-class _Card(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class FaceCropCard(_Card):
-    """How faces are cut out of images before they are embedded; see `imagematch.data.FaceCropper`."""
-
-    margin: float = Field(ge=0, le=2)
-    align: bool
-    missing: Literal["whole", "skip", "error"]
-
-
-class ExtractorCard(_Card):
-    """A network of the matcher; of several, their features stand side by side.
-
-    Attributes:
-        name: what the user calls it.
-        feature_dim: length of its features.
-        network: digest of its converted network in the folder; None where OpenVINO does not run it.
-    """
-
-    name: Name
-    feature_dim: int = Field(ge=1, le=1 << 24)
-    network: Digest | None
-
-
-class HeadCard(_Card):
-    """Features -> embedding.
-
-    Attributes:
-        units: widths of the feed-forward blocks.
-        whitening: components of the whitening in front of them; None where there is none.
-        embedding_dim: length of an embedding.
-    """
-
-    units: Annotated[tuple[Width, ...], Field(max_length=64)]
-    whitening: Width | None
-    embedding_dim: Width
-
-
-class EmbeddingCard(_Card):
-    """How images become embeddings.
-
-    Attributes:
-        extractors: the networks, in the order of their features.
-        image_size: side of the square they see, pixels.
-        decoder: version of the decoder.
-        engine: what ran the extractor when the threshold was chosen.
-        precision: what it computed in.
-        trained: the extractor was trained with the head.
-        head: features -> embedding.
-        test_time_flip: the embedding is the mean of the image's and its mirror image's, L2-normalised.
-        face_crop: how faces are cut out; None where the whole image counts.
-    """
-
-    extractors: Annotated[tuple[ExtractorCard, ...], Field(min_length=1, max_length=16)]
-    image_size: int = Field(ge=1, le=2_048)
-    decoder: Annotated[str, Field(max_length=100)]
-    engine: Literal["openvino", "tensorflow", "numpy"]
-    precision: Literal["float32", "bfloat16"]
-    trained: bool
-    head: HeadCard
-    test_time_flip: bool = False
-    face_crop: FaceCropCard | None = None
-
-    @property
-    def extractor(self) -> str:
-        """The extractor's name; of several side by side, their names joined by a plus."""
-        return "+".join(one.name for one in self.extractors)
-
-    @property
-    def feature_dim(self) -> int:
-        """Length of all features side by side."""
-        return sum(one.feature_dim for one in self.extractors)
-
-    @property
-    def dim(self) -> int:
-        """Length of an embedding."""
-        return self.head.embedding_dim
-
-    @property
-    def head_shape(self) -> HeadShape:
-        """What the head's tensors follow from."""
-        return HeadShape(self.feature_dim, self.head.units, self.head.embedding_dim, self.head.whitening)
-
-    @property
-    def cropper(self) -> FaceCropper | None:
-        """Cuts faces out as in training; None where the whole image counts."""
-        return None if self.face_crop is None else FaceCropper(**self.face_crop.model_dump())
-
-    def to_picture(self, image: Any) -> np.ndarray:
-        """The pixels that the network is to see of an image in any form; see `imagematch.data.to_picture`.
-
-        Raises:
-            DataError: the image cannot be read, or shows no face where one is needed.
-        """
-        cropper = self.cropper
-        if cropper is None:
-            return to_picture(image, self.image_size)
-        return cropper.to_picture(image, self.image_size)
-
-    @model_validator(mode="after")
-    def _networks_are_known(self) -> Self:
-        for one in self.extractors:
-            spec = SPECS.get(one.name)
-            if spec is None and one.network is None:
-                raise ValueError(f"there is no extractor {one.name!r}")
-            dim = None if spec is None else spec.feature_dim or 3 * self.image_size**2
-            if dim not in (None, one.feature_dim):
-                raise ValueError(f"{one.name} gives {dim} features, not {one.feature_dim}")
-            if one.name == "pixels" and one.network is not None:
-                raise ValueError("pixels need no network")
-            if one.name != "pixels" and one.network is None and self.engine == "openvino":
-                raise ValueError("the engine openvino needs the converted network")
-        if self.engine == "numpy" and any(one.name != "pixels" for one in self.extractors):
-            raise ValueError("the engine numpy runs no network")
-        return self
-
-
-class CurvePointCard(_Card):
+class CurvePointCard(StrictCard):
     """A threshold, with its rates on the calibration pairs."""
 
-    distance: Distance
-    far: Rate
-    frr: Rate
+    distance: _Distance
+    far: _Rate
+    frr: _Rate
 
 
-class CalibrationRatesCard(_Card):
+class CalibrationRatesCard(StrictCard):
     """What the threshold does on the pairs that it was chosen on; see `imagematch.evaluation.CalibrationRates`."""
 
-    images: Count
-    classes: Count
-    genuine_pairs: Count
-    impostor_pairs: Count
-    far: Rate
-    frr: Rate
-    far_ci95: tuple[Rate, Rate] | None
-    frr_ci95: tuple[Rate, Rate] | None
+    images: _Count
+    classes: _Count
+    genuine_pairs: _Count
+    impostor_pairs: _Count
+    far: _Rate
+    frr: _Rate
+    far_ci95: tuple[_Rate, _Rate] | None
+    frr_ci95: tuple[_Rate, _Rate] | None
     resolvable: bool
-    note: Text
+    note: _Text
 
 
-class ThresholdCard(_Card):
+class ThresholdCard(StrictCard):
     """Where a match begins: two images match iff their distance is under `distance`."""
 
-    distance: Distance
-    criterion: Text | dict[Text, float | dict[Text, float]]
+    distance: _Distance
+    criterion: _Text | dict[_Text, float | dict[_Text, float]]
     chosen_on: Literal["calibration", "validation", "calibration and validation"]
     rates: CalibrationRatesCard | None = None
     curve: Annotated[tuple[CurvePointCard, ...], Field(max_length=100)] = ()
@@ -205,7 +81,7 @@ class ThresholdCard(_Card):
         return self
 
 
-class ProbabilityCard(_Card):
+class ProbabilityCard(StrictCard):
     """Distance -> probability; see `imagematch.evaluation.Probability`."""
 
     method: Literal["platt", "isotonic"]
@@ -236,20 +112,20 @@ class ProbabilityCard(_Card):
         return self
 
 
-class ProvenanceCard(_Card):
+class ProvenanceCard(StrictCard):
     """What a matcher was made from, for people and for comparisons; nothing is opened or written by it."""
 
-    dataset: Text | None = None
+    dataset: _Text | None = None
     dataset_digest: Digest | None = None
-    split_by: Text | None = None
+    split_by: _Text | None = None
     seed: int | None = None
     training_seed: int | None = None
     extractor_digest: Digest | None = None
-    versions: Annotated[dict[Text, Text], Field(max_length=100)] = Field(default_factory=dict)
-    created: Text | None = None
+    versions: Annotated[dict[_Text, _Text], Field(max_length=100)] = Field(default_factory=dict)
+    created: _Text | None = None
 
 
-class MatcherCard(_Card):
+class MatcherCard(StrictCard):
     """A matcher's description.
 
     Attributes:
@@ -266,14 +142,14 @@ class MatcherCard(_Card):
     """
 
     format: Literal[2]
-    imagematch: Text
+    imagematch: _Text
     name: str
     files: dict[str, Digest]
     embedding: EmbeddingCard
     threshold: ThresholdCard
     probability: ProbabilityCard | None
     provenance: ProvenanceCard
-    golden: tuple[tuple[Unit, ...], ...]
+    golden: tuple[tuple[_Unit, ...], ...]
     digest: Digest
 
     @field_validator("name")
@@ -286,7 +162,7 @@ class MatcherCard(_Card):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        expected = {CONFIG_FILE, HEAD_FILE, *weights_files(len(self.embedding.extractors))}
+        expected = {MODEL_CONFIG_FILE, HEAD_FILE, *filter(None, weights_files(self.embedding.extractors))}
         if set(self.files) != expected:
             raise ValueError(f"its files are not {', '.join(sorted(expected))}")
         if len(self.golden) != _GOLDEN or any(len(row) != self.embedding.dim for row in self.golden):
@@ -296,8 +172,9 @@ class MatcherCard(_Card):
         return self
 
 
-def weights_files(extractors: int) -> list[str]:
-    """Names of the files that hold the extractors' weights, in their order."""
-    if extractors == 1:
-        return ["extractor.safetensors"]
-    return [f"extractor_{number}.safetensors" for number in range(1, extractors + 1)]
+def weights_files(extractors: Sequence[ExtractorCard]) -> list[str | None]:
+    """Names of the files that hold the extractors' weights, in their order; None of one that has no such file."""
+    names = ["extractor.safetensors"]
+    if len(extractors) > 1:
+        names = [f"extractor_{number}.safetensors" for number in range(1, len(extractors) + 1)]
+    return [name if one.weights else None for name, one in zip(names, extractors, strict=True)]

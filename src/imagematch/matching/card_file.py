@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from imagematch.errors import ModelError
 from imagematch.events import printable
 from imagematch.files import digest_json, os_reason, recovered_dir
-from imagematch.matching.card import CARD_FILE, FORMAT, MatcherCard
+from imagematch.matching.card import CARD_FILE, CARD_FORMAT, MatcherCard
 from imagematch.reading import MB, read_file
 
 _MAX_BYTES = 8 * MB
@@ -80,13 +80,13 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_format(values: Mapping[str, Any], folder: Path) -> None:
     found = values["format"]
-    if found < FORMAT:
+    if found < CARD_FORMAT:
         raise ModelError(
             "was written by imagematch 0.1, whose matchers hold a program",
             where=str(folder),
             do=f"if it is your own: imagematch upgrade {folder}",
         )
-    if found > FORMAT:
+    if found > CARD_FORMAT:
         version = str(values.get("imagematch", "unknown version"))[:100]
         raise ModelError(f"was written by a newer imagematch ({version})", where=str(folder), do="update imagematch")
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from imagematch.errors import ModelError
+from imagematch.errors import DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, Network, SavedExtractor, open_engine
-from imagematch.matching.card import EmbeddingCard, MatcherCard, weights_files
+from imagematch.matching.card import MatcherCard, weights_files
+from imagematch.matching.embedding_card import EmbeddingCard
 from imagematch.model import flip_average
 
 Head = Callable[[np.ndarray], np.ndarray]
 """Features (n, feature_dim) -> embeddings (n, dim) float32, L2-normalised."""
 
 _BATCH = 64
+_DECODED_BLOCK = 256
+_FEW = 2
 _WAVE_ROWS = 64
 _SAME_DISTANCE = {"float32": 0.014, "bfloat16": 0.1}
 _REPLACED_DISTANCE = 0.2
@@ -73,10 +78,10 @@ def saved_extractors(card: MatcherCard, folder: Path) -> tuple[SavedExtractor, .
             feature_dim=one.feature_dim,
             folder=folder,
             weights_file=file,
-            weights_digest=card.files[file],
+            weights_digest="" if file is None else card.files[file],
             network=one.network,
         )
-        for one, file in zip(embedding.extractors, weights_files(len(embedding.extractors)), strict=True)
+        for one, file in zip(embedding.extractors, weights_files(embedding.extractors), strict=True)
     )
 
 
@@ -119,11 +124,6 @@ def replacement(card: EmbeddingCard, engine: Engine) -> str | None:
     )
 
 
-def extraction(engine: Engine) -> tuple[str, str]:
-    """The engine and the precision to ask the feature store for, so that it gives what this engine gives."""
-    return "auto" if engine.name == "numpy" else engine.name, engine.precision
-
-
 def golden_images(image_size: int) -> list[np.ndarray]:
     """Three images made from numbers alone, the same on every machine: (h, w, 3) uint8.
 
@@ -143,3 +143,40 @@ def _waves(number: int, height: int, width: int) -> np.ndarray:
             wave = np.sin(2 * np.pi * (number * across + channel * down[rows] + 0.3 * number))
             image[rows, :, channel] = np.round(127.5 + 127.5 * wave)
     return image
+
+
+def is_many(images: Any) -> bool:
+    """Whether these are many images (a list, a tuple, a 4-D array, a 1-D array of paths), and not one."""
+    if isinstance(images, (str, bytes, Path)):
+        return False
+    return isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) in (1, 4)
+
+
+def as_list(images: Any) -> Sequence[Any]:
+    """One image or many as a list."""
+    if not is_many(images):
+        return [images]
+    if hasattr(images, "numpy"):
+        images = images.numpy()
+    return images if isinstance(images, (list, tuple)) else list(images)
+
+
+def decoded_blocks(
+    images: Sequence[Any], decode: Callable[[Any], np.ndarray]
+) -> Iterator[tuple[int, list[np.ndarray | DataError]]]:
+    """Yields the position of a block's first image, and each image's pixels or why there are none, named.
+
+    Threads share the work, since Pillow lets go of the interpreter's lock; a pair is read before a thread has started.
+    """
+
+    def read(row: int) -> np.ndarray | DataError:
+        try:
+            return decode(images[row])
+        except DataError as error:
+            where = error.where or (f"image {row + 1} of {len(images)}" if len(images) > 1 else "")
+            return DataError(error.what, where=where, do=error.do)
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(images), _DECODED_BLOCK):
+            rows = range(start, min(start + _DECODED_BLOCK, len(images)))
+            yield start, list(map(read, rows) if len(images) <= _FEW else pool.map(read, rows))

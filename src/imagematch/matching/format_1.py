@@ -1,36 +1,27 @@
-"""Writes a matcher of imagematch 0.1 anew as data. It opens a Keras archive: run it in a process with limits.
-
-`python -m imagematch.matching.format_1 OLD NEW`: exit 0, or 5 with one line on standard output.
-"""
+"""Writes a matcher of imagematch 0.1 anew as data. It opens a Keras archive: run it in a process with limits."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import sys
-from collections.abc import Mapping
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from imagematch.errors import ImagematchError, ModelError
+from imagematch.errors import ModelError
 from imagematch.evaluation import Probability
-from imagematch.extractors import SPECS, Concatenation, Extractor, Spec
-from imagematch.matching.card import (
-    CONFIG_FILE,
-    FaceCropCard,
-    HeadCard,
-    MatcherCard,
-    ProbabilityCard,
-    ProvenanceCard,
-    ThresholdCard,
-)
+from imagematch.extractors import Concatenation, Extractor
+from imagematch.matching.card import MODEL_CONFIG_FILE, MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
 from imagematch.matching.card_file import read_values
+from imagematch.matching.embedding_card import FaceCropCard, HeadCard
 from imagematch.matching.folder import KERAS_FILE, save_matcher
-from imagematch.matching.keras_archive import check_archive
 from imagematch.reading import GB, MB, check_file, read_file
+from imagematch.registry import EXTRACTOR_REGISTRY, ExtractorSpec
 
 if TYPE_CHECKING:
     import keras
@@ -39,14 +30,52 @@ _SAME_DISTANCE = 0.1
 _MAX_CONFIG_BYTES = 4 * MB
 _MAX_ARCHIVE_BYTES = 4 * GB
 
+_CONFIG = "config.json"
+_WEIGHTS = "model.weights.h5"
+_MEMBERS = ["metadata.json", _CONFIG, _WEIGHTS]
+_MAX_MEMBER_CONFIG_BYTES = 32 * MB
+_MAX_MEMBER_WEIGHTS_BYTES = 4 * GB
 
-def write_anew(old: Path, new: Path) -> MatcherCard:
+_KERAS = {
+    None: {"__keras_tensor__"},
+    "keras": {"DTypePolicy", "Sequential"},
+    "keras.src.models.functional": {"Functional"},
+    "keras.src.applications.convnext": {"LayerScale"},
+    "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},
+    "keras.src.ops.numpy": {"Add", "Multiply"},
+    "keras.initializers": {"Constant", "GlorotUniform", "HeNormal", "Ones", "VarianceScaling", "Zeros"},
+    "keras.layers": {
+        *("Activation", "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D", "Dense"),
+        *("DepthwiseConv2D", "Dropout", "Flatten", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Multiply"),
+        *("Normalization", "ReLU", "Rescaling", "Reshape", "Resizing", "UnitNormalization", "ZeroPadding2D"),
+        *("Cropping2D", "GlobalAveragePooling1D", "GroupNormalization", "LayerNormalization", "SeparableConv2D"),
+    },
+}
+"""Everything our networks consist of, and no more: a network that needs another layer adds it here."""
+
+_OURS = {
+    ("imagematch.extractors.layers", "CaffePixels", "imagematch>CaffePixels"),
+    ("imagematch.extractors.layers", "ClassToken", "imagematch>ClassToken"),
+    ("imagematch.extractors.layers", "StandardizedConv2D", "imagematch>StandardizedConv2D"),
+    ("imagematch.extractors.layers", "FixedLength", "imagematch>FixedLength"),
+    ("imagematch.model.flip_model", "Mirror", "imagematch>Mirror"),
+    ("imagematch.model.head", "FFBlock", "imagematch>FFBlock"),
+    ("imagematch.model.siamese", "PairScore", "imagematch>PairScore"),
+}
+
+_HUB_MODULE = re.compile(r"keras_hub\.src\.models(\.[a-z0-9_]+)+")
+_HUB_NETWORK = re.compile(r"[A-Za-z0-9]+(Backbone|VisionEncoder)")
+"""KerasHub's networks may be inside, too: they are made of numbers and names alone, and open no files."""
+
+
+def write_anew(old_folder: Path | str, new_folder: Path | str) -> MatcherCard:
     """Opens a folder of format 1 and writes it as one of today's.
 
     Raises:
         ModelError: it is not of format 1, is damaged, holds anything but known layers, or comes to other embeddings.
         StudyError: the new folder cannot be written.
     """
+    old, new = Path(old_folder), Path(new_folder)
     card = read_values(old)
     if card.get("format") != 1:
         raise ModelError("is not a matcher of imagematch 0.1", where=str(old), do="use it as it is")
@@ -69,7 +98,7 @@ def _write(card: Mapping[str, Any], old: Path, new: Path) -> MatcherCard:
         network=network,
         trained=bool(embedding["whole_model"]),
         head=head,
-        config=read_file(old / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES, inside=old).decode("utf-8"),
+        config=read_file(old / MODEL_CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES, inside=old).decode("utf-8"),
         embedding={
             "image_size": embedding["image_size"],
             "decoder": embedding["decoder"],
@@ -101,8 +130,8 @@ def _open_archive(path: Path, folder: Path) -> keras.Model:
         import keras_hub  # noqa: F401  (registers its networks with Keras)
     import keras
 
-    import imagematch.extractors.layers
-    import imagematch.model.head  # noqa: F401  (both register our layers)
+    from imagematch.extractors import FixedLength  # noqa: F401  (registers our layers with Keras)
+    from imagematch.model import FFBlock  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -112,8 +141,19 @@ def _open_archive(path: Path, folder: Path) -> keras.Model:
 
 def _extractor(embedding: Mapping[str, Any]) -> Extractor | Concatenation:
     def one(name: str, feature_dim: int) -> Extractor:
-        spec = SPECS.get(name) or Spec(name, embedding["image_size"], 1, feature_dim, "preset", preset=name)
-        return Extractor(spec, embedding["image_size"], "random", "")
+        size = embedding["image_size"]
+        spec = EXTRACTOR_REGISTRY.all().get(name) or ExtractorSpec(
+            name=name,
+            build=_not_built,
+            image_size=size,
+            min_image_size=1,
+            feature_dim=feature_dim,
+            preprocessing="none",
+            parameters=None,
+            architecture=(name,),
+            files=(Path(name),),
+        )
+        return Extractor(spec, size, "random", "")
 
     members = embedding.get("members") or ()
     if members:
@@ -139,9 +179,65 @@ def _line(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-if __name__ == "__main__":
+def _not_built(image_size: int) -> keras.Model:
+    raise ModelError(f"its network is not built anew for {image_size} px", do="train the model again")
+
+
+def check_archive(path: Path) -> bool:
+    """Refuses whatever a model of ours does not need. Keras itself would import and call what a file names.
+
+    Returns:
+        Whether it holds a network of KerasHub, which Keras must know before it can open the file.
+
+    Raises:
+        ModelError: the file is damaged, or holds foreign or huge members, or anything but known layers.
+    """
     try:
-        write_anew(Path(sys.argv[1]), Path(sys.argv[2]))
-    except ImagematchError as problem:
-        print(json.dumps([problem.what, problem.where, problem.do]))
-        sys.exit(ModelError.exit_code)
+        with zipfile.ZipFile(path) as archive:
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+            if sorted(member.filename for member in archive.infolist()) != sorted(_MEMBERS):
+                raise ModelError("is not a feature model: unexpected files inside", where=str(path))
+            if sizes[_CONFIG] > _MAX_MEMBER_CONFIG_BYTES or sizes[_WEIGHTS] > _MAX_MEMBER_WEIGHTS_BYTES:
+                raise ModelError("is not a feature model: too large inside", where=str(path))
+            config = json.loads(archive.read(_CONFIG))
+            damaged = archive.testzip()
+            objects = list(_objects(config))
+            foreign = [node["class_name"] for node in objects if not _is_known(node)]
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, OSError, RecursionError) as error:
+        raise ModelError("is damaged", where=str(path), do="train the model again") from error
+    if damaged is not None:
+        raise ModelError(f"is damaged ({damaged})", where=str(path), do="train the model again")
+    if foreign:
+        raise ModelError(
+            f"holds the layer {str(foreign[0])[:60]!r}, which is not allowed",
+            where=str(path),
+            do="open only your own models",
+        )
+    return any(_is_of_keras_hub(node) for node in objects)
+
+
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object that a Keras configuration would make."""
+    if isinstance(node, dict):
+        if "class_name" in node:
+            yield node
+        for value in node.values():
+            yield from _objects(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _objects(value)
+
+
+def _is_known(node: dict[str, Any]) -> bool:
+    module, name, registered = (node.get(key) for key in ("module", "class_name", "registered_name"))
+    if not all(isinstance(value, str | None) for value in (module, name, registered)):
+        return False
+    if (module, name, registered) in _OURS or _is_of_keras_hub(node):
+        return True
+    return name in _KERAS.get(module, ()) and registered in (None, name)
+
+
+def _is_of_keras_hub(node: dict[str, Any]) -> bool:
+    module, name = str(node.get("module")), str(node.get("class_name"))
+    registered = node.get("registered_name") == f"keras_hub>{name}"
+    return bool(registered and _HUB_MODULE.fullmatch(module) and _HUB_NETWORK.fullmatch(name))

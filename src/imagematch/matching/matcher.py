@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from imagematch.data import DECODER_VERSION, to_picture
+from imagematch.data import DECODER_VERSION, decode
 from imagematch.errors import DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, SavedExtractor
+from imagematch.features import MIRROR, Features, FeatureStore, ImageRows, map_features
 from imagematch.matching.card import HEAD_FILE, MatcherCard
-from imagematch.matching.embedder import Embedder, golden_images, open_embedder, saved_network
+from imagematch.matching.embedder import (
+    Embedder,
+    as_list,
+    decoded_blocks,
+    golden_images,
+    is_many,
+    open_embedder,
+    saved_network,
+)
 from imagematch.matching.folder import open_folder
-from imagematch.matching.images import as_list, is_many, picture_blocks
 from imagematch.model import flip_average, read_head, read_keras_head
 
 if TYPE_CHECKING:
@@ -145,8 +153,8 @@ class ImageMatcher:
 
         Args:
             images: one, or many.
-            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.picture` gives.
-            unreadable: told the place of every image that cannot be used, and why; its row is NaN, and the others go
+            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.pixels` gives.
+            unreadable: told the position of every image that cannot be used, and why; its row is NaN, and the others go
                 on. None raises at the first one.
 
         Raises:
@@ -156,16 +164,16 @@ class ImageMatcher:
         card = self.card.embedding
         images = as_list(images)
         found = np.full((len(images), card.dim), np.nan, dtype=np.float32)
-        whole = partial(to_picture, max_size=card.image_size)
-        for start, pictures in picture_blocks(images, whole if cropped else card.to_picture):
+        whole = partial(decode, max_size=card.image_size, **card.decoding)
+        for start, decoded in decoded_blocks(images, whole if cropped else card.decode):
             readable = {}
-            for row, picture in enumerate(pictures, start):
-                if not isinstance(picture, DataError):
-                    readable[row] = picture
+            for row, image in enumerate(decoded, start):
+                if not isinstance(image, DataError):
+                    readable[row] = image
                 elif unreadable is None:
-                    raise picture
+                    raise image
                 else:
-                    unreadable(row, picture)
+                    unreadable(row, image)
             if readable:
                 found[list(readable)] = self._finite(self._embedder.embed(list(readable.values())))
         return found
@@ -179,7 +187,7 @@ class ImageMatcher:
         """Embeddings of what the extractor gave (`network`), with the head alone.
 
         Args:
-            features: (n, feature_dim) of any float type, as the feature store keeps them.
+            features: (n, feature_dim) of any float type, as the feature store caches them.
             mirrored: likewise, of the mirror images; needed iff the card says `test_time_flip`.
 
         Returns:
@@ -192,6 +200,43 @@ class ImageMatcher:
             raise ValueError("features of mirror images are needed with test_time_flip, and only then")
         embeddings = self._embedder.head(features)
         return embeddings if mirrored is None else flip_average(embeddings, self._embedder.head(mirrored))
+
+    def cached_features(
+        self, images: ImageRows, store: FeatureStore, *, mirrored: bool = True, log: RunLog = SILENT
+    ) -> tuple[Features, ...]:
+        """What the extractor gives of images, computed once by the engine that serves here, and cached in `store`.
+
+        Args:
+            images: with their content digests.
+            store: where features are cached.
+            mirrored: with `test_time_flip` also those of the mirror images.
+            log: told what is computed.
+
+        Returns:
+            Of the images, and of the mirror images: what `embed_cached` takes.
+
+        Raises:
+            ImagematchError: as `FeatureStore.features`.
+        """
+        engine = "auto" if self.engine.name == "numpy" else self.engine.name
+        views: tuple[int | str, ...] = (0, MIRROR) if mirrored and self.card.embedding.test_time_flip else (0,)
+        precision = self.engine.precision
+        return tuple(
+            store.features(images, self.network, engine=engine, precision=precision, view=view, log=log)
+            for view in views
+        )
+
+    def embed_cached(self, features: Sequence[Features], rows: np.ndarray | None = None) -> np.ndarray:
+        """Embeddings from what `cached_features` gave, with the head alone, block by block.
+
+        Args:
+            features: what `cached_features` returned.
+            rows: (m,) row numbers, at least one; None for all in order.
+
+        Returns:
+            (m, embedding_dim) float32, L2-normalised.
+        """
+        return map_features(self.embed_features, [one.array for one in features], rows)
 
     def predict(self, first: Any, second: Any) -> np.ndarray:
         """Scores of pairs of images, (n,) float32: minus the distance, so larger is closer.
@@ -208,7 +253,7 @@ class ImageMatcher:
                 f"{len(firsts)} images cannot be paired with {len(seconds)}: "
                 "give equal numbers, or one image on one side"
             )
-        embeddings = self.embed([*firsts, *seconds])  # together: the engine runs several pictures at a time
+        embeddings = self.embed([*firsts, *seconds])  # together: the engine runs several images at a time
         difference = embeddings[: len(firsts)] - embeddings[len(firsts) :]
         return 0 - np.linalg.norm(difference, axis=1).astype(np.float32)  # no -0 where there is no distance
 
@@ -230,12 +275,15 @@ class ImageMatcher:
         threshold = self.threshold if threshold is None else float(threshold)
         if np.isnan(threshold):
             raise ValueError("the threshold is not a number")
-        matches = [self._judge(abs(float(score)), threshold) for score in self.predict(first, second)]
+        matches = [self._decide(abs(float(score)), threshold) for score in self.predict(first, second)]
         return matches if is_many(first) or is_many(second) else matches[0]
 
-    def _judge(self, distance: float, threshold: float) -> Match:
-        probability = None if self._probability is None else float(self._probability(distance))
-        return Match(distance < threshold, distance, threshold, probability)
+    def _decide(self, distance: float, threshold: float) -> Match:
+        return Match(distance < threshold, distance, threshold, self.probability(distance))
+
+    def probability(self, distance: float) -> float | None:
+        """The probability that two images at this distance show the same thing; None where none was fitted."""
+        return None if self._probability is None else float(self._probability(distance))
 
     @cached_property
     def keras_model(self) -> keras.Model:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from imagematch.errors import ModelError
 from imagematch.files import write_error
+from imagematch.limited_process import run_limited
 from imagematch.matching.matcher import ImageMatcher
 from imagematch.reading import GB, MB, RefusedFileError, read_file
 
@@ -46,7 +43,16 @@ def upgrade_matcher(folder: Path) -> Path:
     try:
         with tempfile.TemporaryDirectory(prefix=".upgrade-", dir=folder.parent) as work:
             new = Path(work) / folder.name
-            _run_limited(folder, new)
+            run_limited(
+                "imagematch.matching.format_1:write_anew",
+                str(folder),
+                str(new),
+                memory_bytes=_MEMORY_LIMIT,
+                time_s=_TIME_LIMIT_S,
+                writes_bytes=_FILE_LIMIT,
+                where=folder,
+                do="train the model again",
+            )
             _copy_others(folder, new)
             ImageMatcher.load(new)
             folder.rename(backup)
@@ -54,33 +60,6 @@ def upgrade_matcher(folder: Path) -> Path:
     except OSError as error:
         raise write_error(folder, error) from error
     return backup
-
-
-def _run_limited(old: Path, new: Path) -> None:
-    command = [sys.executable, "-m", "imagematch.matching.format_1", str(old), str(new)]
-    try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_TIME_LIMIT_S, preexec_fn=_limit
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"takes more than {_TIME_LIMIT_S} s to open", where=str(old)) from error
-    if done.returncode == 0:
-        return
-    try:
-        what, where, do = json.loads(done.stdout[-10_000:])
-    except ValueError as error:
-        reason = f"takes more than {_MEMORY_LIMIT >> 30} GB or {_TIME_LIMIT_S} s to open, or is damaged"
-        raise ModelError(reason, where=str(old), do="train the model again") from error
-    raise ModelError(str(what), where=str(where), do=str(do))
-
-
-def _limit() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
-    resource.setrlimit(resource.RLIMIT_CPU, (_TIME_LIMIT_S, _TIME_LIMIT_S))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_LIMIT, _FILE_LIMIT))
-    os.setsid()
 
 
 def _copy_others(old: Path, new: Path) -> None:

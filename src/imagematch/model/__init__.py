@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagematch.model.feature_model import build_feature_model, split_feature_model
-    from imagematch.model.flip import flip_average
-    from imagematch.model.flip_model import Mirror, build_flip_model
     from imagematch.model.head import FFBlock, Whitening, build_head
     from imagematch.model.head_weights import HeadShape, head_in_numpy, read_head, read_keras_head, write_head
-    from imagematch.model.numpy_head import NumpyHead
-    from imagematch.model.siamese import PairScore, build_siamese_model
+    from imagematch.model.numpy_head import NumpyHead, flip_average
+    from imagematch.model.siamese import (
+        Mirror,
+        PairScore,
+        build_feature_model,
+        build_flip_model,
+        build_siamese_model,
+        split_feature_model,
+    )
 
 __all__ = [
     "FFBlock",
@@ -42,13 +46,13 @@ _MODULES = {
     "read_head": "head_weights",
     "read_keras_head": "head_weights",
     "write_head": "head_weights",
-    "flip_average": "flip",
-    "Mirror": "flip_model",
-    "build_flip_model": "flip_model",
+    "flip_average": "numpy_head",
+    "Mirror": "siamese",
+    "build_flip_model": "siamese",
     "PairScore": "siamese",
     "build_siamese_model": "siamese",
-    "build_feature_model": "feature_model",
-    "split_feature_model": "feature_model",
+    "build_feature_model": "siamese",
+    "split_feature_model": "siamese",
 }
 
 

@@ -81,8 +81,8 @@ def build_head(
         first = keras.layers.Dense(len(whitening[1]), trainable=False, name="whitening")
         outputs = first(inputs)
         first.set_weights(whitening)
-    for place, (width, block_seed) in enumerate(zip(units, seeds, strict=False), start=1):
-        outputs = FFBlock(width, dropout, seed=block_seed, name=f"ff_block_{place}")(outputs)
+    for number, (width, block_seed) in enumerate(zip(units, seeds, strict=False), start=1):
+        outputs = FFBlock(width, dropout, seed=block_seed, name=f"ff_block_{number}")(outputs)
     kernel = keras.initializers.GlorotUniform(seed=seeds[-1])
     outputs = keras.layers.Dense(embedding_dim, kernel_initializer=kernel, name="projection")(outputs)
     outputs = keras.layers.UnitNormalization(name="unit_norm")(outputs)

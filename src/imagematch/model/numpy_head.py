@@ -1,4 +1,4 @@
-"""The head in numpy: a few matrix products, so that matching needs no TensorFlow."""
+"""The head in numpy, a few matrix products, and the mean over mirror images: matching needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -47,3 +47,17 @@ class NumpyHead:
         x = x @ self.kernels[-1] + self.biases[-1]
         lengths = np.linalg.norm(x, axis=1, keepdims=True)
         return x / np.maximum(lengths, np.float32(_LENGTH_EPSILON))
+
+
+def flip_average(embeddings: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """The mean direction of two embeddings of each image.
+
+    Args:
+        embeddings: (n, dim) float32, L2-normalised, of the images as they are.
+        mirrored: (n, dim) float32, L2-normalised, of their mirror images.
+
+    Returns:
+        (n, dim) float32, L2-normalised; zeros where the two are opposite.
+    """
+    total = embeddings + mirrored
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.float32(_LENGTH_EPSILON))

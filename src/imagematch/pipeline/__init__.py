@@ -17,7 +17,7 @@ from imagematch.pipeline.experiments import (
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
-from imagematch.pipeline.train import run_training
+from imagematch.pipeline.training_run import run_training
 
 __all__ = [
     "Evaluation",

@@ -24,7 +24,7 @@ from imagematch.pipeline.experiments import (
     unfinished_dir,
 )
 from imagematch.pipeline.study import forget_study, run_study
-from imagematch.pipeline.train import run_training
+from imagematch.pipeline.training_run import run_training
 from imagematch.reporting import read_study, study_summary, verdict
 from imagematch.tuning import study_exists
 
@@ -127,7 +127,7 @@ def tune(config: Config, *, fresh: bool = False, workers: int = 1, progress: boo
     settings = parse_study(dict(config)) if isinstance(config, Mapping) else load_study(Path(config))
     layout, name = Layout(), settings.study_name
     if fresh and study_exists(settings, layout):
-        forget_study(settings, layout)
+        forget_study(name, layout, settings.storage)
     with _native_messages_muted(), stop_on_signals(patient=True) as stop:
         log = _log(layout.study_dir(name) / "run.jsonl", progress)
         finished = run_study(settings, layout, workers=workers, log=log, stop=stop)

@@ -101,7 +101,9 @@ def measure_split(
     )
     trained = dataset.labels[dataset.rows("train")]
     shared = bool(np.isin(dataset.labels[rows], trained).any())
-    return {**metrics, "shared_classes": shared, "remarks": list(remarks)}
+    near = dataset.near_training.get(split)
+    notes = [*dataset.remarks(split), *remarks]
+    return {**metrics, "shared_classes": shared, "near_duplicates_in_training": near, "remarks": notes}
 
 
 def calibrate_and_measure(
@@ -146,6 +148,6 @@ def _view(dataset: Dataset, rows: np.ndarray, embed: Embed) -> SplitView | None:
         labels=dataset.labels[rows],
         class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
-        image=lambda row: dataset.picture(int(rows[row]), _THUMBNAIL_SIDE),
+        image=lambda row: dataset.pixels(int(rows[row]), _THUMBNAIL_SIDE),
         label_names=dataset.class_names,
     )

@@ -15,17 +15,18 @@ from imagematch.data import Dataset, decode, open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.evaluation import OneShot, Probability, Threshold, one_shot
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import SPECS, Concatenation, Extractor, choose_extractor
-from imagematch.features import MIRROR, FeatureArray, FeatureStore, map_features, normalized_features
+from imagematch.extractors import Concatenation, Extractor, choose_extractor
+from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
-from imagematch.matching import ImageMatcher, extraction, replacement
-from imagematch.pipeline.calibration import Embed, calibrate, measure_split, other_images, split_view
+from imagematch.matching import ImageMatcher, replacement
+from imagematch.pipeline.calibration import calibrate, measure_split, other_images, split_view
 from imagematch.reading import MB, read_file
+from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
 
 _MAX_HISTORY_BYTES = 16 * MB
 
-SPLITS = ("test", "validation", "calibration", "train")
+_SPLITS = ("test", "validation", "calibration", "train")
 
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
 _NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
@@ -66,7 +67,7 @@ class Evaluation:
     def triplet(self, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An anchor, another image of its class and one of another class, (h, w, 3) uint8 each; the same for a number.
 
-        They are what the matcher is to be asked about: whole pictures where it cuts out faces itself.
+        They are what the matcher is to be asked about: whole images where it cuts out faces itself.
 
         Raises:
             DataError: the split has no class with two images, or only one class.
@@ -82,9 +83,9 @@ class Evaluation:
         negative = random.choice(np.flatnonzero(labels != label))
         rows, card = self.dataset.rows(self.split)[[anchor, positive, negative]].tolist(), self.matcher.card.embedding
         if card.face_crop is not None:
-            first, second, third = (decode(self.dataset.read(row)) for row in rows)
+            first, second, third = (decode(self.dataset.read(row), **card.decoding) for row in rows)
         else:
-            first, second, third = (self.dataset.picture(row, card.image_size) for row in rows)
+            first, second, third = (self.dataset.pixels(row, card.image_size) for row in rows)
         return first, second, third
 
 
@@ -103,7 +104,7 @@ def evaluate_model(
 
     Args:
         model_dir: the matcher's folder.
-        split: one of SPLITS.
+        split: test, validation, calibration or train.
         data_dir: where the images are now; None: where they were.
         layout: where manifests are cached; None: `exp`.
         feature_dir: the feature store; None: the layout's.
@@ -115,21 +116,27 @@ def evaluate_model(
         DataError: the images cannot be used, or the split is empty.
         ConfigError: no such split, or its configuration cannot be read.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"{split!r} is not one of {', '.join(SPLITS)}", where="split")
+    if split not in _SPLITS:
+        raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split")
     folder, layout = Path(model_dir), layout or Layout()
     matcher = ImageMatcher.load(folder, log=log)
     settings = load_train(folder / "config.yaml")
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+    settings = settings.model_copy(update={"value_range": matcher.card.embedding.value_range or "full"})
     dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
     if not len(dataset.rows(split)):
-        raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")
+        raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(_SPLITS)}")
     store = FeatureStore(feature_dir or layout.features)
-    features = cached_features(store, dataset, matcher, log)
-    embed = _embedding(matcher, features)
+    features = matcher.cached_features(dataset, store, log=log)
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        return matcher.embed_cached(features, rows)
+
     alone_features = (
-        features[0] if matcher.card.embedding.trained is False else _before(settings, store, dataset, matcher, log)
+        features[0].array
+        if matcher.card.embedding.trained is False
+        else _before(settings, store, dataset, matcher, log)
     )
 
     def baseline(rows: np.ndarray) -> np.ndarray:
@@ -222,16 +229,6 @@ def one_shot_trials(evaluation: Evaluation, ways: int, *, runs: int = 20, seed: 
     }
 
 
-def cached_features(store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog) -> list[FeatureArray]:
-    """The matcher's own features of all images; with `test_time_flip` those of the mirror images too."""
-    engine, precision = extraction(matcher.engine)
-    views = (0, MIRROR) if matcher.card.embedding.test_time_flip else (0,)
-    return [
-        store.features(dataset, matcher.network, engine=engine, precision=precision, view=view, log=log).array
-        for view in views
-    ]
-
-
 def _before(
     settings: TrainSettings, store: FeatureStore, dataset: Dataset, matcher: ImageMatcher, log: RunLog
 ) -> FeatureArray:
@@ -251,7 +248,10 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
         [value] if isinstance(value, str | Path) else list(value or ())
         for value in (settings.feature_extractor, settings.weights)
     )
-    published = set(names) <= SPECS.keys() and {str(one) for one in weights} <= {"imagenet", "random"}
+    published = set(names) <= EXTRACTOR_REGISTRY.all().keys() and {str(one) for one in weights} <= {
+        "imagenet",
+        "random",
+    }
     if not published and not store.trained_here(matcher.card.digest):
         raise ModelError(
             "the extractor that it began with is a file, which is opened only for matchers that were trained here",
@@ -259,15 +259,6 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
             do="give the --feature-dir of its training",
         )
     return choose_extractor(settings.model_copy(update={"stages": (), "trainable": False}))
-
-
-def _embedding(matcher: ImageMatcher, features: Sequence[FeatureArray]) -> Embed:
-    """Data-set rows -> the matcher's embeddings: the head on cached features."""
-
-    def embed(rows: np.ndarray) -> np.ndarray:
-        return map_features(matcher.embed_features, features, rows)
-
-    return embed
 
 
 def read_history(folder: Path) -> list[dict[str, Any]] | None:

@@ -17,7 +17,7 @@ from imagematch.files import Layout, write_text
 from imagematch.interruption import StopRequest
 from imagematch.matching import read_card
 from imagematch.pipeline.experiments import TrainedMatcher, finished_training, forget_unfinished, read_config
-from imagematch.pipeline.train import run_training
+from imagematch.pipeline.training_run import run_training
 from imagematch.reporting import spreadsheet_cell, write_study_report
 from imagematch.tuning import (
     attributes,
@@ -30,6 +30,7 @@ from imagematch.tuning import (
     not_worked_on,
     open_study,
     run_workers,
+    sqlite_url,
     trials_table,
     working_on,
 )
@@ -147,14 +148,19 @@ def _harmless(table: pd.DataFrame) -> pd.DataFrame:
     return table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
 
 
-def forget_study(settings: StudySettings, layout: Layout) -> None:
+def forget_study(name: str, layout: Layout, storage: str | None = None) -> None:
     """Deletes a study and its files; the winner's matcher stays until a new one replaces it.
+
+    Args:
+        name: the study's.
+        layout: where its files are.
+        storage: URL of the database; None: its own file.
 
     Raises:
         StudyError: another process works on the study or trains its winner, or the storage refuses.
     """
-    name = settings.study_name
-    with not_worked_on(settings, layout):
+    url = storage or sqlite_url(layout.study_database(name))
+    with not_worked_on(name, url, layout):
         forget_unfinished(layout, name)
-        delete_study(settings, layout)
+        delete_study(name, url)
         remove_locked_dir(layout.study_dir(name), lock_file(name, layout))

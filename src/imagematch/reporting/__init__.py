@@ -32,6 +32,7 @@ from imagematch.reporting.plots import (
 from imagematch.reporting.projector import PROJECTOR_FILES, write_projector, write_tensorboard_projector
 from imagematch.reporting.retrieval_pages import write_groups_page, write_neighbours_page
 from imagematch.reporting.studies import read_study, state_counts
+from imagematch.reporting.study_comparison import compare_studies, comparison_lines
 from imagematch.reporting.study_report import study_lines, study_summary, write_study_report
 from imagematch.reporting.study_text import feature_store_text, importance_text, study_steps
 from imagematch.reporting.suspects import suspect_labels, write_suspect_labels
@@ -44,6 +45,7 @@ from imagematch.reporting.tables import (
     gallery_table,
     groups_table,
     metrics_table,
+    nearest_rows,
     neighbours_table,
     rates_lines,
     reruns_table,
@@ -70,6 +72,8 @@ __all__ = [
     "baseline_table",
     "best_configuration",
     "class_table",
+    "compare_studies",
+    "comparison_lines",
     "confusion_html",
     "counts_text",
     "det_plot",
@@ -83,6 +87,7 @@ __all__ = [
     "importance_text",
     "metrics_table",
     "named_confusions",
+    "nearest_rows",
     "neighbours_plot",
     "neighbours_table",
     "pairs_html",

@@ -31,7 +31,7 @@ def write_neighbours_page(path: Path, found: Retrieval, *, model: str) -> None:
     page.cards(_search_cards(found))
     width = found.neighbours.rows.shape[1]
     page.section("Queries", f"The {width:,} nearest of the gallery, by {found.metric} distance.")
-    if found.figures is not None:
+    if found.metrics is not None:
         page.text("A tick and a green frame: of the query's class. A cross and an orange frame: of another one.")
     if len(found.queries) > _QUERIES:
         page.text(f"The first {_QUERIES:,} of {len(found.queries):,} queries; a .csv or .json output has all.")
@@ -52,7 +52,7 @@ def _search_cards(found: Retrieval) -> list[ReportCard]:
         ReportCard("queries", f"{len(found.queries):,}", _left_out(found.queries)),
         ReportCard("gallery", f"{len(found.gallery):,}", _left_out(found.gallery)),
     ]
-    if (metrics := found.figures) is not None:
+    if (metrics := found.metrics) is not None:
         cards += [ReportCard(f"Recall@{k}", f"{value:.4f}") for k, value in metrics.recall_at_k.items()]
         cards.append(ReportCard("MAP@R", f"{metrics.map_at_r:.4f}"))
         cards += [ReportCard(f"kNN accuracy, k = {k}", f"{value:.4f}") for k, value in metrics.knn_accuracy.items()]
@@ -122,6 +122,6 @@ def _left_out(images: ImageFolder) -> tuple[str, ...]:
 
 def _image(images: ImageFolder, row: int) -> dict[str, Any]:
     """A small image, its aspect ratio unchanged, with its path and its full size in words."""
-    seen = images.overview(row, _SIDE)
+    seen = images.thumbnail(row, _SIDE)
     shown = {"path": images.paths[row], "uri": image_uri(seen.pixels), "pixelated": is_pixelated(seen.pixels)}
     return {**shown, "size": f"{seen.width} x {seen.height}"}

@@ -1,39 +1,47 @@
-"""Query x gallery: vectors of folders, exact and approximate search, kNN, duplicates, and what a search comes to.
+"""Query x gallery: the images of folders, exact and approximate search, kNN, duplicates, and how good a search is.
 
-`retrieve` ranks a gallery for each query; `duplicate_groups` finds images that match each other; `open_collection`
-gives a folder's images as vectors for anything else.
+`retrieve` ranks a folder for each query; `duplicate_groups` finds images that match each other; a `Gallery` stays, and
+is added to and removed from.
 """
 
 from __future__ import annotations
 
-from imagematch.retrieval.collection import SPACES, Collection, embed_images, open_collection
+from imagematch.retrieval.distances import SEARCH_DISTANCES, distances
 from imagematch.retrieval.duplicates import Group, duplicate_groups
-from imagematch.retrieval.figures import KS, SearchFigures, search_figures
-from imagematch.retrieval.folder_search import Retrieval, Search, retrieve, same_content
-from imagematch.retrieval.images import ImageFolder, common_labels, list_images
-from imagematch.retrieval.index import INDEXES, Index, choose_index, make_index
-from imagematch.retrieval.knn import knn_classify
-from imagematch.retrieval.metrics import METRICS, distances
-from imagematch.retrieval.saved_index import GalleryIndex, ImageId, model_identity
+from imagematch.retrieval.folder_search import Retrieval, RetrievalSettings, retrieve, same_content
+from imagematch.retrieval.gallery import IMAGE_SIDE, Gallery, Hit, Hits
+from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
+from imagematch.retrieval.images import SPACES, ImageFolder, common_labels, embed_images, list_images
+from imagematch.retrieval.index import INDEXES, NeighbourIndex, choose_index
+from imagematch.retrieval.metrics import KS, SearchMetrics, knn_classify, search_metrics
+from imagematch.retrieval.saved_index import ImageId, SavedIndex, model_identity
 from imagematch.retrieval.search import LeftOut, Neighbours, nearest
 from imagematch.retrieval.submission import check_url, submit
 
 __all__ = [
+    "GALLERY_STORES",
+    "IMAGE_SIDE",
     "INDEXES",
     "KS",
-    "METRICS",
+    "SEARCH_DISTANCES",
     "SPACES",
-    "Collection",
-    "GalleryIndex",
+    "Gallery",
+    "GalleryFacts",
+    "GalleryImage",
+    "GalleryStore",
     "Group",
+    "Hit",
+    "Hits",
     "ImageFolder",
     "ImageId",
-    "Index",
     "LeftOut",
+    "NeighbourIndex",
     "Neighbours",
+    "NewImage",
     "Retrieval",
-    "Search",
-    "SearchFigures",
+    "RetrievalSettings",
+    "SavedIndex",
+    "SearchMetrics",
     "check_url",
     "choose_index",
     "common_labels",
@@ -42,12 +50,10 @@ __all__ = [
     "embed_images",
     "knn_classify",
     "list_images",
-    "make_index",
     "model_identity",
     "nearest",
-    "open_collection",
     "retrieve",
     "same_content",
-    "search_figures",
+    "search_metrics",
     "submit",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.retrieval.metrics import Euclidean, distances
+from imagematch.retrieval.distances import Euclidean, distances, import_faiss
 
 MOST_IN_A_CHAIN = 8000
 """Images that may hang together, match by match, and still be divided: it takes time and memory by their square."""
@@ -65,14 +65,13 @@ def _chains(embeddings: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
 
     n = len(embeddings)
     parts = np.arange(n)
-    metric = Euclidean()
-    step = _TILE_ROWS
-    for first in range(0, n, step):
-        a = metric.prepared(embeddings[first : first + step])
-        for second in range(first, n, step):
-            b = metric.prepared(embeddings[second : second + step])
-            near = threshold**2 / 2 - a.sizes[:, None] + 2 * metric.tolerance(a, b)[:, None]
-            rows, columns = np.nonzero(metric.keys(a, b) < near)
+    faiss, distance = import_faiss(), Euclidean()
+    for first in range(0, n, _TILE_ROWS):
+        a = distance.prepared(embeddings[first : first + _TILE_ROWS])
+        for second in range(first, n, _TILE_ROWS):
+            b = distance.prepared(embeddings[second : second + _TILE_ROWS])
+            near = threshold**2 + 2 * distance.tolerance(a, distance.reach(b))[:, None]
+            rows, columns = np.nonzero(faiss.pairwise_distances(a, b) < near)
             rows, columns = parts[rows + first], parts[columns + second]
             other = rows != columns
             if other.any():

@@ -13,28 +13,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from imagematch.reading import GB, check_file, open_file
+from imagematch.reading import GB, open_file
 
 FILE_BYTES = 256 * GB
 """Of one file of an index: 1,000 bytes for each of 250 million images."""
 
 _HEADER = struct.Struct("<4siqqqBi")
 _L2 = 1
-_TYPES = {"flat": b"IxF2", "hnsw": b"IHNf", "ivfpq": b"IwPQ"}
-
-
-def read_vectors(path: Path, dim: int) -> np.ndarray:
-    """The vectors that an index keeps beside itself, (n, dim) float32, mapped.
-
-    Raises:
-        OSError: it is no file, or cannot be read.
-        ValueError: it holds something else.
-    """
-    check_file(path, max_bytes=FILE_BYTES, dense=True)
-    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.shape[1:] != (dim,):
-        raise ValueError(f"not vectors of {dim} values")
-    return vectors
+_TYPES = {"flat": b"IxF2", "hnsw": b"IHNf", "ivfpq": b"IxRF", "cells": b"IwPQ", "gallery": b"IxM2"}
 
 
 def check_faiss_file(path: Path, kind: str, dim: int) -> None:
@@ -42,7 +28,7 @@ def check_faiss_file(path: Path, kind: str, dim: int) -> None:
 
     Args:
         path: the file.
-        kind: the type that it must have: flat, hnsw or ivfpq.
+        kind: the type that it must have: flat, hnsw, ivfpq, or gallery (flat, with ids).
         dim: length of a vector.
 
     Raises:
@@ -51,14 +37,13 @@ def check_faiss_file(path: Path, kind: str, dim: int) -> None:
     """
     with open_file(path, max_bytes=FILE_BYTES, dense=True) as file:
         reader = _Reader(file)
-        walks: dict[str, Callable[[_Reader, int], object]] = {"flat": _flat, "hnsw": _hnsw, "ivfpq": _ivfpq}
-        walks[kind](reader, dim)
+        _CHECKS[kind](reader, dim)
         if reader.left:
             raise ValueError("something follows its end")
 
 
 class _Reader:
-    """Reads little-endian numbers, and passes over tables that are no longer than the file."""
+    """Reads little-endian numbers, and skips tables that are no longer than the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.length = file.seek(0, 2)
@@ -73,22 +58,32 @@ class _Reader:
             raise ValueError("ends too early") from error
 
     def table(self, item_bytes: int, count: int | None = None) -> int:
-        """Passes over a table that begins with its length; the length. Raises ValueError unless it is `count`."""
+        """Skips a table that begins with its length; the length. Raises ValueError unless it is `count`."""
         (found,) = self.numbers("<Q")
         if count is not None and found != count:
             raise ValueError(f"a table of {found:,} instead of {count:,}")
         if found * item_bytes > self.left:
             raise ValueError(f"a table of {found:,}, which the file does not hold")
-        self.skip(found * item_bytes)
+        self._file.seek(found * item_bytes, 1)
         return int(found)
+
+    def counts(self) -> np.ndarray:
+        """The uint64 values of a table."""
+        (found,) = self.numbers("<Q")
+        if 8 * found > self.left:
+            raise ValueError(f"a table of {found:,}, which the file does not hold")
+        return np.frombuffer(self._file.read(8 * found), "<u8")
+
+    def skip(self, count: int) -> None:
+        """Skips bytes. Raises ValueError where the file ends before."""
+        if count > self.left:
+            raise ValueError("ends too early")
+        self._file.seek(count, 1)
 
     @property
     def left(self) -> int:
         """Bytes to the end."""
         return self.length - self._file.tell()
-
-    def skip(self, count: int) -> None:
-        self._file.seek(count, 1)
 
     def header(self, kind: str, dim: int) -> int:
         """The number of vectors of an index of this type."""
@@ -106,6 +101,12 @@ def _flat(reader: _Reader, dim: int, count: int | None = None) -> int:
     return found
 
 
+def _with_ids(reader: _Reader, dim: int) -> None:
+    count = reader.header("gallery", dim)
+    _flat(reader, dim, count)
+    reader.table(8, count)
+
+
 def _hnsw(reader: _Reader, dim: int) -> None:
     count = reader.header("hnsw", dim)
     reader.table(8)  # the probability of each level
@@ -117,8 +118,16 @@ def _hnsw(reader: _Reader, dim: int) -> None:
     _flat(reader, dim, count)
 
 
-def _ivfpq(reader: _Reader, dim: int) -> None:
+def _refined(reader: _Reader, dim: int) -> None:
     count = reader.header("ivfpq", dim)
+    _cells(reader, dim, count)
+    _flat(reader, dim, count)
+    reader.numbers("<f")  # how many times as many candidates
+
+
+def _cells(reader: _Reader, dim: int, count: int) -> None:
+    if reader.header("cells", dim) != count:
+        raise ValueError("its parts do not fit")
     cells, _ = reader.numbers("<QQ")
     _flat(reader, dim, cells)
     direct_map, mapped, _, code_bytes = reader.numbers("<BQBQ")
@@ -130,10 +139,22 @@ def _ivfpq(reader: _Reader, dim: int) -> None:
     lists, lists_cells, lists_bytes, form = reader.numbers("<4sQQ4s")
     if (lists, lists_cells, lists_bytes) != (b"ilar", cells, code_bytes) or form not in (b"full", b"sprs"):
         raise ValueError("its lists are elsewhere")
-    reader.table(8, cells if form == b"full" else None)  # how long each list is
-    if reader.left != count * (code_bytes + 8):
+    sizes = reader.counts()
+    if (form == b"full" and len(sizes) != cells) or (
+        form == b"sprs" and (len(sizes) % 2 or sizes[::2].max(initial=0) >= cells)
+    ):
         raise ValueError("its lists do not fit")
-    reader.skip(reader.left)
+    if sum((sizes if form == b"full" else sizes[1::2]).tolist()) != count:
+        raise ValueError("its lists do not fit")
+    reader.skip(count * (code_bytes + 8))
+
+
+_CHECKS: dict[str, Callable[[_Reader, int], object]] = {
+    "flat": _flat,
+    "hnsw": _hnsw,
+    "ivfpq": _refined,
+    "gallery": _with_ids,
+}
 
 
 def check_links(faiss: Any, index: Any) -> None:
@@ -158,8 +179,8 @@ def check_links(faiss: Any, index: Any) -> None:
         )
         if not sound:
             raise ValueError("its links do not fit")
-    elif isinstance(index, faiss.IndexIVF):
-        lists = index.invlists
+    elif isinstance(index, faiss.IndexRefine):
+        lists = faiss.downcast_index(index.base_index).invlists
         sizes = [int(lists.list_size(cell)) for cell in range(lists.nlist)]
         rows = [faiss.rev_swig_ptr(lists.get_ids(cell), size) for cell, size in enumerate(sizes) if size]
         if not np.array_equal(np.sort(np.concatenate([*rows, np.empty(0, np.int64)])), np.arange(count)):

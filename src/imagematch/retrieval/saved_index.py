@@ -13,13 +13,14 @@ from imagematch.errors import ModelError
 from imagematch.files import digest_file, digest_json, recovered_dir, replacing_dir, write_json
 from imagematch.matching import MatcherCard
 from imagematch.reading import KB, check_file, read_file
-from imagematch.retrieval.index import Index, make_index
+from imagematch.retrieval.index import NeighbourIndex
 from imagematch.retrieval.index_files import FILE_BYTES
 from imagematch.retrieval.search import LeftOut, Neighbours
 
-_FORMAT = 1
+_FORMAT = 2
 _FILE = "index.json"
-_FILES = ("faiss.index", "vectors.npy", "images.json")
+_VECTORS = "faiss.index"
+_FILES = (_VECTORS, "images.json")
 _FACTS_BYTES = 64 * KB
 _IMAGE_BYTES = 16 * KB
 """Of an image's path, each letter escaped, and its digest."""
@@ -38,7 +39,7 @@ def model_identity(card: MatcherCard) -> str:
     return digest_json([card.files, card.embedding.model_dump(mode="json")])
 
 
-class GalleryIndex:
+class SavedIndex:
     """An index that knows its images and its model.
 
     Args:
@@ -48,7 +49,7 @@ class GalleryIndex:
         dim: length of a vector.
     """
 
-    def __init__(self, index: Index, *, model: str, space: str, dim: int) -> None:
+    def __init__(self, index: NeighbourIndex, *, model: str, space: str, dim: int) -> None:
         self._index = index
         self._model = model
         self._space = space
@@ -81,13 +82,13 @@ class GalleryIndex:
             StudyError: the folder cannot be written.
         """
         with replacing_dir(folder) as fresh:
-            files = self._index.write(fresh)
+            self._index.write(fresh / _VECTORS)
             write_json(fresh / "images.json", [list(image) for image in self.ids])
             description = {
                 **self._facts(),
                 "format": _FORMAT,
                 "count": len(self),
-                "files": {name: digest_file(fresh / name) for name in (*files, "images.json")},
+                "files": {name: digest_file(fresh / name) for name in _FILES if (fresh / name).exists()},
             }
             write_json(fresh / _FILE, description)
 
@@ -101,12 +102,14 @@ class GalleryIndex:
         }
 
     @classmethod
-    def create(cls, kind: str, metric: str, *, model: str, space: str, dim: int) -> GalleryIndex:
-        """An empty one; arguments and errors as in `make_index`."""
-        return cls(make_index(kind, metric, dim), model=model, space=space, dim=dim)
+    def create(cls, kind: str, metric: str, *, model: str, space: str, dim: int) -> SavedIndex:
+        """An empty one; arguments and errors as in `NeighbourIndex`."""
+        return cls(NeighbourIndex(kind, metric, dim), model=model, space=space, dim=dim)
 
-    def reopened(self, folder: Path) -> GalleryIndex | None:
-        """The index kept in `folder` for the same question as this one, an empty one; None where there is none.
+    def reopened(self, folder: Path) -> SavedIndex | None:
+        """The index saved in `folder` for the same question as this one, an empty one; None where there is none.
+
+        One of an older version is none: it is built again.
 
         Raises:
             ModelError: it was built by another model or for another question, is damaged, or comes from a newer
@@ -115,28 +118,31 @@ class GalleryIndex:
         path = recovered_dir(folder) / _FILE
         if not folder.exists():
             return None
-        made = GalleryIndex.create(self.kind, self._index.metric, model=self._model, space=self._space, dim=self._dim)
+        made = SavedIndex.create(self.kind, self._index.metric, model=self._model, space=self._space, dim=self._dim)
         try:
-            kept = json.loads(read_file(path, max_bytes=_FACTS_BYTES))
-            if kept["format"] > _FORMAT:
+            saved = json.loads(read_file(path, max_bytes=_FACTS_BYTES))
+            if saved["format"] > _FORMAT:
                 raise ModelError("was written by a newer imagematch", where=str(path), do="update imagematch")
-            if kept["model"] != self._model:
+            if saved["format"] < _FORMAT:
+                return None
+            if saved["model"] != self._model:
                 raise ModelError("was built by another model", where=str(folder), do=_AGAIN)
-            if different := [name for name, value in made._facts().items() if kept[name] != value]:
+            if different := [name for name, value in made._facts().items() if saved[name] != value]:
                 raise ModelError(f"is an index of another {different[0]}", where=str(folder), do=_AGAIN)
-            for name, digest in kept["files"].items():
+            for name, digest in saved["files"].items():
                 if name not in _FILES:
                     raise ValueError(f"{name} is none of its files")
                 check_file(folder / name, max_bytes=FILE_BYTES, dense=True)
                 if digest_file(folder / name) != digest:
                     raise ValueError(f"{name} was changed")
-            made._index.read(folder)
+            if _VECTORS in saved["files"]:
+                made._index.read(folder / _VECTORS)
             most = len(made) * _IMAGE_BYTES + _FACTS_BYTES
             images = json.loads(read_file(folder / "images.json", max_bytes=most))
             if len(images) != len(made):
                 raise ValueError("its parts do not fit")
             made.ids = [ImageId(str(path), str(digest)) for path, digest in images]
-            if not len(made._index) == len(made.ids) == kept["count"]:
+            if not len(made._index) == len(made.ids) == saved["count"]:
                 raise ValueError("its parts do not fit")
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
             raise ModelError("is damaged", where=str(folder), do=_AGAIN) from error

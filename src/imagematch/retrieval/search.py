@@ -1,25 +1,24 @@
-"""Exact nearest neighbours: the gallery goes by in blocks, and each query keeps the candidates that may be its nearest.
+"""Exact nearest neighbours: FAISS finds candidates in float32, and their exact distances rank them.
 
-Keys come from one matrix product a block, in float32. Whatever lies within the product's rounding error of the k-th
-key stays a candidate; the candidates' distances are then computed from their differences in float64. The result is
-that of sorting all exact distances, at the speed of the product.
+The keys of a matrix product in float32 are off by its rounding error. Of each query a few more candidates than wanted
+are taken; where the last of them is not clearly farther than the k-th, four times as many are, up to all. The result
+is that of sorting all exact distances, whatever the number of threads, at the speed of the product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.retrieval.metrics import Metric, Rows, make_metric, pairs_at_once
+from imagematch.retrieval.distances import SearchDistance, make_distance, pairs_at_once
 
-_TILE_QUERIES = 256
-_FIRST_BLOCK = 1024
-_TILE_VALUES = 1 << 21
-_BLOCK_VALUES = 1 << 24
-_CROWD = 4
-_LARGEST = np.finfo(np.float32).max
+_SPARE = 16
+"""Candidates beyond the k wanted, so that few queries need a second look."""
+_BLOCK_VALUES = 1 << 22
+_CANDIDATES = 1 << 20
+"""Candidates that are held at once: some tens of megabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,10 @@ class LeftOut:
         """For these queries alone."""
         return LeftOut(self.queries[queries], self.gallery)
 
+    def hits(self, rows: np.ndarray) -> np.ndarray:
+        """(q, n) bool: which of these gallery rows, (q, n), do not count for their query."""
+        return self.gallery[rows] == self.queries[:, None]
+
     def counts(self) -> np.ndarray:
         """(q,) int64: how many of the gallery do not count for each query."""
         rows = np.sort(self.gallery)
@@ -67,15 +70,26 @@ class Neighbours:
         """The k nearest alone."""
         return Neighbours(self.rows[:, :k], self.distances[:, :k])
 
+    def under(self, threshold: float) -> Neighbours:
+        """What is nearer than `threshold`; nothing in place of the others."""
+        near = self.distances < threshold
+        return Neighbours(np.where(near, self.rows, -1), np.where(near, self.distances, np.float32(np.inf)))
+
     def copy(self) -> Neighbours:
         """The same, without what `first` left away staying in memory."""
         return Neighbours(self.rows.copy(), self.distances.copy())
 
 
 def nearest(
-    queries: np.ndarray, gallery: np.ndarray, k: int, metric: str = "euclidean", *, left_out: LeftOut | None = None
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    metric: str = "euclidean",
+    *,
+    left_out: LeftOut | None = None,
+    reach: float | None = None,
 ) -> Neighbours:
-    """The k nearest of the gallery for each query, exactly.
+    """The k nearest of the gallery for each query, exactly: the smallest float32 distances, equal ones by gallery row.
 
     Memory: the result, a block of the gallery and some tens of megabytes, whatever the gallery's size.
 
@@ -83,30 +97,95 @@ def nearest(
         queries: (q, d).
         gallery: (g, d), in memory or mapped.
         k: how many, 1 or more; more than there are gives all.
-        metric: one of METRICS.
+        metric: one of SEARCH_DISTANCES.
         left_out: what of the gallery does not count for which query; None where all counts.
+        reach: the length of the longest vector of the gallery where it is known, which saves a pass over it.
 
     Raises:
-        ConfigError: no such metric, or values that do not suit it.
+        ConfigError: no such distance, or values that do not suit it.
         ValueError: k under 1.
     """
     if k < 1:
         raise ValueError(f"k must be 1 or more, not {k}")
-    measure = make_metric(metric)
+    distance = make_distance(metric)
     k = min(k, len(gallery))
-    step = max(1, min(_TILE_QUERIES, _TILE_VALUES * 2 // max(1, k)))
-    tiles = [slice(start, start + step) for start in range(0, len(queries), step)]
-    pools = [_Pool(measure, queries[tile], k, left_out and left_out.of(tile)) for tile in tiles]
-    start, size = 0, max(_FIRST_BLOCK, 2 * k)
-    most = max(1, min(_TILE_VALUES // step, _BLOCK_VALUES // max(1, queries.shape[1])))
-    while start < len(gallery):
-        stop = min(start + min(size, most), len(gallery))
-        block = measure.prepared(gallery[start:stop])
-        for pool in pools:
-            pool.offer(block, start, gallery)
-        start, size = stop, 2 * size
-    nothing = Neighbours(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
-    return joined([nothing, *(pool.finished(gallery) for pool in pools)])
+    found = nothing_found(len(queries), k)
+    if not found.rows.size:
+        return found
+    wanted = np.full(len(queries), k + _SPARE) if left_out is None else k + _SPARE + left_out.counts()
+    pending = np.arange(len(queries))
+    while len(pending):
+        undecided = []
+        for part, most in batches(pending, np.minimum(wanted[pending], len(gallery))):
+            apart = left_out and left_out.of(part)
+            near, decided = _ranked_candidates(queries[part], gallery, k, most, distance, apart, reach)
+            found.rows[part], found.distances[part] = near.rows, near.distances
+            undecided.append(part[~decided])
+        pending = np.concatenate(undecided)
+        wanted[pending] *= 4
+    return found
+
+
+def batches(queries: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Query rows that may be searched together, and how many candidates for each; those that want most come first."""
+    order = np.argsort(-wanted, kind="stable")
+    start = 0
+    while start < len(order):
+        most = int(wanted[order[start]])
+        few = max(1, _CANDIDATES // max(1, most))
+        yield queries[order[start : start + few]], most
+        start += few
+
+
+def _ranked_candidates(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    wanted: int,
+    distance: SearchDistance,
+    left_out: LeftOut | None,
+    reach: float | None,
+) -> tuple[Neighbours, np.ndarray]:
+    """The k nearest among each query's first `wanted` candidates; (q,) bool: no other can be one of them."""
+    prepared = distance.prepared(queries)
+    farthest_reach = reach or 0.0
+    keys, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    step = _block_rows(gallery, distance)
+    for start in range(0, len(gallery), step):
+        block = distance.prepared(gallery[start : start + step])
+        if reach is None:
+            farthest_reach = max(farthest_reach, distance.reach(block))
+        if wanted == len(gallery):
+            continue
+        block_keys, block_rows = distance.nearest(prepared, block, min(wanted, len(block)))
+        block_keys[block_rows < 0] = np.inf  # a distance that float32 cannot hold
+        keys, rows = np.hstack([keys, block_keys]), np.hstack([rows, block_rows + start])
+        if keys.shape[1] > wanted:
+            best = np.argpartition(keys, wanted - 1, axis=1)[:, :wanted]
+            keys, rows = np.take_along_axis(keys, best, 1), np.take_along_axis(rows, best, 1)
+    if wanted == len(gallery):
+        keys = np.zeros((len(queries), wanted), np.float32)
+        rows = np.broadcast_to(np.arange(wanted), keys.shape)
+    tolerance = distance.tolerance(prepared, farthest_reach)
+    farthest = keys.max(axis=1)
+    counted = keys if left_out is None else np.where(left_out.hits(rows), np.inf, keys)
+    bound = np.partition(counted, k - 1, axis=1)[:, k - 1] + 2 * tolerance
+    decided = np.full(len(queries), wanted == len(gallery)) | (np.isfinite(farthest) & (farthest > bound))
+    owners, places = np.nonzero((counted <= bound[:, None]) & np.isfinite(counted))
+    return ranked(queries, gallery, owners, rows[owners, places], k, distance), decided
+
+
+def _block_rows(gallery: np.ndarray, distance: SearchDistance) -> int:
+    """How many rows are prepared at once: all of them where that copies nothing."""
+    few = gallery[:1]
+    if len(few) and np.shares_memory(distance.prepared(few), few):
+        return len(gallery)
+    return max(1, _BLOCK_VALUES // max(1, gallery.shape[1]))
+
+
+def nothing_found(queries: int, k: int) -> Neighbours:
+    """No neighbour for any query."""
+    return Neighbours(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf, np.float32))
 
 
 def joined(parts: Sequence[Neighbours]) -> Neighbours:
@@ -115,7 +194,7 @@ def joined(parts: Sequence[Neighbours]) -> Neighbours:
 
 
 def ranked(
-    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, metric: Metric
+    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, distance: SearchDistance
 ) -> Neighbours:
     """The k nearest among given candidates, by exact distances rounded to float32, then by gallery row.
 
@@ -125,21 +204,21 @@ def ranked(
         owners: (n,) the query row of each candidate.
         rows: (n,) the gallery row of each candidate.
         k: how many.
-        metric: what to rank by.
+        distance: what to rank by.
     """
-    found = Neighbours(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32))
+    found = nothing_found(len(queries), k)
     exact = np.empty(len(rows), np.float32)
     queries, gallery = np.asarray(queries), np.asarray(gallery)  # `take` from a mapped array makes mapped arrays
     step = pairs_at_once(queries.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        exact[part] = metric.between(queries.take(owners[part], axis=0), gallery.take(rows[part], axis=0))
+        exact[part] = distance.between(queries.take(owners[part], axis=0), gallery.take(rows[part], axis=0))
     order = _by_owner_and_distance(owners, exact, rows)
     owners = owners[order]
-    place = np.arange(len(owners)) - np.searchsorted(owners, np.arange(len(queries)))[owners]
-    kept = place < k
-    found.rows[owners[kept], place[kept]] = rows[order][kept]
-    found.distances[owners[kept], place[kept]] = exact[order][kept]
+    rank = np.arange(len(owners)) - np.searchsorted(owners, np.arange(len(queries)))[owners]
+    best = rank < k
+    found.rows[owners[best], rank[best]] = rows[order][best]
+    found.distances[owners[best], rank[best]] = exact[order][best]
     return found
 
 
@@ -155,78 +234,3 @@ def _by_owner_and_distance(owners: np.ndarray, distances: np.ndarray, rows: np.n
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
     order[tied] = order[tied][np.lexsort((rows[order[tied]], keys[order[tied]]))]
     return order
-
-
-class _Pool:
-    """The candidates of some queries."""
-
-    def __init__(self, metric: Metric, queries: np.ndarray, k: int, left_out: LeftOut | None) -> None:
-        self._metric = metric
-        self._raw = queries
-        self._queries = metric.prepared(queries)
-        self._k = k
-        self._left_out = left_out
-        self._tolerance = np.zeros(len(queries), np.float32)
-        self._kth = np.full(len(queries), _LARGEST, np.float32)
-        self._owners = np.empty(0, np.int64)
-        self._rows = np.empty(0, np.int64)
-        self._keys = np.empty(0, np.float32)
-        self._unsorted = 0
-
-    def offer(self, block: Rows, start: int, gallery: np.ndarray) -> None:
-        """Takes what may be among the nearest from gallery rows `start` on."""
-        keys = self._metric.keys(self._queries, block)
-        if self._left_out is not None:
-            numbers = self._left_out.gallery[start : start + keys.shape[1]]
-            if np.isin(numbers, self._left_out.queries).any():
-                np.copyto(keys, np.inf, where=self._left_out.queries[:, None] == numbers)
-        self._tolerance = np.maximum(self._tolerance, self._metric.tolerance(self._queries, block))
-        if not len(self._owners) and keys.shape[1] > self._k:
-            self._kth = np.minimum(self._kth, np.partition(keys, self._k - 1, axis=1)[:, self._k - 1])
-        hits = np.flatnonzero(keys <= self._bounds()[:, None])
-        if not len(hits):
-            return
-        width = keys.shape[1]
-        self._owners = np.concatenate([self._owners, hits // width])
-        self._rows = np.concatenate([self._rows, start + hits % width])
-        self._keys = np.concatenate([self._keys, keys.ravel()[hits]])
-        self._unsorted += len(hits)
-        if self._unsorted < self._k * len(self._raw):
-            return  # to sort them after each block would take a tenth of a search's time
-        self._tighten()
-        if len(self._owners) > _CROWD * self._k * len(self._raw) + _FIRST_BLOCK:
-            self._thin_out(gallery)
-
-    def _bounds(self) -> np.ndarray:
-        """(q,) float32: no key above can be of the k nearest, however long the vectors that have gone by."""
-        return np.minimum(self._kth + 2 * self._tolerance, _LARGEST)
-
-    def _tighten(self) -> None:
-        """Drops who cannot be among the nearest any more."""
-        order = np.lexsort((self._keys, self._owners))
-        owners, keys = self._owners[order], self._keys[order]
-        starts = np.searchsorted(owners, np.arange(len(self._raw) + 1))
-        full = np.diff(starts) >= self._k
-        self._kth[full] = keys[starts[:-1][full] + self._k - 1]
-        kept = keys <= self._bounds()[owners]
-        self._owners, self._rows, self._keys = owners[kept], self._rows[order][kept], keys[kept]
-        self._unsorted = 0
-
-    def _thin_out(self, gallery: np.ndarray) -> None:
-        """Too many at nearly one distance (copies, a collapsed model): the exact distances decide now."""
-        found = ranked(self._raw, gallery, self._owners, self._rows, self._k, self._metric)
-        kept = np.isin(
-            self._owners * len(gallery) + self._rows,
-            (np.arange(len(self._raw))[:, None] * len(gallery) + found.rows)[found.rows >= 0],
-        )
-        self._owners, self._rows, self._keys = self._owners[kept], self._rows[kept], self._keys[kept]
-        farthest = np.full(len(self._raw), -_LARGEST, np.float32)
-        np.maximum.at(farthest, self._owners, self._keys)
-        full = np.bincount(self._owners, minlength=len(self._raw)) >= self._k
-        self._kth[full] = farthest[full]
-
-    def finished(self, gallery: np.ndarray) -> Neighbours:
-        """The nearest, in order."""
-        if self._unsorted:
-            self._tighten()
-        return ranked(self._raw, gallery, self._owners, self._rows, self._k, self._metric)

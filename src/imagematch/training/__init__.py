@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imagematch.interruption import StopRequest, stop_on_signals
+from imagematch.keras_internals import release_graphs
 from imagematch.training.batch_sources import BatchSource, FeatureSource, ImageSource, embed_rows
 from imagematch.training.batches import (
     BatchPlan,
@@ -14,7 +15,6 @@ from imagematch.training.batches import (
     check_batch_classes,
     plan_batches,
 )
-from imagematch.training.graph_memory import release_graphs
 from imagematch.training.schedules import settings_in_force
 from imagematch.training.training_data import TrainingData, load_training_data, training_data_key
 from imagematch.training.validation import EpochValidator, embedding_metric_names, sample_rows

@@ -13,7 +13,7 @@ import tensorflow as tf
 from imagematch.config import PROXY_LOSSES, TrainSettings
 from imagematch.data import Dataset
 from imagematch.errors import ConfigError, DataError
-from imagematch.extractors import Concatenation, Cut, network_inside, trained_layers
+from imagematch.extractors import Concatenation, FrozenPart, network_inside
 from imagematch.losses import Loss
 from imagematch.model import build_feature_model
 from imagematch.training.batch_sources import BatchSource, FeatureSource, ImageSource, embed_rows
@@ -184,7 +184,7 @@ def _model(inputs: StageInputs, network: keras.Model | None, head: keras.Model, 
     """What a training step runs: inputs of the source -> embeddings."""
     if network is None or inputs.extractor.frozen:
         return head
-    if not isinstance(inputs.lower, Cut):
+    if not isinstance(inputs.lower, FrozenPart):
         return build_feature_model(on_devices(network, devices), head)
     upper = inputs.lower.upper_part(network)
     features = keras.Input((inputs.lower.feature_dim,), name="cut")
@@ -197,7 +197,7 @@ def _lower_part(
     """The network below the trained part, always in inference mode; None where there is nothing below."""
     if inputs.lower is None:
         return None
-    if network is None or not isinstance(inputs.lower, Cut):
+    if network is None or not isinstance(inputs.lower, FrozenPart):
         lower = inputs.lower.build()
     else:
         lower = inputs.lower.lower_part(network)
@@ -208,7 +208,7 @@ def _lower_part(
 def _trained_layers(inputs: StageInputs, network: keras.Model | None) -> list[keras.layers.Layer]:
     if network is None or isinstance(inputs.extractor, Concatenation):
         return []
-    return trained_layers(network_inside(network), inputs.extractor)
+    return inputs.extractor.trained_layers(network_inside(network))
 
 
 def _trained_variables(

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from imagematch.keras_internals import all_layers
 from imagematch.losses import Loss, LossValue
 
 _ALWAYS_FLOAT32 = ("whitening", "unit_norm")
@@ -106,7 +107,7 @@ def computing_in(precision: str, model: keras.Model) -> Iterator[None]:
     if precision == "float32":
         yield
         return
-    layers = [layer for layer in model._flatten_layers() if layer.name not in _ALWAYS_FLOAT32]
+    layers = [layer for layer in all_layers(model) if layer.name not in _ALWAYS_FLOAT32]
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:

@@ -12,7 +12,7 @@ import numpy as np
 from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation, Cut, Extractor, Network, choose_extractor, find_cut
+from imagematch.extractors import Concatenation, Extractor, FrozenPart, Network, choose_extractor, find_frozen_part
 from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore, normalized_features
 from imagematch.files import digest_bytes
 from imagematch.training.whitening import PrincipalComponents, fit_principal_components
@@ -109,7 +109,7 @@ def load_training_data(settings: TrainSettings, *, manifest_dir: Path, log: RunL
     def cached(digest: str, view: int | str) -> Features:
         network = networks[digest]
         # What is trained above a cut runs as one float32 model later: its threshold is chosen on the same numbers.
-        precision = "float32" if isinstance(network, Cut) else settings.feature_precision
+        precision = "float32" if isinstance(network, FrozenPart) else settings.feature_precision
         return store.features(
             dataset,
             network,
@@ -160,7 +160,7 @@ def _stage_inputs(
         arrays = [plain.array, *(cached(extractor, view).array for view in views)]
         mirrored = cached(extractor, MIRROR).array if mirror else None
         return StageInputs(extractor, extractor, arrays, mirrored, not anew)
-    cut = find_cut(extractor)
+    cut = find_frozen_part(extractor)
     if cut is None:
         return StageInputs(extractor, None, None, None, False)
     size = cut.feature_dim * _FLOAT32_BYTES * len(plain.array) * (1 + len(views) + len(mirror))
@@ -173,7 +173,7 @@ def _stage_inputs(
     return StageInputs(extractor, cut, [cached(cut, view).array for view in (0, *views)], mirrored, True)
 
 
-def _cut_line(cut: Cut, cached: bool, size: int) -> str:
+def _cut_line(cut: FrozenPart, cached: bool, size: int) -> str:
     trained = f"{cut.extractor.name} is trained above {cut.layer}"
     if cached:
         return f"{trained}; the layers below are cached: {cut.feature_dim:,} numbers an image, {size / 2**20:,.0f} MiB"

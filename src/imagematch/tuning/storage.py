@@ -15,7 +15,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
 from imagematch.files import is_file, make_dir, replacing, write_error
 from imagematch.interruption import StopRequest
-from imagematch.tuning.sqlite_file import MAGIC, BoundedConnection, check_database, connected, first_bytes
+from imagematch.sqlite_files import BoundedConnection
+from imagematch.tuning.sqlite_file import MAGIC, check_database, connected, first_bytes
 from imagematch.tuning.storage_errors import reporting_in_one_line, shown_url, storage_errors
 
 if TYPE_CHECKING:

@@ -109,18 +109,18 @@ def open_study(
     return study
 
 
-def delete_study(settings: StudySettings, layout: Layout) -> None:
+def delete_study(name: str, url: str) -> None:
     """Removes the study and its rerun study from the storage; other studies there stay.
 
     Raises:
         StudyError: the storage refuses.
     """
-    storage = open_storage(storage_url(settings, layout))
-    reruns = rerun_study_of(settings.study_name, storage)
+    storage = open_storage(url)
+    reruns = rerun_study_of(name, storage)
     if reruns is not None:  # first: left alone, its trials would be taken for those of the next study
         storage.delete_study(optuna_internals.study_id(reruns))
     with contextlib.suppress(KeyError):
-        storage.delete_study(storage.get_study_id_from_name(settings.study_name))
+        storage.delete_study(storage.get_study_id_from_name(name))
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def working_on(study: optuna.Study, layout: Layout, stop: StopRequest) -> Iterat
 
 
 @contextlib.contextmanager
-def not_worked_on(settings: StudySettings, layout: Layout) -> Iterator[None]:
+def not_worked_on(name: str, url: str, layout: Layout) -> Iterator[None]:
     """Keeps other processes from the study while the block runs.
 
     Raises:
@@ -139,8 +139,7 @@ def not_worked_on(settings: StudySettings, layout: Layout) -> Iterator[None]:
     """
     import optuna
 
-    name = settings.study_name
-    storage = open_storage(storage_url(settings, layout))
+    storage = open_storage(url)
     with contextlib.ExitStack() as alone:
         try:
             alone.enter_context(lock_at_once(storage, name, lock_file(name, layout)))

@@ -17,7 +17,7 @@ _FIELDS = st.fixed_dictionaries(
     {"experiment_name": _NAMES},
     optional={
         "seed": st.integers(0, 2**32 - 1),
-        "dataset": st.sampled_from(config.DATASETS[:2]),
+        "dataset": st.sampled_from(["tiny_imagenet", "digits"]),
         "data_dir": _PATHS,
         "feature_dir": _PATHS,
         "split": st.sampled_from([[0.8, 0.2], [0.5, 0.25, 0.25], [0.7, 0.2, 0.1]]),
@@ -27,6 +27,7 @@ _FIELDS = st.fixed_dictionaries(
         "dropout": st.floats(0, 1),
         "learning_rate": st.floats(0, 100, exclude_min=True),
         "weight_decay": st.floats(0, 10),
+        "value_range": st.one_of(st.just("full"), st.floats(-1e6, 1e6).map(lambda low: [low, low + 7])),
         "image_size": st.one_of(st.none(), st.integers(8, 2048)),
         "batch_size": st.integers(2, 512),
         "optimizer": st.sampled_from(config.OPTIMIZERS),

@@ -150,6 +150,14 @@ def test_every_default_passes_its_own_check() -> None:
         ("threshold", {"cost": {"false_match": 1, "false_non_match": "x"}}),
         ("threshold", {}),
         ("threshold", None),
+        ("value_range", "ful"),
+        ("value_range", [4095]),
+        ("value_range", [4095, 0]),
+        ("value_range", [0, True]),
+        ("value_range", [0, float("inf")]),
+        ("value_range", None),
+        ("max_megapixels", 0),
+        ("max_megapixels", 4296),
     ],
 )
 def test_refused_in_one_line_that_names_the_field(field: str, value: Any) -> None:

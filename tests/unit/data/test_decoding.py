@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import decode, to_picture
-from imagematch.data.decoding import inspect, overview, value_range
+from imagematch.data import decode
+from imagematch.data.decoding import inspect, thumbnail
 from imagematch.errors import DataError
+from imagematch.image_files import NotReadableHereError
 
 DAMAGED_TIFF = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 """As the package does; pytest puts its own filters first."""
@@ -132,7 +133,7 @@ def test_box_cuts_and_is_limited_to_the_picture() -> None:
     image = noise(10, 12, 3)
     assert np.array_equal(decode(encoded(image), box=(2, 3, 7, 9)), image[3:9, 2:7])
     assert np.array_equal(decode(encoded(image), box=(-5, -5, 4, 100)), image[:, :4])
-    with pytest.raises(DataError, match="outside the picture"):
+    with pytest.raises(DataError, match="outside the image"):
         decode(encoded(image), box=(12, 0, 20, 5))
 
 
@@ -150,8 +151,8 @@ def test_a_large_jpeg_is_decoded_smaller_and_shows_the_same(orientation: int, bo
     exif[0x0112] = orientation
     data = encoded(smooth(1600, 2000), "JPEG", quality=95, exif=exif)
     whole = decode(data)
-    assert inspect(data) == (whole.shape[1], whole.shape[0], "RGB")
-    reduced, full = decode(data, 100, box=box, angle=angle), to_picture(whole, 100, box=box, angle=angle)
+    assert inspect(data) == (whole.shape[1], whole.shape[0], "RGB", 0, 255)
+    reduced, full = decode(data, 100, box=box, angle=angle), decode(whole, 100, box=box, angle=angle)
     assert reduced.shape == full.shape == (100, 100, 3)
     assert not np.array_equal(reduced, full)
     assert np.abs(reduced.astype(int) - full).mean() < 1.5
@@ -159,16 +160,16 @@ def test_a_large_jpeg_is_decoded_smaller_and_shows_the_same(orientation: int, bo
 
 def test_a_jpeg_that_is_not_much_larger_is_decoded_in_full() -> None:
     data = encoded(smooth(800, 700), "JPEG", quality=95)
-    assert np.array_equal(decode(data, 200), to_picture(decode(data), 200))
-    assert not np.array_equal(decode(data, 170), to_picture(decode(data), 170))
+    assert np.array_equal(decode(data, 200), decode(decode(data), 200))
+    assert not np.array_equal(decode(data, 170), decode(decode(data), 170))
 
 
-def test_an_overview_keeps_the_proportions_and_tells_the_full_size() -> None:
-    seen = overview(encoded(smooth(2000, 1500), "JPEG"), 200)
+def test_a_thumbnail_keeps_the_proportions_and_tells_the_full_size() -> None:
+    seen = thumbnail(encoded(smooth(2000, 1500), "JPEG"), 200)
     assert (seen.pixels.shape, seen.width, seen.height) == ((150, 200, 3), 2000, 1500)
-    seen = overview(encoded(noise(20, 300, 3)), 30, box=(100, 0, 200, 20))
+    seen = thumbnail(encoded(noise(20, 300, 3)), 30, box=(100, 0, 200, 20))
     assert (seen.pixels.shape, seen.width, seen.height) == ((6, 30, 3), 100, 20)
-    assert overview(noise(5, 7, 3), 200).pixels.shape == (5, 7, 3)
+    assert thumbnail(noise(5, 7, 3), 200).pixels.shape == (5, 7, 3)
 
 
 @DAMAGED_TIFF
@@ -176,7 +177,7 @@ def test_an_overview_keeps_the_proportions_and_tells_the_full_size() -> None:
     ("image", "form", "expected"),
     [
         (noise(4, 4, 3), "PNG", ("RGB", 0, 255)),
-        (Image.new("1", (9, 9)), "PNG", ("1", 0, 1)),
+        (Image.new("1", (9, 9)), "PNG", ("1", 0, 255)),
         (np.array([[5, 4095]], np.uint16), "PNG", ("I;16", 5, 4095)),
         (np.array([[5, 4095]], np.uint16), "TIFF", ("I;16", 5, 4095)),
         (np.array([[-7, 70_000]], np.int32), "TIFF", ("I", -7, 70_000)),
@@ -184,9 +185,9 @@ def test_an_overview_keeps_the_proportions_and_tells_the_full_size() -> None:
     ],
 )
 def test_the_range_of_values_is_told(image: Any, form: str, expected: tuple[str, float, float]) -> None:
-    assert value_range(encoded(image, form)) == expected
+    assert inspect(encoded(image, form))[2:] == expected
     with pytest.raises(DataError):
-        value_range(encoded(image, form)[:20])
+        inspect(encoded(image, form)[:20])
 
 
 JPEG = encoded(noise(64, 64, 3), "JPEG")
@@ -282,9 +283,60 @@ def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
         decode(png_claiming(9990, 9990, colour=6))
 
 
-def test_float_tiff_is_refused() -> None:
-    with pytest.raises(DataError, match="no fixed range"):
-        decode(encoded(np.zeros((4, 4), np.float32), "TIFF"))
+@DAMAGED_TIFF
+@pytest.mark.parametrize(
+    ("values", "value_range", "expected"),
+    [
+        (np.array([[0, 16, 2048, 4095, 9000]], np.uint16), (0, 4095), [0, 1, 128, 255, 255]),
+        (np.array([[-1024, 0, 3071]], np.int32), (-1024, 3071), [0, 64, 255]),
+        (np.array([[-1.0, 0.0, 0.5, 1.0]], np.float32), (0.0, 1.0), [0, 0, 128, 255]),
+    ],
+)
+def test_deep_grey_is_scaled_by_the_range_that_is_given(values: Any, value_range: Any, expected: list[int]) -> None:
+    assert decode(encoded(values, "TIFF"), value_range=value_range)[0, :, 0].tolist() == expected
+    assert np.array_equal(thumbnail(encoded(values, "TIFF"), 99, value_range=value_range).pixels[0, :, 0], expected)
+
+
+@DAMAGED_TIFF
+@pytest.mark.parametrize("values", [np.zeros((4, 4), np.float32), np.full((4, 4), -1, np.int32)])
+def test_floating_and_signed_values_without_a_range_are_refused(values: Any) -> None:
+    with pytest.raises(DataError, match="no fixed range; set value_range to auto"):
+        decode(encoded(values, "TIFF"))
+    assert not thumbnail(encoded(values, "TIFF"), 9, value_range="own").pixels.any()
+
+
+@DAMAGED_TIFF
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+    data = encoded(np.array([[1.0, bad]], np.float32), "TIFF")
+    for read in (inspect, lambda data: decode(data, value_range=(0, 1))):
+        with pytest.raises(DataError, match="values that are not numbers"):
+            read(data)
+
+
+def test_white_is_zero_is_turned_over_where_pillow_does_not() -> None:
+    image = Image.fromarray(np.array([[0, 65_535 // 5, 65_535]], np.uint16))
+    data = encoded(image, "TIFF", tiffinfo={262: 0})
+    stored = decode(encoded(image, "TIFF"))[0, :, 0]
+    assert stored.tolist() == [0, 51, 255]
+    assert decode(data)[0, :, 0].tolist() == [255, 204, 0]
+
+
+def test_no_warning_of_a_large_image_is_seen(recwarn: pytest.WarningsRecorder) -> None:
+    """Pillow warns from 89 megapixels on."""
+    large = encoded(Image.new("L", (9800, 9800)), "PNG")
+    assert decode(large, 8, box=(0, 0, 9700, 9700)).shape == (8, 8, 3)
+    assert decode(Image.new("1", (9800, 9800)), 8).shape == (8, 8, 3)
+    assert decode(large, 8, box=(1800, 1800, 8000, 8000), angle=45).shape == (8, 8, 3)
+    assert not recwarn.list
+
+
+def test_the_most_pixels_are_the_callers_to_say() -> None:
+    data = encoded(noise(30, 40, 3))
+    assert decode(data, max_pixels=1200).shape == decode(data, max_pixels=None).shape == (30, 40, 3)
+    for read in (lambda: decode(data, max_pixels=1199), lambda: inspect(data, max_pixels=1199)):
+        with pytest.raises(NotReadableHereError, match="has 40 x 30 pixels, over the limit of 1,199; save it smaller"):
+            read()
 
 
 @pytest.mark.parametrize("name", ["ünïcödé 图像.png", "x" * 196 + ".png", "<script>=1+1[x].png", "new\nline.png"])
@@ -302,16 +354,16 @@ class TestToPicture:
         expected = decode(encoded(image), 6)
         forms = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image), Image.open(tmp_path / "a.png")]
         for form in [*forms, image, image.astype(np.float64), image.astype(np.int32), Tensor(image)]:
-            assert np.array_equal(to_picture(form, 6), expected)
+            assert np.array_equal(decode(form, 6), expected)
 
     def test_axes(self) -> None:
         grey = noise(4, 5)
-        assert np.array_equal(to_picture(grey), to_picture(grey[:, :, None]))
-        assert to_picture(grey).shape == (4, 5, 3)
-        assert to_picture(np.zeros((4, 5, 4), np.uint8)).tolist() == np.full((4, 5, 3), 255).tolist()
+        assert np.array_equal(decode(grey), decode(grey[:, :, None]))
+        assert decode(grey).shape == (4, 5, 3)
+        assert decode(np.zeros((4, 5, 4), np.uint8)).tolist() == np.full((4, 5, 3), 255).tolist()
 
     def test_floats_are_rounded(self) -> None:
-        assert to_picture(np.array([[0.4, 0.6, 254.7]]))[0, :, 0].tolist() == [0, 1, 255]
+        assert decode(np.array([[0.4, 0.6, 254.7]]))[0, :, 0].tolist() == [0, 1, 255]
 
     @pytest.mark.parametrize(
         ("array", "reason"),
@@ -328,11 +380,11 @@ class TestToPicture:
     )
     def test_arrays_that_are_no_image(self, array: np.ndarray, reason: str) -> None:
         with pytest.raises(DataError, match=reason):
-            to_picture(array)
+            decode(array)
 
     def test_truncated_pil_image(self) -> None:
         with pytest.raises(DataError, match="cannot be decoded"):
-            to_picture(Image.open(io.BytesIO(JPEG[: len(JPEG) // 2])))
+            decode(Image.open(io.BytesIO(JPEG[: len(JPEG) // 2])))
 
 
 class Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import Face, FaceCropper, decode, find_face, to_picture
+from imagematch.data import Face, FaceCropper, decode, find_face
 from imagematch.data.faces import detection
 from imagematch.errors import DataError
 
@@ -107,18 +107,18 @@ def test_a_matcher_sees_what_training_saw(tmp_path: Path) -> None:
         expected = decode(file, 96, box=box, angle=angle)
         assert expected.shape == (96, 96, 3)
         for image in (file, str(file), file.read_bytes(), pixels, Image.fromarray(pixels), pixels.astype(np.float32)):
-            assert np.array_equal(cropper.to_picture(image, 96), expected)
+            assert np.array_equal(cropper.decode(image, 96), expected)
 
 
 @pytest.mark.parametrize("missing", ["skip", "error"])
 def test_an_image_without_a_face_is_named(missing: str, tmp_path: Path) -> None:
     file = tmp_path / "wall.png"
     Image.fromarray(photo()).save(file)
-    assert np.array_equal(CROPPER.to_picture(file, 64), to_picture(photo(), 64))
-    with pytest.raises(DataError, match=r"wall.png: no face found in it; use a picture"):
-        FaceCropper(0.2, False, missing).to_picture(file, 64)
+    assert np.array_equal(CROPPER.decode(file, 64), decode(photo(), 64))
+    with pytest.raises(DataError, match=r"wall.png: no face found in it; use an image"):
+        FaceCropper(0.2, False, missing).decode(file, 64)
     with pytest.raises(DataError, match=r"^no face found in it"):
-        FaceCropper(0.2, False, missing).to_picture(photo(), 64)
+        FaceCropper(0.2, False, missing).decode(photo(), 64)
 
 
 def test_a_leaning_box_stands_upright() -> None:
@@ -126,7 +126,7 @@ def test_a_leaning_box_stands_upright() -> None:
     picture = Image.fromarray(photo((100, 60, 160), leaning=-12))
     box = (80.0, 50.0, 230.0, 210.0)
     turned = picture.rotate(-12, Image.Resampling.BICUBIC, center=(155, 130)).crop((80, 50, 230, 210))
-    cut = to_picture(picture, box=box, angle=-12)
+    cut = decode(picture, box=box, angle=-12)
     assert cut.shape == (160, 150, 3)
     assert np.abs(cut[10:-10, 10:-10].astype(int) - np.asarray(turned)[10:-10, 10:-10]).mean() < 1.5
 

@@ -14,6 +14,7 @@ import pytest
 
 from imagematch.data import Dataset, manifest
 from imagematch.errors import DataError, StudyError
+from imagematch.image_files import NotReadableHereError
 
 from .conftest import write_image
 
@@ -26,9 +27,9 @@ def inspected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     inspect = manifest._inspect_one
 
-    def note(source: Any, entry: Any) -> Any:
+    def note(source: Any, entry: Any, max_pixels: int) -> Any:
         seen.append(entry.path)
-        return inspect(source, entry)
+        return inspect(source, entry, max_pixels)
 
     monkeypatch.setattr(manifest, "_inspect_one", note)
     return seen
@@ -229,3 +230,34 @@ def test_removed_folder_forgets_nothing_of_the_others(make_folder: Any, opened: 
     shutil.rmtree(root / "c")
     opened(data_dir=root)
     assert inspected == []
+
+
+def test_what_may_be_read_another_time_is_not_remembered(
+    make_folder: Any, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory, a format's library or a high enough limit a file is not called corrupt for good."""
+    root = make_folder({"a": 40, "b": 40})
+
+    def short(data: bytes, *_: Any) -> Any:
+        raise NotReadableHereError("there is not enough memory to decode it")
+
+    (root / "a" / "3.png").write_bytes((root / "a" / "3.png").read_bytes() + b"\0")
+    inspect = manifest.inspect
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "inspect", lambda data, *how: (short if data[-1:] == b"\0" else inspect)(data, *how))
+        (image,) = opened(data_dir=root).quarantined
+        assert (image.path, image.reason) == ("a/3.png", "there is not enough memory to decode it")
+    assert opened(data_dir=root).quarantined == ()
+
+
+def test_max_megapixels_counts_at_every_opening(make_folder: Any, opened: Open, inspected: list[str]) -> None:
+    root = make_folder({"a": 40, "b": 40})
+    write_image(root / "a" / "large.png", seed=5, width=1250, height=1000)
+    assert opened(data_dir=root).quarantined == ()
+    limited = opened(data_dir=root, max_megapixels=1)
+    assert [(image.path, image.reason) for image in limited.quarantined] == [
+        ("a/large.png", "has 1250 x 1000 pixels, over the limit of 1,000,000")
+    ]
+    inspected.clear()
+    assert opened(data_dir=root, max_megapixels=2).quarantined == ()
+    assert inspected == ["a/large.png"]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from imagematch.data.threads import thread_count
+from imagematch.data.decoding import thread_count
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")

@@ -3,7 +3,7 @@ import pytest
 
 from imagematch.errors import DataError
 from imagematch.evaluation import at_threshold, choose_threshold, guaranteed_threshold, pair_distances
-from imagematch.evaluation.jackknife import jackknife_error, logit_interval
+from imagematch.evaluation.jackknife import jackknife_error, logit_upper_bound
 
 
 def bound_at(rows: np.ndarray, labels: np.ndarray, rate: str, distance: float) -> float:
@@ -15,7 +15,7 @@ def bound_at(rows: np.ndarray, labels: np.ndarray, rate: str, distance: float) -
     error = jackknife_error(np.array(rates), sizes if rate == "far" else sizes * (sizes - 1))
     assert error is not None
     whole = getattr(at_threshold(pair_distances(rows, labels), distance), rate)
-    return logit_interval(whole, error, 0.9, 1)[1]
+    return logit_upper_bound(whole, error, 0.95, 1)
 
 
 @pytest.mark.parametrize(("rate", "target"), [("far", 0.05), ("frr", 0.3)])

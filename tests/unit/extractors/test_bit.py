@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from imagematch.errors import ModelError
-from imagematch.extractors import SPECS, Extractor, make_extractor
-from imagematch.extractors.bit import load_checkpoint
-from imagematch.extractors.networks import build_network
+from imagematch.extractors import Extractor, build_network, make_extractor
+from imagematch.extractors.networks.bit import load_checkpoint
+from imagematch.registry import EXTRACTOR_REGISTRY
 
 Weights = dict[str, np.ndarray]
 
@@ -57,7 +57,7 @@ def bit(weights: Path | str, image_size: int = 32) -> Extractor:
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    return build_network(SPECS["bit_m_r50x1"], 32, 0)
+    return build_network(EXTRACTOR_REGISTRY.all()["bit_m_r50x1"], 32, 0)
 
 
 def naive_forward(w: Weights, image: np.ndarray) -> np.ndarray:

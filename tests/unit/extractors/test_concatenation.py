@@ -18,11 +18,11 @@ from imagematch.extractors import (
     member_network,
     open_engine,
 )
-from imagematch.extractors import side_by_side as joined
+from imagematch.extractors import concatenate_features as joined
 from imagematch.extractors.engines import choice
 from imagematch.extractors.engines.choice import EngineChoice, choose_engine
-from imagematch.extractors.engines.conversion import relative_error, sample_pictures
-from imagematch.extractors.engines.pixels import PixelEngine
+from imagematch.extractors.engines.conversion import relative_error, sample_images
+from imagematch.extractors.engines.engine import PixelEngine
 
 
 def settings_of(**changes: Any) -> SimpleNamespace:
@@ -68,7 +68,7 @@ def test_features_of_zero_stay_zero() -> None:
 
 def test_the_keras_model_and_every_engine_give_the_members_features(tmp_path: Path) -> None:
     extractor = some()
-    pictures = sample_pictures(11, 20)
+    pictures = sample_images(11, 20)
     expected = expected_features(extractor.members, pictures)
     assert extractor.feature_dim == expected.shape[1] == 32 * 32 * 3 + 256
     assert (extractor.name, extractor.image_size, extractor.frozen) == ("pixels+mobilenet_025", 32, True)
@@ -86,7 +86,7 @@ def test_the_members_come_out_of_the_model_again_and_out_of_its_file(tmp_path: P
     import keras
 
     extractor = some()
-    pictures = sample_pictures(2, 20)
+    pictures = sample_images(2, 20)
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, extractor.build()(inputs))
     model.save(tmp_path / "model.keras")

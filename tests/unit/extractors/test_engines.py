@@ -15,7 +15,7 @@ from imagematch.errors import ConfigError, ModelError
 from imagematch.events import RunLog
 from imagematch.extractors import Extractor, choose_engine, make_extractor, open_engine
 from imagematch.extractors.engines import conversion
-from imagematch.extractors.engines.pixels import enlarge
+from imagematch.extractors.engines.engine import enlarge
 
 
 def extractor(name: str = "small_cnn", **changes: Any) -> Extractor:
@@ -212,8 +212,8 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     assert engine.run(PICTURES).shape == (11, 256)
 
 
-def test_sample_pictures_are_always_the_same_and_varied() -> None:
-    pictures = conversion.sample_pictures(4, 32)
-    np.testing.assert_array_equal(pictures, conversion.sample_pictures(4, 32))
+def test_sample_images_are_always_the_same_and_varied() -> None:
+    pictures = conversion.sample_images(4, 32)
+    np.testing.assert_array_equal(pictures, conversion.sample_images(4, 32))
     assert pictures.dtype == np.uint8
     assert all(np.std(picture) > 10 for picture in pictures)

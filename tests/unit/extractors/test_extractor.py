@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from imagematch.errors import ConfigError, ModelError
-from imagematch.extractors import SPECS, Extractor, make_extractor
-from imagematch.extractors.networks import build_network
+from imagematch.extractors import Extractor, build_network, make_extractor
+from imagematch.registry import EXTRACTOR_REGISTRY
 
 
 def extractor(name: str = "mobilenet_025", **changes: Any) -> Extractor:
@@ -80,7 +80,7 @@ def test_weights_that_are_no_file_are_refused(tmp_path: Path, name: str, text: s
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.weights.h5"
-    build_network(SPECS["small_cnn"], 32, 0).save_weights(file)
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 32, 0).save_weights(file)
     with pytest.raises(
         ModelError, match=r"do not fit mobilenet_025: it expects [\d,]+ numbers in \d+ arrays, the file has"
     ) as e:
@@ -107,7 +107,7 @@ def test_weights_that_point_to_another_file_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.weights.h5", "x.keras"])
 def test_weights_of_a_file_are_used(tmp_path: Path, name: str) -> None:
-    network = build_network(SPECS["small_cnn"], 16, 5)
+    network = build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 5)
     (network.save_weights if name.endswith(".h5") else network.save)(tmp_path / name)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     from_file = extractor("small_cnn", weights=str(tmp_path / name), image_size=16).build()(pictures, training=False)
@@ -131,7 +131,7 @@ def test_published_weights_offline_say_how_to_give_a_path(monkeypatch: pytest.Mo
 
 
 def test_published_weights_are_those_of_the_network_s_own_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = build_network(SPECS["mobilenet_025"], 128, 7)
+    published = build_network(EXTRACTOR_REGISTRY.all()["mobilenet_025"], 128, 7)
     published.save_weights(tmp_path / "a.weights.h5")
     asked = []
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagematch.config import names
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import Extractor, make_extractor
+from imagematch.registry import KERASHUB_PREFIX
 
 needs_kerashub = pytest.mark.skipif(
     importlib.util.find_spec("keras_hub") is None, reason="the extra `kerashub` is not installed"
@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
 
 def extractor(preset: Path | str, **changes: Any) -> Extractor:
     settings = {"weights": "imagenet", "image_size": None, "trainable": False, "seed": 0} | changes
-    return make_extractor(SimpleNamespace(feature_extractor=f"{names.KERASHUB}{preset}", **settings))
+    return make_extractor(SimpleNamespace(feature_extractor=f"{KERASHUB_PREFIX}{preset}", **settings))
 
 
 def files_of_a_preset(folder: Path, **config: Any) -> Path:

@@ -82,6 +82,14 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         other.build()
 
 
+def test_a_large_network_is_not_built_for_a_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name costs a sender nothing, and would cost 1.4 GB of memory."""
+    network = saved(tmp_path / "model", extractor(), name="convnext_xlarge")
+    monkeypatch.setattr(Extractor, "build", lambda *_: pytest.fail("built"))
+    with pytest.raises(ModelError, match="does not hold the weights"):
+        network.build()
+
+
 def test_a_name_that_is_not_ours_cannot_be_built(tmp_path: Path) -> None:
     network = saved(tmp_path / "model", extractor(), name="kerashub:dinov2_base", network="1" * 32)
     with pytest.raises(ModelError, match="not a network that imagematch builds itself"):

@@ -14,20 +14,20 @@ import pytest
 from imagematch.errors import DataError, ModelError, StudyError
 from imagematch.events import RunLog
 from imagematch.extractors import (
-    SPECS,
     Concatenation,
     Extractor,
     SavedExtractor,
+    build_network,
     choose_extractor,
+    concatenate_features,
     make_extractor,
     open_engine,
-    side_by_side,
 )
-from imagematch.extractors.engines.pixels import PixelEngine, enlarge
-from imagematch.extractors.networks import build_network
-from imagematch.features import MIRROR, Features, FeatureStore, clear, list_entries, verify
-from imagematch.features.index import read_index
+from imagematch.extractors.engines.engine import PixelEngine, enlarge
+from imagematch.features import MIRROR, Features, FeatureStore, clear_features, list_entries, verify_features
+from imagematch.features.entry_index import read_index
 from imagematch.files import digest_bytes
+from imagematch.registry import EXTRACTOR_REGISTRY
 
 
 class Pictures:
@@ -38,7 +38,7 @@ class Pictures:
         self.digests = np.array([digest_bytes(picture.tobytes()) for picture in pictures])
         self.decoded: list[int] = []
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         self.decoded.append(row)
         return self.pictures[row]
 
@@ -161,11 +161,11 @@ def test_other_weights_in_the_file_have_every_picture_computed_again(store: Feat
         network = make_extractor(SimpleNamespace(weights=str(weights), **settings))
         return store.features(dataset, network, engine="tensorflow", precision="float32")
 
-    build_network(SPECS["small_cnn"], 16, 1).save_weights(file)
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 1).save_weights(file)
     first = found(file)
     assert first.computed == 5
     assert found(file.rename(tmp_path / "renamed.weights.h5")).computed == 0
-    build_network(SPECS["small_cnn"], 16, 2).save_weights(file)
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 2).save_weights(file)
     other = found(file)
     assert other.computed == 5
     assert np.abs(other.array[:] - first.array[:]).max(axis=1).min() > 0
@@ -215,8 +215,8 @@ def test_networks_side_by_side_are_kept_one_by_one(store: FeatureStore, monkeypa
     assert found.array.shape == (12, arrays[0].shape[1] + arrays[1].shape[1])
     assert len(found.array) == 12
     for rows in (np.array([[3, 1], [11, 1]]), slice(2, 7), np.array([], np.int64)):
-        np.testing.assert_array_equal(found.array[rows], side_by_side([array[rows] for array in arrays]))
-    np.testing.assert_array_equal(np.asarray(found.array), side_by_side(arrays))
+        np.testing.assert_array_equal(found.array[rows], concatenate_features([array[rows] for array in arrays]))
+    np.testing.assert_array_equal(np.asarray(found.array), concatenate_features(arrays))
     assert len(list_entries(store.root)) == 2
 
 
@@ -257,17 +257,17 @@ def test_features_that_half_precision_cannot_hold_are_refused(
         return lambda pictures, size: enlarge(pictures, size) * np.float32(value)
 
     for size, value in ((9, 1e6), (10, 1e-9)):
-        monkeypatch.setattr("imagematch.extractors.engines.pixels.enlarge", factor(value))
+        monkeypatch.setattr("imagematch.extractors.engines.engine.enlarge", factor(value))
         with pytest.raises(ModelError, match="too large or too small for half precision"):
             store.features(dataset, pixels(size))
-    monkeypatch.setattr("imagematch.extractors.engines.pixels.enlarge", factor(np.nan))
+    monkeypatch.setattr("imagematch.extractors.engines.engine.enlarge", factor(np.nan))
     with pytest.raises(ModelError, match="not numbers"):
         store.features(dataset, pixels(11))
 
 
 def test_a_large_copy_lies_on_disk(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagematch.features.gathered._IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr("imagematch.features.gathered._COPY_ROWS", 7)
+    monkeypatch.setattr("imagematch.features.arrays._IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("imagematch.features.arrays._COPY_ROWS", 7)
     pictures = some_pictures(30)
     store.features(Pictures(pictures), pixels())
     before = sorted(store.root.rglob("*"))
@@ -286,10 +286,10 @@ def test_a_copy_that_the_disk_refuses_is_made_in_memory_up_to_a_limit(
     pictures = some_pictures(30)
     store.features(Pictures(pictures), pixels())
     monkeypatch.setattr("os.posix_fallocate", full)
-    monkeypatch.setattr("imagematch.features.gathered._IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("imagematch.features.arrays._IN_MEMORY_BYTES", 1000)
     array = np.asarray(store.features(Pictures(pictures[::-1]), pixels()).array)
     np.testing.assert_allclose(array, expected(pictures[::-1]), rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr("imagematch.features.gathered._MOST_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("imagematch.features.arrays._MOST_IN_MEMORY_BYTES", 1000)
     with pytest.raises(StudyError, match="cannot write: No space left on device; free some space"):
         np.asarray(store.features(Pictures(pictures[::-1]), pixels()).array)
 
@@ -329,8 +329,8 @@ def test_progress_is_told(store: FeatureStore) -> None:
 
 def test_list_verify_and_clear(store: FeatureStore) -> None:
     assert list_entries(store.root) == []
-    assert verify(store.root) == []
-    assert clear(store.root) == 0
+    assert verify_features(store.root) == []
+    assert clear_features(store.root) == 0
     store.features(Pictures(some_pictures(20)), pixels())
     store.features(Pictures(some_pictures(5)), pixels(9))
     listed = {entry.image_size: entry for entry in list_entries(store.root)}
@@ -338,17 +338,20 @@ def test_list_verify_and_clear(store: FeatureStore) -> None:
     assert (listed[8].extractor, listed[8].precision) == ("pixels", "float32")
     assert listed[8].bytes > 20 * 8 * 8 * 3 * 4
     assert listed[8].damaged_images is None
-    assert [entry.damaged_images for entry in verify(store.root)] == [0, 0]
+    assert [entry.damaged_images for entry in verify_features(store.root)] == [0, 0]
     rows = store.root / listed[8].name / "rows.bin"
     data = bytearray(rows.read_bytes())
     data[1000] ^= 1
     rows.write_bytes(bytes(data))
-    assert {entry.name: entry.damaged_images for entry in verify(store.root)} == {listed[8].name: 20, listed[9].name: 0}
+    assert {entry.name: entry.damaged_images for entry in verify_features(store.root)} == {
+        listed[8].name: 20,
+        listed[9].name: 0,
+    }
     with pytest.raises(StudyError, match="no features of 'nothing'"):
-        clear(store.root, "nothing")
-    clear(store.root, listed[8].name)
+        clear_features(store.root, "nothing")
+    clear_features(store.root, listed[8].name)
     assert [entry.image_size for entry in list_entries(store.root)] == [9]
-    clear(store.root)
+    clear_features(store.root)
     assert list_entries(store.root) == []
     assert store.features(Pictures(some_pictures(5)), pixels(9)).computed == 5
 
@@ -360,7 +363,7 @@ def test_an_entry_in_use_is_not_cleared(store: FeatureStore) -> None:
     store.features(Pictures(some_pictures(2)), pixels())
     folder = store.root / list_entries(store.root)[0].name
     with locked(lock_path(folder)), pytest.raises(StudyError, match="another process"):
-        clear(store.root)
+        clear_features(store.root)
 
 
 def test_damage_is_told(store: FeatureStore) -> None:
@@ -370,7 +373,7 @@ def test_damage_is_told(store: FeatureStore) -> None:
     rows.write_bytes(b"\0" * rows.stat().st_size)
     said = io.StringIO()
     assert store.features(dataset, pixels(), log=RunLog(stream=said)).computed == 5
-    assert "5 kept features are damaged" in said.getvalue()
+    assert "5 cached features are damaged" in said.getvalue()
 
 
 def saved_network(folder: Path, network: Extractor, digest: str) -> SavedExtractor:

@@ -126,7 +126,7 @@ def test_a_trained_extractor_runs_as_a_frozen_one_does(tmp_path, images):
     )
     sizes = [images[0], np.full((3, 20, 3), 9, np.uint8), images[1][:5]]
     together = matcher.embed(sizes)
-    expected = [np.asarray(matcher.feature_model(matcher.card.embedding.to_picture(x)[None]))[0] for x in sizes]
+    expected = [np.asarray(matcher.feature_model(matcher.card.embedding.decode(x)[None]))[0] for x in sizes]
     np.testing.assert_allclose(together, expected, atol=1e-3)
     features = np.asarray(matcher.network.build()(images.astype(np.float32), training=False))
     np.testing.assert_allclose(matcher.embed_features(features), matcher.embed(images), atol=1e-3)

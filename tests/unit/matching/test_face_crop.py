@@ -12,18 +12,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from pydantic import ValidationError
 
-from imagematch.data import to_picture
+from imagematch.data import decode
 from imagematch.errors import DataError
 from imagematch.matching import ImageMatcher
-from imagematch.matching.card import (
-    EmbeddingCard,
-    ExtractorCard,
-    FaceCropCard,
-    HeadCard,
-    MatcherCard,
-    ProvenanceCard,
-    ThresholdCard,
-)
+from imagematch.matching.card import MatcherCard, ProvenanceCard, ThresholdCard
+from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
 
 SIZE = 64
 
@@ -93,7 +86,7 @@ def matcher(face_crop: FaceCropCard | None) -> tuple[ImageMatcher, Seen]:
 def test_without_faces_the_whole_picture_counts() -> None:
     one, seen = matcher(None)
     one.embed(photo())
-    assert np.array_equal(seen.pictures[0], to_picture(photo(), SIZE))
+    assert np.array_equal(seen.pictures[0], decode(photo(), SIZE))
 
 
 def test_faces_are_cut_out_once(tmp_path: Path) -> None:
@@ -103,8 +96,8 @@ def test_faces_are_cut_out_once(tmp_path: Path) -> None:
     one.embed([photo(), tmp_path / "photo.png"])
     cropper = one.card.embedding.cropper
     assert cropper is not None
-    expected = cropper.to_picture(photo(), SIZE)
-    assert not np.array_equal(expected, to_picture(photo(), SIZE))
+    expected = cropper.decode(photo(), SIZE)
+    assert not np.array_equal(expected, decode(photo(), SIZE))
     assert all(np.array_equal(picture, expected) for picture in seen.pictures)
     one.embed(expected, cropped=True)
     assert np.array_equal(seen.pictures[0], expected)
@@ -114,7 +107,7 @@ def test_without_a_face() -> None:
     wall = np.full((80, 90, 3), 100, np.uint8)
     one, seen = matcher(FaceCropCard(margin=0.2, align=False, missing="whole"))
     one.embed(wall)
-    assert np.array_equal(seen.pictures[0], to_picture(wall, SIZE))
+    assert np.array_equal(seen.pictures[0], decode(wall, SIZE))
     one, _ = matcher(FaceCropCard(margin=0.2, align=False, missing="skip"))
     with pytest.raises(DataError, match="no face found"):
         one.match(wall, photo())
@@ -126,6 +119,23 @@ def test_the_card_survives_json() -> None:
     old = kept.model_dump(mode="json")
     del old["embedding"]["face_crop"]  # as written before there was one
     assert MatcherCard.model_validate_json(json.dumps(old)).embedding.face_crop is None
+
+
+def test_a_set_with_a_range_of_values_is_matched_with_it(tmp_path: Path) -> None:
+    one, seen = matcher(None)
+    embedding = one.card.embedding.model_copy(update={"value_range": (0.0, 4095.0), "max_megapixels": 1})
+    one = ImageMatcher(one.card.model_copy(update={"embedding": embedding}), Path("nowhere"), seen)  # type: ignore[arg-type]
+    values = np.full((9, 9), 2048, np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    one.embed(tmp_path / "deep.png")
+    assert set(seen.pictures[0].ravel().tolist()) == {128}
+    with pytest.raises(DataError, match=r"over the limit of 1,000,000; save it smaller, or set max_megapixels"):
+        one.embed(Image.new("L", (1000, 1001)))
+    json_card = one.card.model_dump(mode="json")
+    assert MatcherCard.model_validate_json(json.dumps(json_card)) == one.card
+    json_card["embedding"]["value_range"] = [5.0, 5.0]
+    with pytest.raises(ValidationError, match="does not ascend"):
+        MatcherCard.model_validate_json(json.dumps(json_card))
 
 
 @pytest.mark.parametrize("change", [{"missing": "cut"}, {"margin": -1}, {"margin": float("nan")}, {"more": 1}])

@@ -10,8 +10,7 @@ import keras
 import pytest
 
 from imagematch.errors import ModelError
-from imagematch.matching.format_1 import _open_archive
-from imagematch.matching.keras_archive import check_archive
+from imagematch.matching.format_1 import _open_archive, check_archive
 
 SAVED = Path(__file__).parents[2] / "fixtures" / "format_1" / "pixels" / "feature_model.keras"
 

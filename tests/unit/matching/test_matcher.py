@@ -113,8 +113,8 @@ def test_match_applies_threshold_and_probability(matcher, images):
 
 
 def test_a_distance_at_the_threshold_is_no_match(matcher):
-    assert not matcher._judge(1.0, 1.0).is_match
-    assert matcher._judge(np.nextafter(1.0, 0.0), 1.0).is_match
+    assert not matcher._decide(1.0, 1.0).is_match
+    assert matcher._decide(np.nextafter(1.0, 0.0), 1.0).is_match
 
 
 def test_another_threshold_for_one_call(matcher, images):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 from imagematch import ImageMatcher
 from imagematch.errors import ModelError
 from imagematch.files import digest_file, digest_json
-from imagematch.matching import upgrade, upgrade_matcher
+from imagematch.matching import upgrade_matcher
 from imagematch.matching.format_1 import write_anew
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "format_1" / "pixels"
@@ -98,7 +97,7 @@ def test_what_is_not_of_format_1_stays_as_it_is(pixel_folder, tmp_path):
     ("change", "says"),
     [
         (lambda card: card.pop("embedding"), "is damaged"),
-        (lambda card: card["embedding"].update(image_size=10**9), "damaged|takes more"),
+        (lambda card: card["embedding"].update(image_size=10**9), "damaged|takes it more"),
         (lambda card: card["embedding"].update(image_size="8"), "is damaged"),
         (lambda card: card["embedding"].update(extractor="../../x"), "is damaged"),
         (lambda card: card["embedding"].update(network_digest="../../x"), "is damaged"),
@@ -133,17 +132,3 @@ def test_a_link_out_of_the_folder_is_not_followed(old, tmp_path):
     (old / "config.yaml").rename(elsewhere / "config.yaml")
     (old / "config.yaml").symlink_to(elsewhere / "config.yaml")
     refused(old, "leads out of its folder", here)
-
-
-@pytest.mark.parametrize(
-    ("program", "says"),
-    [("bytearray(1 << 40)", "takes more than 8 GB"), ("import time; time.sleep(60)", "takes more than 1 s")],
-)
-def test_memory_and_time_are_limited(old, tmp_path, monkeypatch, program, says):
-    interpreter = tmp_path / "python"
-    interpreter.write_text(f"#!{sys.executable}\n{program}\n")
-    interpreter.chmod(0o755)
-    if "sleep" in program:
-        monkeypatch.setattr(upgrade, "_TIME_LIMIT_S", 1)
-    monkeypatch.setattr(upgrade.sys, "executable", str(interpreter))
-    refused(old, says)

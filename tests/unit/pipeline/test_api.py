@@ -94,7 +94,7 @@ def test_a_study_returns_its_winner_and_the_optuna_study(monkeypatch, tmp_path):
         return FinishedStudy(winner, tmp_path / "best_config.yaml", TrainedMatcher(tmp_path / "m", METRICS))
 
     monkeypatch.setattr(api, "run_study", run)
-    monkeypatch.setattr(api, "forget_study", lambda settings, _layout: forgotten.append(settings.study_name))
+    monkeypatch.setattr(api, "forget_study", lambda name, _layout, _storage: forgotten.append(name))
     result = imagematch.tune(STUDY, workers=2, fresh=True)
     assert (asked, forgotten) == ([("two", 2, True)], []), "there was none to forget"
     assert (result.folder, result.metrics, result.best_config) == (

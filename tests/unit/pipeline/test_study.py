@@ -69,7 +69,7 @@ def test_a_study_is_locked_until_it_is_deleted_whole(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(pipeline, "delete_study", held("rows", pipeline.delete_study))
     monkeypatch.setattr(pipeline, "remove_locked_dir", held("files", pipeline.remove_locked_dir))
-    forget_study(SETTINGS, layout)
+    forget_study(SETTINGS.study_name, layout)
     assert steps == ["rows", "files"]
     assert not study_exists(SETTINGS, layout)
     assert not layout.study_dir("s").exists()
@@ -82,12 +82,12 @@ def test_a_study_that_is_worked_on_or_whose_winner_is_trained_is_not_forgotten(t
         working_on(study, layout, StopRequest()),
         pytest.raises(StudyError, match="another process works on this study"),
     ):
-        forget_study(SETTINGS, layout)
+        forget_study(SETTINGS.study_name, layout)
     training = layout.model_dir("s").with_name(".s.training")
     with locked(training / ".lock"), pytest.raises(StudyError, match="another process trains this experiment"):
-        forget_study(SETTINGS, layout)
+        forget_study(SETTINGS.study_name, layout)
     assert study_exists(SETTINGS, layout)
-    forget_study(SETTINGS, layout)
+    forget_study(SETTINGS.study_name, layout)
     assert not study_exists(SETTINGS, layout)
     assert not training.exists()
 

@@ -16,9 +16,9 @@ from imagematch.reporting import (
     write_groups_page,
     write_neighbours_page,
 )
-from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval, SearchFigures
+from imagematch.retrieval import Group, ImageFolder, Neighbours, Retrieval, SearchMetrics
 
-FIGURES = SearchFigures({1: 1.0}, 1.0, 1.0, {1: 1.0}, {1: 1.0}, 1, 0)
+METRICS = SearchMetrics({1: 1.0}, 1.0, 1.0, {1: 1.0}, {1: 1.0}, 1, 0)
 
 BAD_NAME = "<script>alert(1)</script>=.png"
 
@@ -33,11 +33,11 @@ def images(tmp_path: Path) -> ImageFolder:
     return ImageFolder(tmp_path, tuple(names), np.array([digest_file(tmp_path / name) for name in names]), labels)
 
 
-def retrieval(images: ImageFolder, rows: list[list[int]], figures: SearchFigures | None = FIGURES) -> Retrieval:
+def retrieval(images: ImageFolder, rows: list[list[int]], metrics: SearchMetrics | None = METRICS) -> Retrieval:
     distances = np.tile(np.arange(1, len(rows[0]) + 1, dtype=np.float32) / 10, (len(rows), 1))
     distances[np.array(rows) < 0] = np.inf
     found = Neighbours(np.array(rows), distances)
-    return Retrieval(images.take(range(len(rows))), images, found, "euclidean", "exact", 0, 0, figures)
+    return Retrieval(images.take(range(len(rows))), images, found, "euclidean", "flat", 0, 0, metrics)
 
 
 def test_a_query_is_shown_beside_its_neighbours(images: ImageFolder) -> None:
@@ -51,7 +51,7 @@ def test_a_query_is_shown_beside_its_neighbours(images: ImageFolder) -> None:
     assert len(neighbours_plot(found, 0, count=99).data) == 4
 
 
-def test_without_figures_nothing_is_right_or_wrong(images: ImageFolder) -> None:
+def test_without_metrics_nothing_is_right_or_wrong(images: ImageFolder) -> None:
     """As where the folders have no class in common: then every neighbour would be wrong."""
     figure = neighbours_plot(retrieval(images, [[2, 3]], None), 0)
     assert [note.text for note in figure.layout.annotations][1:] == ["0.100<br>rose", "0.200<br>lily"]
@@ -68,8 +68,8 @@ def test_a_page_shows_fifty_of_a_query_and_reads_each_image_once(
     images: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []
-    seen = ImageFolder.overview
-    monkeypatch.setattr(ImageFolder, "overview", lambda self, row, side: (read.append(row), seen(self, row, side))[1])
+    seen = ImageFolder.thumbnail
+    monkeypatch.setattr(ImageFolder, "thumbnail", lambda self, row, side: (read.append(row), seen(self, row, side))[1])
     found = retrieval(images, [[0, 1, 2] * 20, [1, 2, 3] * 20])
     write_neighbours_page(tmp_path / "p.html", found, model="m")
     page = (tmp_path / "p.html").read_text()
@@ -79,7 +79,7 @@ def test_a_page_shows_fifty_of_a_query_and_reads_each_image_once(
 
 
 def test_the_aspect_ratio_of_images_does_not_change(images: ImageFolder, tmp_path: Path) -> None:
-    small = images.overview(0, 112)
+    small = images.thumbnail(0, 112)
     assert small.pixels.shape == (56, 112, 3)
     write_groups_page(tmp_path / "p.html", images, [Group(np.array([0]), np.array([0.0]), 0.0)], model="m", threshold=1)
     assert "rose/0.png (200 x 100)" in (tmp_path / "p.html").read_text()

@@ -9,14 +9,14 @@ from PIL import Image
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
-from imagematch.retrieval import embed_images, open_collection
+from imagematch.retrieval import embed_images, list_images
 
 
 class Pixels:
     """A matcher on the features of a trained extractor, which here are the pixels."""
 
     def __init__(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
-        embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, test_time_flip=False)
+        embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, decoding={}, test_time_flip=False)
         self.card = SimpleNamespace(name="trained", embedding=embedding)
         settings = SimpleNamespace(feature_extractor="pixels", weights="random", image_size=2, trainable=False, seed=0)
         self.network = make_extractor(settings)
@@ -39,20 +39,21 @@ def folder(tmp_path: Path) -> Path:
 def test_features_of_a_trained_extractor_are_cached_too(folder: Path, tmp_path: Path) -> None:
     matcher: Any = Pixels(directions)
     for computed in (70, 0):
-        found = open_collection(matcher, folder, tmp_path / "f", manifest_dir=tmp_path / "m")
-        assert found.vectors.shape == (70, 4)
-        assert found.computed == computed
-        assert found.labels is None
-        np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, rtol=1e-5)
-    features = open_collection(matcher, folder, tmp_path / "f", manifest_dir=tmp_path / "m", space="features")
+        images = list_images(folder, manifest_dir=tmp_path / "m")
+        vectors, count = embed_images(matcher, images, tmp_path / "f")
+        assert vectors.shape == (70, 4)
+        assert count == computed
+        assert images.labels is None
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    features, _ = embed_images(matcher, images, tmp_path / "f", space="features")
     expected = [np.array([n * 3, 255 - n, 7] * 4) / 255 for n in range(70)]
-    np.testing.assert_allclose(features.vectors, expected, rtol=1e-5)
+    np.testing.assert_allclose(features, expected, rtol=1e-5)
 
 
 def test_vectors_that_are_not_numbers_are_refused(folder: Path, tmp_path: Path) -> None:
     broken: Any = Pixels(lambda features: np.full((len(features), 4), np.nan, np.float32))
     with pytest.raises(ModelError, match="trained: gives vectors that are not numbers"):
-        open_collection(broken, folder, tmp_path / "f", manifest_dir=tmp_path / "m")
+        embed_images(broken, list_images(folder, manifest_dir=tmp_path / "m"), tmp_path / "f")
 
 
 def test_an_unknown_space_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.conftest import unreadable
 
 from imagematch.data import Face, FaceCropper, decode
-from imagematch.data.decoding import cut_digest
+from imagematch.data.boxes import pixels_digest
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.retrieval import ImageFolder, common_labels, list_images, nearest, same_content
@@ -100,7 +100,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> Non
         picture(tmp_path / "data" / f"{number}.png", number)
     (tmp_path / "data" / "text.jpg").write_text("no picture")
     (tmp_path / "data" / "empty.png").touch()
-    (tmp_path / "data" / "photo.heic").touch()
+    (tmp_path / "data" / "photo.jxl").touch()
     (tmp_path / "data" / ".hidden.heic").touch()
     for _ in range(2):  # the second time from the manifest
         log = Told()
@@ -110,7 +110,7 @@ def test_unreadable_images_are_named_and_the_others_go_on(tmp_path: Path) -> Non
         told = "\n".join(log.messages)
         assert told.count("text.jpg: is not an image in a known format") == 1
         assert "empty.png: the file is empty" in told
-        assert "left out: photo.heic" in told
+        assert "left out: photo.jxl" in told
         assert "hidden" not in told
 
 
@@ -136,7 +136,7 @@ def test_an_image_that_changed_unseen_is_refused_and_looked_at_again_next_time(t
     file.write_bytes(bytes(before.st_size))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(DataError, match=r"1\.png: has changed since it was listed; run again"):
-        images.take([1]).picture(0)
+        images.take([1]).pixels(0)
     assert list_images(tmp_path / "data", manifest_dir=tmp_path / "m").paths == ("0.png", "2.png")
 
 
@@ -147,7 +147,7 @@ def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad" / "a.png").touch()
     for name, told in (
         ("nowhere", "no such folder"),
-        ("file", "is neither a folder nor a table"),
+        ("file", "the file is empty; name an image, a folder of images, or a .csv of paths"),
         ("empty", "no images in it"),
         ("bad", "none of its 1 images can be used: a.png: the file is empty"),
     ):
@@ -205,19 +205,19 @@ def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monk
     def find(image: bytes, *, eyes: bool) -> Face | None:
         return None if np.array_equal(decode(image), faceless) else Face(2, 3, 4, 4)
 
-    monkeypatch.setattr("imagematch.data.faces.keeping.find_face", find)
+    monkeypatch.setattr("imagematch.data.faces.cache.find_face", find)
     log = Told()
     plain = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
     cut = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "skip"), log=log)
     assert cut.paths == ("0.png", "2.png")
     assert [(image.path, image.reason) for image in cut.quarantined] == [("1.png", "no face found in it")]
     assert any("1.png: no face found in it" in message for message in log.messages)
-    assert cut.digests[0] == cut_digest(plain.digests[0], (2.0, 3.0, 6.0, 7.0), 0.0) != plain.digests[0]
-    np.testing.assert_array_equal(cut.picture(1), plain.picture(2)[3:7, 2:6])
-    np.testing.assert_array_equal(cut.take([1]).picture(0), cut.picture(1))
+    assert cut.digests[0] == pixels_digest(plain.digests[0], (2.0, 3.0, 6.0, 7.0), 0.0) != plain.digests[0]
+    np.testing.assert_array_equal(cut.pixels(1), plain.pixels(2)[3:7, 2:6])
+    np.testing.assert_array_equal(cut.take([1]).pixels(0), cut.pixels(1))
     whole = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "whole"))
     assert whole.paths == plain.paths
-    np.testing.assert_array_equal(whole.picture(1), plain.picture(1))
+    np.testing.assert_array_equal(whole.pixels(1), plain.pixels(1))
 
 
 def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
@@ -234,9 +234,9 @@ def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
     assert (gallery.paths, gallery.labels) == (("one.png#4,4,4,4", "two.png"), ("b", "a"))
     assert [image.path for image in gallery.quarantined] == ["gone.png"]
     whole = decode(tmp_path / "photos" / "one.png")
-    np.testing.assert_array_equal(queries.picture(0), whole[:4, :4])
-    np.testing.assert_array_equal(gallery.picture(0), whole[4:8, 4:8])
-    np.testing.assert_array_equal(gallery.take([0]).picture(0), whole[4:8, 4:8])
+    np.testing.assert_array_equal(queries.pixels(0), whole[:4, :4])
+    np.testing.assert_array_equal(gallery.image_file(0), whole[4:8, 4:8])
+    np.testing.assert_array_equal(gallery.take([0]).pixels(0), whole[4:8, 4:8])
     assert len(list_images(table, manifest_dir=tmp_path / "manifests")) == 3
     table.write_text("path\none.png\ntwo.png\n")
     assert list_images(table, role="query", manifest_dir=tmp_path / "manifests").labels is None

@@ -1,8 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from imagematch.retrieval import METRICS, LeftOut, Neighbours, distances, nearest
+from imagematch.retrieval import SEARCH_DISTANCES, LeftOut, Neighbours, distances, nearest
 from imagematch.retrieval import search as module
 
 RANDOM = np.random.default_rng(1)
@@ -30,12 +32,12 @@ def same(found: Neighbours, expected: Neighbours) -> None:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TILE_QUERIES", 3)
-    monkeypatch.setattr(module, "_FIRST_BLOCK", 5)
-    monkeypatch.setattr(module, "_TILE_VALUES", 3 * 17)
+    monkeypatch.setattr(module, "_SPARE", 1)
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 17 * 6)
+    monkeypatch.setattr(module, "_CANDIDATES", 24)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SEARCH_DISTANCES)
 @pytest.mark.parametrize("k", [1, 4, 60, 1000])
 def test_sorting_all_distances_agrees(metric: str, k: int, small_blocks: None) -> None:
     queries, gallery = np.abs(RANDOM.standard_normal((11, 6))), np.abs(RANDOM.standard_normal((60, 6)))
@@ -90,10 +92,7 @@ def test_what_a_long_query_cannot_tell_apart_ranks_in_the_gallerys_order(small_b
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_sorting_all_distances_agrees_whatever_the_ties_and_lengths(
-    seed: int, small_blocks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_CROWD", 1)  # thinned out at nearly every block
+def test_sorting_all_distances_agrees_whatever_the_ties_and_lengths(seed: int, small_blocks: None) -> None:
     random = np.random.default_rng(seed)
     count, dim, k = (int(random.integers(low, high)) for low, high in ((1, 120), (1, 8), (1, 12)))
     looks = random.standard_normal((5, dim))
@@ -104,26 +103,30 @@ def test_sorting_all_distances_agrees_whatever_the_ties_and_lengths(
     queries = (looks[random.integers(0, 5, 7)] * 10.0 ** random.integers(-1, 5, (7, 1))).astype(np.float32)
     left_out = LeftOut(random.integers(-1, 9, 7), random.integers(0, 40, count))
     pairs = set(map(tuple, np.argwhere(left_out.queries[:, None] == left_out.gallery).tolist()))
-    gallery = gallery.astype(np.float32)
+    gallery = gallery.astype(np.float32, order="F" if seed % 2 else "C")  # what must be copied goes by in blocks
     for metric in ("euclidean", "cosine"):
         found = nearest(queries, gallery, k, metric, left_out=left_out)
         expected = naive(queries, gallery, k, metric, pairs)
         same(found, expected)
 
 
-def test_a_collapsed_gallery_stays_in_bounded_memory(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collapsed_gallery_is_compared_in_bounded_parts(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    tighten = module._Pool._tighten
+    ranked = module.ranked
 
-    def watched(pool: module._Pool) -> None:
-        sizes.append(len(pool._owners))
-        tighten(pool)
+    def watched(queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, *rest: Any) -> Neighbours:
+        sizes.append(len(owners))
+        return ranked(queries, gallery, owners, *rest)
 
-    monkeypatch.setattr(module._Pool, "_tighten", watched)
-    gallery = np.ones((2000, 4), np.float32)
-    found = nearest(np.ones((3, 4), np.float32), gallery, 2)
+    monkeypatch.setattr(module, "ranked", watched)
+    found = nearest(np.ones((3, 4), np.float32), np.ones((2000, 4), np.float32), 2)
     np.testing.assert_array_equal(found.rows, [[0, 1]] * 3)
-    assert max(sizes) < 200
+    assert max(sizes) == 2000  # of one query at a time
+
+
+def test_distances_that_float32_cannot_square_are_ranked_all_the_same() -> None:
+    gallery = np.float32([[3e25], [-2e25], [1e25], [2.5e25]] * 10)
+    same(nearest(np.zeros((1, 1), np.float32), gallery, 12), naive(np.zeros((1, 1)), gallery, 12, "euclidean", set()))
 
 
 def test_half_precision_features_are_searched_as_they_are() -> None:

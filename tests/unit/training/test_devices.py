@@ -62,12 +62,12 @@ print("batch: the same")
 """
 
 TRAINING = """
-from imagematch.extractors import SPECS
-from imagematch.extractors.networks import build_network
+from imagematch.registry import EXTRACTOR_REGISTRY
+from imagematch.extractors import build_network
 from imagematch.training import load_training_data, stages, train_model
 
 folder = Path(sys.argv[1])
-build_network(SPECS["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
+build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
 data = {"experiment_name": "x", "dataset": "digits", "max_classes": 4, "validation_max_images": 50}
 model = {"feature_extractor": "small_cnn", "image_size": 16, "weights": str(folder / "small_cnn.weights.h5")}
 batch = {"loss": "nt_xent", "batch_classes": 4, "batch_images": 5, "epochs": 1, "embedding_dim": 8}

@@ -52,11 +52,11 @@ def settings_of(folder: Path, **values: Any) -> TrainSettings:
 @pytest.fixture(scope="module", name="folder")
 def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with weights for the small network, as if they were published."""
-    from imagematch.extractors import SPECS
-    from imagematch.extractors.networks import build_network
+    from imagematch.extractors import build_network
+    from imagematch.registry import EXTRACTOR_REGISTRY
 
     folder = tmp_path_factory.mktemp("experiment")
-    build_network(SPECS["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
+    build_network(EXTRACTOR_REGISTRY.all()["small_cnn"], 16, 0).save_weights(folder / "small_cnn.weights.h5")
     return folder
 
 
@@ -111,7 +111,7 @@ def test_cached_features_at_the_cut_train_the_same_model(folder: Path, monkeypat
 
 def test_the_feature_model_is_the_whole_network(in_stages: Training) -> None:
     rows = np.arange(12)
-    images = np.stack([in_stages.data.dataset.picture(row, 16) for row in rows]).astype(np.float32)
+    images = np.stack([in_stages.data.dataset.pixels(row, 16) for row in rows]).astype(np.float32)
     embeddings = np.asarray(in_stages.feature_model()(images, training=False))
     np.testing.assert_allclose(embeddings, in_stages.embed(rows), atol=1e-3)
 

@@ -219,7 +219,7 @@ def test_the_rerun_study_is_hidden_and_goes_with_its_study(settings: StudySettin
     assert [trial.value for trial in rerun_trials(study)] == [0.5]
     assert [row.name for row in study_overviews(Layout(tmp_path), settings.storage)] == ["x"]
     assert read_study(str(settings.storage)).study_name == "x"
-    delete_study(settings, Layout(tmp_path))
+    delete_study("x", str(settings.storage))
     assert names_in(settings) == []
 
 
@@ -229,7 +229,7 @@ def test_the_rerun_study_that_an_older_version_left_is_one(settings: StudySettin
     older.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={RERUN_OF: 0}))
     assert [row.name for row in study_overviews(Layout(tmp_path), settings.storage)] == ["x"]
     assert len(open_rerun_study(study).trials) == 1
-    delete_study(settings, Layout(tmp_path))
+    delete_study("x", str(settings.storage))
     assert names_in(settings) == []
 
 
@@ -239,7 +239,7 @@ def test_a_study_of_somebody_else_is_shown_and_stays(settings: StudySettings, tm
     study = open_study(alone, Layout(tmp_path))
     assert rerun_trials(study) == []
     assert [row.name for row in study_overviews(Layout(tmp_path), settings.storage)] == ["x", "x-rerun"]
-    delete_study(alone, Layout(tmp_path))
+    delete_study("x", str(alone.storage))
     assert names_in(settings) == ["x-rerun"]
 
 

@@ -165,7 +165,7 @@ def test_only_what_the_database_raises_is_blamed_on_it(tmp_path: Path, monkeypat
 def test_a_study_that_cannot_be_deleted_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna.storages.RDBStorage, "get_study_id_from_name", out_of_connections)
     with pytest.raises(StudyError, match="too many clients"):
-        delete_study(SETTINGS, Layout(tmp_path))
+        delete_study(SETTINGS.study_name, sqlite_url(Layout(tmp_path).study_database(SETTINGS.study_name)))
 
 
 def test_a_mistake_of_another_kind_is_not_blamed_on_the_database() -> None:

@@ -1,4 +1,4 @@
-"""Finds the largest face of a picture, and how it leans, with OpenCV's cascades.
+"""Finds the largest face of an image, and how it leans, with OpenCV's cascades.
 
 Source: P. Viola, M. Jones, Rapid object detection using a boosted cascade of simple features, CVPR 2001.
 """
@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from imagematch.data.decoding import Overview, overview
+from imagematch.data.decoding import Thumbnail, thumbnail
 from imagematch.errors import DataError
 
 DETECTOR_VERSION = "1"
-"""Changes whenever another face is found in some picture: kept faces are keyed by it."""
+"""Changes whenever another face is found in some image: cached faces are keyed by it."""
 
 _FACES = "haarcascade_frontalface_default.xml"
 _EYES = "haarcascade_eye.xml"
 SEARCHED_SIDE = 480
 """Pixels of the longer side of what is searched: coarse structure is enough, and time grows with the pixels."""
 _SMALLEST_FACE = 0.1
-"""Of the picture's shorter side."""
+"""Of the image's shorter side."""
 _SMALLEST_WINDOW = 24
 """Pixels; the cascades know nothing smaller."""
 _SCALE_STEP = 1.1
@@ -42,16 +42,15 @@ _INSTALL = "pip install 'opencv-python-headless>=4.13,<5'"
 _own = threading.local()
 """A cascade must not be used by two threads at once: each has its own."""
 
-
 _importing = threading.Lock()
 """OpenCV imports itself in two steps, and lacks its parts between them."""
 
 
 class Face(NamedTuple):
-    """A face in a picture.
+    """A face in an image.
 
     Attributes:
-        left: of its square, pixels of the upright picture.
+        left: of its square, pixels of the upright image.
         top: likewise.
         width: likewise.
         height: likewise.
@@ -69,7 +68,7 @@ def find_face(image: Any, *, eyes: bool = False) -> Face | None:
     """The largest face of an image.
 
     Args:
-        image: in any form; see `imagematch.data.to_picture`.
+        image: in any form; see `imagematch.data.decode`.
         eyes: look for the eyes too.
 
     Returns:
@@ -78,11 +77,11 @@ def find_face(image: Any, *, eyes: bool = False) -> Face | None:
     Raises:
         DataError: the image cannot be read, or OpenCV, or its cascades, are not there.
     """
-    return face_in(overview(image, SEARCHED_SIDE), eyes=eyes)
+    return face_in(thumbnail(image, SEARCHED_SIDE, value_range="own", max_pixels=None), eyes=eyes)
 
 
-def face_in(seen: Overview, *, eyes: bool) -> Face | None:
-    """The same in an image of which there is an overview of SEARCHED_SIDE already."""
+def face_in(seen: Thumbnail, *, eyes: bool) -> Face | None:
+    """The same in a thumbnail of SEARCHED_SIDE."""
     searched = np.asarray(Image.fromarray(seen.pixels).convert("L"))
     if min(searched.shape) < _SMALLEST_WINDOW:
         return None

@@ -1,23 +1,23 @@
-"""The programs that run a frozen network over pictures: OpenVINO, TensorFlow, and plain numpy for pixels."""
+"""The programs that run a frozen network over images: OpenVINO, TensorFlow, and plain numpy for pixels."""
 
 from imagematch.extractors.engines.choice import (
     BFLOAT16_COSINE,
-    ENGINES,
-    PRECISIONS,
     EngineChoice,
     choose_engine,
     open_engine,
 )
-from imagematch.extractors.engines.conversion import write_converted
-from imagematch.extractors.engines.interface import Engine
+from imagematch.extractors.engines.conversion import mean_cosine, sample_images, write_converted
+from imagematch.extractors.engines.engine import Engine
+from imagematch.extractors.engines.network_check import check_network_file
 
 __all__ = [
     "BFLOAT16_COSINE",
-    "ENGINES",
-    "PRECISIONS",
     "Engine",
     "EngineChoice",
+    "check_network_file",
     "choose_engine",
+    "mean_cosine",
     "open_engine",
+    "sample_images",
     "write_converted",
 ]

@@ -7,15 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagematch.config import ENGINES, PRECISIONS
 from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors.concatenation import Concatenation
-from imagematch.extractors.engines.interface import Engine
-from imagematch.extractors.extractor import Network
+from imagematch.extractors.engines.engine import ConcatenatedEngine, Engine, PixelEngine
+from imagematch.extractors.extractor import Extractor, Network
 from imagematch.extractors.saved import SavedExtractor
-
-ENGINES = ("auto", "openvino", "tensorflow")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 BFLOAT16_COSINE = 0.999
 """`precision: auto` takes bfloat16 where its features have at least this mean cosine similarity with float32's."""
@@ -43,7 +41,7 @@ def choose_engine(
     cache_dir: Path | None = None,
     log: RunLog = SILENT,
 ) -> EngineChoice:
-    """Chooses engine and precision; cheap, and without TensorFlow, where the converted network is kept.
+    """Chooses engine and precision; cheap, and without TensorFlow, where the converted network is cached.
 
     `auto` is numpy for `pixels`; TensorFlow where it sees a GPU; else OpenVINO; else TensorFlow, and the log says why.
     The precision `auto` is bfloat16 where the processor computes in it natively and the network's features bear it
@@ -54,7 +52,7 @@ def choose_engine(
         network: an `Extractor`, or that of a saved matcher, which brings its converted network with it.
         engine: one of `ENGINES`.
         precision: one of `PRECISIONS`.
-        cache_dir: where converted networks are kept between processes; None keeps none.
+        cache_dir: where converted networks are cached between processes; None caches none.
         log: told what is converted, and why a wish could not be met.
 
     Raises:
@@ -70,12 +68,13 @@ def choose_engine(
         return _pixels(network)
     from imagematch.extractors.engines.tensorflow import gpu_visible
 
-    if engine == "tensorflow" or (engine == "auto" and gpu_visible()):
+    from_file = isinstance(network, Extractor) and network.spec.convert is not None
+    if engine == "tensorflow" or (engine == "auto" and not from_file and gpu_visible()):
         return _tensorflow(network, precision)
     try:
         return _openvino(network, precision, cache_dir, log)
     except _UnusableError as error:
-        if engine == "openvino":
+        if engine == "openvino" or from_file:
             raise ModelError(
                 f"OpenVINO cannot run {network.name}: {error}", where="engine: openvino", do="use engine: auto"
             ) from error
@@ -101,8 +100,6 @@ class _UnusableError(Exception):
 def _concatenated(
     network: Concatenation, engine: str, precision: str, cache_dir: Path | None, log: RunLog
 ) -> EngineChoice:
-    from imagematch.extractors.engines.concatenated import ConcatenatedEngine
-
     choices = [choose_engine(member, engine, precision, cache_dir, log) for member in network.members]
     shared = [choice for choice in choices if choice.name != "numpy"] or choices
     if len({choice.name for choice in shared}) > 1:
@@ -116,8 +113,6 @@ def _concatenated(
 
 
 def _pixels(network: Network) -> EngineChoice:
-    from imagematch.extractors.engines.pixels import PixelEngine
-
     return EngineChoice("numpy", "float32", lambda: PixelEngine(network.image_size))
 
 
@@ -134,6 +129,7 @@ def _openvino(network: Network, precision: str, cache_dir: Path | None, log: Run
     from imagematch.extractors.engines.conversion import Converted, UnconvertibleError, converted_network
     from imagematch.extractors.engines.network_file import read_network
     from imagematch.extractors.engines.openvino import OpenVinoEngine, native_bfloat16
+    from imagematch.extractors.engines.trial_run import try_network
 
     try:
         import openvino
@@ -146,6 +142,7 @@ def _openvino(network: Network, precision: str, cache_dir: Path | None, log: Run
         raise _UnusableError("this processor has no bfloat16")
     if isinstance(network, SavedExtractor) and network.network is not None:
         size, dim = network.image_size, network.feature_dim
+        try_network(network.folder, network.network, image_size=size, feature_dim=dim)
         model = read_network(core, network.folder, network.network, image_size=size, feature_dim=dim)
         converted = Converted(model, None)
     else:

@@ -1,10 +1,11 @@
-"""Turns a network into OpenVINO's form once, checks it against the original, and keeps it for later processes."""
+"""Turns a network into OpenVINO's form once, checks it against the original, and caches it for later processes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import numpy as np
 
 from imagematch.errors import ImagematchError, ModelError, StudyError
 from imagematch.events import RunLog
+from imagematch.extractors.engines.engine import enlarge
 from imagematch.extractors.engines.network_file import read_network, write_network
 from imagematch.extractors.engines.tensorflow import exact_float32
+from imagematch.extractors.engines.trial_run import remember_network
 from imagematch.extractors.extractor import Network
 from imagematch.file_locks import locked
 from imagematch.files import digest_json, replacing_dir, write_json
@@ -42,8 +45,8 @@ class Converted:
 
     Attributes:
         model: input (batch, h, w, 3) uint8 of free sizes, output (batch, feature_dim) float32.
-        bfloat16_cosine: mean cosine similarity of its bfloat16 features, rounded to float16 as they are kept, with its
-            float32 ones, on sample pictures; None where the processor that converted it has no bfloat16.
+        bfloat16_cosine: mean cosine similarity of its bfloat16 features, rounded to float16 as they are cached, with
+            its float32 ones, on sample images; None where the processor that converted it has no bfloat16.
     """
 
     model: openvino.Model
@@ -53,37 +56,39 @@ class Converted:
 def converted_network(
     core: openvino.Core, network: Network, cache_dir: Path | None, *, bfloat16: bool, log: RunLog
 ) -> Converted:
-    """The network in OpenVINO's form: read from `cache_dir`, or converted (this imports TensorFlow) and kept there.
+    """The network in OpenVINO's form: read from `cache_dir`, or converted (this imports TensorFlow) and cached there.
 
     Args:
         core: OpenVINO.
         network: what to convert.
-        cache_dir: where converted networks are kept; None keeps none. One that cannot be written is no error.
+        cache_dir: where converted networks are cached; None caches none. One that cannot be written is no error.
         bfloat16: whether this processor computes in bfloat16 natively.
         log: told that a network is being converted.
 
     Raises:
-        UnconvertibleError: it cannot be converted, or its features differ from TensorFlow's. That is kept too, and
+        UnconvertibleError: it cannot be converted, or its features differ from TensorFlow's. That is cached too, and
             tried again only with another OpenVINO.
         ModelError: the network cannot be built.
     """
     folder = None if cache_dir is None else cache_dir / _cache_name(network)
-    kept = None if folder is None else _read(core, folder, network, bfloat16)
-    if kept is not None:
-        return kept
+    cached = None if folder is None else _read(core, folder, network, bfloat16)
+    if cached is not None:
+        return cached
     with _turn(folder):
-        kept = None if folder is None else _read(core, folder, network, bfloat16)
-        if kept is not None:
-            return kept
+        cached = None if folder is None else _read(core, folder, network, bfloat16)
+        if cached is not None:
+            return cached
         log.say(f"converting {network.name} for OpenVINO (once)")
         try:
             converted = _convert(core, network, bfloat16)
         except UnconvertibleError as error:
-            _keep(error, folder, network, log)
+            _cache(error, folder, network, log)
             raise
+        for remark in getattr(getattr(network, "spec", None), "remarks", ()):
+            log.event("remark", f"{network.name}: {remark}")
         if converted.bfloat16_cosine is not None:
             log.say(f"{network.name}: bfloat16 features have cosine {converted.bfloat16_cosine:.5f} with float32's")
-        _keep(converted, folder, network, log)
+        _cache(converted, folder, network, log)
         return converted
 
 
@@ -108,7 +113,9 @@ def write_converted(network: Network, folder: Path, cache_dir: Path | None, log:
         converted = converted_network(core, network, cache_dir, bfloat16=native_bfloat16(core), log=log)
     except (ImportError, RuntimeError, UnconvertibleError):
         return None
-    return write_network(converted.model, folder)
+    digest = write_network(converted.model, folder)
+    remember_network(digest, image_size=network.image_size, feature_dim=network.feature_dim)
+    return digest
 
 
 @contextlib.contextmanager
@@ -147,7 +154,7 @@ def _read(core: openvino.Core, folder: Path, network: Network, bfloat16: bool) -
         return None
 
 
-def _keep(found: Converted | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
+def _cache(found: Converted | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
     """Caches the network, or why there is none; that it cannot be cached is told and no error."""
     if folder is None:
         return
@@ -164,60 +171,78 @@ def _keep(found: Converted | UnconvertibleError, folder: Path | None, network: N
 
 
 def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
+    convert = getattr(getattr(network, "spec", None), "convert", None)
+    return _from_keras(core, network, bfloat16) if convert is None else _from_file(core, network, convert, bfloat16)
+
+
+def _from_file(core: openvino.Core, network: Network, convert: Callable[[Path], str], bfloat16: bool) -> Converted:
+    """A network that came as a file. Raises ModelError where it cannot be used any more."""
+    size, dim = network.image_size, network.feature_dim
+    with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
+        model = read_network(core, Path(folder), convert(Path(folder)), image_size=size, feature_dim=dim)
+    images = sample_images(_sample_count(size), min(size, 256))
+    exact = _features(core, model, images, "f32")
+    return Converted(model, _rounding_cosine(_features(core, model, images, "bf16"), exact) if bfloat16 else None)
+
+
+def _sample_count(image_size: int) -> int:
+    return max(2, min(_SAMPLES, _SAMPLE_PIXELS // image_size**2))
+
+
+def _rounding_cosine(rounded: np.ndarray, exact: np.ndarray) -> float:
+    with np.errstate(over="ignore"):
+        return mean_cosine(rounded.astype(np.float16), exact)
+
+
+def _from_keras(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
     import openvino
     import tensorflow as tf
 
     model = network.build()
     signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
     function = tf.function(lambda images: model(images, training=False), input_signature=signature)
-    count = max(2, min(_SAMPLES, _SAMPLE_PIXELS // network.image_size**2))
-    pictures = sample_pictures(count, min(network.image_size, 64))
+    images = sample_images(_sample_count(network.image_size), min(network.image_size, 64))
     with exact_float32():
-        expected = function(pictures).numpy()
+        expected = function(images).numpy()
     try:
         raw = openvino.convert_model(function.get_concrete_function())
         features = next(out for out in raw.outputs if out.partial_shape.rank == 2)
         converted = openvino.Model([features], raw.get_parameters(), network.name)
-        exact = _features(core, converted, pictures, "f32")
-        rounded = _features(core, converted, pictures, "bf16") if bfloat16 else None
+        exact = _features(core, converted, images, "f32")
+        rounded = _features(core, converted, images, "bf16") if bfloat16 else None
     except ImagematchError:
         raise
     except Exception as error:  # OpenVINO raises many kinds, its own and RuntimeError
         raise UnconvertibleError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     if exact.shape != expected.shape or not relative_error(exact, expected) <= _FLOAT32_TOLERANCE:
         raise UnconvertibleError("its features differ from TensorFlow's")
-    if rounded is None:
-        return Converted(converted, None)
-    with np.errstate(over="ignore"):
-        return Converted(converted, mean_cosine(rounded.astype(np.float16), exact))
+    return Converted(converted, None if rounded is None else _rounding_cosine(rounded, exact))
 
 
-def _features(core: openvino.Core, model: openvino.Model, pictures: np.ndarray, precision: str) -> np.ndarray:
+def _features(core: openvino.Core, model: openvino.Model, images: np.ndarray, precision: str) -> np.ndarray:
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return np.array(compiled(pictures)[0])
+    return np.array(compiled(images)[0])
 
 
-def sample_pictures(count: int, size: int) -> np.ndarray:
+def sample_images(count: int, size: int) -> np.ndarray:
     """Made-up photographs, always the same: coarse colour fields with finer detail. (count, size, size, 3) uint8."""
-    pictures = np.empty((count, size, size, 3), np.uint8)
+    images = np.empty((count, size, size, 3), np.uint8)
     for first in range(0, count, _SAMPLES_AT_ONCE):
-        part = pictures[first : first + _SAMPLES_AT_ONCE]
+        part = images[first : first + _SAMPLES_AT_ONCE]
         part[:] = _made_up(len(part), size, np.random.default_rng(first))
-    return pictures
+    return images
 
 
 def _made_up(count: int, size: int, random: np.random.Generator) -> np.ndarray:
-    from imagematch.extractors.engines.pixels import enlarge
-
-    pictures = np.zeros((count, size, size, 3), np.float32)
+    images = np.zeros((count, size, size, 3), np.float32)
     amplitude = 1.0
     for grid in (2, 4, 8, 16, 32):
         if grid <= size:
-            pictures += amplitude * enlarge(random.standard_normal((count, grid, grid, 3)), size)
+            images += amplitude * enlarge(random.standard_normal((count, grid, grid, 3)), size)
         amplitude *= 0.6
     contrast = random.uniform(20, 80, (count, 1, 1, 1))
     brightness = random.uniform(70, 180, (count, 1, 1, 3))
-    return np.clip(brightness + contrast * pictures, 0, 255).astype(np.uint8)
+    return np.clip(brightness + contrast * images, 0, 255).astype(np.uint8)
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:

@@ -48,7 +48,7 @@ class RefusedNetworkError(Exception):
     """Why a network is not run."""
 
 
-Source = tuple[str, int]
+OutputPort = tuple[str, int]
 """An operation's id and the number of its output."""
 
 
@@ -57,7 +57,7 @@ class _Operation:
     kind: str
     version: str
     attributes: Attributes
-    inputs: tuple[Source, ...]
+    inputs: tuple[OutputPort, ...]
     outputs: int
 
 
@@ -115,7 +115,7 @@ def _parsed(description: bytes) -> dict[str, _Operation]:
     return operations
 
 
-def _operation(layer: ElementTree.Element, inputs: tuple[Source, ...], outputs: int) -> _Operation:
+def _operation(layer: ElementTree.Element, inputs: tuple[OutputPort, ...], outputs: int) -> _Operation:
     """Raises RefusedNetworkError where it is no operation that OPERATIONS knows, or has other attributes."""
     kind, version, data = str(layer.get("type")), str(layer.get("version")), layer.find("data")
     known = OPERATIONS.get(kind)
@@ -193,8 +193,8 @@ def _check_integers(operations: Mapping[str, _Operation], order: Sequence[str], 
         one = operations[name]
         given = [counts.get(source) for source, _ in one.inputs]
         integers = [count for count in given if count is not None]
-        place = AXES.get(one.kind, len(one.inputs))
-        axes = one.inputs[place][0] if place < len(one.inputs) else None
+        position = AXES.get(one.kind, len(one.inputs))
+        axes = one.inputs[position][0] if position < len(one.inputs) else None
         if axes is not None and not _are_axes(operations[axes], weights):
             raise RefusedNetworkError(f"{one.kind} works on what may be no axis")
         if one.kind == "Const":

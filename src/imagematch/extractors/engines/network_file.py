@@ -18,7 +18,7 @@ from imagematch.errors import ModelError
 from imagematch.extractors.engines.network_description import RefusedNetworkError, checked_description
 from imagematch.extractors.engines.operations import AXES
 from imagematch.files import digest_bytes, digest_json, os_reason
-from imagematch.reading import GB, MB, open_file, read_file
+from imagematch.reading import GB, MB, open_file, read_exactly, read_file
 
 if TYPE_CHECKING:
     import openvino
@@ -81,25 +81,13 @@ def read_network(
     """
     import openvino
 
-    if not _DIGEST.fullmatch(digest):
-        raise ModelError(f"{digest[:40]!r} is not the digest of a network", where=str(folder))
-    xml_path, bin_path = (folder / name for name in network_files(digest))
+    description, weights = read_plain(folder, digest)
+    where = str(folder / network_files(digest)[0])
     try:
-        description = read_file(xml_path, max_bytes=_MAX_XML_BYTES, inside=folder)
-        with open_file(bin_path, max_bytes=_MAX_BIN_BYTES, inside=folder, dense=True) as file:
-            weights = np.memmap(file, np.uint8, "r") if file.seek(0, 2) else np.zeros(0, np.uint8)
-    except OSError as error:
-        raise ModelError(
-            f"cannot be read: {os_reason(error)}", where=str(error.filename or xml_path), do="restore the file"
-        ) from error
-    if _digest(description, weights) != digest:
-        raise ModelError("was changed since it was saved", where=str(xml_path), do="restore it, or train again")
-    try:
-        plain = checked_description(description, weights)
-        model = core.read_model(plain, openvino.Tensor(np.asarray(weights)))
+        model = core.read_model(description, openvino.Tensor(weights))
         _check_model(model, image_size, feature_dim)
     except RefusedNetworkError as error:
-        raise ModelError(f"is not a network that imagematch runs: {error}", where=str(xml_path)) from error
+        raise ModelError(f"is not a network that imagematch runs: {error}", where=where) from error
     except (
         RuntimeError,
         TypeError,
@@ -108,8 +96,39 @@ def read_network(
         ArithmeticError,
     ) as error:  # OpenVINO's own complaints about a damaged description
         reason = " ".join(str(error).split())[:160]
-        raise ModelError(f"is not a network that OpenVINO reads: {reason}", where=str(xml_path)) from error
+        raise ModelError(f"is not a network that OpenVINO reads: {reason}", where=where) from error
     return model
+
+
+def read_plain(folder: Path, digest: str) -> tuple[bytes, np.ndarray]:
+    """The description, checked and written anew, and the weights, (bytes,) uint8; needs no OpenVINO.
+
+    Raises:
+        ModelError: as `read_network`.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise ModelError(f"{digest[:40]!r} is not the digest of a network", where=str(folder))
+    xml_path, bin_path = (folder / name for name in network_files(digest))
+    try:
+        description = read_file(xml_path, max_bytes=_MAX_XML_BYTES, inside=folder)
+        with open_file(bin_path, max_bytes=_MAX_BIN_BYTES, inside=folder, dense=True) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            # Into memory, not mapped: what is checked is what is run, whatever becomes of the file.
+            weights = np.frombuffer(read_exactly(file, size), np.uint8)
+    except OSError as error:
+        raise ModelError(
+            f"cannot be read: {os_reason(error)}", where=str(error.filename or xml_path), do="restore the file"
+        ) from error
+    if _digest(description, weights) != digest:
+        raise ModelError("was changed since it was saved", where=str(xml_path), do="restore it, or train again")
+    try:
+        return checked_description(description, weights), weights
+    except RefusedNetworkError as error:
+        raise ModelError(f"is not a network that imagematch runs: {error}", where=str(xml_path)) from error
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"is not a network that OpenVINO reads: {reason}", where=str(xml_path)) from error
 
 
 def _digest(description: bytes, weights: np.ndarray) -> str:
@@ -138,37 +157,39 @@ def _check_cost(operations: Sequence[Any], batch: int, pixels: int) -> None:
     weights = sum(math.prod(one.get_output_shape(0)) for one in _of_kind(operations, "Constant"))
     most_flop = batch * max(_MIN_FLOP, pixels * (_FLOP_PER_PIXEL + _FLOP_PER_WEIGHT_AND_PIXEL * weights))
     most_held = batch * max(_MIN_VALUES, pixels * _VALUES_PER_PIXEL)
-    last_use = {source: place for place, one in enumerate(operations) for source in _sources(one)}
+    last_use = {source: step for step, one in enumerate(operations) for source in _sources(one)}
     of_images = {one.get_friendly_name() for one in _of_kind(operations, "Parameter")}
     work, held = 0.0, 0
     freed: dict[int, int] = {}
-    for place, one in enumerate(operations):
+    for step, one in enumerate(operations):
         if one.get_type_name() == "Constant":
             continue
         _check_axes(one)
+        if one.get_type_name() == "ScaledDotProductAttention" and len(one.get_output_partial_shape(0)) != 4:
+            raise RefusedNetworkError("it has attention without heads, which crashes OpenVINO")
         own = one.get_type_name() in _BEFORE_ENLARGING  # of the images' own sizes, which are free
         values = sum(_values(output.partial_shape, batch * pixels if own else None) for output in one.outputs())
         name = one.get_friendly_name()
         if name in of_images or not of_images.isdisjoint(_sources(one)):  # what follows from constants alone stays
             of_images.add(name)
-            end = last_use.get(name, place)
+            end = last_use.get(name, step)
             freed[end] = freed.get(end, 0) + values
         held, work = held + values, work + _work(one, values, batch * pixels)
         if held > most_held:
             raise RefusedNetworkError(f"it holds {held:,} numbers at once")
         if work > most_flop:
             raise RefusedNetworkError(f"it takes {work:.0e} operations, and more")
-        held -= freed.get(place, 0)
+        held -= freed.get(step, 0)
 
 
 def _check_axes(operation: Any) -> None:
     """Refuses axes that the operation's input does not have, or one of them twice."""
     kind, inputs = operation.get_type_name(), operation.get_input_size()
-    place = AXES.get(kind, inputs) % max(inputs, 1) if AXES.get(kind, inputs) < inputs else None
-    if place is None or kind == "Unsqueeze":  # OpenVINO checks that one
+    number = AXES.get(kind, inputs) % max(inputs, 1) if AXES.get(kind, inputs) < inputs else None
+    if number is None or kind == "Unsqueeze":  # OpenVINO checks that one
         return
     rank = len(operation.input(0).get_partial_shape())
-    axes = operation.input(place).get_source_output().get_node().get_data().flatten().tolist()
+    axes = operation.input(number).get_source_output().get_node().get_data().flatten().tolist()
     if len({axis % max(rank, 1) for axis in axes}) < len(axes) or not all(-rank <= axis < rank for axis in axes):
         raise RefusedNetworkError("it works on axes that are not there")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.errors import ModelError
-from imagematch.extractors.engines.interface import Engine
+from imagematch.extractors.engines.engine import Engine
 
 if TYPE_CHECKING:
     import openvino
@@ -25,8 +25,8 @@ def native_bfloat16(core: openvino.Core) -> bool:
 class OpenVinoEngine(Engine):
     """Runs several batches at a time, each in a stream of its own.
 
-    The network is compiled twice, for full batches and for single pictures; the height and width stay free, since only
-    the first layer sees them (measured: within 4 % of fixed sizes). What does not fill a batch goes picture by picture.
+    The network is compiled twice, for full batches and for single images; the height and width stay free, since only
+    the first layer sees them (measured: within 4 % of fixed sizes). What does not fill a batch goes image by image.
     Both give the same features to the last bit.
     """
 
@@ -40,19 +40,19 @@ class OpenVinoEngine(Engine):
         self._model = model
         self._queues: dict[int, Any] = {}
 
-    def start(self, pictures: np.ndarray, out: np.ndarray, rows: np.ndarray | slice) -> None:
+    def start(self, images: np.ndarray, out: np.ndarray, rows: np.ndarray | slice) -> None:
         """Hands the batch to the next free stream; waits only while all are busy.
 
         Raises:
             ModelError: OpenVINO failed.
         """
-        with _told():
-            if len(pictures) == self.batch_size:
-                self._queue(self.batch_size).start_async({0: pictures}, (out, rows))
+        with _openvino_errors():
+            if len(images) == self.batch_size:
+                self._queue(self.batch_size).start_async({0: images}, (out, rows))
                 return
-            places = np.arange(len(out))[rows]
-            for place, picture in zip(places, pictures, strict=True):
-                self._queue(1).start_async({0: picture[None]}, (out, slice(place, place + 1)))
+            numbers = np.arange(len(out))[rows]
+            for row, image in zip(numbers, images, strict=True):
+                self._queue(1).start_async({0: image[None]}, (out, slice(row, row + 1)))
 
     def finish(self) -> None:
         """Waits for all streams.
@@ -60,7 +60,7 @@ class OpenVinoEngine(Engine):
         Raises:
             ModelError: OpenVINO failed.
         """
-        with _told():
+        with _openvino_errors():
             for queue in self._queues.values():
                 queue.wait_all()
 
@@ -72,13 +72,13 @@ class OpenVinoEngine(Engine):
             model.reshape(openvino.PartialShape([batch, -1, -1, 3]))
             settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[self.precision]}
             queue = openvino.AsyncInferQueue(self._core.compile_model(model, "CPU", settings), 0)
-            queue.set_callback(_place)
+            queue.set_callback(_store)
             self._queues[batch] = queue
         return self._queues[batch]
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _openvino_errors() -> Iterator[None]:
     """Makes OpenVINO's errors ours."""
     try:
         yield
@@ -88,6 +88,6 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def _place(request: Any, place: tuple[np.ndarray, np.ndarray | slice]) -> None:
-    out, rows = place
+def _store(request: Any, target: tuple[np.ndarray, np.ndarray | slice]) -> None:
+    out, rows = target
     out[rows] = request.get_output_tensor(0).data

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagematch.extractors.engines.interface import Engine
+from imagematch.extractors.engines.engine import Engine
 from imagematch.extractors.extractor import Network
 
 _DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -42,7 +42,7 @@ def exact_float32() -> Iterator[None]:
 
 
 class TensorFlowEngine(Engine):
-    """Runs the Keras model in one compiled function for every batch size and picture size."""
+    """Runs the Keras model in one compiled function for every batch size and image size."""
 
     name = "tensorflow"
     batch_size = 32
@@ -56,10 +56,10 @@ class TensorFlowEngine(Engine):
         signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
         self._function = tf.function(lambda images: model(images, training=False), input_signature=signature)
 
-    def start(self, pictures: np.ndarray, out: np.ndarray, rows: np.ndarray | slice) -> None:
+    def start(self, images: np.ndarray, out: np.ndarray, rows: np.ndarray | slice) -> None:
         """Computes the batch at once."""
         with exact_float32():  # without effect on bfloat16
-            out[rows] = self._function(pictures).numpy()
+            out[rows] = self._function(images).numpy()
 
     def finish(self) -> None:
         """Nothing is left to wait for."""

@@ -40,7 +40,7 @@ def neighbours_plot(found: Retrieval, query: int, count: int = 5) -> Figure:
         titles.append(f"{distance:.3f}{mark}<br>{plot_label(_name(gallery, row), 24)}")
         colours.append({None: BASELINE_COLOUR, True: GENUINE_COLOUR, False: IMPOSTOR_COLOUR}[right])
     figure = make_subplots(rows=1, cols=len(titles), subplot_titles=titles, horizontal_spacing=0.01)
-    images = [queries.overview(query, _SIDE).pixels, *(gallery.overview(row, _SIDE).pixels for row, _ in neighbours)]
+    images = [queries.thumbnail(query, _SIDE).pixels, *(gallery.thumbnail(row, _SIDE).pixels for row, _ in neighbours)]
     paths = [queries.paths[query], *(gallery.paths[row] for row, _ in neighbours)]
     for column, (image, path, colour) in enumerate(zip(images, paths, colours, strict=True), start=1):
         text = f"{plot_label(path)}<extra></extra>"

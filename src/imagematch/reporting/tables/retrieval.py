@@ -38,7 +38,7 @@ def neighbours_table(found: Retrieval) -> pd.DataFrame:
             "distance": found.neighbours.distances[query, rank].round(6),
         }
     )
-    if found.figures is not None:
+    if found.metrics is not None:
         table["right"] = [found.right(q, row) for q, row in zip(query.tolist(), rows.tolist(), strict=True)]
     return table
 

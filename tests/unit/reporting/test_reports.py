@@ -190,6 +190,7 @@ def test_a_studys_report_holds_metrics_tables_and_reasons(tmp_path, study, view)
     lead = code.split('<p class="lead">')[1]
     assert lead.startswith("Winner: trial "), "the first line names the winner"
     assert code.count('class="plot"') == 10
+    assert re.findall("min-width:[0-9]+px", code), "panels and upright axes are not squeezed on a narrow screen"
 
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])

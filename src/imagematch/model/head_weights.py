@@ -80,9 +80,10 @@ class HeadShape:
         from imagematch.model.head import build_head
 
         white = (np.zeros((self.feature_dim, self.whitening)), np.zeros(self.whitening)) if self.whitening else None
-        options = {"units": self.units, "embedding_dim": self.embedding_dim, "whitening": white, "name": name}
-        head = build_head(self.feature_dim, **options)
-        head.set_weights([tensors[name] for name in self.tensors()])
+        head = build_head(
+            self.feature_dim, units=self.units, embedding_dim=self.embedding_dim, whitening=white, name=name
+        )
+        head.set_weights([tensors[tensor] for tensor in self.tensors()])
         return head
 
 
@@ -114,7 +115,7 @@ class JoinedShape:
 
     def tensors(self) -> dict[str, TensorSpec]:
         """Names and shapes of the tensors."""
-        specs = {}
+        specs: dict[str, TensorSpec] = {}
         for number, head in enumerate(self.heads, 1):
             specs |= {f"{_head_name(number)}.{name}": spec for name, spec in head.tensors().items()}
         if self.components is not None:
@@ -127,7 +128,7 @@ class JoinedShape:
 
     def tensors_of(self, head: keras.Model) -> dict[str, np.ndarray]:
         """The tensors of what `build_joined_head` made. Raises ValueError where it has another shape."""
-        found = []
+        found: list[np.ndarray] = []
         for number, one in enumerate(self.heads, 1):
             found += one.tensors_of(head.get_layer(_head_name(number))).values()
         if self.components is not None:

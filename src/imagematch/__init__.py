@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagematch.matching import ImageMatcher, Match
+    from imagematch.pipeline import train, tune
     from imagematch.retrieval import Gallery
 
-__all__ = ["Gallery", "ImageMatcher", "Match", "__version__"]
+__all__ = ["Gallery", "ImageMatcher", "Match", "__version__", "train", "tune"]
 __version__ = "0.1.0"
 
 # OpenVINO's converter tells its makers that it was used, from forked processes. Nothing is sent from here; and where
@@ -18,7 +19,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports them when they are first used: `imagematch --help` needs none of it."""
+    """Imports what is public when it is first used: `imagematch --help` needs none of it."""
     if name in ("ImageMatcher", "Match"):
         from imagematch import matching
 
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from imagematch.retrieval import Gallery
 
         return Gallery
+    if name in ("train", "tune"):
+        from imagematch import pipeline
+
+        return getattr(pipeline, name)
     raise AttributeError(f"module 'imagematch' has no attribute {name!r}")

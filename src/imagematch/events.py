@@ -83,7 +83,7 @@ class RunLog:
         return advance
 
 
-class TellingOnce(RunLog):
+class EachEventOnce(RunLog):
     """Passes to another log what has not been passed on before: for a folder that is looked through twice."""
 
     def __init__(self, log: RunLog) -> None:

@@ -1,6 +1,6 @@
-"""Runs one of our modules in a process of its own with limits: what it opens may crash it, or cost without end.
+"""Runs one of our functions in a process of its own with limits: what it opens may crash it, or cost without end.
 
-A module that is run so has `main(*arguments)`; an error that it raises is raised again here, in the same words.
+An error that it raises is raised again here, in the same words.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _MAX_ANSWER_BYTES = 10_000
 
 
 def run_limited(
-    module: str, *arguments: str, memory_bytes: int, time_s: int, where: Path, writes_bytes: int = 0, do: str = ""
+    function: str, *arguments: str, memory_bytes: int, time_s: int, where: Path, writes_bytes: int = 0, do: str = ""
 ) -> None:
-    """Runs `main` of a module, given texts.
+    """Runs a function that takes texts.
 
     Args:
-        module: its full name.
-        arguments: of its `main`.
+        function: its module's full name, a colon, its name.
+        arguments: what it is given.
         memory_bytes: address space that it may take.
         time_s: seconds of processor time that it may take, and of waiting four times as many.
         where: what it opens, for errors.
@@ -37,7 +37,7 @@ def run_limited(
         ModelError: what it raised; or it crashed, or came to a limit.
     """
     limits = [str(limit) for limit in (memory_bytes, time_s, writes_bytes)]
-    command = [sys.executable, "-m", "imagematch.limited_process", *limits, module, *arguments]
+    command = [sys.executable, "-m", "imagematch.limited_process", *limits, function, *arguments]
     too_much = f"crashes the program that opens it, or takes it more than {memory_bytes / GB:.0f} GB or {time_s} s"
     try:
         done = subprocess.run(
@@ -72,12 +72,13 @@ def _limit(memory_bytes: int, time_s: int, writes_bytes: int) -> None:
             resource.setrlimit(limit, (value, value))
 
 
-def _main(memory_bytes: str, time_s: str, writes_bytes: str, module: str, *arguments: str) -> int:
+def _main(memory_bytes: str, time_s: str, writes_bytes: str, function: str, *arguments: str) -> int:
     _limit(int(memory_bytes), int(time_s), int(writes_bytes))
     answer, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr  # libraries print, too
     os.dup2(2, 1)
     try:
-        import_module(module).main(*arguments)
+        module, _, name = function.partition(":")
+        getattr(import_module(module), name)(*arguments)
     except ImagematchError as error:
         answer.write(json.dumps([error.what, error.where, error.do]))
         answer.close()
@@ -86,4 +87,5 @@ def _main(memory_bytes: str, time_s: str, writes_bytes: str, module: str, *argum
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+    code = _main(*sys.argv[1:])
+    os._exit(code)  # at once: native libraries may wait for their threads forever when they are torn down

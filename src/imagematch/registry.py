@@ -26,6 +26,8 @@ Preprocessing = Literal["none", "unit", "symmetric", "caffe", "imagenet"]
 
 KERASHUB_PREFIX = "kerashub:"
 """A KerasHub preset is an extractor, too: this, then its name or folder."""
+ONNX_PREFIX = "onnx:"
+"""So is a network that came as a file: this, then its path."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SUFFIXES = ("_grid", "_range")
@@ -171,6 +173,8 @@ class ExtractorSpec:
         weight_readers: how files of other kinds than Keras's are read, by suffix: (network, file, words for errors).
         after_loading: what is done to a network whose weights were loaded.
         files: all that its features follow from, where it was not made by our own code; else empty.
+        convert: writes it into a folder in OpenVINO's form and returns its digest; None: its Keras model is converted.
+        remarks: what a user should know before believing its features.
     """
 
     name: str
@@ -186,11 +190,13 @@ class ExtractorSpec:
     weight_readers: Mapping[str, Callable[[keras.Model, Path, str], None]] = field(default_factory=dict)
     after_loading: Callable[[keras.Model], None] | None = None
     files: tuple[Path, ...] = ()
+    convert: Callable[[Path], str] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def from_scratch(self) -> bool:
         """It has no published weights and is meant to be trained, all of it."""
-        return self.load_published is None and self.parameters != 0
+        return self.load_published is None and self.convert is None and self.parameters != 0
 
 
 EXTRACTOR_REGISTRY: Registry[ExtractorSpec] = Registry(
@@ -240,3 +246,30 @@ def register_extractor(
         return build
 
     return register
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What can be said of a data source without opening it.
+
+    Attributes:
+        name: how the configuration names it.
+        summary: what it is, in a line.
+        maker: makes the source from the data folder and `imagematch.sources.SourceOptions`.
+        folders: where it is looked for, the first that is there, when `data_dir` is not given.
+        data_dir: what `data_dir` must name; "" where it need not be given.
+        download: an `imagematch.sources.Download`; None where it cannot be fetched.
+        not_fetched: why not, and what to do instead.
+    """
+
+    name: str
+    summary: str
+    maker: Callable[..., Any]
+    folders: tuple[str, ...]
+    data_dir: str
+    download: Any
+    not_fetched: str
+
+
+SOURCE_REGISTRY: Registry[SourceSpec] = Registry("data set", package="imagematch.sources", group="imagematch.sources")
+"""`dataset` -> what is known of its source."""

@@ -22,6 +22,7 @@ TINY = {
     "interval_coverage": ["--classes", "5", "--draws", "2"],
     "losses": ["--loss", "triplet_offline"],
     "retrieval": [],
+    "gallery": [],
     "decoding": [],
 }
 SIZES = {
@@ -29,8 +30,9 @@ SIZES = {
     "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES, evaluation.MANY_CLASSES = 200, 8, 5, (20,)",
     "interval_coverage": "interval_coverage.POPULATION = 10_000",
     "retrieval": "retrieval.COUNT, retrieval.QUERIES, retrieval.CENTRES = 3_000, 20, 50",
-    "decoding": "decoding.PIXELS_A_ROUND, decoding.ROUNDS, decoding.LARGE, decoding.FILES = 1, 1, (1200, 900), "
-    "dict.fromkeys(decoding.SIZES, 2)",
+    "gallery": "gallery.COUNT, gallery.QUERIES, gallery.AT_ONCE = 2_000, 3, 500",
+    "decoding": "decoding.PIXELS_A_ROUND, decoding.ROUNDS, decoding.LARGE, decoding.NETWORK = 1, 1, (1200, 900), "
+    "'small_cnn'; decoding.FILES, decoding.SIZES = {'small': 2}, {'small': (640, 480)}",
     "losses": "losses.BATCHES, losses.ROUNDS, losses.IMAGES_PER_TURN = (32, 64), 1, 64",
 }
 """Sizes that no option sets."""

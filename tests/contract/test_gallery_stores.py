@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.postgres import PASSWORD, NoServerError, Server, private_server, with_pgvector
 
 import imagematch
 from imagematch.errors import ConfigError, DataError, ModelError, StudyError
-from imagematch.retrieval import GALLERY_STORES, GalleryFacts, GalleryStore, NewImage, distances
+from imagematch.retrieval import GALLERY_STORES, Gallery, GalleryFacts, GalleryImage, GalleryStore, NewImage, distances
 
 DIM = 8
+NUMBERS = itertools.count()
+OPENED: list[GalleryStore] = []
 FACTS = GalleryFacts("0" * 32, "digits", DIM, 64)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    try:
+        with private_server(with_pgvector()) as started:
+            yield started
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return {"sqlite": str(tmp_path / "gallery")}[request.param]
+    if request.param == "sqlite":
+        return str(tmp_path / "gallery")
+    return f"{request.getfixturevalue('server').url}?gallery=test_{next(NUMBERS)}"
 
 
 @pytest.fixture
-def store(location: str) -> GalleryStore:
-    return GALLERY_STORES.of(location).create(location, FACTS)
+def store(location: str) -> Iterator[GalleryStore]:
+    made = GALLERY_STORES.of(location).create(location, FACTS)
+    yield made
+    for opened in (made, *OPENED):
+        opened.close()
+    OPENED.clear()
 
 
 def reopened(location: str) -> GalleryStore:
-    return GALLERY_STORES.of(location).open(location)
+    OPENED.append(GALLERY_STORES.of(location).open(location))
+    return OPENED[-1]
 
 
 def vector(number: int) -> np.ndarray:
@@ -115,10 +137,10 @@ def test_labels_pages_and_pictures(store: GalleryStore) -> None:
     assert [one.id for one in store.images(label="")] == ids[8:]
     assert [one.id for one in store.images(after=ids[3], limit=4)] == ids[4:8]
     assert [one.id for one in store.images(label="nobody")] == []
-    assert store.picture(ids[4]) == b"picture 4"
-    assert store.picture(10**9) is None
+    assert store.image_file(ids[4]) == b"picture 4"
+    assert store.image_file(10**9) is None
     (bare,) = store.add([image(20)._replace(data=b"")])
-    assert store.picture(bare) is None
+    assert store.image_file(bare) is None
     one = store.find([ids[6]])[ids[6]]
     assert (one.label, one.digest, one.source) == (odd, "digest 6", "folder/6.png")
 
@@ -211,18 +233,34 @@ def test_none_is_told_in_one_line(tmp_path: Path) -> None:
 WRITER = """
 import os, signal, sys, time
 from tests.contract.test_gallery_stores import images, reopened
-for line in sys.stdin:
+reopened(sys.argv[1]).close()
+for number, line in enumerate(sys.stdin):
+    ready, tell = os.pipe()
     child = os.fork()
     if not child:
         store = reopened(sys.argv[1])
+        os.write(tell, b"opened")
         for start in range(1000, 100_000, 50):
             store.add(images(start, start + 50))
+            os.write(tell, b"added!")
             store.remove(store.add(images(start, start + 10)))
+    for _ in range(1 + number % 2):
+        os.read(ready, 6)
     time.sleep(float(line))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     print("killed", flush=True)
 """
+
+
+def settled(store: GalleryStore) -> tuple[list[GalleryImage], list[int]]:
+    """All images as they are listed and as they are found, once no server is committing for a killed client."""
+    while True:
+        seen = store.generation()
+        listed = store.images(limit=10**6)
+        found, _ = store.search(vector(1030)[None], 10**6)
+        if store.generation() == seen:
+            return listed, found[0].tolist()
 
 
 def test_killed_twenty_times_it_is_as_before_or_after(store: GalleryStore, location: str) -> None:
@@ -236,16 +274,76 @@ def test_killed_twenty_times_it_is_as_before_or_after(store: GalleryStore, locat
         assert writer.stdin is not None
         assert writer.stdout is not None
         for _ in range(20):
-            writer.stdin.write(b"%f\n" % chance.uniform(0.01, 0.15))
+            writer.stdin.write(b"%f\n" % chance.uniform(0, 0.1))
             writer.stdin.flush()
             assert writer.stdout.readline() == b"killed\n"
-            listed = store.images(limit=10**6)
+            listed, found = settled(store)
             ids = [one.id for one in listed]
             most = max(most, len(ids))
             in_order = sorted(int(one.digest.removeprefix("digest ")) for one in listed)
             steps = Counter((number - 1000) // 50 for number in in_order)
             assert set(steps.values()) <= {40, 50}
-            found, _ = store.search(vector(1030)[None], len(ids) + 1)
-            assert sorted(found[0].tolist()) == ids
-            assert all(store.picture(one) is not None for one in ids)
+            assert sorted(found) == ids
+            assert all(store.image_file(one) is not None for one in ids)
     assert most
+
+
+def test_beyond_the_exact_search_an_index_proposes_candidates(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagematch.retrieval.postgresql_store.EXACT_UP_TO", 100)
+    location = f"{server.url}?gallery=large"
+    store = GALLERY_STORES.of(location).create(location, FACTS)
+    ids = store.add(images(0, 2000))
+    held = dict(zip(ids, range(2000), strict=True))
+    shares = []
+    for query in range(5000, 5020):
+        found, near = store.search(vector(query)[None], 10)
+        shares.append(len(set(found[0].tolist()) & set(naive(held, query, 10))) / 10)
+        assert (np.diff(near[0]) >= 0).all()
+        expected = distances(vector(query)[None], store.embeddings(found[0].tolist()))[0]
+        np.testing.assert_allclose(near[0], expected, atol=1e-6)
+    assert np.mean(shares) > 0.95
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("postgresql+psycopg://u:hush@127.0.0.1:1/x", "names no gallery; end it with [?]gallery=NAME"),
+        ("postgresql+psycopg://u:hush@127.0.0.1:1/x?gallery=a;drop", "names no gallery"),
+        ("postgresql+psycopg://u:hush@127.0.0.1:1/x?gallery=a", "127.0.0.1/x, gallery a: the gallery cannot be used"),
+        ("postgresql+nothing://u:hush@127.0.0.1:1/x?gallery=a", "its driver is not installed"),
+        ("postgresql+psycopg://u:hush@[::1/x?gallery=a", "is no URL"),
+    ],
+)
+def test_a_server_that_is_not_there_is_told_in_one_line_without_its_password(location: str, told: str) -> None:
+    with pytest.raises((ConfigError, StudyError), match=told) as error:
+        reopened(location)
+    assert "\n" not in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_a_gallery_on_a_server_has_a_matcher_and_its_password_is_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.retrieval.gallery._loaded", lambda matcher: matcher)
+    location = f"{server.url}?gallery=matched"
+    GALLERY_STORES.of(location).create(location, FACTS).close()
+    card = SimpleNamespace(name="other", files={}, embedding=SimpleNamespace(model_dump=lambda mode: {}))
+    with pytest.raises(
+        ModelError, match=r"//127.0.0.1:.*: belongs to another matcher, which is called digits"
+    ) as error:
+        Gallery.open(location, SimpleNamespace(card=card))  # type: ignore[arg-type]
+    assert PASSWORD not in str(error.value)
+
+
+def test_a_server_that_goes_away_and_comes_back_is_used_again(server: Server) -> None:
+    location = f"{server.url}?gallery=away"
+    store = GALLERY_STORES.of(location).create(location, FACTS)
+    ids = store.add(images(0, 3))
+    server.stop()
+    with pytest.raises(StudyError, match="the gallery cannot be used"):
+        store.add([image(3)])
+    server.start()
+    assert store.count() == 3
+    assert store.search(vector(1)[None], 1)[0].tolist() == [[ids[1]]]
+    store.close()

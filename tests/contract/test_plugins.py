@@ -1,4 +1,4 @@
-"""Losses and networks out of installed packages: CONTRIBUTING's examples work as written, a broken one is named."""
+"""Losses, networks and data sources out of installed packages: CONTRIBUTING's examples work, a broken one is named."""
 
 from __future__ import annotations
 
@@ -198,3 +198,39 @@ def test_a_broken_package_of_a_network_is_named_in_one_line(tmp_path: Path, modu
     assert done.stderr.startswith("error: the package three-scales: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    install(tmp_path, example("python", "data source"), "data source")
+    return tmp_path
+
+
+def test_a_source_is_selected_and_listed(source: Path) -> None:
+    done = run(source, "-m", "imagematch", "data", "list")
+    assert re.search("^file_names +images whose class is what stands", done.stdout, re.MULTILINE), done.stderr
+    config = CONFIG.replace("loss: tuplet_margin\nslack: 0.2\n", "").replace("digits", "file_names")
+    (source / "work" / "own.yaml").write_text(config)
+    wrong = run(source, "-m", "imagematch", "train", "--config", "own.yaml", "--validate")
+    assert wrong.returncode == 2
+    assert "dataset: file_names needs data_dir; give the folder of the images" in wrong.stderr
+
+
+def test_a_source_is_in_the_schema_without_its_images_being_looked_at(source: Path) -> None:
+    code = """\
+import sys
+from imagematch.config import DATASETS, parse_train
+settings = parse_train({"experiment_name": "x", "dataset": "file_names", "data_dir": "d"})
+print("file_names" in DATASETS, settings.data_dir)
+assert not {"numpy", "PIL", "tensorflow"} & set(sys.modules)
+"""
+    done = run(source, "-c", code)
+    assert done.stdout == "True d\n", done.stderr
+
+
+def test_the_contract_suite_checks_a_source(source: Path) -> None:
+    suite = str(ROOT / "tests" / "contract" / "test_data_sources.py")
+    options = ("-rp", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    done = run(source, "-m", "pytest", suite, "-k", "file_names", *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert len(re.findall(r"^PASSED .*file_names", done.stdout, re.MULTILINE)) >= 10

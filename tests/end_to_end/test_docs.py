@@ -17,8 +17,11 @@ from tests.unit.data.drawings import photo, scene
 
 from imagematch.cli.main import app
 from imagematch.cli.running import run
+from imagematch.config import parse_train
+from imagematch.files import Layout
+from imagematch.pipeline import run_training
 
-PAGES = {"faces.md", "flowers.md", "letters.md", "own_images.md"}
+PAGES = {"faces.md", "flowers.md", "gallery.md", "letters.md", "own_images.md"}
 SMALL = ("feature_extractor=pixels", "image_size=8", "epochs=2", "batch_classes=3")
 """What stands in for the network, the patience and the many classes of a page."""
 
@@ -79,9 +82,21 @@ def products() -> None:
     )
 
 
+def photos() -> None:
+    """People, and a matcher of faces as an earlier page leaves one."""
+    for person in ("ANNA", "CARL", "DORA", "EVE"):
+        for number in range(8):
+            save(scene(100 * len(person) + number, 24), Path(f"photos/{person}/{number}.jpg"))
+    for number, name in enumerate(("new.jpg", "who.jpg", "a.jpg", "b.jpg")):
+        save(scene(number, 24), Path(name))
+    settings = {"experiment_name": "faces", "dataset": "folder", "data_dir": "photos", "feature_extractor": "pixels"}
+    run_training(parse_train({**settings, "image_size": 8, "epochs": 2, "batch_classes": 3}), Layout())
+
+
 MADE_UP: dict[str, Callable[[], None]] = {
     "faces.md": people,
     "flowers.md": flowers,
+    "gallery.md": photos,
     "letters.md": characters,
     "own_images.md": products,
 }
@@ -115,5 +130,5 @@ def test_the_commands_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda _self: None)
     for snippet in snippets(ROOT / "docs" / name):
         exec(compile(snippet, name, "exec"), {})
-    assert written or name == "letters.md"
+    assert written or name in ("gallery.md", "letters.md")
     assert all(Path(path).exists() for path in written)

@@ -51,16 +51,16 @@ def test_training_evaluation_retrieval_and_export_agree(
     images = Path("images")
     images.mkdir()
     for number, row in enumerate(rows):
-        Image.fromarray(dataset.picture(int(row))).save(images / f"{number}.png")
-    embeddings = matcher.embed([dataset.picture(int(row)) for row in rows])
+        Image.fromarray(dataset.pixels(int(row))).save(images / f"{number}.png")
+    embeddings = matcher.embed([dataset.pixels(int(row)) for row in rows])
     np.testing.assert_allclose(evaluation.view.embeddings[:9], embeddings, atol=1e-4)
-    mirrored = matcher.embed([dataset.picture(int(row))[:, ::-1] for row in rows])
+    mirrored = matcher.embed([dataset.pixels(int(row))[:, ::-1] for row in rows])
     assert np.allclose(mirrored, embeddings, atol=1e-4) == settings.test_time_flip
     listed = list_images(images, manifest_dir=Path("exp/manifests"))
     np.testing.assert_allclose(embed_images(matcher, listed, Path("exp/features"))[0], embeddings, atol=1e-4)
     alone, _ = embed_images(matcher, listed, Path("exp/features"), space="features")
     network = matcher.network.build()
-    features = np.concatenate([np.asarray(network(dataset.picture(int(row))[None])) for row in rows])
+    features = np.concatenate([np.asarray(network(dataset.pixels(int(row))[None])) for row in rows])
     np.testing.assert_allclose(alone, features, atol=2e-3 * np.linalg.norm(features, axis=1).max())
     assert export_matcher(folder, "saved_model", "exported").distance < 1e-3
     assert ImageMatcher.load(folder).match(images / "0.png", images / "0.png").is_match
@@ -78,7 +78,7 @@ def test_flips_of_an_extractor_that_is_trained_in_part(
     kept = json.loads((folder / "metrics.json").read_text())
     evaluation = evaluate_model(folder)
     matcher, dataset = evaluation.matcher, evaluation.dataset
-    images = np.stack([dataset.picture(int(row)) for row in dataset.rows("test")]).astype(np.float32)
+    images = np.stack([dataset.pixels(int(row)) for row in dataset.rows("test")]).astype(np.float32)
     plain, mirrored = (np.asarray(matcher.feature_model(one)) for one in (images, images[:, :, ::-1]))
     expected = flip_average(plain, mirrored)
     assert np.abs(expected - plain).max() > 0.01

@@ -79,7 +79,7 @@ def test_the_figures_are_those_of_the_training_and_no_network_runs(model_dir, mo
 def test_the_views_embeddings_are_the_matchers_own(model_dir):
     evaluation = evaluate_model(model_dir)
     rows = evaluation.dataset.rows("test")[:5]
-    pictures = [evaluation.dataset.picture(int(row), 8) for row in rows]
+    pictures = [evaluation.dataset.pixels(int(row), 8) for row in rows]
     np.testing.assert_allclose(evaluation.view.embeddings[:5], evaluation.matcher.embed(pictures), atol=1e-5)
 
 
@@ -119,7 +119,7 @@ def test_faces_are_cut_out_once_in_a_triplet_and_in_the_figures(tmp_path, monkey
     evaluation = evaluate_model("exp/saved_models/faces")
 
     matcher, dataset = evaluation.matcher, evaluation.dataset
-    cut = [dataset.picture(int(row), 96) for row in dataset.rows("test")]
+    cut = [dataset.pixels(int(row), 96) for row in dataset.rows("test")]
     np.testing.assert_allclose(evaluation.view.embeddings, matcher.embed(cut, cropped=True), atol=1e-5)
     for image in evaluation.triplet():
         distances = np.linalg.norm(evaluation.view.embeddings - matcher.embed(image), axis=1)

@@ -50,7 +50,7 @@ def faces(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"digit{label}").mkdir()
         for number, row in enumerate(np.flatnonzero(dataset.labels == label)[:12], 1):
             path = folder / f"digit{label}" / f"digit{label}_{number:04}.jpg"
-            Image.fromarray(dataset.picture(int(row), 8)).save(path, quality=100)
+            Image.fromarray(dataset.pixels(int(row), 8)).save(path, quality=100)
     return folder
 
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from imagematch import Gallery, ImageMatcher
 from imagematch.cli.main import app
 from imagematch.cli.running import run
-from imagematch.retrieval import distances
+from imagematch.retrieval import IMAGE_SIDE, distances
 
 MODEL = Path("exp/saved_models/small")
 SMALL = {
@@ -78,7 +78,9 @@ def one_line(error: str) -> bool:
 
 def test_from_a_folder_to_answers(gallery: Command) -> None:
     model = ("--model", str(MODEL))
-    assert gallery("create", "digits", *model)[0] == 0
+    code, out, _ = gallery("create", "digits", *model, "--json")
+    assert code == 0
+    assert json.loads(out)["image_side"] == IMAGE_SIDE
     code, out, err = gallery("add", "digits", "images", *model)
     assert (code, err) == (0, "")
     assert "120 images added, 0 were there already; 120 in all" in out

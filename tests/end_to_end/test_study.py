@@ -156,7 +156,7 @@ def test_the_saved_matcher_tells_digits_apart(small_study: Path, monkeypatch: py
     matcher = ImageMatcher.load(folder)
     dataset = open_dataset(config.load_train(folder / "config.yaml"), manifest_dir=EXP / "manifests")
     rows = dataset.rows("test")
-    embeddings = matcher.embed([dataset.picture(int(row), 8) for row in rows])
+    embeddings = matcher.embed([dataset.pixels(int(row), 8) for row in rows])
     first, second = np.triu_indices(len(rows), k=1)
     distances = np.linalg.norm(embeddings[first] - embeddings[second], axis=1)
     genuine = dataset.labels[rows][first] == dataset.labels[rows][second]

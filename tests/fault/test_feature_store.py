@@ -22,7 +22,7 @@ from imagematch.config import parse_train
 from imagematch.data import open_dataset
 from imagematch.errors import DataError, StudyError
 from imagematch.extractors import Extractor, make_extractor
-from imagematch.features import FeatureStore, clear, list_entries, verify
+from imagematch.features import FeatureStore, clear_features, list_entries, verify_features
 from imagematch.features.entry import FeatureEntry, read_facts
 from imagematch.files import digest_bytes
 
@@ -36,7 +36,7 @@ class Pictures:
         self.digests = np.array([digest_bytes(str(row).encode()) for row in range(count)])
         self.slow_s = slow_s
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         time.sleep(self.slow_s)
         return np.random.default_rng(row).integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 
@@ -49,7 +49,7 @@ def pixels() -> Extractor:
 
 def expected(count: int) -> np.ndarray:
     dataset = Pictures(count)
-    return np.stack([dataset.picture(row, IMAGE_SIZE).reshape(-1) / 255 for row in range(count)]).astype(np.float32)
+    return np.stack([dataset.pixels(row, IMAGE_SIZE).reshape(-1) / 255 for row in range(count)]).astype(np.float32)
 
 
 def check(array: np.ndarray) -> None:
@@ -85,7 +85,7 @@ def test_a_killed_process_loses_only_what_it_had_not_finished(tmp_path: Path) ->
             while len(_index(tmp_path)) < blocks_wanted * 280 and worker.poll() is None:
                 time.sleep(0.005)
             worker.send_signal(signal.SIGKILL)
-        (report,) = verify(tmp_path)
+        (report,) = verify_features(tmp_path)
         assert (report.damaged_images, report.damage) == (0, ""), "a kill damages nothing"
         assert report.cut_off_rows in range(17)
         killed_with.append(report.images)
@@ -121,7 +121,7 @@ def repaired(folder: Path, *, mapped: bool = True) -> int:
     found = FeatureStore(folder.parent).features(Pictures(64), pixels())
     check(found.array)
     assert isinstance(found.array, np.ndarray) == mapped
-    assert [entry.damaged_images for entry in verify(folder.parent)] == [0]
+    assert [entry.damaged_images for entry in verify_features(folder.parent)] == [0]
     assert FeatureStore(folder.parent).features(Pictures(64), pixels()).computed == 0
     return found.computed
 
@@ -145,7 +145,7 @@ def test_rows_that_are_cut_off_are_computed_again(kept: Path, size: int) -> None
 def test_an_index_that_is_cut_off_loses_only_its_end(kept: Path, size: int) -> None:
     assert (kept / "index.bin").stat().st_size == 4 * 280
     os.truncate(kept / "index.bin", size)
-    (report,) = verify(kept.parent)
+    (report,) = verify_features(kept.parent)
     assert (report.damaged_images, report.damage, report.cut_off_rows) == (0, "", 64 - 16 * (size // 280))
     assert repaired(kept, mapped=size < 280) == 16 * (4 - size // 280)  # what is computed again has rows of its own
 
@@ -158,11 +158,11 @@ def flip(path: Path, place: int, bit: int = 1) -> None:
 
 def test_a_flipped_bit_in_the_index_costs_its_block_alone(kept: Path) -> None:
     flip(kept / "index.bin", 280 + 100)
-    (report,) = verify(kept.parent)
+    (report,) = verify_features(kept.parent)
     assert (report.images, report.damaged_images, report.cut_off_rows) == (48, 0, 0)
     assert report.damage == "280 bytes of its index are damaged"
     assert repaired(kept, mapped=False) == 16
-    assert [report.damage for report in verify(kept.parent)] == [""]
+    assert [report.damage for report in verify_features(kept.parent)] == [""]
 
 
 @pytest.mark.parametrize("bit", [1, 128])
@@ -170,18 +170,18 @@ def test_no_flipped_bit_in_the_index_is_called_sound(kept: Path, bit: int) -> No
     index = kept / "index.bin"
     for place in range(index.stat().st_size):
         flip(index, place, bit)
-        (report,) = verify(kept.parent)
+        (report,) = verify_features(kept.parent)
         assert (report.images, report.damage != "") == (48, True), place
         flip(index, place, bit)
-    assert [report.damage for report in verify(kept.parent)] == [""]
+    assert [report.damage for report in verify_features(kept.parent)] == [""]
 
 
 def test_rows_without_an_index_are_damage(kept: Path) -> None:
     (kept / "index.bin").unlink()
-    assert [(report.images, report.damage) for report in verify(kept.parent)] == [(0, "its index is gone")]
+    assert [(report.images, report.damage) for report in verify_features(kept.parent)] == [(0, "its index is gone")]
     (kept / "entry.json").unlink()
     assert [report.damage for report in list_entries(kept.parent)] == [""], "that is not looked at"
-    assert [report.damage for report in verify(kept.parent)] == ["its description is damaged"]
+    assert [report.damage for report in verify_features(kept.parent)] == ["its description is damaged"]
     assert repaired(kept) == 64
 
 
@@ -189,9 +189,9 @@ def test_an_index_that_ends_more_than_a_block_too_early_is_damage(kept: Path, mo
     block_bytes = 16 * IMAGE_SIZE * IMAGE_SIZE * 3 * 4
     monkeypatch.setattr("imagematch.features.maintenance.BLOCK_BYTES", block_bytes)
     os.truncate(kept / "index.bin", 3 * 280)
-    assert [report.damage for report in verify(kept.parent)] == [""], "a kill can leave that"
+    assert [report.damage for report in verify_features(kept.parent)] == [""], "a kill can leave that"
     os.truncate(kept / "index.bin", 2 * 280)
-    assert [report.damage for report in verify(kept.parent)] == ["its index ends 32 rows too early"]
+    assert [report.damage for report in verify_features(kept.parent)] == ["its index ends 32 rows too early"]
 
 
 def test_a_first_block_that_is_cut_off_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,10 +202,10 @@ def test_a_first_block_that_is_cut_off_is_no_damage(tmp_path: Path, monkeypatch:
         patch.setattr("imagematch.features.entry.append_block", killed)
         with pytest.raises(KeyboardInterrupt):
             FeatureStore(tmp_path).features(Pictures(64), pixels())
-    (report,) = verify(tmp_path)
+    (report,) = verify_features(tmp_path)
     assert (report.images, report.damaged_images, report.damage, report.cut_off_rows) == (0, 0, "", 16)
     assert FeatureStore(tmp_path).features(Pictures(64), pixels()).computed == 64
-    assert [(report.damage, report.cut_off_rows) for report in verify(tmp_path)] == [("", 0)]
+    assert [(report.damage, report.cut_off_rows) for report in verify_features(tmp_path)] == [("", 0)]
 
 
 def test_what_a_killed_writer_left_in_an_entry_goes(kept: Path) -> None:
@@ -226,7 +226,7 @@ def test_rows_that_another_process_has_mapped_stay_its_pictures(kept: Path, lose
     mapped = FeatureStore(kept.parent).features(Pictures(64), pixels()).array
     lose(kept)
     dataset = Pictures(80)
-    others = SimpleNamespace(digests=dataset.digests[64:], picture=lambda row, size: dataset.picture(row + 64, size))
+    others = SimpleNamespace(digests=dataset.digests[64:], picture=lambda row, size: dataset.pixels(row + 64, size))
     assert FeatureStore(kept.parent).features(others, pixels()).computed == 16
     check(mapped)
     assert repaired(kept, mapped=False) == 16
@@ -266,22 +266,22 @@ def test_a_damaged_block_that_also_holds_other_pictures_is_forgotten(kept: Path)
     ],
 )
 def test_a_damaged_description_is_noticed_and_written_again(kept: Path, damage: Callable[[str], str]) -> None:
-    before = verify(kept.parent)
+    before = verify_features(kept.parent)
     text = (kept / "entry.json").read_text()
     (kept / "entry.json").write_text(damage(text))
     assert damage(text) != text
     (listed,) = list_entries(kept.parent)
     assert (listed.name, listed.images) == (kept.name, 64)
-    assert [entry.damaged_images for entry in verify(kept.parent)] == [64]
+    assert [entry.damaged_images for entry in verify_features(kept.parent)] == [64]
     assert FeatureStore(kept.parent).features(Pictures(64), pixels()).computed == 0
-    assert [(entry.extractor, entry.images, entry.damaged_images) for entry in verify(kept.parent)] == [
+    assert [(entry.extractor, entry.images, entry.damaged_images) for entry in verify_features(kept.parent)] == [
         (entry.extractor, entry.images, entry.damaged_images) for entry in before
     ]
 
 
 def test_an_entry_whose_description_is_damaged_is_cleared_too(kept: Path) -> None:
     (kept / "entry.json").write_text("{")
-    assert clear(kept.parent) > 0
+    assert clear_features(kept.parent) > 0
     assert not kept.exists()
 
 
@@ -289,7 +289,7 @@ def test_features_that_are_cleared_while_they_are_read_are_told(kept: Path, monk
     real = FeatureEntry.array
 
     def late(entry: FeatureEntry, rows: np.ndarray) -> np.ndarray:
-        clear(kept.parent)
+        clear_features(kept.parent)
         return real(entry, rows)
 
     monkeypatch.setattr(FeatureEntry, "array", late)
@@ -384,7 +384,7 @@ def test_what_may_not_be_read_is_told_in_one_line(kept: Path, place: str) -> Non
     open_the_way_to(kept.parent)
     path.chmod(0)
     try:
-        for ask in (list_entries, verify, lambda root: FeatureStore(root).features(Pictures(64), pixels())):
+        for ask in (list_entries, verify_features, lambda root: FeatureStore(root).features(Pictures(64), pixels())):
             with unprivileged(), pytest.raises(StudyError, match=r"cannot (read|write): Permission denied") as caught:
                 ask(kept.parent)
             assert "\n" not in str(caught.value)

@@ -6,6 +6,7 @@ seed, so that a crash can be repeated.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -37,7 +38,14 @@ def more_seeds() -> list[tuple[str, bytes]]:
     found = [("small.avif", buffer.getvalue())]
     buffer = io.BytesIO()
     Image.fromarray(np.linspace(-1, 1, 2400, dtype=np.float32).reshape(40, 60)).save(buffer, "TIFF")
-    return [*found, ("float.tiff", buffer.getvalue())]
+    found.append(("float.tiff", buffer.getvalue()))
+    if importlib.util.find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(image).save(buffer)
+        found.append(("small.heic", buffer.getvalue()))
+    return found
 
 
 def mutated(data: bytes, other: bytes, random: np.random.Generator) -> bytes:

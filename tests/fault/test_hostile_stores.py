@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from tests.fault.hostile import NO_FILES, put, refusal
 
-from imagematch.data.kept_table import load_table, save_table
-from imagematch.data.looks import _load as load_looks
-from imagematch.data.manifest import _facts as facts_of_table
-from imagematch.data.manifest import doubt
+from imagematch.data.manifest import _parsed as facts_of_table
+from imagematch.data.manifest import distrust
+from imagematch.data.near_duplicates import _cached as load_fingerprints
+from imagematch.data.table_cache import load_table, save_table
 from imagematch.data.unpacking import unpack
 from imagematch.errors import DataError, StudyError
 from imagematch.events import SILENT
-from imagematch.features import verify
+from imagematch.features import verify_features
 from imagematch.features.entry import FeatureEntry, entry_name, read_facts
 from imagematch.features.entry_index import _HEADER, RowBlock, read_index, write_blocks
 
@@ -50,9 +50,9 @@ def test_a_part_of_an_entry_that_is_no_file(tmp_path: Path, name: str, kind: str
     put(kind, entry.folder / name)
     if name == "index.bin":  # what it holds cannot be known
         with pytest.raises(StudyError, match="cannot read"):
-            verify(tmp_path)
+            verify_features(tmp_path)
     else:
-        (report,) = verify(tmp_path)
+        (report,) = verify_features(tmp_path)
         assert report.damage or report.damaged_images
     if name == "rows.bin" and kind != "sparse":
         with pytest.raises(StudyError):
@@ -95,7 +95,7 @@ def test_facts_of_another_kind(tmp_path: Path, changed: dict[str, Any]) -> None:
     (folder / "entry.json").write_text(json.dumps(facts))
     (folder / "rows.bin").write_bytes(bytes(100))
     assert read_facts(folder) is None
-    (report,) = verify(tmp_path)
+    (report,) = verify_features(tmp_path)
     assert report.damage
 
 
@@ -136,6 +136,8 @@ COLUMNS = {
     "height": [1],
     "mode": ["L"],
     "reason": [""],
+    "low": [0],
+    "high": [255],
     "size": [1],
     "mtime_ns": [1],
     "box": [None],
@@ -147,8 +149,8 @@ def test_a_manifest_that_is_no_file_is_made_again(tmp_path: Path, kind: str) -> 
     put(kind, tmp_path / "m.jsonl")
     assert load_table(tmp_path / "m.jsonl", {}, lambda columns: columns, SILENT) is None
     put(kind, tmp_path / "m.doubts")
-    doubt(tmp_path / "m.jsonl", "a.png")
-    assert not len(load_looks(put(kind, tmp_path / "looks.npz"), SILENT).digests)
+    distrust(tmp_path / "m.jsonl", "a.png")
+    assert not len(load_fingerprints(put(kind, tmp_path / "looks.npz"), SILENT).digests)
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,18 @@ import pytest
 from tests.fault.hostile import NO_FILES, put, refusal, sparse
 
 from imagematch.config import read_yaml
-from imagematch.data import open_source
-from imagematch.data.sources.csv_table import CsvSource
 from imagematch.errors import ConfigError, DataError, ImagematchError
 from imagematch.pipeline.pairs import read_pairs
 from imagematch.reading import MAX_LINES, TABLE_BYTES, RefusedFileError, text_lines
+from imagematch.sources import open_source
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "configuration": ("c.yaml", read_yaml),
-    "table": ("t.csv", lambda path: CsvSource(path).listing()),
-    "table of Parquet": ("t.parquet", lambda path: CsvSource(path).listing()),
+    "table": ("t.csv", lambda path: open_source("csv", path).listing()),
+    "table of Parquet": ("t.parquet", lambda path: open_source("csv", path).listing()),
     "pairs": ("pairs.txt", read_pairs),
-    "CelebA's identities": ("identity_CelebA.txt", lambda path: open_source("celeba", path.parent, "image").listing()),
-    "Tiny ImageNet's words": ("words.txt", lambda path: open_source("tiny_imagenet", path.parent, "image").listing()),
+    "CelebA's identities": ("identity_CelebA.txt", lambda path: open_source("celeba", path.parent).listing()),
+    "Tiny ImageNet's words": ("words.txt", lambda path: open_source("tiny_imagenet", path.parent).listing()),
 }
 
 
@@ -67,7 +66,7 @@ def test_a_table_that_was_never_written(tmp_path: Path) -> None:
     assert "mostly holes" in refusal(TABLE, tmp_path / "t.csv")
 
 
-TABLE = "from imagematch.data.sources.csv_table import CsvSource\nuse = lambda path: CsvSource(path).listing()"
+TABLE = 'from imagematch.sources import open_source\nuse = lambda path: open_source("csv", path).listing()'
 PAIRS = "from imagematch.pipeline.pairs import read_pairs as use"
 CONFIG = "from imagematch.config import read_yaml as use"
 MB = 1 << 20

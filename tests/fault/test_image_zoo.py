@@ -81,7 +81,7 @@ def python(code: str, *arguments: str | Path) -> str:
     """What a program prints that knows `peak()`, its most memory so far in megabytes."""
     start = (
         "import resource, sys, warnings\nwarnings.simplefilter('ignore')\nfrom pathlib import Path\n"
-        "from imagematch.data import NotReadableHereError, decode, inspect\n"
+        "from imagematch.data import decode, inspect\nfrom imagematch.image_files import NotReadableHereError\n"
         "from imagematch.errors import DataError\n"
         "def status(key):\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"
@@ -125,6 +125,21 @@ print(decode(sys.argv[1], 224).shape, *inspect(Path(sys.argv[1]).read_bytes()), 
 """
     (tmp_path / "small.jpg").write_bytes(encoded(plain(mode, colour=77 if mode == "L" else (200, 40, 90)), "JPEG"))
     assert python(code, path, tmp_path / "small.jpg") == f"(224, 224, 3) 12000 9000 {mode} 0 255 True\n"
+
+
+@linux
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_an_image_of_very_many_rows_is_shrunk_in_little_more_memory_than_it_takes(mode: str, tmp_path: Path) -> None:
+    path, colour = tmp_path / "tower.png", 77 if mode == "L" else (200, 40, 90)
+    plain(mode, 224, 150_000, colour).save(path, compress_level=1)
+    plain(mode, colour=colour).save(tmp_path / "small.png")
+    code = """
+decode(sys.argv[2], 224)
+before = peak()
+print(decode(sys.argv[1], 224).shape, peak() - before < 224 * 0.15 * int(sys.argv[3]) + 50)
+"""
+    printed = python(code, path, tmp_path / "small.png", "1" if mode == "L" else "4")
+    assert printed == "(224, 224, 3) True\n"
 
 
 @linux

@@ -20,7 +20,7 @@ from imagematch.config import parse_train
 from imagematch.errors import InterruptedRunError
 from imagematch.files import Layout
 from imagematch.interruption import stop_on_signals
-from imagematch.pipeline import train
+from imagematch.pipeline import training_run
 
 STUDY = """\
 study_name: cut
@@ -255,18 +255,18 @@ def test_sigterm_while_the_model_is_judged_ends_it_there_and_loses_nothing(
         {"experiment_name": "one", "dataset": "digits", "feature_extractor": "pixels", "image_size": 8, "epochs": 2}
         | {"feature_dir": str(tmp_path / "features")}
     )
-    layout, judge = Layout(tmp_path / "exp"), train.calibrate_and_measure
+    layout, judge = Layout(tmp_path / "exp"), training_run.calibrate_and_measure
 
     def asked_to_end(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return judge(*arguments)
 
-    monkeypatch.setattr(train, "calibrate_and_measure", asked_to_end)
+    monkeypatch.setattr(training_run, "calibrate_and_measure", asked_to_end)
     with stop_on_signals() as stop, pytest.raises(InterruptedRunError, match="nothing is lost"):
-        train.run_training(settings, layout, stop=stop)
+        training_run.run_training(settings, layout, stop=stop)
     assert not layout.model_dir("one").exists()
-    monkeypatch.setattr(train, "calibrate_and_measure", judge)
-    assert train.run_training(settings, layout).metrics["test"] is not None
+    monkeypatch.setattr(training_run, "calibrate_and_measure", judge)
+    assert training_run.run_training(settings, layout).metrics["test"] is not None
 
 
 def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it() -> None:

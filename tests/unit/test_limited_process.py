@@ -47,7 +47,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tried(*arguments: str, where: Path = Path("file"), **limits: int) -> None:
     given = {"memory_bytes": 2 * GB, "time_s": 1, "where": where, "do": "leave it", **limits}
-    run_limited("tried_program", *arguments, **given)
+    run_limited("tried_program:main", *arguments, **given)
 
 
 def test_what_ends_well_says_nothing() -> None:

@@ -19,7 +19,7 @@ OPENING = {
     *("imread", "CascadeClassifier", "import_module", "RDBStorage", "JournalFileBackend", "FileSystemArtifactStore"),
 }
 """Names of functions and methods that read a file by its name, whatever they belong to."""
-OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open"}
+OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"}
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
 CHECKING = {"open_file", "read_file", "check_file", "text_lines", "open_zip", "open_npz", "file_counts"}
@@ -58,16 +58,12 @@ PLACES: dict[str, dict[str, str]] = {
         "_opener().open": NET,
         "part.open": WRITES,
     },
-    "data/looks.py": {
+    "data/near_duplicates.py": {
         "temporary.open": WRITES,
     },
     "data/manifest.py": {
         "os.fdopen": WRITES,
         "os.open": WRITES,
-    },
-    "data/sources/csv_table.py": {
-        "pandas.read_parquet": CHECKED,
-        "read_metadata": CHECKED,
     },
     "data/unpacking.py": {
         "bz2.BZ2File": CHECKED,
@@ -77,6 +73,10 @@ PLACES: dict[str, dict[str, str]] = {
         "path.open": WRITES,
         "tarfile.open": CHECKED,
         "zipfile.is_zipfile": CHECKED,
+    },
+    "pipeline/api.py": {
+        "os.fdopen": NO_FILE,
+        "os.open": SYSTEM,
     },
     "events.py": {
         "self._path.open": WRITES,
@@ -190,11 +190,18 @@ PLACES: dict[str, dict[str, str]] = {
     "retrieval/index.py": {
         "faiss.read_index": CHECKED,
     },
+    "retrieval/postgresql_store.py": {
+        "create_engine": NET,
+    },
     "retrieval/sqlite_store.py": {
         "sqlite3.connect": WRITES,
     },
     "sqlite_files.py": {
         "sqlite3.connect": CHECKED,
+    },
+    "sources/tables.py": {
+        "pandas.read_parquet": CHECKED,
+        "read_metadata": CHECKED,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

@@ -13,23 +13,24 @@ from imagematch.files import Layout
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
-    from imagematch.data import DataCheck
+    from imagematch.data import Audit
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+data_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _SHOWN = 10
 _SPREADS = (("per class", "images_per_class", "images"), ("widths", "widths", "px"), ("heights", "heights", "px"))
 
 
-@app.command("list")
+@data_app.command("list")
 def list_() -> None:
     """Lists the data sets by name, with where they are looked for."""
-    from imagematch.data import DESCRIPTIONS, DOWNLOADS
+    from imagematch.registry import SOURCE_REGISTRY
 
-    width = max(map(len, DESCRIPTIONS))
-    for name, description in DESCRIPTIONS.items():
-        fetched = f"; imagematch data fetch {name}" if name in DOWNLOADS else ""
-        print(f"{name:{width}}  {description}{_place(name)}{fetched}")
+    specs = SOURCE_REGISTRY.all()
+    width = max(map(len, specs))
+    for name, spec in specs.items():
+        fetched = f"; imagematch data fetch {name}" if spec.download else ""
+        print(f"{name:{width}}  {spec.summary}{_place(name)}{fetched}")
 
 
 def _place(name: str) -> str:
@@ -43,18 +44,18 @@ def _place(name: str) -> str:
     return "" if folder is None else f"; {folder} ({'is there' if folder.is_dir() else 'is not there'})"
 
 
-@app.command()
+@data_app.command()
 def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A train or study file, YAML.")],
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", metavar="FILE.png", help="Write pictures, and what is used of them."),
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Write some images, and what is used of them."),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Looks at every image before any training: counts, imbalance, sizes, corrupt files, duplicates, faces."""
-    from imagematch.data import check_data
+    from imagematch.data import audit_data
     from imagematch.errors import ConfigError
     from imagematch.events import SILENT, console_log
 
@@ -62,34 +63,40 @@ def check(
         raise ConfigError("is not the name of a PNG file", where=f"--contact-sheet {sheet}", do="name it FILE.png")
     settings = _settings(config, overrides or [])
     log = SILENT if as_json else console_log()
-    checked = check_data(settings, manifest_dir=Layout().manifests, log=log)
+    audit = audit_data(settings, manifest_dir=Layout().manifests, log=log)
     if sheet is not None:
-        _write_sheet(checked, sheet)
+        _write_sheet(audit, sheet)
     if as_json:
-        print(json.dumps(checked.report))
-    for line in report_lines(checked.report):
+        print(json.dumps(audit.report))
+    for line in report_lines(audit.report):
         log.say(line)
-    if checked.problem is not None:
-        raise checked.problem
+    if audit.problem is not None:
+        raise audit.problem
 
 
-@app.command()
+@data_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="A data set, as `imagematch data list` names it.")],
     output: Annotated[Path, typer.Option(help="The folder it goes into.")] = Path("data"),
 ) -> None:
     """Downloads a public data set from its official place, goes on where it was cut off, checks and unpacks it."""
-    from imagematch.data import fetch as fetch_data
+    from imagematch.data import fetch_dataset
     from imagematch.events import console_log
 
-    fetch_data(name, output, log=console_log())
+    fetch_dataset(name, output, log=console_log())
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """A check's report in lines for people; the last says what matters."""
+    """A check's report in lines for people: the verdict, what stands out with its remedy, then the details."""
     used, exact, near, faces = (report[key] for key in ("used", "exact_duplicates", "near_duplicates", "faces"))
     root = f" in {report['root']}" if report["root"] else ""
-    lines = [f"data set   {report['dataset']}{root}"]
+    lines = [f"verdict    {report['summary']}"]
+    for number, finding in enumerate(report["findings"], 1):
+        text = f"{finding['count']:,} {finding['what']}" if finding["count"] else finding["what"]
+        example = f", as {finding['example']}" if finding["example"] else ""
+        lines.append(f"{number:>9}. {text}{example}: {finding['do']}")
+    lines += [f"note       {note}" for note in report["notes"]]
+    lines.append(f"data set   {report['dataset']}{root}")
     lines.append(f"listed     {report['images']:,} images of {report['classes']:,} classes")
     if used is not None:
         splits = ", ".join(f"{split} {counts['images']:,}" for split, counts in used["splits"].items())
@@ -101,9 +108,9 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append("modes      " + ", ".join(f"{mode} {count:,}" for mode, count in report["modes"].items()))
     if report["boxes"] is not None:
         given, cut = report["boxes"]["given"], report["boxes"]["cut_at_the_edge"]
-        lines.append(f"boxes      {given:,}, {cut:,} of them cut at the edge of their picture")
+        lines.append(f"boxes      {given:,}, {cut:,} of them cut at the edge of their image")
     if faces is not None:
-        lines.append(f"faces      found in {faces['found']:,} of {faces['searched']:,} pictures")
+        lines.append(f"faces      found in {faces['found']:,} of {faces['searched']:,} images")
     lines.append(f"corrupt    {len(report['corrupt']):,}")
     lines.append(
         f"copies     {exact['groups']:,} groups of byte-identical images, {exact['under_different_labels']:,} of them "
@@ -118,11 +125,10 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         )
         if near["not_compared"]:
             lines.append(
-                f"           {near['not_compared']:,} images too plain, or too many of one look, are not compared"
+                f"           {near['not_compared']:,} images too plain, or too many of one hash, are not compared"
             )
         lines += [f"             {first} ~ {second}" for first, second in near["examples"][:_SHOWN]]
         lines.append(f"           {near['caveat']}")
-    lines.append(f"summary    {report['summary']}")
     return lines
 
 
@@ -136,10 +142,10 @@ def _settings(config: Path, overrides: list[str]) -> TrainSettings:
     return study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
 
 
-def _write_sheet(checked: DataCheck, path: Path) -> None:
-    from imagematch.data import contact_sheet
+def _write_sheet(audit: Audit, path: Path) -> None:
+    from imagematch.data import draw_contact_sheet
     from imagematch.files import replacing
 
-    picture = contact_sheet(checked.surveyed)
+    sheet = draw_contact_sheet(audit.scan)
     with replacing(path) as temporary:
-        picture.save(temporary, "PNG")
+        sheet.save(temporary, "PNG")

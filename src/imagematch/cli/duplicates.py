@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_threshold, chosen_distance
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_distance, chosen_distance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def duplicates(
 
     if output is not None:
         checked_output(output)
-    checked_threshold(threshold)
+    checked_distance(threshold)
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
     card = read_card(model)
     under, how = chosen_distance(card.threshold.threshold(), threshold, far), card.embedding

@@ -1,4 +1,4 @@
-"""`features list | verify | clear`: the feature store at a glance, and its upkeep."""
+"""`features list | verify | clear`: the feature store at a glance, and its maintenance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imagematch.events import printable
 if TYPE_CHECKING:
     from imagematch.features import EntryReport
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+features_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 StoreOption = Annotated[Path, typer.Option("--feature-dir", help="The store.")]
 _STORE = Path("exp/features")
 
 
-@app.command("list")
-def list_(feature_dir: StoreOption = _STORE) -> None:
+@features_app.command("list")
+def list_features(feature_dir: StoreOption = _STORE) -> None:
     """Lists what is kept, with sizes."""
     from imagematch.features import list_entries, networks_bytes
 
@@ -34,13 +34,13 @@ def list_(feature_dir: StoreOption = _STORE) -> None:
     print(f"{len(reports)} entries, {total / 1e6:,.1f} MB in {feature_dir}")
 
 
-@app.command()
+@features_app.command()
 def verify(feature_dir: StoreOption = _STORE) -> None:
     """Reads every byte and compares it with its checksum; what is damaged will be computed again when needed."""
     from imagematch.errors import StudyError
-    from imagematch.features import verify as verify_store
+    from imagematch.features import verify_features
 
-    reports = verify_store(feature_dir)
+    reports = verify_features(feature_dir)
     for report in reports:
         print(f"{_line(report)}  {_soundness(report)}")
     images = sum(report.damaged_images or 0 for report in reports)
@@ -61,7 +61,7 @@ def _soundness(report: EntryReport) -> str:
     return found
 
 
-@app.command()
+@features_app.command()
 def clear(
     name: Annotated[str | None, typer.Argument(help="An entry or an extractor, as listed; all where left out.")] = None,
     feature_dir: StoreOption = _STORE,
@@ -69,13 +69,13 @@ def clear(
 ) -> None:
     """Throws features away; whatever needs them computes them again."""
     from imagematch.errors import ConfigError
-    from imagematch.features import clear as clear_store
+    from imagematch.features import clear_features
 
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("nobody is there to be asked", where="features clear", do="give --yes")
         typer.confirm(f"Remove {name or 'everything'} from {feature_dir}?", abort=True)
-    print(f"{clear_store(feature_dir, name) / 1e6:,.1f} MB removed")
+    print(f"{clear_features(feature_dir, name) / 1e6:,.1f} MB removed")
 
 
 def _line(report: EntryReport) -> str:

@@ -24,7 +24,7 @@ _EXPORTED = ("label", "id", "digest", "added", "source")
 
 Location = Annotated[str, typer.Argument(metavar="GALLERY", help="Its folder, or the URL of a store.")]
 Model = Annotated[Path, typer.Option(help="The gallery's matcher: a folder, as exp/saved_models/NAME.")]
-Label = Annotated[str | None, typer.Option(help="The images of this label; '' for those without one.")]
+LabelOption = Annotated[str | None, typer.Option(help="The images of this label; '' for those without one.")]
 
 
 @gallery_app.command()
@@ -43,7 +43,8 @@ def create(
     from imagematch.retrieval import Gallery
 
     with Gallery.create(location, model, image_side=image_side) as gallery:
-        _print({"gallery": location, **asdict(gallery.facts)}, [f"gallery  {location}"], as_json)
+        line = f"an empty gallery, of matcher {gallery.facts.matcher_name}"
+        _print(asdict(gallery.facts), [line], as_json)
 
 
 @gallery_app.command()
@@ -68,7 +69,8 @@ def add(
 
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
     with Gallery.open(location, model) as gallery:
-        listed = list_images(images, manifest_dir=Layout().manifests, log=log)
+        decoding = gallery.matcher.card.embedding.decoding
+        listed = list_images(images, manifest_dir=Layout().manifests, log=log, **decoding)
         before, ids = len(gallery), []
         with log.progress("adding images", len(listed)) as advance:
             for start in range(0, len(listed), _AT_ONCE):
@@ -77,7 +79,7 @@ def add(
                 labels: list[str | None] = []
                 for row in rows:
                     whole = listed.boxes is None or listed.boxes[row] is None
-                    given.append(listed.root / listed.paths[row] if whole else listed.picture(row))
+                    given.append(listed.root / listed.paths[row] if whole else listed.pixels(row))
                     labels.append(label if label is not None else listed.labels[row] if listed.labels else None)
 
                 def left_out(row: int, error: DataError, start: int = start) -> None:
@@ -94,7 +96,7 @@ def add(
 def remove(
     location: Location,
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Ids of the images.")] = None,
-    label: Label = None,
+    label: LabelOption = None,
     as_json: Json = False,
 ) -> None:
     """Removes images by id, or all of a label. Ids are not used again."""
@@ -147,7 +149,7 @@ def _hit_lines(path: str, hits: Hits) -> Iterable[str]:
 @gallery_app.command("list")
 def list_command(
     location: Location,
-    label: Label = None,
+    label: LabelOption = None,
     labels: Annotated[bool, typer.Option("--labels", help="The labels, and how many images each has.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -167,8 +169,8 @@ def list_command(
     _print({"matcher": facts.matcher_name, "images": [_shown(image) for image in listed]}, lines, as_json)
 
 
-@gallery_app.command()
-def export(
+@gallery_app.command("export")
+def export_gallery(
     location: Location,
     output: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
     as_json: Json = False,
@@ -199,7 +201,7 @@ def _export(gallery: Gallery, output: Path) -> int:
         (folder / "images").mkdir()
         paths = []
         for image in listed:
-            data = gallery.picture(image.id) or b""
+            data = gallery.image_file(image.id) or b""
             suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
             paths.append(f"images/{image.id}.{suffix}" if data else image.source)
             if data:

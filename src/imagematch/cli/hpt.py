@@ -52,10 +52,11 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import fold_datasets, open_dataset
+        from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
-        dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests)
+        dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests, log=console_log())
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
         folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
         for one in (dataset, *folds):

@@ -7,19 +7,20 @@ from typing import Annotated
 import typer
 
 from imagematch import __version__
-from imagematch.cli.data import app as data_app
+from imagematch.cli.data import data_app
 from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
 from imagematch.cli.evaluate import evaluate
 from imagematch.cli.export import export
-from imagematch.cli.features import app as features_app
+from imagematch.cli.extractors import extractors_app
+from imagematch.cli.features import features_app
 from imagematch.cli.gallery import gallery_app
 from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
-from imagematch.cli.retrieve import retrieve
+from imagematch.cli.retrieve import retrieve_command
 from imagematch.cli.running import run
 from imagematch.cli.study import study_app
-from imagematch.cli.train import train
+from imagematch.cli.train import train_command
 from imagematch.cli.upgrade import upgrade
 
 
@@ -46,10 +47,10 @@ def _options(
 
 
 app.command()(hpt)
-app.command()(train)
+app.command("train")(train_command)
 app.command()(evaluate)
 app.command()(match)
-app.command()(retrieve)
+app.command("retrieve")(retrieve_command)
 app.command()(duplicates)
 app.command()(export)
 app.command()(upgrade)
@@ -61,6 +62,7 @@ app.add_typer(
     name="gallery",
     help="Images that stay, to be searched: create, add, remove, search, list, export, rebuild.",
 )
+app.add_typer(extractors_app, name="extractors", help="The networks there are, and what a network file is.")
 app.add_typer(features_app, name="features", help="The feature store: what it holds, whether it is sound.")
 
 
@@ -79,5 +81,5 @@ def hpt_script() -> None:
 def train_script() -> None:
     """`python train.py`."""
     script = _app()
-    script.command()(train)
+    script.command()(train_command)
     run(script)

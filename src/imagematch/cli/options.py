@@ -44,7 +44,7 @@ def chosen_distance(threshold: Threshold, distance: float | None, far: float | N
     return threshold.distance if distance is None else distance
 
 
-def checked_threshold(threshold: float | None) -> float | None:
+def checked_distance(threshold: float | None) -> float | None:
     """The value of --threshold. Raises ConfigError where it is no distance over 0."""
     if threshold is not None and not 0 < threshold < math.inf:
         raise ConfigError(f"is {threshold:g}", where="--threshold", do="give a distance over 0")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_threshold, chosen_distance
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_distance, chosen_distance
 
 if TYPE_CHECKING:
     from imagematch.retrieval import Retrieval
@@ -61,7 +61,7 @@ def checked_output(path: Path) -> Path:
     return path
 
 
-def retrieve(
+def retrieve_command(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
     query: Annotated[
         Path, typer.Option(help="The images searched for: a folder, a .csv of path (and label), or one image.")
@@ -114,8 +114,7 @@ def retrieve(
     from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.matching import read_card
-    from imagematch.retrieval import RetrievalSettings, check_url
-    from imagematch.retrieval import retrieve as retrieve_images
+    from imagematch.retrieval import RetrievalSettings, check_url, retrieve
     from imagematch.retrieval import submit as submit_ranking
 
     if output is not None:
@@ -123,7 +122,7 @@ def retrieve(
     if submit is not None:
         check_url(submit)
     kind = None if index is None else index.value
-    checked_threshold(threshold)
+    checked_distance(threshold)
     if far is not None:
         if metric is not DistanceName.euclidean or space is not Space.embedding:
             raise ConfigError("holds for euclidean distances of embeddings", where="--far", do="give --threshold")
@@ -131,9 +130,7 @@ def retrieve(
     settings = RetrievalSettings(top_k, metric.value, space.value, kind, threshold)
     settings.check()
     log = RunLog(stream=sys.stderr if as_json else sys.stdout)
-    found = retrieve_images(
-        model, query, gallery, settings, feature_dir=feature_dir, manifest_dir=Layout().manifests, log=log
-    )
+    found = retrieve(model, query, gallery, settings, feature_dir=feature_dir, manifest_dir=Layout().manifests, log=log)
     if output is not None:
         _write(output, found, model)
     if as_json:

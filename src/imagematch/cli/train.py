@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from imagematch.config import TrainSettings
 
 
-def train(
+def train_command(
     config: Annotated[Path, typer.Option("--config", "--config-filepath", help="The train file, YAML.")],
     resume: Annotated[bool, typer.Option("--resume", help="Start, or go on where it was interrupted.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old matcher stays until then.")] = False,
@@ -37,9 +37,10 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
         print(line)
     if dry_run:
         from imagematch.data import open_dataset
+        from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
-        dataset = open_dataset(settings, manifest_dir=layout.manifests)
+        dataset = open_dataset(settings, manifest_dir=layout.manifests, log=console_log())
         check_batch_classes(settings, dataset.labels[dataset.rows("train")])
         print(f"images: {len(dataset.paths):,}")
         print(f"classes: {len(dataset.class_names):,}")

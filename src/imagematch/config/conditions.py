@@ -6,7 +6,7 @@ from typing import Any
 
 from imagematch.config.fields import Condition, Values
 from imagematch.config.names import FROM_SCRATCH, OFFLINE_LOSSES
-from imagematch.registry import KERASHUB_PREFIX, LOSS_REGISTRY
+from imagematch.registry import KERASHUB_PREFIX, LOSS_REGISTRY, ONNX_PREFIX
 
 
 def of_losses(option: str) -> Condition:
@@ -71,6 +71,11 @@ def _is_preset(values: Values) -> bool:
     return str(values["feature_extractor"]).startswith(KERASHUB_PREFIX)
 
 
+def _names(values: Values) -> tuple[str, ...]:
+    names = values["feature_extractor"]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def _decays(values: Values) -> bool:
     return not _is_preset(values) and any(part is not False for part in _trained_parts(values))
 
@@ -103,6 +108,12 @@ WITH_BLOCKS = Condition(
 )
 WITH_A_NETWORK = Condition(
     "without pixels as the extractor", ("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"
+)
+WITH_A_NETWORK_FILE = Condition(
+    "with a network file as the extractor",
+    ("feature_extractor",),
+    lambda values: any(name.startswith(ONNX_PREFIX) for name in _names(values)),
+    lambda _: "has no effect without feature_extractor: onnx:PATH",
 )
 WITH_TRAINED_LAYERS = Condition("where layers of the extractor are trained", _WHAT_TRAINS, _decays, _no_decay)
 WITH_AUGMENTATION = Condition(

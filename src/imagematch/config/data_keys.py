@@ -62,6 +62,17 @@ class DataKeys(BaseModel):
     max_classes: int | None = key(
         whole(None, 2, 10_000_000, "Takes the most frequent classes alone; by default all."), **_DATA
     )
+    layout: str = key(
+        choice("auto", names.LAYOUTS, "What the folders say: by default known for certain, or refused."), **_DATA
+    )
+    missing_files: str = key(
+        choice("error", names.MISSING_FILES, "Images that a table names and that are not there: stops, or goes on."),
+        **_DATA,
+    )
+    near_duplicates: str = key(
+        choice("together", names.NEAR_DUPLICATES, "Near duplicates of a class stay in one split, or where they fall."),
+        **_DATA,
+    )
     value_range: Annotated[Any, PlainValidator(values.checked_value_range)] = key(
         Option(
             "auto",

@@ -8,10 +8,13 @@ from typing import Literal
 
 from imagematch.config.problems import did_you_mean
 from imagematch.errors import ConfigError
-from imagematch.registry import EXTRACTOR_REGISTRY, LOSS_REGISTRY
+from imagematch.registry import EXTRACTOR_REGISTRY, LOSS_REGISTRY, SOURCE_REGISTRY
 
-DATASETS = ("tiny_imagenet", "digits", "folder", "csv", "celeba", "omniglot", "flowers")
+DATASETS: tuple[str, ...] = tuple(SOURCE_REGISTRY.all())
 SPLITS_BY = ("image", "class", "predefined")
+LAYOUTS = ("auto", "classes", "groups", "splits", "splits_groups", "reid")
+NEAR_DUPLICATES = ("together", "as_is")
+MISSING_FILES = ("error", "skip")
 FACE_CROPS = ("none", "haar")
 FACES_MISSING = ("whole", "skip", "error")
 """What becomes of an image in which no face is found."""

@@ -11,8 +11,7 @@ from imagematch.config.fields import Values
 from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
 from imagematch.config.problems import Problem, shown
 from imagematch.config.train_keys import DEFAULTS, idle_reason, stage_key
-
-_NEED_DATA_DIR = {"folder": "the folder that holds a folder for each class", "csv": "the table of images"}
+from imagematch.registry import SOURCE_REGISTRY
 
 Rule = Callable[[Values], Iterator[Problem]]
 RULES: list[tuple[Rule, tuple[str, ...]]] = []
@@ -32,8 +31,9 @@ def _rule(*reads: str) -> Callable[[Rule], Rule]:
 @_rule("dataset", "data_dir")
 def _has_data(values: Values) -> Iterator[Problem]:
     dataset = values["dataset"]
-    if dataset in _NEED_DATA_DIR and values["data_dir"] is None:
-        yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {_NEED_DATA_DIR[dataset]}")
+    needed = SOURCE_REGISTRY.all()[dataset].data_dir
+    if needed and values["data_dir"] is None:
+        yield Problem("dataset", f"dataset: {dataset} needs data_dir", f"give {needed}")
 
 
 @_rule("feature_extractor", "weights", "trainable")

@@ -14,14 +14,7 @@ from imagematch.config.rules import broken_rules
 from imagematch.config.train_keys import DEFAULTS, KEYS, TrainKeys, is_active
 from imagematch.config.values import JOIN_DEFAULTS
 from imagematch.config.yaml_files import to_yaml
-from imagematch.registry import LOSS_REGISTRY
-
-_DATA_DIRS: Mapping[str, tuple[str, ...]] = {
-    "tiny_imagenet": ("tiny-imagenet-200", "data/tiny-imagenet-200"),
-    "celeba": ("data/celeba",),
-    "omniglot": ("data/omniglot",),
-    "flowers": ("data/flowers5", "data/flower_photos"),
-}
+from imagematch.registry import LOSS_REGISTRY, SOURCE_REGISTRY
 
 
 class TrainSettings(TrainKeys):
@@ -156,8 +149,8 @@ def _resolved(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if values["training_seed"] is None:
         found["training_seed"] = values["seed"]
-    if values["data_dir"] is None and values["dataset"] in _DATA_DIRS:
-        folders = [Path(folder) for folder in _DATA_DIRS[values["dataset"]]]
+    folders = list(map(Path, SOURCE_REGISTRY.all()[values["dataset"]].folders))
+    if values["data_dir"] is None and folders:
         found["data_dir"] = next((folder for folder in folders if folder.is_dir()), folders[-1])
     spec = LOSS_REGISTRY.all()[values["loss"]]
     random_batches = spec.kind == "pair" and values["batch_size"] is not None

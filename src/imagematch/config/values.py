@@ -14,7 +14,7 @@ from imagematch.config.names import NAMED_CRITERIA
 from imagematch.config.problems import did_you_mean, invalid, shown
 from imagematch.errors import ConfigError
 from imagematch.files import checked_name
-from imagematch.registry import KERASHUB_PREFIX
+from imagematch.registry import KERASHUB_PREFIX, ONNX_PREFIX
 
 THRESHOLD_FORMS = (
     f"{', '.join(NAMED_CRITERIA)}, {{far: 0.001}}, {{frr: 0.01}} (either with confidence: 0.95 beside it) or "
@@ -134,8 +134,8 @@ def checked_choice(field: str, value: str, names: Sequence[str]) -> str:
 def checked_extractors(value: str | tuple[str, ...], names: Sequence[str]) -> str | tuple[str, ...]:
     """A name, or several different ones (a list of one is that one), else raises a validation error."""
     if isinstance(value, str):
-        preset = value.startswith(KERASHUB_PREFIX) and value != KERASHUB_PREFIX
-        return value if preset else checked_choice("feature_extractor", value, names)
+        prefixed = any(value.startswith(prefix) and value != prefix for prefix in (KERASHUB_PREFIX, ONNX_PREFIX))
+        return value if prefixed else checked_choice("feature_extractor", value, names)
     if not value:
         raise invalid("feature_extractor is an empty list", "name at least one extractor")
     for name in value:

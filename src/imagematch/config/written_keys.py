@@ -11,14 +11,16 @@ from pydantic_core.core_schema import ValidationInfo
 from imagematch.config import conditions, names, values
 from imagematch.config.data_keys import DataKeys
 from imagematch.config.fields import Affects, key, names_of
+from imagematch.config.network_input import NETWORK_INPUT, checked_input
 from imagematch.options import Option, choice, flag, number, whole
-from imagematch.registry import KERASHUB_PREFIX
+from imagematch.registry import KERASHUB_PREFIX, ONNX_PREFIX
 
 _MAX_BLOCKS = 32
 MAX_STAGES = 16
 STAGES_FORM = "a list of mappings, as [{trainable: false, epochs: 10}, {trainable: 30, learning_rate: 1.0e-5}]"
 _UNITS = {"type": "integer", "minimum": 1, "maximum": 65_536}
-_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, {"type": "string", "pattern": f"^{KERASHUB_PREFIX}."}]}
+_PREFIXED = {"type": "string", "pattern": f"^({KERASHUB_PREFIX}|{ONNX_PREFIX})."}
+_EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, _PREFIXED]}
 
 _EXTRACTED: Any = {"group": "model", "affects": Affects.FEATURES, "tunable": True}
 _HEAD: Any = {"group": "model", "affects": Affects.TRAINING, "tunable": True}
@@ -34,10 +36,15 @@ class WrittenKeys(DataKeys):
         Option(
             "efficientnet",
             {"anyOf": [_EXTRACTOR, {"type": "array", "items": _EXTRACTOR, "minItems": 1, "uniqueItems": True}]},
-            "The network, or a list of several, frozen, side by side; `kerashub:PRESET` is one of KerasHub's.",
+            "The network, or a list of several, frozen, side by side; `kerashub:PRESET` and `onnx:PATH`, too.",
             expects=f"one of {', '.join(names.EXTRACTORS)}, or a list of several",
         ),
         **_EXTRACTED,
+    )
+    input: Annotated[Any, PlainValidator(checked_input)] = key(
+        NETWORK_INPUT,
+        **{**_EXTRACTED, "tunable": "it belongs to the network"},
+        condition=conditions.WITH_A_NETWORK_FILE,
     )
     weights: values.PathText | values.PathTexts = key(
         Option(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the upright image; right and bottom are just outside."""
+from imagematch.sources import Box
 
 Limits = tuple[int, int, int, int]
 """A box in whole pixels that lies inside its image."""

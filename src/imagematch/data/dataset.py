@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imagematch.data.boxes import Box, check_digest
+from imagematch.data.boxes import check_digest
 from imagematch.data.decoding import decode
 from imagematch.data.faces import FaceCropper
-from imagematch.data.manifest import doubt
-from imagematch.data.sources import Source
-from imagematch.data.splits import SPLITS
+from imagematch.data.manifest import distrust
+from imagematch.data.stratified import SPLITS
 from imagematch.data.value_ranges import ValueRange
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
 from imagematch.image_files import read_bytes
+from imagematch.sources import Box, ImageRow, Source
 
 
 @dataclass(frozen=True)
@@ -29,31 +30,58 @@ class Quarantined:
 
 
 @dataclass(frozen=True, eq=False)
+class NearDuplicates:
+    """The pairs of near duplicates among the images of a data set; byte-identical files are not among them.
+
+    Attributes:
+        pairs: (n, 2) int64 rows, the smaller first, sorted.
+        not_compared: images that are too plain, or too many with one hash, to be compared.
+        complete: False where there were too many candidates to look at all.
+    """
+
+    pairs: np.ndarray
+    not_compared: int
+    complete: bool
+
+    def of_one_label(self, rows: Sequence[ImageRow]) -> list[tuple[int, int]]:
+        """The pairs of one class: others are mistakes of labelling, or alike without being copies."""
+        return [(one, other) for one, other in self.pairs.tolist() if rows[one].label == rows[other].label]
+
+    def take(self, rows: np.ndarray) -> NearDuplicates:
+        """The pairs among some of the images, by their number among these (sorted)."""
+        inside = np.isin(self.pairs, rows).all(axis=1)
+        return NearDuplicates(np.searchsorted(rows, self.pairs[inside]), self.not_compared, self.complete)
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images with their splits. Rows are sorted by path; row i is the same image in every array.
 
     Attributes:
         name: of the source, as "folder".
         class_names: (classes,) labels, sorted.
-        paths: (n,) str, unique ids: POSIX, relative to `root` for files.
+        paths: (n,) object, unique ids, str: POSIX, relative to `root` for files.
         labels: (n,) int32, index into `class_names`.
         splits: (n,) str, each of SPLITS.
         digests: (n,) str, of the content; what depends on pixels alone is keyed by it.
-        widths: (n,) int32, of the upright picture, pixels.
+        widths: (n,) int32, of the upright image, pixels.
         heights: (n,) int32.
         modes: (n,) str, Pillow's mode of the file.
         quarantined: images left out because they cannot be used.
         split_by: how the splits were made.
         root: folder of the files; None where the images are embedded.
         titles: (classes,) readable class names; those of `class_names` where there are no others.
-        groups: (classes,) classes of one group stay together by class, "" is a group of its own; empty where all are.
+        superclasses: (classes,) classes of one stay together by class, "" is one of its own; empty where all are.
+        groups: (n,) int64, images of one number stand on one side of every split; None: byte-identical ones do.
         source: reads the images; None reads `root / path`.
         files: what the source reads, where that is not the path.
         boxes: the part of a file that is the image, where that is not all of it.
         angles: degrees that each box leans clockwise, where some do.
         face_cropper: how faces are cut out; None where they are not. What it cut is in boxes and angles.
-        manifest: where what is known of the files is kept; None where that is nowhere.
+        manifest: where what is known of the files is cached; None where that is nowhere.
         value_range: what grey of more than 8 bits is scaled by; None for 0 to 65,535.
+        near_duplicates: the pairs of near duplicates among the images; None where none were looked for.
+        near_training: split -> how many of its images have a near duplicate in training; empty likewise.
     """
 
     name: str
@@ -69,7 +97,8 @@ class Dataset:
     split_by: str = "image"
     root: Path | None = None
     titles: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
+    superclasses: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
     source: Source | None = None
     files: tuple[str, ...] | None = None
     boxes: tuple[Box | None, ...] | None = None
@@ -77,6 +106,8 @@ class Dataset:
     face_cropper: FaceCropper | None = None
     manifest: Path | None = None
     value_range: ValueRange | None = None
+    near_duplicates: NearDuplicates | None = None
+    near_training: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,7 +138,7 @@ class Dataset:
     def _file(self, row: int) -> str:
         return self.files[row] if self.files is not None else str(self.paths[row])
 
-    def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
+    def pixels(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(height, width, 3) uint8: image `row`, each side longer than `max_size` shrunk to it; see `decode`.
 
         Raises:
@@ -121,9 +152,20 @@ class Dataset:
             check_digest(data, str(self.digests[row]), box, angle, self.value_range)
             return decode(data, max_size, box=box, angle=angle, value_range=self.value_range, max_pixels=None)
         except DataError as error:
-            doubt(self.manifest, self._file(row))
+            distrust(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
+
+    def remarks(self, split: str) -> list[str]:
+        """What a reader must know before believing metrics of a split."""
+        count = self.near_training.get(split, 0)
+        if not count:
+            return []
+        share = count / max(1, len(self.rows(split)))
+        return [
+            f"{count:,} {split} images ({share:.0%}) have a near duplicate in training: the metrics flatter. Frames of "
+            "one sitting belong in one split: give a column or folder level of groups"
+        ]
 
     def summary(self) -> dict[str, Any]:
         """Counts, as JSON: images, classes, quarantined, and images and classes of each split."""

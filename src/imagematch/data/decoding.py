@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from imagematch.data.boxes import Box, limits
+from imagematch.data.boxes import limits
 from imagematch.data.decoding_limits import (
     MAX_PIXELS,
     REDUCTIONS,
@@ -31,6 +31,7 @@ from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, tu
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
 from imagematch.image_files import read_bytes, short_of_memory
+from imagematch.sources import Box
 
 DECODER_VERSION = "2"
 """Changes whenever the pixels given for some file change: cached features are keyed by it."""

@@ -31,6 +31,8 @@ _PYTHON_DECODERS = {"bmp_rle": 20, "ppm_plain": 3}
 """The same of decoders in Python; a short run-length encoded BMP can claim any size, and each pixel takes its time."""
 _SMALL_PIXELS = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes of a pixel in memory by Pillow's mode; all others take 4."""
+_ROW_BYTES = 8
+"""Of Pillow's table of rows."""
 _MEGAPIXEL = 1_000_000
 _MAX_SCANS = 200
 """Of a JPEG; a progressive one has about 10, and each takes as long as the image is large."""
@@ -74,8 +76,8 @@ def memory_bytes(image: Image.Image, data: bytes, reduction: int = 1) -> int:
     Raises:
         DataError: a JPEG with more scans than an honest one has.
     """
-    pixels = -(-image.width // reduction) * -(-image.height // reduction)
-    needed = pixels * _SMALL_PIXELS.get(image.mode, 4)
+    width, height = -(-image.width // reduction), -(-image.height // reduction)
+    needed = height * (width * _SMALL_PIXELS.get(image.mode, 4) + _ROW_BYTES)
     if image.width * image.height <= _MEGAPIXEL and not isinstance(image, TiffImagePlugin.TiffImageFile):
         return needed  # a few copies of it do not matter
     if is_jpeg(image):

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from imagematch.data.downloads import DOWNLOADS, NOT_FETCHED, Archive, Download
 from imagematch.data.unpacking import unpack
 from imagematch.errors import ConfigError, DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import BusyError, locked
 from imagematch.files import make_dir, os_reason, write_error
 from imagematch.reading import open_file
+from imagematch.registry import SOURCE_REGISTRY
+from imagematch.sources import Archive, Download
 
-TIMEOUT_S = 30.0
+SERVER_TIMEOUT_S = 30.0
 """A server that says nothing for so long is given up."""
 
 _CHUNK_BYTES = 1 << 18
@@ -35,21 +36,21 @@ class _CutOffError(Exception):
     """The connection ended before the archive did."""
 
 
-def fetch(
+def fetch_dataset(
     name: str,
     output: Path,
     *,
     log: RunLog = SILENT,
-    downloads: Mapping[str, Download] = DOWNLOADS,
+    downloads: Mapping[str, Download] | None = None,
     pause_s: float = _PAUSE_S,
 ) -> list[Path]:
     """Fetches and unpacks a data set; what is there already stays as it is.
 
     Args:
         name: of the data set.
-        output: folder for it; a download that was cut off is kept there too, and goes on the next time.
-        log: told of licence and progress.
-        downloads: what can be fetched.
+        output: folder for it; a download that was cut off stays there too, and goes on the next time.
+        log: gets licence and progress.
+        downloads: what can be fetched; None: of every registered source.
         pause_s: before a connection that was cut off is tried again, seconds; longer every time.
 
     Returns:
@@ -60,10 +61,13 @@ def fetch(
         DataError: it cannot be fetched: why, and what to do instead.
         StudyError: the folder cannot be written.
     """
-    if name in NOT_FETCHED:
-        raise DataError(NOT_FETCHED[name])
+    specs = SOURCE_REGISTRY.all()
+    if downloads is None:
+        downloads = {name: spec.download for name, spec in specs.items() if spec.download}
+    if name not in downloads and name in specs:
+        raise DataError(specs[name].not_fetched)
     if name not in downloads:
-        known = ", ".join(sorted({*downloads, *NOT_FETCHED}))
+        known = ", ".join(sorted({*downloads, *specs}))
         raise ConfigError(f"no data set is called {name!r}", where="NAME", do=f"known are {known}")
     download = downloads[name]
     place = make_dir(output / download.place)
@@ -173,7 +177,7 @@ def _opened(archive: Archive, part: Path, have: int) -> http.client.HTTPResponse
     by_hand = f"or download {archive.url} yourself and unpack it"
     try:
         request = urllib.request.Request(archive.url, headers=headers)
-        response: http.client.HTTPResponse = _opener().open(request, timeout=TIMEOUT_S)
+        response: http.client.HTTPResponse = _opener().open(request, timeout=SERVER_TIMEOUT_S)
         return response
     except urllib.error.HTTPError as error:
         error.close()
@@ -207,7 +211,7 @@ def _opener() -> urllib.request.OpenerDirector:
 def _why(error: BaseException) -> str:
     reason: Any = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
-        return f"no answer for {TIMEOUT_S:.0f} s"
+        return f"no answer for {SERVER_TIMEOUT_S:.0f} s"
     return os_reason(reason) if isinstance(reason, OSError) else str(reason) or type(reason).__name__
 
 

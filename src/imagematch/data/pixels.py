@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from imagematch.data.boxes import Box, Limits
+from imagematch.data.boxes import Limits
 from imagematch.data.value_ranges import ValueRange, check_finite, is_deep, scaled
 from imagematch.errors import DataError
+from imagematch.sources import Box
 
 Size = tuple[int, int]
 """Width and height, pixels."""
 
 _BAND_PIXELS = 1 << 18
+_STRIPE_PIXELS = 4_000_000
+"""Of rows that are shrunk in width, and not yet in height."""
 _MAX_TURNED_PIXELS = 40_000_000
 """Of a leaning box, which is made in one piece."""
 
@@ -94,10 +97,23 @@ def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
     bands = list(_bands(limits))
     if len(bands) == 1:
         return _rgb(_resized(_resized(image.region(*limits), width, bottom - top), width, height))
-    rows = np.empty((bottom - top, width, 3), np.uint8)
-    for first, last in bands:
-        rows[first - top : last - top] = _rgb(_resized(image.region(left, first, right, last), width, last - first))
-    return rows if len(rows) == height else _rgb(_resized(Image.fromarray(rows), width, height))
+    pixels = np.empty((height, width, 3), np.uint8)
+    if height == bottom - top:
+        for first, last in bands:
+            band = _resized(image.region(left, first, right, last), width, last - first)
+            pixels[first - top : last - top] = _rgb(band)
+        return pixels
+    step = max(1, _STRIPE_PIXELS // (bottom - top))
+    for column in range(0, width, step):  # one stripe, but of images of very many rows
+        columns = slice(column, min(column + step, width))
+        rows = np.empty(0, np.uint8)
+        for first, last in bands:
+            part = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
+            if first == top:  # grey has no third axis
+                rows = np.empty((bottom - top, *part.shape[1:]), np.uint8)
+            rows[first - top : last - top] = part
+        pixels[:, columns] = _rgb(_resized(Image.fromarray(rows), columns.stop - column, height))
+    return pixels
 
 
 def turned(image: Upright, box: Box, angle: float) -> Image.Image:

@@ -16,7 +16,7 @@ from imagematch.data.decoding import thread_count
 _KEYS_PER_BATCH = 1 << 24
 _IMAGES_A_TASK = 16
 
-Batch = tuple[Any, np.ndarray, np.ndarray]
+_ImageBatch = tuple[Any, np.ndarray, np.ndarray]
 
 
 def stream_batches(
@@ -26,7 +26,7 @@ def stream_batches(
     *,
     augment_seed: int | None = None,
     prefetch: int = 2,
-) -> Iterator[Batch]:
+) -> Iterator[_ImageBatch]:
     """Decodes batches ahead of their use, in threads, in the order given.
 
     Each image is the decoder's; sides shorter than `image_size` are enlarged bilinearly in float32, as the network's
@@ -50,9 +50,9 @@ def stream_batches(
     import tensorflow as tf
 
     def decoded(rows: np.ndarray) -> list[np.ndarray]:
-        return [dataset.picture(row, image_size) for row in rows.tolist()]
+        return [dataset.pixels(row, image_size) for row in rows.tolist()]
 
-    def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> Batch:
+    def assembled(number: int, rows: np.ndarray, parts: Sequence[Future[list[np.ndarray]]]) -> _ImageBatch:
         pixels = [image for part in parts for image in part.result()]
         with tf.device("CPU:0"):  # a GPU has the training's steps to do
             images = _squares(pixels, image_size)
@@ -63,7 +63,7 @@ def stream_batches(
 
     decoders = ThreadPoolExecutor(max(2, thread_count()), thread_name_prefix="decode")
     assembler = ThreadPoolExecutor(1, thread_name_prefix="assemble")
-    ahead: deque[Future[Batch]] = deque()
+    ahead: deque[Future[_ImageBatch]] = deque()
     try:
         for number, batch in enumerate(batches):
             rows = np.asarray(batch, dtype=np.int64)

@@ -108,7 +108,7 @@ def _write_all(archive: Path, root: Path, limit: int, members: int) -> int:
 
 
 def _write(path: Path, content: IO[bytes] | None, size: int) -> None:
-    """Writes a file, which must be as long as the archive says, or makes a folder. Raises StudyError where it cannot."""
+    """Writes a file, which must be as long as the archive says, or makes a folder. Raises StudyError."""
     try:
         (path if content is None else path.parent).mkdir(parents=True, exist_ok=True)
         if content is None:

@@ -12,6 +12,7 @@ from imagematch.evaluation.at_threshold import (
     class_rates,
 )
 from imagematch.evaluation.calibration import Probability, Reliability, calibration_error, fit_probability, reliability
+from imagematch.evaluation.confusion import ConfusedClasses, confused_classes
 from imagematch.evaluation.curves import DetCurve, DistanceHistogram, RocCurve, det_curve, distance_histogram, roc_curve
 from imagematch.evaluation.epoch_metrics import EPOCH_METRICS, epoch_metrics
 from imagematch.evaluation.guarantees import guaranteed_threshold
@@ -51,6 +52,7 @@ __all__ = [
     "AtThreshold",
     "CalibrationRates",
     "ClassRates",
+    "ConfusedClasses",
     "CurvePoint",
     "DetCurve",
     "DistanceHistogram",
@@ -73,6 +75,7 @@ __all__ = [
     "calibration_error",
     "choose_threshold",
     "class_rates",
+    "confused_classes",
     "connected_groups",
     "det_curve",
     "distance_histogram",

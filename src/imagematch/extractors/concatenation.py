@@ -97,7 +97,12 @@ def choose_extractor(settings: Any) -> Extractor | Concatenation:
     weights = [settings.weights] * len(names) if isinstance(settings.weights, str) else settings.weights
 
     def made(image_size: int | None) -> tuple[Extractor, ...]:
-        own = {"image_size": image_size, "trainable": settings.trainable, "seed": settings.seed}
+        own = {
+            "input": getattr(settings, "input", None),
+            "image_size": image_size,
+            "trainable": settings.trainable,
+            "seed": settings.seed,
+        }
         return tuple(
             make_extractor(SimpleNamespace(feature_extractor=name, weights=one, **own))
             for name, one in zip(names, weights, strict=True)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from imagematch.errors import ConfigError
 from imagematch.extractors.kerashub_presets import preset_spec
+from imagematch.extractors.network_files import network_file_spec
 from imagematch.extractors.trainable import Trainable, freeze, trained_layers
 from imagematch.extractors.weights import load_weights, weights_digest
 from imagematch.files import digest_json
-from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX, ExtractorSpec
+from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX, ONNX_PREFIX, ExtractorSpec
 
 if TYPE_CHECKING:
     import keras
@@ -132,7 +133,8 @@ def find_spec(name: str) -> ExtractorSpec:
     if name in specs:
         return specs[name]
     near = difflib.get_close_matches(name, specs, 1)
-    do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(specs)} or {KERASHUB_PREFIX}PRESET"
+    names = f"{', '.join(specs)}, {KERASHUB_PREFIX}PRESET or {ONNX_PREFIX}PATH"
+    do = f"did you mean {near[0]}?" if near else f"choose one of {names}"
     raise ConfigError(f"there is no extractor {name!r}", where="feature_extractor", do=do)
 
 
@@ -144,10 +146,13 @@ def make_extractor(settings: Any) -> Extractor:
 
     Raises:
         ConfigError: there is no such extractor, or the image size is too small for it.
-        ModelError: `weights` is a path without a file of weights, or a KerasHub preset cannot be had.
+        ModelError: `weights` is a path without a file of weights, or a preset or a network file cannot be used.
     """
     name = str(settings.feature_extractor)
-    spec = find_spec(name)
+    if name.startswith(ONNX_PREFIX):
+        spec = network_file_spec(name, getattr(settings, "input", None), settings.image_size)
+    else:
+        spec = find_spec(name)
     image_size = int(settings.image_size or spec.image_size)
     if image_size < spec.min_image_size:
         raise ConfigError(
@@ -158,6 +163,10 @@ def make_extractor(settings: Any) -> Extractor:
     trainable = settings.trainable
     if spec.parameters == 0 or (isinstance(trainable, int) and trainable <= 0):  # or it has nothing to train
         trainable = False
+    if spec.convert is not None and trainable is not False:
+        raise ConfigError(f"{name} runs as it is and cannot be trained", where="trainable", do="leave it out")
+    if spec.convert is not None and weights != "imagenet":
+        raise ConfigError(f"{name} has its weights inside", where="weights", do="leave it out")
     if spec.files and not isinstance(trainable, bool):
         what = f"{name} cannot be trained in part: its layers are hidden inside"
         raise ConfigError(what, where="trainable", do="give true or false")

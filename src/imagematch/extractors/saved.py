@@ -32,7 +32,7 @@ class SavedExtractor:
         image_size: side of the square it sees, in pixels.
         feature_dim: length of its features.
         folder: where its files are.
-        weights_file: its weights in safetensors.
+        weights_file: its weights in safetensors; None where its converted network is all there is.
         weights_digest: of that file, as the matcher's card has it.
         network: digest of its converted network in the folder; None where there is none.
     """
@@ -41,7 +41,7 @@ class SavedExtractor:
     image_size: int
     feature_dim: int
     folder: Path
-    weights_file: str
+    weights_file: str | None
     weights_digest: str
     network: str | None
 
@@ -61,7 +61,7 @@ class SavedExtractor:
 
     def _checked_weights(self) -> Path:
         """The file of the weights. Raises ModelError where it is not the one that the card describes."""
-        path = self.folder / self.weights_file
+        path = self.folder / str(self.weights_file)
         try:
             check_file(path, max_bytes=_MAX_BYTES, inside=self.folder, dense=True)
             digest = digest_file(path)
@@ -78,11 +78,11 @@ class SavedExtractor:
             ModelError: this version builds no network of that name, or the file does not hold its weights.
         """
         spec = EXTRACTOR_REGISTRY.all().get(self.name)
-        if spec is None:
+        if spec is None or self.weights_file is None:
             raise ModelError(
-                f"{self.name} is not a network that imagematch builds itself: its converted network is all there is",
+                f"{self.name} is not a network that imagematch builds itself: it has no Keras model here",
                 where=str(self.folder),
-                do="install OpenVINO, which runs it",
+                do="use it with OpenVINO, which runs its converted network",
             )
         path = self._checked_weights()
         check_number_count(path, spec.parameters, inside=self.folder)  # before a network of any size is built

@@ -2,8 +2,8 @@
 
 from imagematch.features.arrays import FeatureArray
 from imagematch.features.blockwise import map_blocks, map_features, normalize_rows, normalized_features, row_blocks
-from imagematch.features.extraction import MIRROR, ImageSource
-from imagematch.features.maintenance import EntryReport, clear, list_entries, networks_bytes, verify
+from imagematch.features.extraction import MIRROR, ImageRows
+from imagematch.features.maintenance import EntryReport, clear_features, list_entries, networks_bytes, verify_features
 from imagematch.features.store import Features, FeatureStore
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "FeatureArray",
     "FeatureStore",
     "Features",
-    "ImageSource",
-    "clear",
+    "ImageRows",
+    "clear_features",
     "list_entries",
     "map_blocks",
     "map_features",
@@ -21,5 +21,5 @@ __all__ = [
     "normalize_rows",
     "normalized_features",
     "row_blocks",
-    "verify",
+    "verify_features",
 ]

@@ -26,14 +26,14 @@ MIRROR = "mirror"
 """The view that is every image's mirror image, left and right exchanged."""
 
 
-class ImageSource(Protocol):
+class ImageRows(Protocol):
     """What the store needs of a data set."""
 
     @property
     def digests(self) -> np.ndarray:
         """(n,) digests of the content, as text."""
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`."""
 
 
@@ -118,7 +118,7 @@ def _decoded(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def decoder(dataset: ImageSource, image_size: int, view: int | str, seed: int) -> Decode:
+def decoder(dataset: ImageRows, image_size: int, view: int | str, seed: int) -> Decode:
     """Makes images of one view.
 
     Args:
@@ -129,7 +129,7 @@ def decoder(dataset: ImageSource, image_size: int, view: int | str, seed: int) -
     """
 
     def plain(rows: np.ndarray) -> Sequence[np.ndarray]:
-        return [dataset.picture(int(row), image_size) for row in rows]
+        return [dataset.pixels(int(row), image_size) for row in rows]
 
     def mirrored(rows: np.ndarray) -> Sequence[np.ndarray]:
         return [image[:, ::-1] for image in plain(rows)]
@@ -139,7 +139,7 @@ def decoder(dataset: ImageSource, image_size: int, view: int | str, seed: int) -
     return plain if view == 0 else _augmented(dataset, plain, image_size, view, seed)
 
 
-def _augmented(dataset: ImageSource, plain: Decode, image_size: int, view: int, seed: int) -> Decode:
+def _augmented(dataset: ImageRows, plain: Decode, image_size: int, view: int, seed: int) -> Decode:
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, image_size, image_size, 3)), tf.TensorSpec((None, None))])

@@ -58,7 +58,7 @@ def list_entries(root: Path) -> list[EntryReport]:
     return [_report(entry) for entry in _entries(root)]
 
 
-def verify(root: Path) -> list[EntryReport]:
+def verify_features(root: Path) -> list[EntryReport]:
     """Reads every byte of the store and compares it with its checksum.
 
     Damaged features are never used: whoever needs them notices the same, and computes them again. So it is with those
@@ -76,7 +76,7 @@ def networks_bytes(root: Path) -> int:
     return _size(FeatureStore(root).networks)
 
 
-def clear(root: Path, name: str | None = None) -> int:
+def clear_features(root: Path, name: str | None = None) -> int:
     """Removes entries and, where all go, the converted networks too.
 
     Args:

@@ -19,7 +19,7 @@ from imagematch.features.arrays import ConcatenatedFeatures, FeatureArray
 from imagematch.features.computation import Computation
 from imagematch.features.entry import ENTRY_FORMAT, FeatureEntry, entry_name, read_facts
 from imagematch.features.entry_index import digest_table
-from imagematch.features.extraction import MIRROR, ImageSource, decoder
+from imagematch.features.extraction import MIRROR, ImageRows, decoder
 from imagematch.file_locks import BusyError, locked
 from imagematch.files import is_file, write_text
 from imagematch.reading import KB, read_file
@@ -105,7 +105,7 @@ class FeatureStore:
 
     def features(
         self,
-        dataset: ImageSource,
+        dataset: ImageRows,
         extractor: Network,
         *,
         engine: str = "auto",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal, Self
 
@@ -13,12 +14,12 @@ from pydantic import Field, field_validator, model_validator
 from imagematch.errors import ConfigError, ModelError
 from imagematch.evaluation import CalibrationRates, CurvePoint, Probability, Threshold
 from imagematch.files import checked_name
-from imagematch.matching.embedding_card import Digest, EmbeddingCard, StrictCard
+from imagematch.matching.embedding_card import Digest, EmbeddingCard, ExtractorCard, StrictCard
 
 CARD_FORMAT = 2
 """Raised whenever an older version could not use the folder any more."""
 CARD_FILE = "matcher.json"
-CONFIG_FILE = "config.yaml"
+MODEL_CONFIG_FILE = "config.yaml"
 HEAD_FILE = "head.safetensors"
 
 _GOLDEN = 3
@@ -161,7 +162,7 @@ class MatcherCard(StrictCard):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        expected = {CONFIG_FILE, HEAD_FILE, *weights_files(len(self.embedding.extractors))}
+        expected = {MODEL_CONFIG_FILE, HEAD_FILE, *filter(None, weights_files(self.embedding.extractors))}
         if set(self.files) != expected:
             raise ValueError(f"its files are not {', '.join(sorted(expected))}")
         if len(self.golden) != _GOLDEN or any(len(row) != self.embedding.dim for row in self.golden):
@@ -171,8 +172,9 @@ class MatcherCard(StrictCard):
         return self
 
 
-def weights_files(extractors: int) -> list[str]:
-    """Names of the files that hold the extractors' weights, in their order."""
-    if extractors == 1:
-        return ["extractor.safetensors"]
-    return [f"extractor_{number}.safetensors" for number in range(1, extractors + 1)]
+def weights_files(extractors: Sequence[ExtractorCard]) -> list[str | None]:
+    """Names of the files that hold the extractors' weights, in their order; None of one that has no such file."""
+    names = ["extractor.safetensors"]
+    if len(extractors) > 1:
+        names = [f"extractor_{number}.safetensors" for number in range(1, len(extractors) + 1)]
+    return [name if one.weights else None for name, one in zip(names, extractors, strict=True)]

@@ -78,10 +78,10 @@ def saved_extractors(card: MatcherCard, folder: Path) -> tuple[SavedExtractor, .
             feature_dim=one.feature_dim,
             folder=folder,
             weights_file=file,
-            weights_digest=card.files[file],
+            weights_digest="" if file is None else card.files[file],
             network=one.network,
         )
-        for one, file in zip(embedding.extractors, weights_files(len(embedding.extractors)), strict=True)
+        for one, file in zip(embedding.extractors, weights_files(embedding.extractors), strict=True)
     )
 
 

@@ -37,11 +37,13 @@ class ExtractorCard(StrictCard):
         name: what the user calls it.
         feature_dim: length of its features.
         network: digest of its converted network in the folder; None where OpenVINO does not run it.
+        weights: whether its weights are in the folder too, for our own code; a network that came as a file has none.
     """
 
     name: _Name
     feature_dim: int = Field(ge=1, le=1 << 24)
     network: Digest | None
+    weights: bool = True
 
 
 class HeadCard(StrictCard):
@@ -177,6 +179,8 @@ class EmbeddingCard(StrictCard):
             dim = None if spec is None else spec.feature_dim or 3 * self.image_size**2
             if dim not in (None, one.feature_dim):
                 raise ValueError(f"{one.name} gives {dim} features, not {one.feature_dim}")
+            if not one.weights and (one.network is None or spec is not None):
+                raise ValueError(f"{one.name} has neither weights nor a network")
             if one.name == "pixels" and one.network is not None:
                 raise ValueError("pixels need no network")
             if one.name != "pixels" and one.network is None and self.engine == "openvino":

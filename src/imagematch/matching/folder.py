@@ -24,8 +24,8 @@ from imagematch.extractors import (
 from imagematch.files import digest_file, os_reason, replacing_dir
 from imagematch.matching.card import (
     CARD_FILE,
-    CONFIG_FILE,
     HEAD_FILE,
+    MODEL_CONFIG_FILE,
     MatcherCard,
     ProbabilityCard,
     ProvenanceCard,
@@ -37,6 +37,7 @@ from imagematch.matching.embedder import golden_images, open_embedder, saved_net
 from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard
 from imagematch.model import read_head, write_head
 from imagematch.reading import GB, MB, check_file
+from imagematch.registry import ONNX_PREFIX
 
 if TYPE_CHECKING:
     import keras
@@ -90,8 +91,9 @@ def save_matcher(
     from imagematch.model import build_feature_model
 
     with replacing_dir(folder) as fresh:
-        whole = network if network is not None else extractor.build()
-        build_feature_model(whole, head).save(fresh / KERAS_FILE)
+        whole = None if _came_as_file(extractor) else network if network is not None else extractor.build()
+        if whole is not None:
+            build_feature_model(whole, head).save(fresh / KERAS_FILE)
         extractors = _write_extractors(fresh, extractor, network, whole, network_dir, log)
         values = {**embedding, "extractors": extractors, "trained": trained}
         if trained:  # its threshold was chosen in float32, where all engines agree
@@ -99,8 +101,8 @@ def save_matcher(
             values |= {"engine": engine, "precision": "float32"}
         card = EmbeddingCard(**values)
         write_head(fresh / HEAD_FILE, card.head_shape, head)
-        (fresh / CONFIG_FILE).write_text(config, encoding="utf-8")
-        files = (CONFIG_FILE, HEAD_FILE, *weights_files(len(extractors)))
+        (fresh / MODEL_CONFIG_FILE).write_text(config, encoding="utf-8")
+        files = (MODEL_CONFIG_FILE, HEAD_FILE, *filter(None, weights_files(extractors)))
         written = MatcherCard(
             format=2,
             imagematch=metadata.version("imagematch"),
@@ -123,32 +125,45 @@ def save_matcher(
     return read_card(folder)
 
 
+def _came_as_file(extractor: Extractor | Concatenation) -> bool:
+    """Whether it has no Keras model, or one of several has none."""
+    if isinstance(extractor, Concatenation):
+        return any(_came_as_file(member) for member in extractor.members if isinstance(member, Extractor))
+    return extractor.spec.convert is not None
+
+
 def _write_extractors(
     folder: Path,
     extractor: Extractor | Concatenation,
     network: keras.Model | None,
-    whole: keras.Model,
+    whole: keras.Model | None,
     network_dir: Path | None,
     log: RunLog,
 ) -> tuple[ExtractorCard, ...]:
-    """Writes weights and converted network of each extractor."""
+    """Writes weights and converted network of each extractor; of one that came as a file, the network alone."""
     members: Sequence[Any] = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
+    named = [ExtractorCard(name=card_name(one.name), feature_dim=one.feature_dim, network=None) for one in members]
     cards = []
-    for number, (member, file) in enumerate(zip(members, weights_files(len(members)), strict=True)):
-        built = member_network(whole, number) if isinstance(extractor, Concatenation) else whole
-        write_extractor(folder / file, built)
-        digest = None
+    for number, (member, card, file) in enumerate(zip(members, named, weights_files(named), strict=True)):
+        digest, weights = None, not _came_as_file(member)
+        built = member_network(whole, number) if isinstance(extractor, Concatenation) and whole is not None else whole
+        if weights:
+            built = member.build() if built is None else built
+            write_extractor(folder / str(file), built)
         if member.name != "pixels":
-            named = network is None
-            source = member if named else TrainedNetwork(member, built)
-            digest = write_converted(source, folder, network_dir if named else None, log)
-        cards.append(ExtractorCard(name=card_name(member.name), feature_dim=member.feature_dim, network=digest))
+            source = member if network is None else TrainedNetwork(member, built)
+            digest = write_converted(source, folder, network_dir if network is None else None, log)
+        if digest is None and not weights:
+            raise ModelError("cannot be saved without OpenVINO, which runs it", where=member.name)
+        cards.append(card.model_copy(update={"network": digest, "weights": weights}))
     return tuple(cards)
 
 
 def card_name(extractor: str) -> str:
     """An extractor's name without the folder that it came from."""
-    return re.sub(r"[^A-Za-z0-9_.:-]+", "_", extractor.rsplit("/", 1)[-1])[:100] if "/" in extractor else extractor
+    name = re.sub(r"[^A-Za-z0-9_.:-]+", "_", extractor.rsplit("/", 1)[-1])
+    prefix = ONNX_PREFIX if extractor.startswith(ONNX_PREFIX) and "/" in extractor else ""  # not taken for one of ours
+    return f"{prefix}{name}"[:100]
 
 
 def open_folder(folder: Path) -> MatcherCard:
@@ -158,7 +173,7 @@ def open_folder(folder: Path) -> MatcherCard:
         ModelError: something is missing, was edited, or comes from another version.
     """
     card = read_card(folder)
-    for file, limit in ((HEAD_FILE, _MAX_WEIGHTS_BYTES), (CONFIG_FILE, _MAX_CONFIG_BYTES)):
+    for file, limit in ((HEAD_FILE, _MAX_WEIGHTS_BYTES), (MODEL_CONFIG_FILE, _MAX_CONFIG_BYTES)):
         path = folder / file
         try:
             check_file(path, max_bytes=limit, inside=folder, dense=True)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from imagematch.errors import ModelError
 from imagematch.evaluation import Probability
 from imagematch.extractors import Concatenation, Extractor
-from imagematch.matching.card import CONFIG_FILE, MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
+from imagematch.matching.card import MODEL_CONFIG_FILE, MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
 from imagematch.matching.card_file import read_values
 from imagematch.matching.embedding_card import FaceCropCard, HeadCard
 from imagematch.matching.folder import KERAS_FILE, save_matcher
@@ -68,18 +68,14 @@ _HUB_NETWORK = re.compile(r"[A-Za-z0-9]+(Backbone|VisionEncoder)")
 """KerasHub's networks may be inside, too: they are made of numbers and names alone, and open no files."""
 
 
-def main(old: str, new: str) -> None:
-    """What `limited_process` runs. Raises as `write_anew`."""
-    write_anew(Path(old), Path(new))
-
-
-def write_anew(old: Path, new: Path) -> MatcherCard:
+def write_anew(old_folder: Path | str, new_folder: Path | str) -> MatcherCard:
     """Opens a folder of format 1 and writes it as one of today's.
 
     Raises:
         ModelError: it is not of format 1, is damaged, holds anything but known layers, or comes to other embeddings.
         StudyError: the new folder cannot be written.
     """
+    old, new = Path(old_folder), Path(new_folder)
     card = read_values(old)
     if card.get("format") != 1:
         raise ModelError("is not a matcher of imagematch 0.1", where=str(old), do="use it as it is")
@@ -102,7 +98,7 @@ def _write(card: Mapping[str, Any], old: Path, new: Path) -> MatcherCard:
         network=network,
         trained=bool(embedding["whole_model"]),
         head=head,
-        config=read_file(old / CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES, inside=old).decode("utf-8"),
+        config=read_file(old / MODEL_CONFIG_FILE, max_bytes=_MAX_CONFIG_BYTES, inside=old).decode("utf-8"),
         embedding={
             "image_size": embedding["image_size"],
             "decoder": embedding["decoder"],

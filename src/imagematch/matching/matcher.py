@@ -14,7 +14,7 @@ from imagematch.data import DECODER_VERSION, decode
 from imagematch.errors import DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, SavedExtractor
-from imagematch.features import MIRROR, Features, FeatureStore, ImageSource, map_features
+from imagematch.features import MIRROR, Features, FeatureStore, ImageRows, map_features
 from imagematch.matching.card import HEAD_FILE, MatcherCard
 from imagematch.matching.embedder import (
     Embedder,
@@ -153,7 +153,7 @@ class ImageMatcher:
 
         Args:
             images: one, or many.
-            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.picture` gives.
+            cropped: no faces are looked for, since the images are what was cut out already, as `Dataset.pixels` gives.
             unreadable: told the position of every image that cannot be used, and why; its row is NaN, and the others go
                 on. None raises at the first one.
 
@@ -202,7 +202,7 @@ class ImageMatcher:
         return embeddings if mirrored is None else flip_average(embeddings, self._embedder.head(mirrored))
 
     def cached_features(
-        self, images: ImageSource, store: FeatureStore, *, mirrored: bool = True, log: RunLog = SILENT
+        self, images: ImageRows, store: FeatureStore, *, mirrored: bool = True, log: RunLog = SILENT
     ) -> tuple[Features, ...]:
         """What the extractor gives of images, computed once by the engine that serves here, and cached in `store`.
 

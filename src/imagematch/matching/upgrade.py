@@ -44,7 +44,7 @@ def upgrade_matcher(folder: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=".upgrade-", dir=folder.parent) as work:
             new = Path(work) / folder.name
             run_limited(
-                "imagematch.matching.format_1",
+                "imagematch.matching.format_1:write_anew",
                 str(folder),
                 str(new),
                 memory_bytes=_MEMORY_LIMIT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imagematch.pipeline.api import TrainingResult, TuningResult, train, tune
 from imagematch.pipeline.calibration import calibrate_and_measure
 from imagematch.pipeline.evaluate import Evaluation, evaluate_model, one_shot_trials, write_evaluation
 from imagematch.pipeline.experiments import (
@@ -16,7 +17,7 @@ from imagematch.pipeline.experiments import (
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
-from imagematch.pipeline.train import run_training
+from imagematch.pipeline.training_run import run_training
 
 __all__ = [
     "Evaluation",
@@ -24,6 +25,8 @@ __all__ = [
     "PairListMetrics",
     "PairsEvaluation",
     "TrainedMatcher",
+    "TrainingResult",
+    "TuningResult",
     "calibrate_and_measure",
     "check_output_folder",
     "evaluate_model",
@@ -36,8 +39,10 @@ __all__ = [
     "refuse_other_settings",
     "run_study",
     "run_training",
+    "train",
     "training_begun",
     "training_exists",
+    "tune",
     "unfinished_dir",
     "write_evaluation",
 ]

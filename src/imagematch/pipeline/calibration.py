@@ -21,6 +21,7 @@ from imagematch.evaluation import (
 from imagematch.reporting import SplitView
 
 _THUMBNAIL_SIDE = 96
+_MOST_OTHERS = 10_000
 
 RANKED_WHOLE = 10_000
 """Of up to so many images the mAP is measured too: it needs every row sorted to its end (10,000: 6 s more, 2 cores)."""
@@ -100,7 +101,9 @@ def measure_split(
     )
     trained = dataset.labels[dataset.rows("train")]
     shared = bool(np.isin(dataset.labels[rows], trained).any())
-    return {**metrics, "shared_classes": shared, "remarks": list(remarks)}
+    near = dataset.near_training.get(split)
+    notes = [*dataset.remarks(split), *remarks]
+    return {**metrics, "shared_classes": shared, "near_duplicates_in_training": near, "remarks": notes}
 
 
 def calibrate_and_measure(
@@ -146,7 +149,18 @@ def measure_baselines(
 
 def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
     """A split as a report shows it; None where it is empty."""
-    rows = dataset.rows(split)
+    return _view(dataset, dataset.rows(split), embed)
+
+
+def other_images(dataset: Dataset, split: str, baseline: Embed) -> SplitView | None:
+    """Images outside of a split with the frozen extractor's features, 10,000 at most; None where there are none."""
+    outside = np.setdiff1d(np.arange(len(dataset.paths)), dataset.rows(split))
+    if len(outside) > _MOST_OTHERS:
+        outside = np.sort(np.random.default_rng(0).choice(outside, _MOST_OTHERS, replace=False))
+    return _view(dataset, outside, baseline)
+
+
+def _view(dataset: Dataset, rows: np.ndarray, embed: Embed) -> SplitView | None:
     if not len(rows):
         return None
     return SplitView(
@@ -154,5 +168,6 @@ def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:
         labels=dataset.labels[rows],
         class_names=dataset.titles or dataset.class_names,
         paths=dataset.paths[rows],
-        image=lambda row: dataset.picture(int(rows[row]), _THUMBNAIL_SIDE),
+        image=lambda row: dataset.pixels(int(rows[row]), _THUMBNAIL_SIDE),
+        label_names=dataset.class_names,
     )

@@ -19,7 +19,7 @@ from imagematch.extractors import Concatenation, Extractor, choose_extractor
 from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, replacement
-from imagematch.pipeline.calibration import measure_baselines, measure_split, split_view
+from imagematch.pipeline.calibration import measure_baselines, measure_split, other_images, split_view
 from imagematch.reading import MB, read_file
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
@@ -27,7 +27,7 @@ from imagematch.training import whitened_baseline
 
 _MAX_HISTORY_BYTES = 16 * MB
 
-SPLITS = ("test", "validation", "calibration", "train")
+_SPLITS = ("test", "validation", "calibration", "train")
 
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
 _NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
@@ -48,6 +48,7 @@ class Evaluation:
         threshold: the matcher's own.
         probability: the matcher's own; None where it has none.
         history: the training's epochs; empty where they are not kept, or no longer what they were.
+        others: images outside of the split with the frozen extractor's features.
         same_data: the images and splits are those it was trained with; otherwise training images may be in the split.
     """
 
@@ -62,11 +63,12 @@ class Evaluation:
     probability: Probability | None
     history: Sequence[Mapping[str, Any]]
     same_data: bool
+    others: SplitView | None = None
 
     def triplet(self, number: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An anchor, another image of its class and one of another class, (h, w, 3) uint8 each; the same for a number.
 
-        They are what the matcher is to be asked about: whole pictures where it cuts out faces itself.
+        They are what the matcher is to be asked about: whole images where it cuts out faces itself.
 
         Raises:
             DataError: the split has no class with two images, or only one class.
@@ -84,7 +86,7 @@ class Evaluation:
         if card.face_crop is not None:
             first, second, third = (decode(self.dataset.read(row), **card.decoding) for row in rows)
         else:
-            first, second, third = (self.dataset.picture(row, card.image_size) for row in rows)
+            first, second, third = (self.dataset.pixels(row, card.image_size) for row in rows)
         return first, second, third
 
 
@@ -103,7 +105,7 @@ def evaluate_model(
 
     Args:
         model_dir: the matcher's folder.
-        split: one of SPLITS.
+        split: test, validation, calibration or train.
         data_dir: where the images are now; None: where they were.
         layout: where manifests are cached; None: `exp`.
         feature_dir: the feature store; None: the layout's.
@@ -115,8 +117,8 @@ def evaluate_model(
         DataError: the images cannot be used, or the split is empty.
         ConfigError: no such split, or its configuration cannot be read.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"{split!r} is not one of {', '.join(SPLITS)}", where="split")
+    if split not in _SPLITS:
+        raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split")
     folder, layout = Path(model_dir), layout or Layout()
     matcher = ImageMatcher.load(folder, log=log)
     settings = load_train(folder / "config.yaml")
@@ -125,7 +127,7 @@ def evaluate_model(
     settings = settings.model_copy(update={"value_range": matcher.card.embedding.value_range or "full"})
     dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
     if not len(dataset.rows(split)):
-        raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(SPLITS)}")
+        raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(_SPLITS)}")
     store = FeatureStore(feature_dir or layout.features)
     features = matcher.cached_features(dataset, store, log=log)
 
@@ -175,6 +177,7 @@ def evaluate_model(
         probability=probability,
         history=history or [],
         same_data=same,
+        others=other_images(dataset, split, baseline),
     )
 
 
@@ -196,6 +199,7 @@ def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:
         baseline=evaluation.baseline_view,
         threshold=evaluation.threshold,
         probability=evaluation.probability,
+        others=evaluation.others,
     )
     return folder / "report.html"
 

@@ -1,4 +1,4 @@
-"""A matcher's network in the formats of other programs, each run on the golden pictures before it is put in place."""
+"""A matcher's network in the formats of other programs, each run on the golden images before it is put in place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Exported:
 
     Attributes:
         path: the file or folder.
-        distance: the largest one between its embeddings of the golden pictures and the matcher's own.
+        distance: the largest one between its embeddings of the golden images and the matcher's own.
         notes: what its user must know, in lines.
     """
 
@@ -68,15 +68,15 @@ def export_matcher(model_dir: Path | str, kind: str, output: Path | str, *, log:
     _check_packages(exporter, kind)
     matcher = ImageMatcher.load(model_dir, log=log)
     model = matcher.embedding_model
-    pictures = [picture.astype(np.float32) for picture in golden_images(matcher.card.embedding.image_size)]
-    expected = np.concatenate([np.asarray(model(picture[None], training=False)) for picture in pictures])
+    images = [image.astype(np.float32) for image in golden_images(matcher.card.embedding.image_size)]
+    expected = np.concatenate([np.asarray(model(image[None], training=False)) for image in images])
     log.say(f"exporting {matcher.card.name} to {kind}")
     if exporter.suffix:
         with replacing(path) as temporary:
-            distance = _written(exporter, kind, model, temporary, pictures, expected)
+            distance = _written(exporter, kind, model, temporary, images, expected)
     else:
         with replacing_dir(path.resolve()) as temporary:
-            distance = _written(exporter, kind, model, temporary, pictures, expected)
+            distance = _written(exporter, kind, model, temporary, images, expected)
             files = {
                 file.relative_to(temporary).as_posix(): digest_file(file)
                 for file in sorted(temporary.rglob("*"))
@@ -146,13 +146,13 @@ def _check_packages(exporter: Exporter, kind: str) -> None:
 
 
 def _written(
-    exporter: Exporter, kind: str, model: keras.Model, path: Path, pictures: Sequence[np.ndarray], expected: np.ndarray
+    exporter: Exporter, kind: str, model: keras.Model, path: Path, images: Sequence[np.ndarray], expected: np.ndarray
 ) -> float:
     """Writes, runs and compares: the largest distance to what is expected."""
     try:
         with _quiet():
             exporter.write(model, path)
-            found = exporter.run(path, pictures)
+            found = exporter.run(path, images)
     except (ImagematchError, OSError):
         raise
     except Exception as error:  # converters raise many kinds

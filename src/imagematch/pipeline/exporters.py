@@ -38,8 +38,8 @@ class Exporter(ABC):
         """Writes `model` to a new file, or into an empty folder."""
 
     @abstractmethod
-    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        """Embeddings (n, dim) of pictures (h, w, 3) float32, by what was written."""
+    def run(self, path: Path, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embeddings (n, dim) of images (h, w, 3) float32, by what was written."""
 
 
 class Onnx(Exporter):
@@ -60,12 +60,12 @@ class Onnx(Exporter):
         wrapped = tf.function(lambda image: {"embedding": frozen(image)[0]}, input_signature=signature)
         tf2onnx.convert.from_function(wrapped, input_signature=signature, opset=_ONNX_OPSET, output_path=str(path))
 
-    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def run(self, path: Path, images: Sequence[np.ndarray]) -> np.ndarray:
         """See Exporter."""
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        return np.concatenate([session.run(["embedding"], {"image": picture[None]})[0] for picture in pictures])
+        return np.concatenate([session.run(["embedding"], {"image": image[None]})[0] for image in images])
 
 
 class LiteRt(Exporter):
@@ -81,10 +81,10 @@ class LiteRt(Exporter):
             _write_saved_model(model, Path(saved))
             path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(saved).convert())
 
-    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def run(self, path: Path, images: Sequence[np.ndarray]) -> np.ndarray:
         """See Exporter."""
         run = _litert_interpreter()(model_content=path.read_bytes()).get_signature_runner()
-        return np.concatenate([run(image=picture[None])["embedding"] for picture in pictures])
+        return np.concatenate([run(image=image[None])["embedding"] for image in images])
 
 
 class OpenVino(Exporter):
@@ -104,13 +104,13 @@ class OpenVino(Exporter):
         converted.outputs[0].get_tensor().set_names({"embedding"})
         openvino.save_model(converted, path / "model.xml", compress_to_fp16=False)
 
-    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def run(self, path: Path, images: Sequence[np.ndarray]) -> np.ndarray:
         """See Exporter."""
         import openvino
 
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
         network = openvino.Core().compile_model(path / "model.xml", "CPU", exact)
-        return np.concatenate([network({"image": picture[None]})["embedding"] for picture in pictures])
+        return np.concatenate([network({"image": image[None]})["embedding"] for image in images])
 
 
 class SavedModel(Exporter):
@@ -120,12 +120,12 @@ class SavedModel(Exporter):
         """See Exporter."""
         _write_saved_model(model, path)
 
-    def run(self, path: Path, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def run(self, path: Path, images: Sequence[np.ndarray]) -> np.ndarray:
         """See Exporter."""
         import tensorflow as tf
 
         serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-        return np.concatenate([serve(image=tf.constant(picture[None]))["embedding"].numpy() for picture in pictures])
+        return np.concatenate([serve(image=tf.constant(image[None]))["embedding"].numpy() for image in images])
 
 
 EXPORTERS = {"onnx": Onnx(), "litert": LiteRt(), "openvino": OpenVino(), "saved_model": SavedModel()}

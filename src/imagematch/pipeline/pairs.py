@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from imagematch.config import load_train
-from imagematch.data import csv_rows
 from imagematch.errors import DataError
 from imagematch.evaluation import (
     FoldedAccuracy,
@@ -33,11 +34,16 @@ from imagematch.files import Layout
 from imagematch.matching import ImageMatcher, decoded_blocks, replacement
 from imagematch.pipeline.evaluate import began_with
 from imagematch.reading import TABLE_BYTES, text_lines
+from imagematch.sources import TABLE_SUFFIXES, file_below, table_rows
 
 FOLDS = 10
 """A table without folds is dealt into so many."""
 
-_SAME = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_SAME = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "same", "match", "genuine", "positive"), True),
+    **dict.fromkeys(("0", "0.0", "-1", "false", "no", "different", "diff", "impostor", "negative"), False),
+}
+_LABEL_COLUMNS = ("same", "is_same", "issame", "label", "labels", "match", "is_match", "target", "genuine", "y", "pair")
 _ONE_KIND = "All pairs of the list are {kind}: there is no ROC AUC, and accuracy, precision and F1 mean little."
 _NO_INTERVAL = "There is no interval of the ROC AUC: without one of the people no genuine or no impostor pair is left."
 _NO_FOLDS = "There is no accuracy over folds: without one of them no genuine or no impostor pair is left to choose on."
@@ -123,30 +129,66 @@ class PairsEvaluation:
 
 
 def read_pairs(path: Path) -> list[FilePair]:
-    """Reads a list of pairs: LFW's format, or, where the first line has commas, `path_a,path_b,same`.
+    """Reads a list of pairs: LFW's format, or a table of two paths and whether both show the same.
 
-    Such a table may have a header; `same` is 1 or 0, true or false, yes or no. It has no folds.
+    The table is CSV in any of its forms, or Parquet, with or without a header, its columns in any order and called
+    as they are (`same`, `label`, `issame`, ...); `same` is 1 or 0, true or false, yes or no, same or different. It has
+    no folds.
 
     Raises:
         DataError: the list cannot be read; names file and line.
     """
-    with pair_list_errors(path):
-        with_commas = "," in next(text_lines(path, max_bytes=TABLE_BYTES), "")
-    if not with_commas:
-        return [FilePair(lfw_path(p.first), lfw_path(p.second), p.same, p.fold) for p in read_lfw_pairs(path)]
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        with pair_list_errors(path):
+            first = next(text_lines(path, max_bytes=TABLE_BYTES), "").split()
+        if 0 < len(first) <= 2 and all(map(str.isdecimal, first)):
+            return [FilePair(lfw_path(p.first), lfw_path(p.second), p.same, p.fold) for p in read_lfw_pairs(path)]
     if pairs := list(_table(path)):
         return pairs
     raise DataError("the list of pairs is empty", where=str(path))
 
 
 def _table(path: Path) -> Iterator[FilePair]:
-    for place, (line, row) in enumerate(csv_rows(path, ",")):
-        if place == 0 and row[-1].strip().lower() == "same":
-            continue
-        same = _SAME.get(row[2].strip().lower()) if len(row) == 3 else None
-        if same is None or not row[0] or not row[1]:
-            raise DataError("expected path_a,path_b,same with same 1 or 0", where=f"{path}:{line}")
-        yield FilePair(row[0], row[1], same, None)
+    rows = table_rows(path)
+    where, head = next(rows, ("", []))
+    if not head:
+        return
+    named = [name.strip() for name in head]
+    label = next((named.index(name) for name in _LABEL_COLUMNS if name in named), None)
+    if label is None:  # no header
+        where, head = next(table_rows(path, lower=False))
+        rows = itertools.chain([(where, head)], rows)
+    else:
+        first = next(rows, None)
+        if first is None:
+            return
+        rows = itertools.chain([first], rows)
+        head = first[1]
+    label, one, other = _columns(where, head, label)
+    for where, row in rows:
+        same = _SAME.get(row[label].strip().lower()) if len(row) == len(head) else None
+        if same is None or not row[one].strip() or not row[other].strip():
+            raise _not_a_pair(where)
+        yield FilePair(row[one].strip(), row[other].strip(), same, None)
+
+
+def _columns(where: str, row: Sequence[str], label: int | None) -> tuple[int, int, int]:
+    """Where label and paths stand, going by a row: indices and further labels are numbers, paths are none."""
+    numbers = [place for place, text in enumerate(row) if text.strip().lower() in _SAME]
+    if label is None and numbers:
+        label = numbers[-1]
+    paths = [
+        place
+        for place, text in enumerate(row)
+        if place != label and text.strip() and not re.fullmatch(r"[-+]?[0-9]+([.][0-9]*)?", text.strip())
+    ]
+    if label is None or len(paths) != 2:
+        raise _not_a_pair(where)
+    return label, paths[0], paths[1]
+
+
+def _not_a_pair(where: str) -> DataError:
+    return DataError("expected path_a,path_b,same with same 1 or 0", where=where)
 
 
 def dealt_folds(same: np.ndarray) -> np.ndarray:
@@ -187,9 +229,11 @@ def evaluate_pairs(
         ModelError: the matcher cannot be opened, or the weights that its extractor began with.
         DataError: the list cannot be read, or no pair can be used.
     """
-    pairs = read_pairs(Path(pairs_file))
+    listed = read_pairs(Path(pairs_file))
     matcher = ImageMatcher.load(model_dir, log=log)
     root = Path() if data_dir is None else Path(data_dir)
+    spelt = {name: file_below(root, name) for pair in listed for name in (pair.first, pair.second)}
+    pairs = [replace(pair, first=spelt[pair.first], second=spelt[pair.second]) for pair in listed]
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
     alone = _alone(matcher, Path(model_dir), feature_dir or Layout().features, log)
     embeddings, features, unreadable = _embed_files(matcher, alone, root, names, log)
@@ -267,17 +311,17 @@ def _embed_files(
     embeddings, features = [np.zeros((0, card.dim), np.float32)], [np.zeros((0, alone.feature_dim), np.float32)]
     with log.progress("embedding", len(names)) as done:
         for start, found in decoded_blocks([root / name for name in names], card.decode):
-            pictures = []
-            for name, picture in zip(names[start:], found, strict=False):
-                if isinstance(picture, DataError):
-                    unreadable[name] = picture.what
-                    log.event("unreadable", f"left out: {picture}", path=name)
+            images = []
+            for name, image in zip(names[start:], found, strict=False):
+                if isinstance(image, DataError):
+                    unreadable[name] = image.what
+                    log.event("unreadable", f"left out: {image}", path=name)
                 else:
-                    pictures.append(picture)
-            if pictures:
-                given = alone.run(pictures)
+                    images.append(image)
+            if images:
+                given = alone.run(images)
                 features.append(normalize_rows(given))
                 once = alone is matcher.engine and not card.test_time_flip
-                embeddings.append(matcher.embed_features(given) if once else matcher.embed(pictures, cropped=True))
+                embeddings.append(matcher.embed_features(given) if once else matcher.embed(images, cropped=True))
             done(len(found))
     return np.concatenate(embeddings), np.concatenate(features), unreadable

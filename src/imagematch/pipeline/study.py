@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from imagematch.files import Layout, write_text
 from imagematch.interruption import StopRequest
 from imagematch.matching import read_card
 from imagematch.pipeline.experiments import TrainedMatcher, finished_training, forget_unfinished, read_config
-from imagematch.pipeline.train import run_training
+from imagematch.pipeline.training_run import run_training
 from imagematch.reporting import spreadsheet_cell, write_study_report
 from imagematch.tuning import (
     attributes,
@@ -94,7 +95,8 @@ def run_study(
             log.event("best_config", f"best configuration: {best_config}", path=str(best_config))
             matcher = _trained_winner(winner, best.params, study.user_attrs, layout, log, stop)
             _write_trials(study, folder)
-            write_study_report(folder / "report.html", study, matcher.metrics)
+            link = _relative(matcher.folder, folder)
+            write_study_report(folder / "report.html", study, matcher.metrics, matcher_report=link)
     return FinishedStudy(winner, best_config, matcher)
 
 
@@ -111,7 +113,13 @@ def _trained_winner(
     if finished is not None and _is_of(finished, winner, params, study_attributes):
         return finished
     log.say(f"training the winner as {winner.experiment_name}")
-    return run_training(winner, layout, discard_unfit=True, log=log, stop=stop)
+    study_report = _relative(layout.study_dir(winner.experiment_name), layout.model_dir(winner.experiment_name))
+    return run_training(winner, layout, discard_unfit=True, study_report=study_report, log=log, stop=stop)
+
+
+def _relative(folder: Path, beside: Path) -> str:
+    """The report in a folder, as a link from another folder."""
+    return Path(os.path.relpath(folder / "report.html", beside)).as_posix()
 
 
 def _is_of(

@@ -9,8 +9,14 @@ from __future__ import annotations
 from imagematch.reporting.escaping import plot_label, spreadsheet_cell, visible
 from imagematch.reporting.html import Page
 from imagematch.reporting.images import SplitView, images_html
-from imagematch.reporting.mistakes import ImagePair, pairs_html, worst_false_matches, worst_false_non_matches
-from imagematch.reporting.model_report import threshold_text, write_model_report
+from imagematch.reporting.mistakes import (
+    ImagePair,
+    example_pairs,
+    pairs_html,
+    worst_false_matches,
+    worst_false_non_matches,
+)
+from imagematch.reporting.model_report import write_model_report
 from imagematch.reporting.notes import Note, plot_or_note, table_or_note
 from imagematch.reporting.numbers import t_interval
 from imagematch.reporting.plots import (
@@ -27,7 +33,9 @@ from imagematch.reporting.projector import PROJECTOR_FILES, write_projector, wri
 from imagematch.reporting.retrieval_pages import write_groups_page, write_neighbours_page
 from imagematch.reporting.studies import read_study, state_counts
 from imagematch.reporting.study_comparison import compare_studies, comparison_lines
-from imagematch.reporting.study_report import feature_store_text, study_lines, study_summary, write_study_report
+from imagematch.reporting.study_report import study_lines, study_summary, write_study_report
+from imagematch.reporting.study_text import feature_store_text, importance_text, study_steps
+from imagematch.reporting.suspects import suspect_labels, write_suspect_labels
 from imagematch.reporting.tables import (
     baseline_table,
     best_configuration,
@@ -49,6 +57,9 @@ from imagematch.reporting.tables import (
     worst_and_best_classes,
     write_csv,
 )
+from imagematch.reporting.threshold_report import threshold_text
+from imagematch.reporting.threshold_steps import confusion_html, named_confusions
+from imagematch.reporting.verdict import verdict
 
 __all__ = [
     "PROJECTOR_FILES",
@@ -63,15 +74,19 @@ __all__ = [
     "class_table",
     "compare_studies",
     "comparison_lines",
+    "confusion_html",
     "counts_text",
     "det_plot",
+    "example_pairs",
     "feature_store_text",
     "front_table",
     "gallery_table",
     "groups_table",
     "histogram_plot",
     "images_html",
+    "importance_text",
     "metrics_table",
+    "named_confusions",
     "nearest_rows",
     "neighbours_plot",
     "neighbours_table",
@@ -87,7 +102,9 @@ __all__ = [
     "spreadsheet_cell",
     "state_counts",
     "study_lines",
+    "study_steps",
     "study_summary",
+    "suspect_labels",
     "t_interval",
     "table_or_note",
     "threshold_table",
@@ -95,6 +112,7 @@ __all__ = [
     "time_table",
     "trials_overview",
     "unfinished_trials",
+    "verdict",
     "visible",
     "warnings_of",
     "worst_and_best_classes",
@@ -106,5 +124,6 @@ __all__ = [
     "write_neighbours_page",
     "write_projector",
     "write_study_report",
+    "write_suspect_labels",
     "write_tensorboard_projector",
 ]

@@ -29,6 +29,7 @@ class SplitView:
         class_names: every class's name; may hold any characters.
         paths: (n,) str, the images' ids; may hold any characters.
         image: row -> (h, w, 3) uint8, small enough to be shown.
+        label_names: every class's label in the data set, where `class_names` are titles for people.
     """
 
     embeddings: np.ndarray
@@ -36,6 +37,7 @@ class SplitView:
     class_names: Sequence[str]
     paths: Sequence[str] | np.ndarray
     image: Callable[[int], np.ndarray]
+    label_names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,9 +46,20 @@ class SplitView:
         """Name of the class of image `row`."""
         return str(self.class_names[int(self.labels[row])])
 
+    def label_name(self, label: int) -> str:
+        """A label as the data set has it."""
+        return str((self.label_names or self.class_names)[label])
+
     def path(self, row: int) -> str:
         """Id of image `row`."""
         return str(self.paths[row])
+
+
+def sampled_rows(count: int, at_most: int, seed: int = 0) -> np.ndarray:
+    """At most `at_most` of `count` rows, drawn evenly, sorted; the same for the same seed."""
+    if count <= at_most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, at_most, replace=False))
 
 
 def image_uri(pixels: np.ndarray) -> str:

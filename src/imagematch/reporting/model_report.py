@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from imagematch.learning_curves import History, best_epoch, learning_curves_svg
+from imagematch.reporting.failures_report import add_failures, add_next_steps, weak_classes
 from imagematch.reporting.html import Page, ReportCard
 from imagematch.reporting.images import SplitView
-from imagematch.reporting.mistakes import pairs_html, worst_false_matches, worst_false_non_matches
 from imagematch.reporting.notes import Note, plot_or_note, table_or_note
 from imagematch.reporting.numbers import count_text, number_text
 from imagematch.reporting.plots import (
@@ -22,39 +22,53 @@ from imagematch.reporting.plots import (
     roc_plot,
 )
 from imagematch.reporting.plots.projection import ProjectionMethod
+from imagematch.reporting.suspects import (
+    SUSPECTS_FILE,
+    near_duplicates,
+    suspect_labels,
+    write_suspect_labels,
+)
 from imagematch.reporting.tables import (
     counts_text,
     metrics_table,
-    rates_lines,
-    threshold_table,
     warnings_of,
-    worst_and_best_classes,
 )
 from imagematch.reporting.tables.metrics import (
     baseline_metrics,
-    criterion_text,
     flat_metrics,
-    gallery_table,
     interval,
     main_split,
     title_of,
 )
+from imagematch.reporting.threshold_report import add_threshold
+from imagematch.reporting.threshold_steps import (
+    named_confusions,
+)
+from imagematch.reporting.verdict import Findings, verdict
 
 if TYPE_CHECKING:
     from imagematch.evaluation import PairDistances, Probability, Threshold
 
 _CARDS = ("roc_auc", "map_at_r", "recall_at_1", "eer", "tar_at_far_0.001", "balanced_accuracy")
 _PROJECTED_IMAGES = 800
-_PROBABILITY_METHODS = {"platt": "Platt's sigmoid", "isotonic": "an isotonic fit"}
+_LISTED_CONFUSIONS = 12
+_HISTORY_TERMS = (
+    "Active: the share of the pairs or triplets of a batch that still add to the loss; near 0 there is nothing left to "
+    "learn from. Spread: how far the embeddings of the validation images are from all lying on one point, where it is "
+    "0; a training that collapses shows there first."
+)
 _TERMS = {
     "genuine / impostor pair": "two images of the same class / of different classes",
     "FAR, false accept rate": "the share of impostor pairs that match (also FMR, FPR)",
     "TAR, true accept rate": "the share of genuine pairs that match (also recall, TPR); FRR is 1 - TAR",
+    "FPIR / FNIR": "the share of searches of somebody not enrolled that return anyone / of somebody enrolled that do "
+    "not return them",
     "ROC AUC": "the chance that a genuine pair is closer than an impostor pair; 0.5 is guessing",
     "EER": "the error rate at the threshold where FAR and FRR are equal",
     "MAP@R, mAP, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first "
     "(among the first R; in the whole ranking), the share of them among the first R, whether one is among the first K",
     "baseline": "the frozen feature extractor alone, without a head, measured on the same images",
+    "whitened baseline": "the same features, each component divided by the fourth root of its variance; no training",
     "95 % interval": "over the choice of classes, since pairs that share a class are not independent",
 }
 
@@ -70,8 +84,10 @@ def write_model_report(
     baseline: SplitView | None,
     threshold: Threshold,
     probability: Probability | None = None,
+    others: SplitView | None = None,
+    study_report: str | None = None,
 ) -> None:
-    """Writes the report of a matcher: one HTML file that needs nothing else.
+    """Writes the report of a matcher: one HTML file that needs nothing else, and `suspect_labels.csv` beside it.
 
     Args:
         path: the file.
@@ -83,31 +99,41 @@ def write_model_report(
         baseline: the same images with the frozen extractor's features as embeddings.
         threshold: under it two images match.
         probability: distance -> probability, fitted on the split that the threshold was chosen on.
+        others: images outside of that split, with the frozen extractor's features: for their labels, and duplicates.
+        study_report: where the report of the study is that this matcher won, relative to `path`.
 
     Raises:
-        StudyError: the file cannot be written.
+        StudyError: a file cannot be written.
     """
+    distance = threshold.distance
+    suspects = suspect_labels([view for view in (test, others) if view is not None and len(view)])
+    confused = named_confusions(test, distance, _LISTED_CONFUSIONS) if test is not None else []
     page = Page(name, "image matcher")
-    add_summary(page, metrics)
-    _add_threshold(page, metrics, threshold, probability)
-    page.section("All metrics", counts_text(metrics))
-    page.table(table_or_note(lambda: metrics_table(metrics), "Metrics"))
+    page.lead(verdict(metrics, confused))
+    for line in warnings_of(metrics):
+        page.warning(line)
+    _add_metrics(page, metrics)
+    add_threshold(page, metrics, threshold, probability, test, confused)
     if test is None:
         page.section("Pairs")
         page.plot(Note("There is no test split, so no pairs, classes or images are shown."))
     else:
-        _add_pairs(page, main_split(metrics), test, baseline, threshold.distance, probability)
-        _add_classes(page, test, threshold.distance)
-        _add_mistakes(page, test, threshold.distance)
+        _add_pairs(page, main_split(metrics), test, baseline, distance, probability)
+        add_failures(page, test, distance, confused)
+    _add_setting(page, config, study_report)
+    findings = Findings(confused, weak_classes(test, distance), len(suspects), near_duplicates(baseline, others))
+    add_next_steps(page, metrics, findings, suspects)
+    if test is not None:
         _add_projections(page, test, baseline)
     _add_training(page, history, config)
     page.section("Glossary")
     page.terms(_TERMS)
+    write_suspect_labels(path.parent / SUSPECTS_FILE, suspects)
     page.write(path)
 
 
-def add_summary(page: Page, metrics: Mapping[str, Any]) -> None:
-    """The metrics that matter, with intervals, beside the baseline's, and the warnings."""
+def _add_metrics(page: Page, metrics: Mapping[str, Any]) -> None:
+    """The metrics that matter as cards, then every metric beside the baselines'."""
     split = main_split(metrics)
     block, reference = metrics.get(split), baseline_metrics(metrics)
     model, base = flat_metrics(block), flat_metrics(reference)
@@ -122,69 +148,13 @@ def add_summary(page: Page, metrics: Mapping[str, Any]) -> None:
         if base.get(name) is not None:
             below.append(f"baseline {number_text(base[name])}")
         cards.append(ReportCard(title_of(name).replace(" at the threshold", ""), number_text(value), tuple(below)))
+    page.section("How good it is", counts_text(metrics))
     if cards:
         page.cards(cards)
-    page.text(counts_text(metrics))
     if reference:
         page.text("Baseline: the frozen feature extractor alone, without a head, on the same images.")
-    for line in warnings_of(metrics):
-        page.warning(line)
-
-
-def _add_threshold(
-    page: Page, metrics: Mapping[str, Any], threshold: Threshold, probability: Probability | None
-) -> None:
-    split = main_split(metrics)
-    block = metrics.get(split) or {}
-    page.section("The threshold")
-    page.text(threshold_text(threshold, split))
-    for line in rates_lines(block, split):
-        page.text(f"{line}.")
-    confusion = (block.get("threshold") or {}).get("confusion")
-    if confusion:
-        page.text(
-            f"On the {split} split {int(confusion['tp']):,} genuine pairs match and {int(confusion['fn']):,} are "
-            f"missed; {int(confusion['fp']):,} impostor pairs match by mistake and {int(confusion['tn']):,} do not "
-            "match."
-        )
-    if probability is not None:
-        method = _PROBABILITY_METHODS[probability.method]
-        page.text(
-            f"Probabilities: {method}, fitted on the {threshold.chosen_on} split for a share of "
-            f"{100 * probability.prior:g} % genuine pairs" + _calibration_errors(block.get("probability") or {}, split)
-        )
-    page.heading("In a gallery")
-    page.text("What a search of somebody not enrolled meets at this threshold, by the size of the gallery:")
-    page.table(table_or_note(lambda: gallery_table(block), "Galleries"))
-    page.heading("At other thresholds")
-    page.text(f"Only thresholds whose FAR the pairs of the {split} split resolve:")
-    page.table(table_or_note(lambda: threshold_table(block), "Thresholds"))
-
-
-def _calibration_errors(probability: Mapping[str, Any], split: str) -> str:
-    found = [
-        (probability.get("fitted_error"), "there"),
-        (probability.get("calibration_error"), f"on the {split} split"),
-    ]
-    texts = [f"{error:.4f} {where}" for error, where in found if error is not None]
-    return f"; calibration error {', '.join(texts)}." if texts else "."
-
-
-def threshold_text(threshold: Threshold, split: str) -> str:
-    """Where a match begins, what that was chosen on, and how far to trust metrics of a split at it."""
-    text = (
-        f"Two images match if their distance is under {threshold.distance:.4f}. The threshold was chosen by "
-        f"{criterion_text(threshold.criterion)} on the {threshold.chosen_on} split"
-    )
-    return text + _trust_in(threshold.chosen_on, split)
-
-
-def _trust_in(chosen_on: str, split: str) -> str:
-    if chosen_on == split:
-        return ", the very images measured here: the metrics at it are too good."
-    if chosen_on == "calibration":
-        return ", which selected nothing else and is not measured here."
-    return ", which also selected the best epoch: it may be a little off for new images."
+    page.heading("All metrics")
+    page.table(table_or_note(lambda: metrics_table(metrics), "Metrics"))
 
 
 def _add_pairs(
@@ -220,23 +190,16 @@ def _add_pairs(
         )
 
 
-def _add_classes(page: Page, test: SplitView, threshold: float) -> None:
-    page.section("Classes", "Each class at the threshold: its own pairs that match, and its pairs with others that do.")
-    worst, best = worst_and_best_classes(test, threshold)
-    for title, frame in (("Worst", worst), ("Best", best)):
-        page.heading(title)
-        page.table(table_or_note(lambda frame=frame: frame, "Classes with two images or more"))  # type: ignore[misc]
-
-
-def _add_mistakes(page: Page, test: SplitView, threshold: float) -> None:
-    page.section(
-        "Where it is most wrong",
-        f"The worst first, with the decision at the threshold of {threshold:.4f}. Each image is shown once at most.",
-    )
-    page.heading("Different classes, yet close")
-    page.html(pairs_html(test, worst_false_matches(test), threshold))
-    page.heading("The same class, yet far apart")
-    page.html(pairs_html(test, worst_false_non_matches(test), threshold))
+def _add_setting(page: Page, config: str, study_report: str | None) -> None:
+    page.section("Which setting mattered")
+    if study_report is None:
+        page.text("One configuration was trained, so nothing says which setting mattered: hpt.py searches them.")
+    else:
+        page.text("This configuration won a study, whose report compares the settings.")
+        page.link("The report of the study", study_report)
+    page.heading("Configuration")
+    page.text("Saved as config.yaml; train.py runs it as it is.")
+    page.code(config)
 
 
 def _add_projections(page: Page, test: SplitView, baseline: SplitView | None) -> None:
@@ -260,11 +223,9 @@ def _add_training(page: Page, history: History, config: str) -> None:
         of_best = f"; the weights are those of epoch {best}, the best by {objective}" if best is not None else ""
         page.text(f"{count_text(len(history), 'epoch')}{of_best}. The dotted line is the best epoch.")
         page.svg(Markup(learning_curves_svg(history, objective, embedded=True)))  # noqa: S704
+        page.text(_HISTORY_TERMS)
     else:
         page.plot(Note("The training's history was not saved."))
-    page.heading("Configuration")
-    page.text("Saved as config.yaml; train.py runs it as it is.")
-    page.code(config)
 
 
 def objective_of(config: str, history: History) -> str:

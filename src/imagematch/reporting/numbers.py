@@ -24,8 +24,8 @@ def number_text(value: Any, digits: int = 4) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """A count with its noun, which takes an s: "1 epoch", "2 epochs"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """A count with its noun: "1 epoch", "2 epochs", "3 classes"."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def interval_text(ends: tuple[float, float] | None) -> str:
@@ -42,3 +42,16 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(t.ppf(0.975, len(values) - 1)) * spread / math.sqrt(len(values))
     return mean - half, mean + half
+
+
+def percent_text(share: float) -> str:
+    """A share of 0 to 1 in per cent, to the digits that tell it from none and all: "0.012 %", "97 %", "99.96 %"."""
+    rest = 1 - share
+    if share > 0.9 and rest > 0:
+        return f"{100 - float(f'{100 * rest:.2g}'):.10g} %"
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+
+
+def two_digits(value: float) -> str:
+    """A number to the two digits that it is known to: "0.19", "1.9", "19,000"."""
+    return f"{float(f'{value:.2g}'):,.10g}" if value else "0"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imagematch.reporting.html import Page, ReportCard, render
-from imagematch.reporting.images import image_uri
+from imagematch.reporting.images import image_uri, is_pixelated
 from imagematch.reporting.numbers import count_text
 from imagematch.reporting.tables import nearest_rows
 from imagematch.retrieval import Group, ImageFolder, Retrieval
@@ -120,7 +120,8 @@ def _left_out(images: ImageFolder) -> tuple[str, ...]:
     return (f"{count:,} unusable left out",) if count else ()
 
 
-def _image(images: ImageFolder, row: int) -> dict[str, str]:
+def _image(images: ImageFolder, row: int) -> dict[str, Any]:
     """A small image, its aspect ratio unchanged, with its path and its full size in words."""
     seen = images.thumbnail(row, _SIDE)
-    return {"path": images.paths[row], "uri": image_uri(seen.pixels), "size": f"{seen.width} x {seen.height}"}
+    shown = {"path": images.paths[row], "uri": image_uri(seen.pixels), "pixelated": is_pixelated(seen.pixels)}
+    return {**shown, "size": f"{seen.width} x {seen.height}"}

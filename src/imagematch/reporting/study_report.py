@@ -10,58 +10,74 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.html import Page, ReportCard
-from imagematch.reporting.model_report import add_summary
 from imagematch.reporting.notes import Note, table_or_note
 from imagematch.reporting.numbers import number_text
 from imagematch.reporting.plots import StudyPlots
 from imagematch.reporting.studies import maximises, objective_name, ranked_trials, state_counts, winning_trial
+from imagematch.reporting.study_text import data_text, feature_store_text, importance_text, study_steps, winner_text
 from imagematch.reporting.tables import (
     baseline_table,
     best_configuration,
+    counts_text,
     front_table,
     metrics_table,
     reruns_table,
     time_table,
     trials_overview,
     unfinished_trials,
+    warnings_of,
 )
+from imagematch.reporting.verdict import verdict
 from imagematch.tuning import attributes, baseline_value
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_MANY_ROWS = 1000
+_MANY_ROWS, _MANY_REASONS = 300, 100
 _BEST_TRIALS, _REASONS, _WIDTH = 5, 10, 160
 
 
-def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, Any] | None = None) -> None:
+def write_study_report(
+    path: Path,
+    study: optuna.Study,
+    metrics: Mapping[str, Any] | None = None,
+    *,
+    matcher_report: str | None = None,
+) -> None:
     """Writes the report of a study: one HTML file that needs nothing else.
 
     Args:
         path: the file.
         study: any Optuna study; what only our studies store is left out where it is missing.
         metrics: the winner's `metrics.json`; None where it was not trained.
+        matcher_report: where the report of the trained winner is, relative to `path`.
 
     Raises:
         StudyError: the file cannot be written.
     """
     page = Page(study.study_name, "study")
-    _add_search_summary(page, study)
+    _add_search_summary(page, study, metrics, matcher_report)
     if metrics:
-        page.section("The winner, trained and measured")
-        add_summary(page, metrics)
+        page.section("The winner, trained and measured", counts_text(metrics))
         page.table(table_or_note(lambda: metrics_table(metrics), "Metrics"))
     _add_winner(page, study)
+    _add_settings(page, study)
+    page.section("What to do next")
+    steps = study_steps(study)
+    if steps:
+        page.bullets(steps)
+    else:
+        page.text("Nothing stands out.")
     _add_plots(page, study)
-    page.section("Trials")
+    page.section("Trials", "The best first; trials.csv beside this report has them all.")
     page.table(
         table_or_note(lambda: trials_overview(study).drop(columns="what happened", errors="ignore"), "Trials"),
         at_most=_MANY_ROWS,
     )
     page.heading("Pruned, failed and duplicate trials, and why")
     page.table(
-        table_or_note(lambda: unfinished_trials(study), "Pruned, failed or duplicate trials"), at_most=_MANY_ROWS
+        table_or_note(lambda: unfinished_trials(study), "Pruned, failed or duplicate trials"), at_most=_MANY_REASONS
     )
     page.section("Time", feature_store_text(study))
     page.table(table_or_note(lambda: time_table(study), "Times by part"))
@@ -69,25 +85,30 @@ def write_study_report(path: Path, study: optuna.Study, metrics: Mapping[str, An
 
 
 def study_summary(study: optuna.Study) -> str:
-    """The study in one line: how many trials ended how, the best value, the front; states where none is finished."""
+    """The study in a line: the winner first, then how many trials ended how, and the front."""
     counts = state_counts(study)
     text = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "no trials"
-    text = "Trials: " + text
     winner = winning_trial(study)
     if winner is None or winner.values is None:
-        return f"{text}. No trial is finished yet, so there is nothing to compare."
-    best = ranked_trials(study)[0]
-    value = number_text(float((best.values or [0.0])[0]))
-    text = f"{text}. Best {objective_name(study)}: {value} (trial {best.number})."
+        return f"Trials: {text}. No trial is finished yet, so there is nothing to compare."
+    text = f"{winner_text(study)} Trials: {text}."
     if len(study.directions) == 1:
         return text
     names = " and ".join(objective_name(study, objective) for objective in range(len(study.directions)))
     front = "; ".join(f"trial {t.number}: {attributes.values_text(t.values or [])}" for t in ranked_trials(study))
-    return f"{text} Pareto front of {names}: {front}. The winner is trial {winner.number}."
+    return f"{text} Pareto front of {names}: {front}."
 
 
-def _add_search_summary(page: Page, study: optuna.Study) -> None:
-    page.text(study_summary(study))
+def _add_search_summary(
+    page: Page, study: optuna.Study, metrics: Mapping[str, Any] | None, matcher_report: str | None
+) -> None:
+    page.lead(study_summary(study))
+    if metrics:
+        page.text(f"The trained winner: {verdict(metrics)}")
+        for line in warnings_of(metrics):
+            page.warning(line)
+    if matcher_report is not None:
+        page.link("The report of the trained winner", matcher_report)
     if data := data_text(study):
         page.text(data)
     ranked = ranked_trials(study)
@@ -154,21 +175,36 @@ def _add_winner(page: Page, study: optuna.Study) -> None:
     reruns = table_or_note(lambda: reruns_table(study), "Trials rerun with other seeds")
     if not isinstance(reruns, Note):
         page.text(
-            "The best few were rerun with other seeds, and the winner is the best by their mean. The difference to "
-            "the baseline is taken run by run on the same images; its interval covers the seeds, not the choice of "
-            "images."
+            "The best few were rerun with other seeds, and the winner is the best by their mean. Spread: the standard "
+            "deviation over those seeds. Optimism: how much better the search made a trial look than its mean. The "
+            "difference to the baseline is taken run by run on the same images; its interval covers the seeds, not "
+            "the choice of images."
         )
     page.table(reruns)
     page.heading("The frozen extractor alone")
     page.table(table_or_note(lambda: baseline_table(study), "Baseline"))
 
 
+def _add_settings(page: Page, study: optuna.Study) -> None:
+    page.section("Which setting mattered")
+    for objective in range(len(study.directions)):
+        plots = StudyPlots(study, objective)
+        if len(study.directions) > 1:
+            page.heading(objective_name(study, objective))
+        page.text(importance_text(plots))
+        for titled in plots.of_settings():
+            if titled.title.startswith("Importance") and isinstance(titled.shown, Note):
+                continue  # the sentence has said so
+            page.heading(titled.title)
+            page.plot(titled.shown, "" if isinstance(titled.shown, Note) else titled.reading)
+
+
 def _add_plots(page: Page, study: optuna.Study) -> None:
     objectives = len(study.directions)
     for objective in range(objectives):
         of = f" of {objective_name(study, objective)}" if objectives > 1 else ""
-        page.section(f"Plots{of}")
-        for titled in StudyPlots(study, objective).all():
+        page.section(f"The search{of}")
+        for titled in StudyPlots(study, objective).of_search():
             page.heading(titled.title)
             page.plot(titled.shown, "" if isinstance(titled.shown, Note) else titled.reading)
 
@@ -201,48 +237,3 @@ def _reason(trial: FrozenTrial) -> str:
     if trial.state.name == "PRUNED":
         return "pruned"
     return f"failed: {visible(trial.user_attrs.get(attributes.REASON, 'no reason was stored'), _WIDTH)}"
-
-
-def feature_store_text(study: optuna.Study) -> str:
-    """What caching the features saved, in a sentence; empty where it was not measured.
-
-    What all of them cost is not known where some were cached before the study.
-    """
-    baselines, data = study.user_attrs.get(attributes.BASELINE), study.user_attrs.get(attributes.DATA)
-    if not isinstance(baselines, Mapping) or not isinstance(data, Mapping):
-        return ""
-    measured = [f for f in baselines.values() if isinstance(f, Mapping) and f.get("extraction_s")]
-    trained = [t for t in study.get_trials(deepcopy=False) if attributes.SECONDS in t.user_attrs]
-    if not measured or len(trained) < 2 or any("images_through_network" not in f for f in measured):
-        return ""
-    images, computed = int(data.get("images", 0)), [int(f["images_through_network"]) for f in measured]
-    seconds = sum(float(f["extraction_s"]) for f in measured)
-    if not any(computed):
-        return (
-            f"The features were cached before the study, and used by {len(trained):,} trials: "
-            "no image went through the network."
-        )
-    if min(computed) < images:
-        return (
-            f"{sum(computed):,} of {images * len(measured):,} images went through the network, in {seconds:,.1f} s: "
-            f"the features of the others were cached, or are those of identical files. "
-            f"{len(trained):,} trials used them."
-        )
-    saved = seconds / len(measured) * len(trained) - seconds
-    return (
-        f"The features were computed once, in {seconds:,.1f} s, and used by {len(trained):,} trials: computing "
-        f"them in every trial would have taken about {max(saved, 0.0):,.0f} s more."
-    )
-
-
-def data_text(study: optuna.Study) -> str:
-    """What the study was run on, in a sentence; empty where it was not stored."""
-    data = study.user_attrs.get(attributes.DATA)
-    if not isinstance(data, Mapping):
-        return ""
-    splits = data.get("splits") if isinstance(data.get("splits"), Mapping) else {}
-    counts = ", ".join(f"{visible(name)} {split.get('images', 0):,}" for name, split in (splits or {}).items())
-    return (
-        f"Data: {visible(data.get('dataset', 'unknown'))}, {int(data.get('images', 0)):,} images of "
-        f"{int(data.get('classes', 0)):,} classes, split by {visible(data.get('split_by', 'unknown'))} ({counts})."
-    )

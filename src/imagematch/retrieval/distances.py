@@ -27,7 +27,7 @@ def import_faiss() -> Any:
     return faiss
 
 
-class Distance(Protocol):
+class SearchDistance(Protocol):
     """A distance: quick keys that rank like it up to a tolerance, and its exact values."""
 
     def prepared(self, vectors: np.ndarray) -> np.ndarray:
@@ -36,7 +36,10 @@ class Distance(Protocol):
     def nearest(self, queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k smallest keys of each query, (q, k) float32 in no order, and their gallery rows; all prepared."""
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    def reach(self, gallery: np.ndarray) -> float:
+        """What `tolerance` needs of a gallery, prepared; of one in parts it is the largest of theirs."""
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
         """(q,) float64: how far a key of that query can be from one that ranks as its distance in float32 does."""
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -47,21 +50,24 @@ class Euclidean:
     """The length of the difference. Keys are squared lengths."""
 
     def prepared(self, vectors: np.ndarray) -> np.ndarray:
-        """See Distance."""
+        """See SearchDistance."""
         return np.ascontiguousarray(vectors, np.float32)
 
     def nearest(self, queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See Distance."""
+        """See SearchDistance."""
         keys, rows = import_faiss().knn(queries, gallery, k)
         return keys, rows
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-        """See Distance. Source: N. Higham, Accuracy and stability of numerical algorithms, 2002, section 3.1."""
-        reach = _lengths(queries) + _lengths(gallery).max(initial=0.0)
-        return (queries.shape[1] + 16) * _UNIT_ROUNDOFF * np.square(reach)
+    def reach(self, gallery: np.ndarray) -> float:
+        """See SearchDistance: the longest vector's length."""
+        return float(_lengths(gallery).max(initial=0.0))
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
+        """See SearchDistance. Source: N. Higham, Accuracy and stability of numerical algorithms, 2002, section 3.1."""
+        return (queries.shape[1] + 16) * _UNIT_ROUNDOFF * np.square(_lengths(queries) + reach)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """See Distance."""
+        """See SearchDistance."""
         difference = first.astype(np.float64) - second
         return np.sqrt(np.square(difference, out=difference).sum(axis=1))
 
@@ -70,22 +76,26 @@ class Cosine:
     """One minus the cosine of the angle: 0 to 2; 1 where a vector is zero. Keys are negative cosines."""
 
     def prepared(self, vectors: np.ndarray) -> np.ndarray:
-        """See Distance: rows of length 1; zeros stay zeros."""
+        """See SearchDistance: rows of length 1; zeros stay zeros."""
         lengths = _lengths(vectors)[:, None]
         return np.ascontiguousarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
     def nearest(self, queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See Distance."""
+        """See SearchDistance."""
         faiss = import_faiss()
         cosines, rows = faiss.knn(queries, gallery, k, metric=faiss.METRIC_INNER_PRODUCT)
         return -cosines, rows
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-        """See Distance."""
-        return np.full(len(queries), 2 * (gallery.shape[1] + 16) * _UNIT_ROUNDOFF)
+    def reach(self, gallery: np.ndarray) -> float:
+        """See SearchDistance: 1, since the keys are shares of it."""
+        return float(len(gallery) > 0)
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
+        """See SearchDistance."""
+        return np.full(len(queries), 2 * (queries.shape[1] + 16) * _UNIT_ROUNDOFF * reach)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """See Distance."""
+        """See SearchDistance."""
         a, b = first.astype(np.float64), second.astype(np.float64)
         squares = np.square(a).sum(axis=1) * np.square(b).sum(axis=1)
         cosine = (a * b).sum(axis=1) / np.sqrt(np.where(squares > 0, squares, 1))
@@ -101,7 +111,7 @@ class Jaccard:
     """
 
     def prepared(self, vectors: np.ndarray) -> np.ndarray:
-        """See Distance."""
+        """See SearchDistance."""
         rows = np.ascontiguousarray(vectors, np.float32)
         lowest = float(rows.min(initial=0.0))
         if lowest < 0:
@@ -113,7 +123,7 @@ class Jaccard:
         return rows
 
     def nearest(self, queries: np.ndarray, gallery: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See Distance."""
+        """See SearchDistance."""
         sums, step = gallery.sum(axis=1), max(1, _JACCARD_VALUES // max(1, gallery.shape[1]))
 
         def of_one(query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,12 +138,16 @@ class Jaccard:
             found = list(pool.map(of_one, queries))
         return np.stack([keys for keys, _ in found]), np.stack([rows for _, rows in found])
 
-    def tolerance(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-        """See Distance."""
-        return np.full(len(queries), 4 * (gallery.shape[1] + 8) * _UNIT_ROUNDOFF)
+    def reach(self, gallery: np.ndarray) -> float:
+        """See SearchDistance: 1, since the keys are shares of it."""
+        return float(len(gallery) > 0)
+
+    def tolerance(self, queries: np.ndarray, reach: float) -> np.ndarray:
+        """See SearchDistance."""
+        return np.full(len(queries), 4 * (queries.shape[1] + 8) * _UNIT_ROUNDOFF * reach)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """See Distance."""
+        """See SearchDistance."""
         a, b = first.astype(np.float64), second.astype(np.float64)
         return _jaccard(np.minimum(a, b).sum(axis=1), a.sum(axis=1) + b.sum(axis=1))
 
@@ -148,10 +162,10 @@ def _jaccard(minima: np.ndarray, sums: np.ndarray) -> np.ndarray:
     return np.where(maxima > 0, 1 - minima / np.where(maxima > 0, maxima, 1), 0).astype(minima.dtype)
 
 
-_DISTANCES: dict[str, Callable[[], Distance]] = {"euclidean": Euclidean, "cosine": Cosine, "jaccard": Jaccard}
+_DISTANCES: dict[str, Callable[[], SearchDistance]] = {"euclidean": Euclidean, "cosine": Cosine, "jaccard": Jaccard}
 
 
-def make_distance(name: str) -> Distance:
+def make_distance(name: str) -> SearchDistance:
     """The distance of that name. Raises ConfigError where there is none."""
     if name not in _DISTANCES:
         raise ConfigError(f"{name!r} is not one of {', '.join(SEARCH_DISTANCES)}", where="metric")

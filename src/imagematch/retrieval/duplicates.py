@@ -70,7 +70,7 @@ def _chains(embeddings: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
         a = distance.prepared(embeddings[first : first + _TILE_ROWS])
         for second in range(first, n, _TILE_ROWS):
             b = distance.prepared(embeddings[second : second + _TILE_ROWS])
-            near = threshold**2 + 2 * distance.tolerance(a, b)[:, None]
+            near = threshold**2 + 2 * distance.tolerance(a, distance.reach(b))[:, None]
             rows, columns = np.nonzero(faiss.pairwise_distances(a, b) < near)
             rows, columns = parts[rows + first], parts[columns + second]
             other = rows != columns

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from imagematch.errors import ConfigError, ModelError
-from imagematch.events import SILENT, RunLog, TellingOnce
+from imagematch.events import SILENT, EachEventOnce, RunLog
 from imagematch.file_locks import locked
 from imagematch.files import digest_bytes
 from imagematch.matching import ImageMatcher, read_card
@@ -139,7 +139,7 @@ def retrieve(
     settings.check()
     card = read_card(model_dir)
     how = {"manifest_dir": manifest_dir, "cropper": card.embedding.cropper, **card.embedding.decoding}
-    once = TellingOnce(log) if query_dir.absolute() == gallery_dir.absolute() else log
+    once = EachEventOnce(log) if query_dir.absolute() == gallery_dir.absolute() else log
     queries = list_images(query_dir, role="query", log=once, **how)
     gallery = list_images(gallery_dir, role="gallery", log=once, **how)
     if settings.top_k > len(gallery):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.retrieval.saved_index import model_identity
 
 _AT_ONCE = 256
+_SECRET = re.compile(r"//.*@")
+"""User and password of a URL, which are not shown."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class Gallery:
 
     def __init__(self, store: GalleryStore, location: str, matcher: ImageMatcher | None) -> None:
         self._store = store
-        self._location = location
+        self._location = _SECRET.sub("//", location)
         self._matcher = matcher
         if matcher is not None and model_identity(matcher.card) != store.facts.matcher:
             raise ModelError(
                 f"belongs to another matcher, which is called {store.facts.matcher_name}",
-                where=location,
-                do=f"use that one, or embed its images anew: imagematch gallery rebuild {location} --model DIR",
+                where=self._location,
+                do="use that one, or embed its images anew: imagematch gallery rebuild",
             )
 
     @classmethod
@@ -104,7 +107,8 @@ class Gallery:
             ConfigError: no store has the URL's scheme.
             StudyError: it cannot be read.
         """
-        store = GALLERY_STORES.of(str(location)).open(str(location))
+        store_class = GALLERY_STORES.of(str(location))
+        store = store_class.open(str(location))
         try:
             return cls(store, str(location), None if matcher is None else _loaded(matcher))
         except BaseException:
@@ -170,14 +174,14 @@ class Gallery:
         checked = [checked_label(label) for label in labels]
         failed: dict[int, DataError] = {}
         embeddings = self.matcher.embed(images, unreadable=failed.__setitem__)
-        new = []
+        new, decoding = [], self.matcher.card.embedding.decoding
         for row, image in enumerate(images):
             try:
                 if row in failed:
                     raise failed[row]
                 source = str(image) if isinstance(image, str | Path) else ""
-                small = small_image(image, self.facts.image_side)
-                new.append(NewImage(image_digest(image), checked[row], source, embeddings[row], small))
+                small = small_image(image, self.facts.image_side, **decoding)
+                new.append(NewImage(image_digest(image, **decoding), checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise
@@ -233,7 +237,7 @@ class Gallery:
 
     def remove(self, ids: int | Sequence[int]) -> int:
         """Removes images; how many of them were there. Their ids are never used again."""
-        return self._store.remove([ids] if isinstance(ids, int) else ids)
+        return self._store.remove(one for one in ([ids] if isinstance(ids, int) else ids) if 0 < one < 2**63)
 
     def remove_label(self, label: str) -> int:
         """Removes every image of a label; how many there were."""
@@ -254,9 +258,9 @@ class Gallery:
             yield page
             after = page[-1].id
 
-    def picture(self, image_id: int) -> bytes | None:
+    def image_file(self, image_id: int) -> bytes | None:
         """The stored small image as a file's bytes, JPEG or PNG; None where there is none."""
-        return self._store.picture(image_id)
+        return self._store.image_file(image_id)
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         """(n, dim) float32 of images that are there."""
@@ -268,7 +272,7 @@ class Gallery:
         What is embedded is the small image that is stored: distances may differ a little from those of the originals.
 
         Raises:
-            DataError: an image was stored without its picture, or that cannot be used by this matcher.
+            DataError: an image was stored without its file, or that cannot be used by this matcher.
             StudyError: the gallery was changed meanwhile, or cannot be written; it is as it was before.
         """
         matcher = _loaded(matcher)
@@ -283,9 +287,9 @@ class Gallery:
         return len(embeddings)
 
     def _stored(self, image_id: int) -> bytes:
-        data = self.picture(image_id)
+        data = self.image_file(image_id)
         if data is None:
-            raise DataError(f"image {image_id} is stored without its picture", where=self._location, do="add it anew")
+            raise DataError(f"image {image_id} is stored without its file", where=self._location, do="add it anew")
         return data
 
 

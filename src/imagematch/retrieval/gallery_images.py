@@ -9,9 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from imagematch.data import decode, read_bytes, thumbnail
+from imagematch.data import decode, thumbnail
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
+from imagematch.image_files import read_bytes
 
 IMAGE_SIDE = 256
 """The longer side of the stored images, pixels, unless another one is given."""
@@ -21,14 +22,15 @@ _LOSSLESS_PIXELS = 64 * 64
 _JPEG_QUALITY = 95
 
 
-def small_image(image: Any, side: int) -> bytes:
+def small_image(image: Any, side: int, **decoding: Any) -> bytes:
     """An image turned upright, its longer side at most `side`, as a file's bytes without what EXIF says; 0: b"".
 
-    PNG where it has 64 x 64 pixels or fewer, else JPEG. Raises DataError where it cannot be decoded.
+    PNG where it has 64 x 64 pixels or fewer, else JPEG. `decoding` is that of `decode`, as the matcher's card has it.
+    Raises DataError where it cannot be decoded.
     """
     if not side:
         return b""
-    pixels = thumbnail(image, side).pixels
+    pixels = thumbnail(image, side, **decoding).pixels
     file = io.BytesIO()
     if pixels.shape[0] * pixels.shape[1] <= _LOSSLESS_PIXELS:
         Image.fromarray(pixels).save(file, "PNG")
@@ -42,6 +44,8 @@ def checked_label(label: str | None) -> str:
     text = unicodedata.normalize("NFC", label or "")
     if len(text) > LABEL_LETTERS:
         raise DataError(f"a label has at most {LABEL_LETTERS:,} letters, not {len(text):,}", where=f"{text[:20]}...")
+    if "\0" in text:
+        raise DataError("a label must be text, without null characters", where=repr(text)[:100])
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -49,11 +53,11 @@ def checked_label(label: str | None) -> str:
     return text
 
 
-def image_digest(image: Any) -> str:
+def image_digest(image: Any, **decoding: Any) -> str:
     """Of a file or its bytes their digest; of other images that of their pixels."""
     if isinstance(image, str | Path):
         return digest_bytes(read_bytes(Path(image)))
     if isinstance(image, bytes):
         return digest_bytes(image)
-    pixels = decode(image)
+    pixels = decode(image, **decoding)
     return digest_bytes(repr(pixels.shape).encode() + pixels.tobytes())

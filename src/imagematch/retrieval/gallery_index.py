@@ -14,7 +14,7 @@ import numpy as np
 from imagematch.errors import StudyError
 from imagematch.files import digest_file, recovered_dir, replacing_dir, write_json
 from imagematch.reading import KB, check_file, read_file
-from imagematch.retrieval.distances import import_faiss
+from imagematch.retrieval.distances import Euclidean, import_faiss
 from imagematch.retrieval.index_files import FILE_BYTES, check_faiss_file
 from imagematch.retrieval.search import nearest
 
@@ -59,6 +59,7 @@ class GalleryIndex:
         self._dim = dim
         self.generation, self.token = 0, ""
         self._unsaved = 0
+        self._reach = 0.0
         self._index: Any = None
         self._ids = np.empty(0, np.int64)
         with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, StudyError):
@@ -78,7 +79,7 @@ class GalleryIndex:
         ids = faiss.vector_to_array(index.id_map)
         if len(ids) != index.ntotal or (np.diff(ids) <= 0).any() or not isinstance(facts["generation"], int):
             raise ValueError("its parts do not fit")
-        self._index, self._ids = index, ids
+        self._index, self._ids, self._reach = index, ids, float(facts["reach"])
         self.generation, self.token = facts["generation"], str(facts["token"])
 
     def update(self, changes: Changes) -> None:
@@ -92,6 +93,7 @@ class GalleryIndex:
             self._unsaved += len(changes.removed)
         for ids, embeddings in changes.added:
             self._index.add_with_ids(embeddings, ids)
+            self._reach = max(self._reach, Euclidean().reach(embeddings))
             self._unsaved += len(ids)
         self._ids = faiss.vector_to_array(self._index.id_map)
         self.generation, self.token = changes.generation, changes.token
@@ -106,7 +108,8 @@ class GalleryIndex:
         """Writes it, whole or not at all. Raises StudyError where it cannot be written."""
         with replacing_dir(self._folder) as fresh:
             import_faiss().write_index(self._index, str(fresh / _VECTORS))
-            facts = {"token": self.token, "generation": self.generation, "digest": digest_file(fresh / _VECTORS)}
+            facts = {"token": self.token, "generation": self.generation, "reach": self._reach}
+            facts["digest"] = digest_file(fresh / _VECTORS)
             write_json(fresh / _FACTS, facts)
         self._unsaved = 0
 
@@ -118,5 +121,5 @@ class GalleryIndex:
         faiss = import_faiss()
         flat = faiss.downcast_index(self._index.index)
         vectors = np.asarray(faiss.rev_swig_ptr(flat.get_xb(), len(self) * self._dim)).reshape(len(self), self._dim)
-        found = nearest(queries, vectors, k)
+        found = nearest(queries, vectors, k, reach=self._reach)
         return self._ids[found.rows], found.distances

@@ -100,7 +100,7 @@ class GalleryStore(Protocol):
     def find(self, ids: Sequence[int]) -> dict[int, GalleryImage]:
         """Images by id; those that are not there are left out."""
 
-    def picture(self, image_id: int) -> bytes | None:
+    def image_file(self, image_id: int) -> bytes | None:
         """A stored small image; None where there is none."""
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:

@@ -15,27 +15,17 @@ import numpy as np
 from imagematch.data import (
     MAX_MEGAPIXELS,
     NO_FACE,
-    TABLE_SUFFIXES,
-    Box,
-    CsvSource,
-    Entry,
     FaceCropper,
-    Found,
     Quarantined,
-    Source,
     Thumbnail,
     ValueRange,
     check_digest,
     crop_faces,
     decode,
     decoded_digest,
-    doubt,
+    distrust,
     faces_path,
-    file_mode,
-    image_files,
     manifest_path,
-    open_source,
-    read_bytes,
     read_faces,
     read_manifest,
     thumbnail,
@@ -43,12 +33,23 @@ from imagematch.data import (
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.features import FeatureStore
+from imagematch.image_files import read_bytes
 from imagematch.matching import ImageMatcher
+from imagematch.sources import (
+    TABLE_SUFFIXES,
+    Box,
+    ImageRow,
+    Source,
+    SourceOptions,
+    file_mode,
+    image_files,
+    open_source,
+)
 
 SPACES = ("embedding", "features")
 """embedding: what the matcher compares, of length 1. features: what its extractor alone gives, before the head."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _BLOCK = 1024
 _NAMED = 3
@@ -61,7 +62,7 @@ class ImageFolder:
 
     Attributes:
         root: the folder; a table's own.
-        paths: POSIX, relative to `root`; where a table names several boxes of one picture, `#x,y,w,h` follows.
+        paths: POSIX, relative to `root`; where a table names several boxes of one file, `#x,y,w,h` follows.
         digests: (n,) str, of the files' content.
         labels: each image's class: what the table says, or the folder it is in (train, val and test folders above it
             left out), in Unicode's composed form, since file systems differ in that; None where an image is in no
@@ -88,7 +89,7 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def picture(self, row: int, max_size: int | None = None) -> np.ndarray:
+    def pixels(self, row: int, max_size: int | None = None) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
         return self._decoded(row, lambda data, **how: decode(data, max_size, **how))
 
@@ -96,7 +97,7 @@ class ImageFolder:
         """The same, shrunk in proportion until its longer side is at most `side`."""
         return self._decoded(row, lambda data, **how: thumbnail(data, side, **how))
 
-    def _decoded(self, row: int, decoded: Callable[..., T]) -> T:
+    def _decoded(self, row: int, decoded: Callable[..., _T]) -> _T:
         box = None if self.boxes is None else self.boxes[row]
         angle = 0.0 if self.angles is None else self.angles[row]
         file = (self.files or self.paths)[row]
@@ -105,7 +106,7 @@ class ImageFolder:
             check_digest(data, str(self.digests[row]), box, angle, self.value_range)
             return decoded(data, box=box, angle=angle, value_range=self.value_range, max_pixels=None)
         except DataError as error:
-            doubt(self.manifest, file)
+            distrust(self.manifest, file)
             where = error.where or str(self.root / file)
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
 
@@ -152,36 +153,33 @@ def list_images(
         DataError: there is no such place, or no usable image in it.
         StudyError: the manifest cannot be written.
     """
-    name, source, entries = _listed(place, role, log)
-    facts = read_manifest(name, source, entries, manifest_dir, log, max_pixels)
-    known = list(zip(entries, facts, strict=True))
-    unusable = [Quarantined(entry.path, fact.reason) for entry, fact in known if fact.reason]
-    usable = [(entry, fact) for entry, fact in known if not fact.reason]
+    name, source, listed = _listed(place, role, log)
+    rows = read_manifest(name, source, listed, manifest_dir, log, max_pixels)
+    unusable = [Quarantined(row.path, row.reason) for row in rows if row.reason]
+    usable = [row for row in rows if not row.reason]
     if cropper is not None:
         kept = faces_path(name, source.root, manifest_dir, cropper)
-        faces = read_faces(kept, source, [row for row in usable if row[0].box is None], cropper, log)
+        faces = read_faces(kept, source, [row for row in usable if row.box is None], cropper, log)
         usable, without = crop_faces(usable, faces, cropper)
-        for entry, _ in without:
-            log.event("no_face", f"left out: {entry.path}: {NO_FACE}", path=entry.path)
-        unusable += [Quarantined(entry.path, NO_FACE) for entry, _ in without]
+        for row in without:
+            log.event("no_face", f"left out: {row.path}: {NO_FACE}", path=row.path)
+        unusable += [Quarantined(row.path, NO_FACE) for row in without]
         unusable.sort(key=lambda image: image.path)
     if not usable:
         first = unusable[0]
-        if len(entries) == 1 and place.name == first.path:
+        if len(rows) == 1 and place.name == first.path:
             raise DataError(first.reason, where=str(place), do="name an image, a folder of images, or a .csv of paths")
-        raise DataError(
-            f"none of its {len(entries):,} images can be used: {first.path}: {first.reason}", where=str(place)
-        )
+        raise DataError(f"none of its {len(rows):,} images can be used: {first.path}: {first.reason}", where=str(place))
     return ImageFolder(
         source.root or place,
-        tuple(entry.path for entry, _ in usable),
-        np.array([decoded_digest(fact.digest, fact.mode, value_range) for _, fact in usable]),
-        _labels(entry for entry, _ in usable),
+        tuple(row.path for row in usable),
+        np.array([decoded_digest(row.digest, row.mode, value_range) for row in usable]),
+        _labels(usable),
         tuple(unusable),
-        tuple(entry.box for entry, _ in usable),
-        tuple(entry.angle for entry, _ in usable),
-        tuple(entry.file or entry.path for entry, _ in usable),
-        None if source.root is None else manifest_path(name, source.root, manifest_dir),
+        tuple(row.box for row in usable),
+        tuple(row.angle for row in usable),
+        tuple(row.source_file for row in usable),
+        manifest_path(name, source.root, manifest_dir),
         value_range,
     )
 
@@ -225,18 +223,18 @@ def why_nothing_in_common(first: ImageFolder, second: ImageFolder) -> str:
     return f"the two have no class in common (the first are {named})"
 
 
-def _chosen(values: tuple[T, ...] | None, rows: Sequence[int]) -> tuple[T, ...] | None:
+def _chosen(values: tuple[_T, ...] | None, rows: Sequence[int]) -> tuple[_T, ...] | None:
     return None if values is None else tuple(values[row] for row in rows)
 
 
-def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[Entry]]:
+def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[ImageRow]]:
     """The kind of source, the source, and its images; the label is "" of one that is in no class folder."""
     mode = file_mode(place)
     if stat.S_ISREG(mode) and place.suffix.lower() in TABLE_SUFFIXES:
-        source: Source = CsvSource(place, labelled=False)
+        source = open_source("csv", place, SourceOptions(labelled=False))
         listing = source.listing()
-        marked = role and any(entry.role for entry in listing.entries)
-        entries = listing.of_role(role) if marked else listing.entries
+        marked = role and any(row.role for row in listing.rows)
+        entries = listing.of_role(role) if marked else listing.rows
         if not entries:
             raise DataError(f"marks no image as {role}", where=str(place), do=f"write yes in its column {role}")
         return "csv", source, entries
@@ -244,13 +242,13 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
         status = place.stat()
         return (
             "folder",
-            open_source("folder", place.parent, "image"),
-            [Entry(place.name, "", size=status.st_size, mtime_ns=status.st_mtime_ns)],
+            open_source("folder", place.parent),
+            [ImageRow(place.name, "", size=status.st_size, mtime_ns=status.st_mtime_ns)],
         )
     if not stat.S_ISDIR(mode):
         what = "is neither a folder nor a table" if mode else "no such folder"
         raise DataError(what, where=str(place), do="name a folder of images, or a .csv of paths")
-    source = open_source("folder", place, "image")
+    source = open_source("folder", place, SourceOptions(labelled=False))
     found = image_files(place)
     _tell_others(place, {file.path for file in found}, log)
     if not found:
@@ -258,22 +256,20 @@ def _listed(place: Path, role: str, log: RunLog) -> tuple[str, Source, Sequence[
     if role and {_top(file) for file in found} == _ROLES:
         own = [file for file in found if _top(file) == role]
         return "folder", source, [_entry(file, file.path.partition("/")[2].rpartition("/")[0]) for file in own]
-    inside = source.listing().entries if any("/" in file.path for file in found) else ()
-    loose = [_entry(file, "") for file in found if "/" not in file.path]
-    return "folder", source, sorted([*inside, *loose], key=lambda entry: entry.path)
+    return "folder", source, source.listing().rows if any("/" in file.path for file in found) else found
 
 
-def _top(file: Found) -> str:
+def _top(file: ImageRow) -> str:
     """The outermost folder that an image is in, in lower case; of one in no folder its own name."""
     return file.path.partition("/")[0].lower()
 
 
-def _entry(file: Found, label: str) -> Entry:
-    return Entry(file.path, label, size=file.size, mtime_ns=file.mtime_ns)
+def _entry(file: ImageRow, label: str) -> ImageRow:
+    return file._replace(label=label)
 
 
-def _labels(entries: Iterable[Entry]) -> tuple[str, ...] | None:
-    labels = tuple(unicodedata.normalize("NFC", entry.label) for entry in entries)
+def _labels(rows: Iterable[ImageRow]) -> tuple[str, ...] | None:
+    labels = tuple(unicodedata.normalize("NFC", row.label) for row in rows)
     return labels if all(labels) else None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagematch.retrieval.distances import Distance, make_distance, pairs_at_once
+from imagematch.retrieval.distances import SearchDistance, make_distance, pairs_at_once
 
 _SPARE = 16
 """Candidates beyond the k wanted, so that few queries need a second look."""
@@ -81,7 +81,13 @@ class Neighbours:
 
 
 def nearest(
-    queries: np.ndarray, gallery: np.ndarray, k: int, metric: str = "euclidean", *, left_out: LeftOut | None = None
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    metric: str = "euclidean",
+    *,
+    left_out: LeftOut | None = None,
+    reach: float | None = None,
 ) -> Neighbours:
     """The k nearest of the gallery for each query, exactly: the smallest float32 distances, equal ones by gallery row.
 
@@ -93,6 +99,7 @@ def nearest(
         k: how many, 1 or more; more than there are gives all.
         metric: one of SEARCH_DISTANCES.
         left_out: what of the gallery does not count for which query; None where all counts.
+        reach: the length of the longest vector of the gallery where it is known, which saves a pass over it.
 
     Raises:
         ConfigError: no such distance, or values that do not suit it.
@@ -110,9 +117,8 @@ def nearest(
     while len(pending):
         undecided = []
         for part, most in batches(pending, np.minimum(wanted[pending], len(gallery))):
-            near, decided = _ranked_candidates(
-                queries[part], gallery, k, most, distance, left_out and left_out.of(part)
-            )
+            apart = left_out and left_out.of(part)
+            near, decided = _ranked_candidates(queries[part], gallery, k, most, distance, apart, reach)
             found.rows[part], found.distances[part] = near.rows, near.distances
             undecided.append(part[~decided])
         pending = np.concatenate(undecided)
@@ -132,16 +138,23 @@ def batches(queries: np.ndarray, wanted: np.ndarray) -> Iterator[tuple[np.ndarra
 
 
 def _ranked_candidates(
-    queries: np.ndarray, gallery: np.ndarray, k: int, wanted: int, distance: Distance, left_out: LeftOut | None
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    wanted: int,
+    distance: SearchDistance,
+    left_out: LeftOut | None,
+    reach: float | None,
 ) -> tuple[Neighbours, np.ndarray]:
     """The k nearest among each query's first `wanted` candidates; (q,) bool: no other can be one of them."""
     prepared = distance.prepared(queries)
-    tolerance = np.zeros(len(queries))
+    farthest_reach = reach or 0.0
     keys, rows = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    step = max(1, _BLOCK_VALUES // max(1, gallery.shape[1]))
+    step = _block_rows(gallery, distance)
     for start in range(0, len(gallery), step):
         block = distance.prepared(gallery[start : start + step])
-        tolerance = np.maximum(tolerance, distance.tolerance(prepared, block))
+        if reach is None:
+            farthest_reach = max(farthest_reach, distance.reach(block))
         if wanted == len(gallery):
             continue
         block_keys, block_rows = distance.nearest(prepared, block, min(wanted, len(block)))
@@ -153,12 +166,21 @@ def _ranked_candidates(
     if wanted == len(gallery):
         keys = np.zeros((len(queries), wanted), np.float32)
         rows = np.broadcast_to(np.arange(wanted), keys.shape)
+    tolerance = distance.tolerance(prepared, farthest_reach)
     farthest = keys.max(axis=1)
     counted = keys if left_out is None else np.where(left_out.hits(rows), np.inf, keys)
     bound = np.partition(counted, k - 1, axis=1)[:, k - 1] + 2 * tolerance
     decided = np.full(len(queries), wanted == len(gallery)) | (np.isfinite(farthest) & (farthest > bound))
     owners, places = np.nonzero((counted <= bound[:, None]) & np.isfinite(counted))
     return ranked(queries, gallery, owners, rows[owners, places], k, distance), decided
+
+
+def _block_rows(gallery: np.ndarray, distance: SearchDistance) -> int:
+    """How many rows are prepared at once: all of them where that copies nothing."""
+    few = gallery[:1]
+    if len(few) and np.shares_memory(distance.prepared(few), few):
+        return len(gallery)
+    return max(1, _BLOCK_VALUES // max(1, gallery.shape[1]))
 
 
 def nothing_found(queries: int, k: int) -> Neighbours:
@@ -172,7 +194,7 @@ def joined(parts: Sequence[Neighbours]) -> Neighbours:
 
 
 def ranked(
-    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, distance: Distance
+    queries: np.ndarray, gallery: np.ndarray, owners: np.ndarray, rows: np.ndarray, k: int, distance: SearchDistance
 ) -> Neighbours:
     """The k nearest among given candidates, by exact distances rounded to float32, then by gallery row.
 

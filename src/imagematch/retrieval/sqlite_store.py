@@ -38,7 +38,7 @@ create table images (id integer primary key autoincrement, digest text not null 
     source blob not null, added text not null, generation integer not null, embedding blob not null);
 create index images_by_label on images (label, id);
 create index images_by_generation on images (generation, id);
-create table pictures (id integer primary key, data blob not null);
+create table image_files (id integer primary key, data blob not null);
 create table removals (id integer primary key, generation integer not null);
 create index removals_by_generation on removals (generation);
 """
@@ -68,15 +68,11 @@ class SqliteStore:
             raise self._error(error) from error
         try:
             with self._reading():
-                self._facts = self._read_facts()
+                self.facts = self._read_facts()
         except BaseException:
             self._base.close()
             raise
-        self._index = GalleryIndex(folder / _INDEX, self._facts.dim)
-
-    @property
-    def facts(self) -> GalleryFacts:
-        return self._facts
+        self._index = GalleryIndex(folder / _INDEX, self.facts.dim)
 
     @classmethod
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
@@ -160,7 +156,7 @@ class SqliteStore:
         return self._base.execute("select value from facts where key = ?", (key,)).fetchone()[0]
 
     def _check_matcher(self) -> None:
-        if self._value("matcher") != self._facts.matcher:
+        if self._value("matcher") != self.facts.matcher:
             raise ModelError(
                 "was rebuilt for another matcher meanwhile", where=str(self._folder), do="open it again with that one"
             )
@@ -185,18 +181,12 @@ class SqliteStore:
                     ids.append(known[0])
                     continue
                 embedding = np.ascontiguousarray(image.embedding, "<f4").tobytes()
-                row = (
-                    image.digest,
-                    image.label,
-                    image.source.encode("utf-8", "surrogateescape"),
-                    now,
-                    generation,
-                    embedding,
-                )
+                source = image.source.encode("utf-8", "surrogateescape")
+                row = (image.digest, image.label, source, now, generation, embedding)
                 cursor = self._base.execute("insert into images values (null, ?, ?, ?, ?, ?, ?)", row)
                 ids.append(int(cursor.lastrowid or 0))
                 if image.data:
-                    self._base.execute("insert into pictures values (?, ?)", (ids[-1], image.data))
+                    self._base.execute("insert into image_files values (?, ?)", (ids[-1], image.data))
         return ids
 
     def remove(self, ids: Iterable[int]) -> int:
@@ -204,7 +194,7 @@ class SqliteStore:
         with self._writing() as generation:
             for image_id in ids:
                 if self._base.execute("delete from images where id = ?", (image_id,)).rowcount:
-                    self._base.execute("delete from pictures where id = ?", (image_id,))
+                    self._base.execute("delete from image_files where id = ?", (image_id,))
                     self._base.execute("insert into removals values (?, ?)", (image_id, generation))
                     removed += 1
         return removed
@@ -230,9 +220,9 @@ class SqliteStore:
         with self._reading() as base:
             return {row[0]: _image(row) for row in base.execute(f"{_IMAGES} where {_LISTED}", (_json(ids),))}
 
-    def picture(self, image_id: int) -> bytes | None:
+    def image_file(self, image_id: int) -> bytes | None:
         with self._reading() as base:
-            found = base.execute("select data from pictures where id = ?", (image_id,)).fetchone()
+            found = base.execute("select data from image_files where id = ?", (image_id,)).fetchone()
         return None if found is None else bytes(found[0])
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
@@ -240,11 +230,11 @@ class SqliteStore:
             query = "select id, embedding from images where id in (select value from json_each(?))"
             rows = base.execute(query, (_json(ids),))
             found = {image_id: self._embedding(data) for image_id, data in rows}
-        return np.stack([found[image_id] for image_id in ids]) if len(ids) else np.empty((0, self._facts.dim), "f4")
+        return np.stack([found[image_id] for image_id in ids]) if len(ids) else np.empty((0, self.facts.dim), "f4")
 
     def _embedding(self, data: bytes) -> np.ndarray:
         embedding = np.frombuffer(data, "<f4")
-        if len(embedding) != self._facts.dim or not np.isfinite(embedding).all():
+        if len(embedding) != self.facts.dim or not np.isfinite(embedding).all():
             raise StudyError("holds a damaged embedding", where=str(self._folder), do="restore it from a backup")
         return embedding
 
@@ -291,7 +281,7 @@ class SqliteStore:
             for key, value in asdict(facts).items():
                 self._base.execute("update facts set value = ? where key = ?", (value, key))
         with self._lock:
-            self._facts = facts
+            self.facts = facts
             self._index = GalleryIndex(self._folder / _INDEX, facts.dim)
 
 

@@ -17,13 +17,13 @@ from typing import Any, TypeVar, cast
 from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
 
-TIMEOUT_S = 30.0
+SUBMIT_TIMEOUT_S = 30.0
 ATTEMPTS = 4
 PAUSE_S = 1.0
 
 _ANSWER_BYTES = 4096
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def check_url(url: str) -> str:
@@ -48,7 +48,7 @@ def submit(
     url: str,
     ranking: Mapping[str, Sequence[str]],
     *,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = SUBMIT_TIMEOUT_S,
     attempts: int = ATTEMPTS,
     pause_s: float = PAUSE_S,
     log: RunLog = SILENT,
@@ -103,13 +103,13 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
+def _within(seconds: float, work: Callable[[], _T]) -> _T:
     """What `work` gives, in a thread that is left alone after so long: a server may send a byte now and then for ever.
 
     Raises:
         TimeoutError: it took longer.
     """
-    done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[_T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
@@ -124,7 +124,7 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
         raise TimeoutError from None
     if error is not None:
         raise error
-    return cast(T, result)
+    return cast(_T, result)
 
 
 def _post(request: urllib.request.Request, timeout_s: float) -> tuple[int, str]:

@@ -262,7 +262,7 @@ def latency_ms(training: Training, settings: TrainSettings) -> float:
     """
     size = training.data.extractor.image_size
     dataset = training.data.dataset
-    image = [dataset.picture(int(dataset.rows("validation")[0]), size)]
+    image = [dataset.pixels(int(dataset.rows("validation")[0]), size)]
     embedder = _embedder(training, settings)
     seconds = []
     for _ in range(_WARM_UP_RUNS + _RUNS):

@@ -46,11 +46,11 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_list_names_every_source(command: Any) -> None:
-    from imagematch.data import SOURCES
+    from imagematch.config import DATASETS
 
     code, out, _ = command("list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(SOURCES)
+    assert [line.split()[0] for line in out.splitlines()] == list(DATASETS)
     assert "data/omniglot (is not there); imagematch data fetch omniglot" in out
 
 
@@ -61,14 +61,17 @@ def test_check(command: Any, config: Path) -> None:
     assert "left out: a/bad\\x1b[31m.png: the file is empty" in out
     assert "\x1b" not in out
     assert "not compared" not in out
-    assert out.splitlines()[-1] == "summary    40 images of 2 classes can be used; look at: 1 corrupt images left out"
+    lines = out.splitlines()
+    first = lines.index("verdict    40 images of 2 classes can be used; look at: 1 corrupt images left out")
+    assert lines[first + 1] == "        1. 1 corrupt images left out, as a/bad\\x1b[31m.png: replace or remove them"
+    assert lines[first + 2].startswith("note       2 classes: ")
 
 
 def test_check_says_what_was_not_compared(command: Any, config: Path, tmp_path: Path) -> None:
     for number in range(3):
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / "photos" / "a" / f"plain\n{number}.png")
     _, out, _ = command("check", str(config))
-    assert "3 images too plain, or too many of one look, are not compared" in out
+    assert "3 images too plain, or too many of one hash, are not compared" in out
     assert not any(line.startswith("0.png") for line in out.splitlines())
 
 
@@ -113,5 +116,5 @@ def test_what_cannot_be_trained_on_ends_with_3_after_the_report(command: Any, co
         (tmp_path / "photos" / "a" / f"{number}.png").write_bytes(b"")
     code, out, err = command("check", str(config))
     assert code == 3
-    assert out.splitlines()[-1].startswith("summary    cannot be trained on: photos: 9 of 41 images cannot be used")
+    assert "verdict    cannot be trained on: photos: 9 of 41 images cannot be used" in out
     assert err.startswith("error: photos: 9 of 41 images cannot be used")

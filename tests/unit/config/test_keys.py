@@ -52,9 +52,18 @@ def test_data_and_features_are_shared_only_by_trainings_that_agree_about_them() 
     shared = {name for name, facts in KEYS.items() if facts.affects.shared}
     assert shared == {
         *("seed", "dataset", "data_dir", "split", "split_by", "calibration_share", "min_images_per_class"),
-        *("max_classes", "value_range", "max_megapixels", "face_crop", "face_margin"),
+        *(
+            "max_classes",
+            "layout",
+            "missing_files",
+            "near_duplicates",
+            "value_range",
+            "max_megapixels",
+            "face_crop",
+            "face_margin",
+        ),
         *("face_align", "face_missing", "image_size"),
-        *("feature_extractor", "weights", "trainable", "image_augmentation", "augmented_views"),
+        *("feature_extractor", "input", "weights", "trainable", "image_augmentation", "augmented_views"),
         *("test_time_flip", "engine", "feature_precision", "feature_dir"),
     }
 

@@ -19,17 +19,17 @@ Open = Callable[..., Dataset]
 
 
 def test_arrays_agree(make_folder: Any, opened: Open) -> None:
-    root = make_folder({"a": 20, "b/c": 30})
+    root = make_folder({"a": 20, "b": 30})
     write_image(root / "a" / "wide.png", seed=3, width=13, height=5)
     dataset = opened(data_dir=root)
     assert len(dataset) == 51
     assert dataset.paths.tolist() == sorted(dataset.paths.tolist())
-    assert dataset.class_names == dataset.titles == ("a", "b/c")
+    assert dataset.class_names == dataset.titles == ("a", "b")
     assert dataset.labels.dtype == np.int32
-    assert [dataset.class_names[label] for label in dataset.labels] == ["a"] * 21 + ["b/c"] * 30
+    assert [dataset.class_names[label] for label in dataset.labels] == ["a"] * 21 + ["b"] * 30
     row = dataset.paths.tolist().index("a/wide.png")
     assert (dataset.widths[row], dataset.heights[row], dataset.modes[row]) == (13, 5, "RGB")
-    assert np.array_equal(dataset.picture(row, 64), pixels(3, 5, 13))
+    assert np.array_equal(dataset.pixels(row, 64), pixels(3, 5, 13))
     assert dataset.read(row) == (root / "a" / "wide.png").read_bytes()
     assert np.array_equal(np.sort(np.concatenate([dataset.rows(split) for split in SPLITS])), np.arange(51))
     assert dataset.rows("train").dtype == np.int64
@@ -58,7 +58,7 @@ def test_digest_follows_content_labels_and_splits_but_not_the_place(make_folder:
 def test_survives_a_pickle_to_another_process(make_folder: Any, opened: Open) -> None:
     for dataset in (opened(data_dir=make_folder({"a": 20, "b": 20})), opened(dataset="digits")):
         copy = pickle.loads(pickle.dumps(dataset))
-        assert np.array_equal(copy.picture(5, 8), dataset.picture(5, 8))
+        assert np.array_equal(copy.pixels(5, 8), dataset.pixels(5, 8))
         assert copy.digest == dataset.digest
 
 
@@ -90,7 +90,11 @@ def test_byte_identical_images_in_two_given_splits_are_told(make_folder: Any, op
 
 def test_notes_of_the_source_are_told(make_folder: Any, opened: Open, events: Any) -> None:
     opened(data_dir=make_folder({"train/a": 30, "train/b": 30, "val/a": 5, "val/b": 5}))
-    assert "has its own split" in events("data_note")[0]["message"]
+    notes = [event["message"] for event in events("data_note")]
+    assert notes == [
+        "train/, val/ are splits; 2 classes: a, b, e.g. train/a/0.png is a (layout: splits)",
+        "the data set has its own split (train 60, validation 10): split_by: image mixes it, predefined keeps it",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_a_file_that_goes_or_breaks_after_opening(make_folder: Any, opened: Open
     (root / "a" / "1.png").write_bytes(b"")
     for row, reason in ((0, "No such file"), (1, "has changed since it was listed; run again")):
         with pytest.raises(DataError, match=reason) as caught:
-            dataset.picture(row, 8)
+            dataset.pixels(row, 8)
         assert str(dataset.paths[row]) in str(caught.value)
 
 
@@ -139,12 +143,12 @@ def test_another_picture_in_the_place_of_one_that_was_listed_is_refused(tmp_path
     (tmp_path / "t.csv").write_text("\n".join(lines))
     dataset = opened(dataset="csv", data_dir=tmp_path / "t.csv")
     for row in (4, 5):
-        dataset.picture(row, 8)
+        dataset.pixels(row, 8)
         write_image(tmp_path / f"{row:02d}.png", seed=99)
         with pytest.raises(DataError, match=rf"{row:02d}\.png.*: has changed since it was listed; run again"):
-            dataset.picture(row, 8)
+            dataset.pixels(row, 8)
     again = opened(dataset="csv", data_dir=tmp_path / "t.csv")
-    assert np.array_equal(again.picture(4, 8), pixels(99))
+    assert np.array_equal(again.pixels(4, 8), pixels(99))
 
 
 def test_the_next_run_leaves_out_what_broke_unseen(make_folder: Any, opened: Open) -> None:
@@ -155,12 +159,12 @@ def test_the_next_run_leaves_out_what_broke_unseen(make_folder: Any, opened: Ope
     row = unseen.paths.tolist().index("a/1.png")
     assert unseen.digest == dataset.digest
     with pytest.raises(DataError, match="run again"):
-        unseen.picture(row, 8)
+        unseen.pixels(row, 8)
     for _ in range(2):
         again = opened(data_dir=root)
         assert [image.path for image in again.quarantined] == ["a/1.png"]
         for row in range(len(again)):
-            again.picture(row, 8)
+            again.pixels(row, 8)
 
 
 def test_every_box_of_a_file_that_broke_unseen_is_left_out(tmp_path: Path, opened: Open) -> None:
@@ -172,7 +176,7 @@ def test_every_box_of_a_file_that_broke_unseen_is_left_out(tmp_path: Path, opene
     dataset = opened(dataset="csv", data_dir=tmp_path / "t.csv")
     break_unseen(tmp_path / "07.png")
     with pytest.raises(DataError, match=r"07\.png"):
-        dataset.picture(14, 8)
+        dataset.pixels(14, 8)
     assert len(opened(dataset="csv", data_dir=tmp_path / "t.csv").quarantined) == 2
 
 
@@ -182,7 +186,7 @@ def test_too_many_that_broke_unseen_are_refused(make_folder: Any, opened: Open) 
     for row in range(3):
         break_unseen(root / str(dataset.paths[row]))
         with pytest.raises(DataError, match="run again"):
-            dataset.picture(row, 8)
+            dataset.pixels(row, 8)
     with pytest.raises(DataError, match="3 of 40 images cannot be used, over 5%"):
         opened(data_dir=root)
 
@@ -193,7 +197,7 @@ def test_a_doubt_about_a_class_that_is_not_used_now_stays(make_folder: Any, open
     for path in ("a/0.png", "c/0.png"):
         break_unseen(root / path)
         with pytest.raises(DataError, match="run again"):
-            dataset.picture(dataset.paths.tolist().index(path), 8)
+            dataset.pixels(dataset.paths.tolist().index(path), 8)
     assert [image.path for image in opened(data_dir=root, max_classes=2).quarantined] == ["a/0.png"]
     assert [image.path for image in opened(data_dir=root).quarantined] == ["a/0.png", "c/0.png"]
 
@@ -206,8 +210,8 @@ def test_boxes_are_cut_and_part_of_the_content(tmp_path: Path, opened: Open) -> 
     (tmp_path / "t.csv").write_text("\n".join(lines))
     dataset = opened(dataset="csv", data_dir=tmp_path / "t.csv")
     assert (dataset.widths[0], dataset.heights[0]) == (4, 5)
-    assert np.array_equal(dataset.picture(0, 64), pixels(0, 10, 10)[:5, :4])
-    assert np.array_equal(dataset.picture(1, 64), pixels(0, 10, 10)[5:, 5:])
+    assert np.array_equal(dataset.pixels(0, 64), pixels(0, 10, 10)[:5, :4])
+    assert np.array_equal(dataset.pixels(1, 64), pixels(0, 10, 10)[5:, 5:])
     assert len(set(dataset.digests.tolist())) == 80
     (tmp_path / "t.csv").write_text("\n".join(lines).replace(",0,0,4,5", ",0,0,3,3"))
     moved = opened(dataset="csv", data_dir=tmp_path / "t.csv")
@@ -228,10 +232,10 @@ def test_a_box_outside_its_picture_is_quarantined(tmp_path: Path, opened: Open) 
 def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
-    from imagematch.data import open_source
+    from imagematch.sources import open_source
 
     images = load_digits().images
-    source = open_source("digits", None, "image")
+    source = open_source("digits", None)
     assert np.array_equal(decode(source.read("digits/0042"))[:, :, 0], np.rint(images[42] * 255 / 16))
     assert decode(source.read("digits/1796")).shape == (8, 8, 3)
     for wrong in ("digits/1797", "digits/-1", "x"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import NO_FACE, Dataset, FaceCropper, find_face, opening
+from imagematch.data import NO_FACE, Dataset, FaceCropper, build, find_face
 from imagematch.data.faces import cache
 from imagematch.errors import DataError
 
@@ -56,10 +56,10 @@ def test_faces_are_cut_out(faces: Path, opened: Open) -> None:
     for row in range(len(cut)):
         faceless = str(cut.paths[row]).endswith("00.png")
         assert (cut.digests[row] == whole.digests[row]) == faceless
-        picture = cut.picture(row)
+        picture = cut.pixels(row)
         assert picture.shape == (cut.heights[row], cut.widths[row], 3)
-        assert np.array_equal(cut.picture(row, 48), cut.face_cropper.decode(whole.read(row), 48))
-        assert (picture.shape == whole.picture(row).shape) == faceless
+        assert np.array_equal(cut.pixels(row, 48), cut.face_cropper.decode(whole.read(row), 48))
+        assert (picture.shape == whole.pixels(row).shape) == faceless
     assert cut.digest != whole.digest
 
 
@@ -127,7 +127,7 @@ def test_a_photo_that_breaks_before_it_is_searched_is_named_and_left_out_by_the_
         return cache.read_faces(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "read_faces", late)
+        patch.setattr(build, "read_faces", late)
         with pytest.raises(DataError, match=r"p0/03\.png: has changed since it was listed; run again"):
             opened(data_dir=faces, face_crop="haar")
     dataset = opened(data_dir=faces, face_crop="haar")
@@ -137,10 +137,10 @@ def test_a_photo_that_breaks_before_it_is_searched_is_named_and_left_out_by_the_
 def test_a_photo_that_changes_after_its_face_was_cut_is_refused(faces: Path, opened: Open) -> None:
     dataset = opened(data_dir=faces, face_crop="haar", face_align=True)
     row = dataset.paths.tolist().index("p0/03.png")
-    dataset.picture(row)
+    dataset.pixels(row)
     Image.fromarray(photo((50, 50, 90))).save(faces / "p0" / "03.png")
     with pytest.raises(DataError, match=r"p0/03\.png: has changed since it was listed; run again"):
-        dataset.picture(row)
+        dataset.pixels(row)
 
 
 def test_pictures_without_a_face(faces: Path, opened: Open, events: Any) -> None:
@@ -190,7 +190,7 @@ def test_aligned_faces_stand_upright(tmp_path: Path, opened: Open) -> None:
     assert len(leaning) >= 10
     assert plain.angles is None
     for row in leaning[:3]:
-        upright = find_face(dataset.picture(row), eyes=True)
+        upright = find_face(dataset.pixels(row), eyes=True)
         assert upright is not None
         assert abs(upright.angle) < 5
         assert dataset.digests[row] != plain.digests[row]

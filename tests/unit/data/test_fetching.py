@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from imagematch.config import DATASETS
-from imagematch.data import DOWNLOADS, NOT_FETCHED, fetch, fetching
-from imagematch.data.downloads import Archive, Download
+from imagematch.data import fetch_dataset, fetching
 from imagematch.errors import ConfigError, DataError, StudyError
 from imagematch.events import RunLog
+from imagematch.registry import SOURCE_REGISTRY
+from imagematch.sources import Archive, Download
 
 
 @dataclass
@@ -119,7 +119,9 @@ def told() -> io.StringIO:
 def fetched(server: Server, tmp_path: Path, told: io.StringIO) -> Callable[..., list[Path]]:
     def run(data: bytes = SET, **changes: Any) -> list[Path]:
         log = RunLog(stream=told)
-        return fetch("flowers", tmp_path / "out", log=log, downloads=downloads(server, data, **changes), pause_s=0)
+        return fetch_dataset(
+            "flowers", tmp_path / "out", log=log, downloads=downloads(server, data, **changes), pause_s=0
+        )
 
     return run
 
@@ -219,7 +221,7 @@ def test_a_range_that_the_server_refuses_starts_anew(fetched: Any, server: Serve
     definitions = downloads(server)
     server.files["set.zip"] = full[: len(SET) - 1]
     with pytest.raises(DataError, match="bytes, not"):
-        fetch("flowers", tmp_path / "out", downloads=definitions, pause_s=0)
+        fetch_dataset("flowers", tmp_path / "out", downloads=definitions, pause_s=0)
     assert server.asked == [f"bytes={len(SET) - 1}-", None]
 
 
@@ -253,7 +255,7 @@ def test_no_network_is_one_line(tmp_path: Path, server: Server, monkeypatch: pyt
     with pytest.raises(
         DataError, match=r"no connection to 127.0.0.1 \(Connection refused\); connect to the network, or download http"
     ):
-        fetch("flowers", tmp_path, downloads=definitions)
+        fetch_dataset("flowers", tmp_path, downloads=definitions)
     assert list(tmp_path.iterdir()) == [], "a folder without anything would look like the data set"
 
     def nowhere(*_: Any, **__: Any) -> Any:
@@ -261,7 +263,7 @@ def test_no_network_is_one_line(tmp_path: Path, server: Server, monkeypatch: pyt
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     with pytest.raises(DataError, match=r"no connection to 127.0.0.1 \(Temporary failure in name resolution\)"):
-        fetch("flowers", tmp_path, downloads=definitions)
+        fetch_dataset("flowers", tmp_path, downloads=definitions)
 
 
 def test_a_proxy_that_refuses_says_why(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,15 +271,15 @@ def test_a_proxy_that_refuses_says_why(tmp_path: Path, server: Server, monkeypat
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", server.url(""))
     with pytest.raises(DataError, match=r"no connection to example.org \(Tunnel connection failed: 501 .*\);"):
-        fetch("flowers", tmp_path, downloads=downloads(server, url="https://example.org/set.zip"))
+        fetch_dataset("flowers", tmp_path, downloads=downloads(server, url="https://example.org/set.zip"))
 
 
 def test_a_server_that_says_nothing(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(fetching, "SERVER_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         definitions = downloads(server, url=f"http://127.0.0.1:{silent.getsockname()[1]}/set.zip")
         with pytest.raises(DataError, match=r"no connection to 127.0.0.1"):
-            fetch("flowers", tmp_path, downloads=definitions)
+            fetch_dataset("flowers", tmp_path, downloads=definitions)
 
 
 def test_an_archive_without_its_folder(fetched: Any, tmp_path: Path) -> None:
@@ -300,22 +302,24 @@ def test_a_hostile_archive_leaves_nothing(fetched: Any, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(StudyError, match="out/place: cannot write"):
-        fetch("flowers", tmp_path / "out", downloads=downloads(server))
+        fetch_dataset("flowers", tmp_path / "out", downloads=downloads(server))
 
 
 def test_every_data_set_is_fetched_or_explained() -> None:
-    assert set(DOWNLOADS) | set(NOT_FETCHED) == set(DATASETS)
-    assert not set(DOWNLOADS) & set(NOT_FETCHED)
+    for spec in SOURCE_REGISTRY.all().values():
+        assert bool(spec.download) != bool(spec.not_fetched), spec.name
     with pytest.raises(ConfigError, match="no data set is called 'imagenet'; known are celeba, csv, digits"):
-        fetch("imagenet", Path())
+        fetch_dataset("imagenet", Path())
     with pytest.raises(DataError, match=r"CelebA is for non-commercial research only .* in a browser") as caught:
-        fetch("celeba", Path())
+        fetch_dataset("celeba", Path())
     assert "\n" not in str(caught.value)
 
 
 def test_the_table_is_plausible() -> None:
     lengths = {"md5": 32, "sha256": 64}
-    for download in DOWNLOADS.values():
+    downloads = [spec.download for spec in SOURCE_REGISTRY.all().values() if spec.download]
+    assert len(downloads) == 3
+    for download in downloads:
         assert download.licence
         for archive in download.archives:
             assert len(archive.digest) == lengths[archive.algorithm]

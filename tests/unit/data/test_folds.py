@@ -35,7 +35,7 @@ def dataset(
         heights=ones,
         modes=np.array(["L"] * n),
         split_by=by,
-        groups=tuple(groups),
+        superclasses=tuple(groups),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from imagematch.data import Dataset
-from imagematch.data.near_duplicates import close_pairs, near_duplicates
+from imagematch.data.near_duplicates import close_pairs, find_near_duplicates
 
 from .drawings import scene
 
@@ -79,7 +79,7 @@ def test_altered_copies_are_found_and_others_are_not(scenes: Path, opened: Open)
         image.convert("RGB").save(scenes / path)
     (scenes / "a" / "twin.png").write_bytes((scenes / "a" / "04.png").read_bytes())
     dataset = opened(data_dir=scenes)
-    found = near_duplicates(dataset)
+    found = find_near_duplicates(dataset)
     names = {frozenset(str(dataset.paths[row]) for row in pair) for pair in found.pairs}
     group = ["a/03.png", *copies]
     assert names == {frozenset({one, other}) for one in group for other in group if one < other}
@@ -89,7 +89,7 @@ def test_altered_copies_are_found_and_others_are_not(scenes: Path, opened: Open)
 def test_plain_pictures_are_not_compared(scenes: Path, opened: Open) -> None:
     for number in range(5):
         Image.new("RGB", (50 + number, 50), (250, 250, 250)).save(scenes / "a" / f"blank{number}.png")
-    found = near_duplicates(opened(data_dir=scenes))
+    found = find_near_duplicates(opened(data_dir=scenes))
     assert found.not_compared == 5
     assert len(found.pairs) == 0
 
@@ -98,6 +98,6 @@ def test_many_of_one_look_are_left_out(scenes: Path, opened: Open, monkeypatch: 
     for number in range(5):
         scene(9, 60 + 20 * number).save(scenes / "b" / f"again{number}.png")
     dataset = opened(data_dir=scenes)
-    assert len(near_duplicates(dataset).pairs) == 10
+    assert len(find_near_duplicates(dataset).pairs) == 10
     monkeypatch.setattr("imagematch.data.near_duplicates._CROWD", 1)
-    assert near_duplicates(dataset).not_compared >= 2
+    assert find_near_duplicates(dataset).not_compared >= 2

@@ -29,14 +29,17 @@ def many_bands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "I;16"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_bands_give_what_one_piece_gives(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("orientation", "stripe_pixels"), [*((one, 10**6) for one in range(1, 9)), (1, 300), (6, 1)])
+def test_bands_and_stripes_give_what_one_piece_gives(
+    mode: str, orientation: int, stripe_pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = Upright(photo(mode), orientation)
     width, height = image.size
     asked = [((0, 0, width, height), size) for size in ((width, height), (50, 40), (3, 5), (width, 7), (7, height))]
     asked.append(((5, 3, 44, 49), (20, 30)))
     whole = [shrunk(image, *one) for one in asked]
     monkeypatch.setattr(pixels, "_BAND_PIXELS", 300)
+    monkeypatch.setattr(pixels, "_STRIPE_PIXELS", stripe_pixels)
     for one, expected in zip(asked, whole, strict=True):
         assert np.array_equal(shrunk(image, *one), expected)
         assert expected.shape == (one[1][1], one[1][0], 3)

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagematch.data.splits import LEFT_OUT, SPLITS, Images, draw, split_images
+from imagematch.data import SPLITS
+from imagematch.data.splits import SplitRules, split_images
+from imagematch.data.stratified import LEFT_OUT, draw
 from imagematch.errors import DataError
+from imagematch.sources import ImageRow
 
 RATIOS = (0.7, 0.2, 0.1)
+
+
+@dataclass
+class Images:
+    """The columns that splitting looks at; `groups` are those of classes."""
+
+    paths: Sequence[str]
+    labels: Sequence[str]
+    digests: Sequence[str]
+    groups: Sequence[str]
+    given: Sequence[str]
+
+    def rows(self) -> list[ImageRow]:
+        columns = zip(self.paths, self.labels, self.digests, self.groups, self.given, strict=True)
+        return [ImageRow(path, label, own, digest=d, superclass=group) for path, label, d, group, own in columns]
 
 
 def images(sizes: Sequence[int], *, groups: int = 0, given: str = "", digests: dict[int, str] | None = None) -> Images:
@@ -28,7 +47,7 @@ def images(sizes: Sequence[int], *, groups: int = 0, given: str = "", digests: d
 def split(
     of: Images, by: str = "image", ratios: Sequence[float] = RATIOS, share: float = 0.25, seed: int = 0
 ) -> np.ndarray:
-    return split_images(of, ratios, by, share, seed)
+    return split_images(of.rows(), SplitRules(ratios, by, share, seed))
 
 
 def counts(splits: np.ndarray) -> list[int]:

@@ -48,7 +48,7 @@ def test_pictures_are_the_decoder_s_enlarged_as_the_network_does(dataset: Datase
     ((images, _, _),) = collected(stream_batches(dataset, [rows], 24))
     enlarge = keras.layers.Resizing(24, 24, interpolation="bilinear")
     for row in rows:
-        picture = dataset.picture(int(row), 24).astype(np.float32)
+        picture = dataset.pixels(int(row), 24).astype(np.float32)
         assert np.allclose(images[row], np.asarray(enlarge(picture[None]))[0], atol=1e-3)
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.unit.data.conftest import settings
 
-from imagematch.data import check_data, describe_range, set_range
+from imagematch.data import audit_data, describe_range, set_range
 from imagematch.data.value_ranges import nearly_plain
 
 
@@ -77,17 +77,17 @@ def test_a_set_of_12_bits_is_noticed_and_scaled(tmp_path: Path, opened: Any, eve
     dataset = opened(data_dir=root)
     assert dataset.value_range == (0, 4_095)
     row = dataset.paths.tolist().index("class0/00.png")
-    assert np.array_equal(dataset.picture(row)[:, :, 0], np.rint(first * (255 / 4095)))
+    assert np.array_equal(dataset.pixels(row)[:, :, 0], np.rint(first * (255 / 4095)))
     (note,) = events("value_range")
     assert note["message"].startswith("24 images have grey values up to 4,095: 0 to 4,095 becomes black to white")
     again = opened(data_dir=root)  # from the manifest
     assert again.value_range == (0, 4_095)
     assert again.digests.tolist() == dataset.digests.tolist()
-    report = check_data(settings(data_dir=root), manifest_dir=tmp_path / "manifests").report
+    report = audit_data(settings(data_dir=root), manifest_dir=tmp_path / "manifests").report
     assert "values up to 4,095" in report["summary"]
     full = opened(data_dir=root, value_range="full")
     assert full.value_range is None
-    assert full.picture(row).max() == 16
+    assert full.pixels(row).max() == 16
     assert not set(full.digests) & set(dataset.digests)
     assert full.splits.tolist() == dataset.splits.tolist()
 
@@ -97,11 +97,11 @@ def test_a_set_of_16_bits_is_as_it_always_was(tmp_path: Path, opened: Any, event
     dataset = opened(data_dir=root)
     assert dataset.value_range is None
     assert events("value_range") == []
-    assert dataset.picture(0)[0, 0, 0] == (int(first[0, 0]) * 255 + 32767) // 65535
+    assert dataset.pixels(0)[0, 0, 0] == (int(first[0, 0]) * 255 + 32767) // 65535
 
 
 def test_faces_and_ranges_go_together(tmp_path: Path, opened: Any) -> None:
     root, _ = grey_folder(tmp_path / "images", 4_095)
     dataset = opened(data_dir=root, face_crop="haar")
     assert dataset.value_range == (0, 4_095)
-    assert dataset.picture(0).max() > 200
+    assert dataset.pixels(0).max() > 200

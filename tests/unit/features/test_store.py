@@ -24,7 +24,7 @@ from imagematch.extractors import (
     open_engine,
 )
 from imagematch.extractors.engines.engine import PixelEngine, enlarge
-from imagematch.features import MIRROR, Features, FeatureStore, clear, list_entries, verify
+from imagematch.features import MIRROR, Features, FeatureStore, clear_features, list_entries, verify_features
 from imagematch.features.entry_index import read_index
 from imagematch.files import digest_bytes
 from imagematch.registry import EXTRACTOR_REGISTRY
@@ -38,7 +38,7 @@ class Pictures:
         self.digests = np.array([digest_bytes(picture.tobytes()) for picture in pictures])
         self.decoded: list[int] = []
 
-    def picture(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int) -> np.ndarray:
         self.decoded.append(row)
         return self.pictures[row]
 
@@ -329,8 +329,8 @@ def test_progress_is_told(store: FeatureStore) -> None:
 
 def test_list_verify_and_clear(store: FeatureStore) -> None:
     assert list_entries(store.root) == []
-    assert verify(store.root) == []
-    assert clear(store.root) == 0
+    assert verify_features(store.root) == []
+    assert clear_features(store.root) == 0
     store.features(Pictures(some_pictures(20)), pixels())
     store.features(Pictures(some_pictures(5)), pixels(9))
     listed = {entry.image_size: entry for entry in list_entries(store.root)}
@@ -338,17 +338,20 @@ def test_list_verify_and_clear(store: FeatureStore) -> None:
     assert (listed[8].extractor, listed[8].precision) == ("pixels", "float32")
     assert listed[8].bytes > 20 * 8 * 8 * 3 * 4
     assert listed[8].damaged_images is None
-    assert [entry.damaged_images for entry in verify(store.root)] == [0, 0]
+    assert [entry.damaged_images for entry in verify_features(store.root)] == [0, 0]
     rows = store.root / listed[8].name / "rows.bin"
     data = bytearray(rows.read_bytes())
     data[1000] ^= 1
     rows.write_bytes(bytes(data))
-    assert {entry.name: entry.damaged_images for entry in verify(store.root)} == {listed[8].name: 20, listed[9].name: 0}
+    assert {entry.name: entry.damaged_images for entry in verify_features(store.root)} == {
+        listed[8].name: 20,
+        listed[9].name: 0,
+    }
     with pytest.raises(StudyError, match="no features of 'nothing'"):
-        clear(store.root, "nothing")
-    clear(store.root, listed[8].name)
+        clear_features(store.root, "nothing")
+    clear_features(store.root, listed[8].name)
     assert [entry.image_size for entry in list_entries(store.root)] == [9]
-    clear(store.root)
+    clear_features(store.root)
     assert list_entries(store.root) == []
     assert store.features(Pictures(some_pictures(5)), pixels(9)).computed == 5
 
@@ -360,7 +363,7 @@ def test_an_entry_in_use_is_not_cleared(store: FeatureStore) -> None:
     store.features(Pictures(some_pictures(2)), pixels())
     folder = store.root / list_entries(store.root)[0].name
     with locked(lock_path(folder)), pytest.raises(StudyError, match="another process"):
-        clear(store.root)
+        clear_features(store.root)
 
 
 def test_damage_is_told(store: FeatureStore) -> None:

@@ -24,7 +24,7 @@ def pictures_of(count: int) -> SimpleNamespace:
 def test_the_mirror_view_exchanges_left_and_right() -> None:
     dataset = pictures_of(4)
     for row, made in enumerate(decoder(dataset, 20, MIRROR, 0)(np.arange(4))):
-        picture = dataset.picture(row, 20)
+        picture = dataset.pixels(row, 20)
         width = picture.shape[1]
         expected = np.stack([picture[:, width - 1 - column] for column in range(width)], axis=1)
         np.testing.assert_array_equal(made, expected)
@@ -34,7 +34,7 @@ def test_the_pictures_as_they_are_come_in_the_order_of_the_rows() -> None:
     dataset = pictures_of(7)
     rows = np.array([5, 0, 5])
     for made, row in zip(decoder(dataset, 20, 0, 0)(rows), rows, strict=True):
-        np.testing.assert_array_equal(made, dataset.picture(row, 20))
+        np.testing.assert_array_equal(made, dataset.pixels(row, 20))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -54,6 +54,6 @@ def test_a_view_is_the_augmentation_of_the_enlarged_picture_drawn_by_its_content
     found = decoder(dataset, 20, 3, 11)(np.arange(6))
     for row in range(6):
         key = int(digest_bytes(f"3:{dataset.digests[row]}".encode())[:15], 16)
-        picture = tf.image.resize(dataset.picture(row, 20)[None], (20, 20))
+        picture = tf.image.resize(dataset.pixels(row, 20)[None], (20, 20))
         expected = augment(picture, draw_augmentations(11, np.array([key], np.uint64)))[0]
         np.testing.assert_array_equal(found[row], np.round(expected).astype(np.uint8))

@@ -36,11 +36,21 @@ def write_matcher(
     network_dir: Path | None = None,
     seed: int = 1,
     built: Any = None,
+    network_input: dict[str, Any] | None = None,
     **card: Any,
 ) -> Path:
     """Saves a matcher with an untrained head; the threshold is 1. `trained` says that its network was trained."""
+    names = [extractor] if isinstance(extractor, str) else extractor
+    weights = ["imagenet" if name.startswith("onnx:") else "random" for name in names]  # its own, inside
     made = choose_extractor(
-        SimpleNamespace(feature_extractor=extractor, weights="random", image_size=image_size, trainable=False, seed=0)
+        SimpleNamespace(
+            feature_extractor=extractor,
+            weights=weights[0] if isinstance(extractor, str) else weights,
+            image_size=image_size,
+            trainable=False,
+            seed=0,
+            input=network_input,
+        )
     )
     head = built or build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=seed)
     save_matcher(

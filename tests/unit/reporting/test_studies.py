@@ -46,9 +46,11 @@ def test_of_a_large_study_a_sample_is_drawn_and_said(study, monkeypatch):
     monkeypatch.setattr("imagematch.reporting.plots.study._MOST_TRIALS", 8)
     figures = StudyPlots(study)
     shown = {titled.title: titled.shown for titled in figures.all()}
-    assert not [title for title, figure in shown.items() if isinstance(figure, Note)]
-    said = {title for title, figure in shown.items() if any("8 of" in note.text for note in figure.layout.annotations)}
-    assert said == set(shown) - {"Optimisation history", "Timeline", "EDF"}
+    notes = {title for title, figure in shown.items() if isinstance(figure, Note)}
+    assert notes == {"Importance", "Importance for the duration"}, "eight trials are too few"
+    drawn = {title: figure for title, figure in shown.items() if title not in notes}
+    said = {title for title, figure in drawn.items() if any("8 of" in note.text for note in figure.layout.annotations)}
+    assert said == set(drawn) - {"Optimisation history", "EDF"}
     complete = [t for t in study.trials if t.state.name == "COMPLETE" and not attributes.is_duplicate(t)]
     assert len(shown["Optimisation history"].data[0].x) == len(complete), "whatever is cheap shows every trial"
     best = study.best_trial.number
@@ -70,7 +72,7 @@ def test_a_study_with_few_trials_gives_notes_and_no_error(trials):
         small.tell(trial, trial.suggest_float("x", 0, 1))
     shown = {titled.title: titled.shown for titled in StudyPlots(small).all()}
     assert isinstance(shown["Contour"], Note)
-    assert isinstance(shown["Importance (fANOVA)"], Note)
+    assert isinstance(shown["Importance"], Note)
     assert isinstance(shown["Optimisation history"], Note) == (trials == 0)
 
 
@@ -97,14 +99,14 @@ def test_several_objectives_have_a_front_and_figures_each():
         several.tell(trial, [x + number / 10, y])
     shown = {titled.title: titled.shown for titled in StudyPlots(several, 1).all()}
     assert not isinstance(shown["Pareto front"], Note)
-    assert not isinstance(shown["Importance (fANOVA)"], Note)
+    assert isinstance(shown["Importance"], Note), "eight trials are too few"
     assert isinstance(shown["Intermediate values"], Note)
     assert {"objective 1", "objective 2"} <= set(trials_overview(several).columns)
 
 
 def shares(figure):
     """What an importance figure shows: parameter -> share."""
-    (bars,) = figure.data
+    bars, _by_chance = figure.data
     return dict(zip(bars.y, bars.x, strict=True))
 
 
@@ -142,20 +144,9 @@ def with_conditional_fields(common):
     return made
 
 
-@pytest.mark.parametrize("name", ["fanova_importances", "duration_importances"])
-def test_fanova_counts_every_trial_and_names_the_fields_that_it_leaves_out(name):
-    figure = getattr(StudyPlots(with_conditional_fields(common=True)), name)()
-    assert set(shares(figure)) == {"depth", "learning_rate"}
-    assert shares(figure)["depth"] > 0.8
-    assert re.search(r"left out: (dropout|margin|temperature)(, \w+){2}\)", figure.layout.xaxis.title.text)
-    note = getattr(StudyPlots(with_conditional_fields(common=False)), name)()
-    assert "needs one parameter that varies and that every trial has, there are none" in str(note)
-
-
-def test_ped_anova_takes_the_fields_that_only_some_trials_have():
+def test_the_importance_takes_the_fields_that_only_some_trials_have():
     figure = StudyPlots(with_conditional_fields(common=True)).importances()
     assert {"depth", "dropout", "margin"} <= set(shares(figure))
-    assert "left out" not in figure.layout.xaxis.title.text
 
 
 def test_foreign_names_are_inert_in_every_figure():

@@ -9,7 +9,6 @@ from PIL import Image
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
-from imagematch.matching import ImageMatcher
 from imagematch.retrieval import embed_images, list_images
 
 
@@ -23,8 +22,6 @@ class Pixels:
         self.network = make_extractor(settings)
         self.engine = open_engine(self.network)
         self.embed_features = embed
-
-    cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
 
 
 def directions(features: np.ndarray) -> np.ndarray:

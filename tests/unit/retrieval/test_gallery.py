@@ -28,7 +28,7 @@ class Colours:
     threshold = 0.2
 
     def __init__(self, name: str = "colours", order: tuple[int, ...] = (0, 1, 2)) -> None:
-        embedding = SimpleNamespace(dim=3, model_dump=lambda mode: {"name": name})
+        embedding = SimpleNamespace(dim=3, decoding={}, model_dump=lambda mode: {"name": name})
         self.card = SimpleNamespace(name=name, files={}, embedding=embedding)
         self._order = list(order)
 
@@ -125,6 +125,8 @@ def test_labels_are_text_of_bounded_length_in_composed_form(gallery: Gallery) ->
         gallery.add([BLUE], "x" * 10_000)
     with pytest.raises(DataError, match="a label must be Unicode text"):
         gallery.add([BLUE], "\udcff")
+    with pytest.raises(DataError, match="without null characters"):
+        gallery.add([BLUE], "a\0b")
     assert len(gallery) == 1
 
 
@@ -135,18 +137,18 @@ def test_stored_images_are_small_upright_and_without_exif(gallery: Gallery, tmp_
     pixels[:, :300] = 250
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
     small, large = gallery.add([RED, tmp_path / "a.jpg"])
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(gallery.picture(small) or b""))), RED)
-    stored = Image.open(io.BytesIO(gallery.picture(large) or b""))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(gallery.image_file(small) or b""))), RED)
+    stored = Image.open(io.BytesIO(gallery.image_file(large) or b""))
     assert (stored.size, stored.format) == ((43, 256), "JPEG")
     assert not stored.getexif()
     assert np.asarray(stored)[20].mean() > 200 > 50 > np.asarray(stored)[-20].mean()
-    assert gallery.picture(10**9) is None
+    assert gallery.image_file(10**9) is None
 
 
 def test_removed_by_id_or_label(gallery: Gallery) -> None:
     ids = gallery.add([colour(number) for number in range(9)], [*"aabbccddd"])
     assert gallery.remove(ids[0]) == 1
-    assert gallery.remove(ids[:2]) == 1
+    assert gallery.remove([*ids[:2], -1, 10**30]) == 1
     assert gallery.remove_label("d") == 3
     assert gallery.remove_label("d") == 0
     assert [image.id for image in gallery.images()] == ids[2:6]
@@ -170,8 +172,8 @@ def test_another_matcher_is_refused_until_the_gallery_is_rebuilt(gallery: Galler
 def test_without_stored_images_it_is_not_rebuilt(tmp_path: Path, gallery: Gallery) -> None:
     with Gallery.create(tmp_path / "bare", MATCHER, image_side=0) as bare:
         (one,) = bare.add([RED])
-        assert bare.picture(one) is None
-        with pytest.raises(DataError, match=f"image {one} is stored without its picture; add it anew"):
+        assert bare.image_file(one) is None
+        with pytest.raises(DataError, match=f"image {one} is stored without its file; add it anew"):
             bare.rebuild(Colours("other"))  # type: ignore[arg-type]
         assert bare.facts.matcher_name == "colours"
 

@@ -136,7 +136,7 @@ def test_an_image_that_changed_unseen_is_refused_and_looked_at_again_next_time(t
     file.write_bytes(bytes(before.st_size))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(DataError, match=r"1\.png: has changed since it was listed; run again"):
-        images.take([1]).picture(0)
+        images.take([1]).pixels(0)
     assert list_images(tmp_path / "data", manifest_dir=tmp_path / "m").paths == ("0.png", "2.png")
 
 
@@ -213,11 +213,11 @@ def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monk
     assert [(image.path, image.reason) for image in cut.quarantined] == [("1.png", "no face found in it")]
     assert any("1.png: no face found in it" in message for message in log.messages)
     assert cut.digests[0] == pixels_digest(plain.digests[0], (2.0, 3.0, 6.0, 7.0), 0.0) != plain.digests[0]
-    np.testing.assert_array_equal(cut.picture(1), plain.picture(2)[3:7, 2:6])
-    np.testing.assert_array_equal(cut.take([1]).picture(0), cut.picture(1))
+    np.testing.assert_array_equal(cut.pixels(1), plain.pixels(2)[3:7, 2:6])
+    np.testing.assert_array_equal(cut.take([1]).pixels(0), cut.pixels(1))
     whole = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "whole"))
     assert whole.paths == plain.paths
-    np.testing.assert_array_equal(whole.picture(1), plain.picture(1))
+    np.testing.assert_array_equal(whole.pixels(1), plain.pixels(1))
 
 
 def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
@@ -234,9 +234,9 @@ def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
     assert (gallery.paths, gallery.labels) == (("one.png#4,4,4,4", "two.png"), ("b", "a"))
     assert [image.path for image in gallery.quarantined] == ["gone.png"]
     whole = decode(tmp_path / "photos" / "one.png")
-    np.testing.assert_array_equal(queries.picture(0), whole[:4, :4])
-    np.testing.assert_array_equal(gallery.picture(0), whole[4:8, 4:8])
-    np.testing.assert_array_equal(gallery.take([0]).picture(0), whole[4:8, 4:8])
+    np.testing.assert_array_equal(queries.pixels(0), whole[:4, :4])
+    np.testing.assert_array_equal(gallery.image_file(0), whole[4:8, 4:8])
+    np.testing.assert_array_equal(gallery.take([0]).pixels(0), whole[4:8, 4:8])
     assert len(list_images(table, manifest_dir=tmp_path / "manifests")) == 3
     table.write_text("path\none.png\ntwo.png\n")
     assert list_images(table, role="query", manifest_dir=tmp_path / "manifests").labels is None

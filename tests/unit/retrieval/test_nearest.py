@@ -103,7 +103,7 @@ def test_sorting_all_distances_agrees_whatever_the_ties_and_lengths(seed: int, s
     queries = (looks[random.integers(0, 5, 7)] * 10.0 ** random.integers(-1, 5, (7, 1))).astype(np.float32)
     left_out = LeftOut(random.integers(-1, 9, 7), random.integers(0, 40, count))
     pairs = set(map(tuple, np.argwhere(left_out.queries[:, None] == left_out.gallery).tolist()))
-    gallery = gallery.astype(np.float32)
+    gallery = gallery.astype(np.float32, order="F" if seed % 2 else "C")  # what must be copied goes by in blocks
     for metric in ("euclidean", "cosine"):
         found = nearest(queries, gallery, k, metric, left_out=left_out)
         expected = naive(queries, gallery, k, metric, pairs)

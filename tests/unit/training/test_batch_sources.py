@@ -19,7 +19,7 @@ def test_mirrored_images_are_the_images_with_left_and_right_exchanged(tmp_path: 
     chosen = np.arange(100, 30, -1)
     plain, mirrored = (embed_rows(source, chosen, np.asarray, mirrored=flag) for flag in (False, True))
     assert plain.shape == (70, 8, 8, 3)
-    np.testing.assert_array_equal(plain, np.stack([dataset.picture(int(row), 8) for row in chosen]))
+    np.testing.assert_array_equal(plain, np.stack([dataset.pixels(int(row), 8) for row in chosen]))
     for column in range(8):
         np.testing.assert_array_equal(mirrored[:, :, column], plain[:, :, 7 - column])
 

@@ -111,7 +111,7 @@ def test_cached_features_at_the_cut_train_the_same_model(folder: Path, monkeypat
 
 def test_the_feature_model_is_the_whole_network(in_stages: Training) -> None:
     rows = np.arange(12)
-    images = np.stack([in_stages.data.dataset.picture(row, 16) for row in rows]).astype(np.float32)
+    images = np.stack([in_stages.data.dataset.pixels(row, 16) for row in rows]).astype(np.float32)
     embeddings = np.asarray(in_stages.feature_model()(images, training=False))
     np.testing.assert_allclose(embeddings, in_stages.embed(rows), atol=1e-3)
 

@@ -14,12 +14,12 @@ from imagematch.data.boxes import check_digest, pixels_digest
 from imagematch.data.decoding import DECODER_VERSION, thread_count
 from imagematch.data.faces.cropping import FaceCropper
 from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
-from imagematch.data.kept_table import load_table, save_table
-from imagematch.data.manifest import Fact, doubt, manifest_path
-from imagematch.data.sources import Entry, Source
+from imagematch.data.manifest import distrust, manifest_path
+from imagematch.data.table_cache import load_table, save_table
 from imagematch.errors import DataError
 from imagematch.events import RunLog
 from imagematch.file_locks import locked
+from imagematch.sources import ImageRow, Source
 
 Faces = Mapping[str, Face | None]
 """Digest of an image's content -> its face; None where there is none."""
@@ -31,14 +31,11 @@ _CHUNK = 64
 
 def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
     """Where the faces of the data set `name` at `root` are cached, beside its manifest; None for embedded images."""
-    if root is None:
-        return None
-    return manifest_path(name, root, manifest_dir).with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
+    manifest = manifest_path(name, root, manifest_dir)
+    return None if manifest is None else manifest.with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
 
 
-def read_faces(
-    path: Path | None, source: Source, rows: Sequence[tuple[Entry, Fact]], cropper: FaceCropper, log: RunLog
-) -> Faces:
+def read_faces(path: Path | None, source: Source, rows: Sequence[ImageRow], cropper: FaceCropper, log: RunLog) -> Faces:
     """The face of every image; only images that were never searched are.
 
     Threads share the work: the cascades let go of the interpreter's lock. What was found is saved every minute, so that
@@ -47,7 +44,7 @@ def read_faces(
     Args:
         path: where faces are cached; None caches none.
         source: reads the images.
-        rows: readable images with what is known of them.
+        rows: readable images.
         cropper: says whether eyes are looked for too.
         log: hears of progress.
 
@@ -56,13 +53,13 @@ def read_faces(
         StudyError: what was found cannot be saved.
     """
     eyes = cropper.align
-    entry_of = {fact.digest: entry for entry, fact in rows}
+    row_of = {row.digest: row for row in rows}
     if path is None:
-        return dict(_found(source, entry_of, eyes, None, log))
+        return dict(_found(source, row_of, eyes, None, log))
     kind = {"version": _VERSION, "decoder": DECODER_VERSION, "detector": DETECTOR_VERSION, "eyes": eyes}
     with locked(path.with_suffix(".lock")):
         faces = load_table(path, kind, _parsed, log) or {}
-        missing = {digest: entry for digest, entry in entry_of.items() if digest not in faces}
+        missing = {digest: row for digest, row in row_of.items() if digest not in faces}
         saved = time.monotonic()
         try:
             for digest, face in _found(source, missing, eyes, path, log):
@@ -73,12 +70,10 @@ def read_faces(
         finally:
             if missing and len(faces):
                 _save(path, kind, faces)
-    return {digest: faces[digest] for digest in entry_of}
+    return {digest: faces[digest] for digest in row_of}
 
 
-def crop_faces(
-    rows: Sequence[tuple[Entry, Fact]], faces: Faces, cropper: FaceCropper
-) -> tuple[list[tuple[Entry, Fact]], list[tuple[Entry, Fact]]]:
+def crop_faces(rows: Sequence[ImageRow], faces: Faces, cropper: FaceCropper) -> tuple[list[ImageRow], list[ImageRow]]:
     """The images as they are used, and apart those left out: without a face, unless such are taken whole.
 
     Args:
@@ -87,45 +82,44 @@ def crop_faces(
         cropper: how they are cropped, and what becomes of an image without one.
     """
     used, without = [], []
-    for entry, fact in rows:
-        face = faces.get(fact.digest)
-        if entry.box is None and face is not None:
-            used.append(crop_to_face(entry, fact, face, cropper))
-        elif entry.box is not None or cropper.missing == "whole":
-            used.append((entry, fact))
+    for row in rows:
+        face = faces.get(row.digest)
+        if row.box is None and face is not None:
+            used.append(crop_to_face(row, face, cropper))
+        elif row.box is not None or cropper.missing == "whole":
+            used.append(row)
         else:
-            without.append((entry, fact))
+            without.append(row)
     return used, without
 
 
-def crop_to_face(entry: Entry, fact: Fact, face: Face, cropper: FaceCropper) -> tuple[Entry, Fact]:
-    """An image cropped to its face, with what is known of the crop: other pixels, so another digest."""
-    box, angle = cropper.region(face, fact.width, fact.height)
+def crop_to_face(row: ImageRow, face: Face, cropper: FaceCropper) -> ImageRow:
+    """An image cropped to its face: other pixels, so another digest."""
+    box, angle = cropper.region(face, row.width, row.height)
     width, height = round(box[2] - box[0]), round(box[3] - box[1])
-    digest = pixels_digest(fact.digest, box, angle)
-    return entry._replace(box=box, angle=angle), fact._replace(digest=digest, width=width, height=height, box=box)
+    digest = pixels_digest(row.digest, box, angle)
+    return row._replace(box=box, angle=angle, digest=digest, width=width, height=height)
 
 
 def _found(
-    source: Source, entry_of: Mapping[str, Entry], eyes: bool, path: Path | None, log: RunLog
+    source: Source, row_of: Mapping[str, ImageRow], eyes: bool, path: Path | None, log: RunLog
 ) -> Iterator[tuple[str, Face | None]]:
     """(digest, face) of images, in order, searched a chunk at a time.
 
     In threads, not processes: OpenCV and Pillow let go of the interpreter's lock while they work.
     """
 
-    def search(item: tuple[str, Entry]) -> tuple[str, Face | None]:
-        digest, entry = item
-        file = entry.file or entry.path
+    def search(item: tuple[str, ImageRow]) -> tuple[str, Face | None]:
+        digest, row = item
         try:
-            data = source.read(file)
+            data = source.read(row.source_file)
             check_digest(data, digest)
             return digest, find_face(data, eyes=eyes)
         except DataError as error:
-            doubt(path, file)
-            raise DataError(error.what, where=error.where or entry.path, do=error.do or "run again") from error
+            distrust(path, row.source_file)
+            raise DataError(error.what, where=error.where or row.path, do=error.do or "run again") from error
 
-    items = list(entry_of.items())
+    items = list(row_of.items())
     if not items:
         return
     pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="faces")

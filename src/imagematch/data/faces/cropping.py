@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.data.boxes import Box
 from imagematch.data.decoding import decode, thumbnail
 from imagematch.data.faces.detection import SEARCHED_SIDE, Face, face_in
 from imagematch.errors import DataError
 from imagematch.image_files import read_bytes
+from imagematch.sources import Box
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings

@@ -8,11 +8,13 @@ from imagematch.extractors.engines.choice import (
 )
 from imagematch.extractors.engines.conversion import mean_cosine, sample_images, write_converted
 from imagematch.extractors.engines.engine import Engine
+from imagematch.extractors.engines.network_check import check_network_file
 
 __all__ = [
     "BFLOAT16_COSINE",
     "Engine",
     "EngineChoice",
+    "check_network_file",
     "choose_engine",
     "mean_cosine",
     "open_engine",

@@ -12,7 +12,7 @@ from imagematch.errors import ConfigError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.engines.engine import ConcatenatedEngine, Engine, PixelEngine
-from imagematch.extractors.extractor import Network
+from imagematch.extractors.extractor import Extractor, Network
 from imagematch.extractors.saved import SavedExtractor
 
 BFLOAT16_COSINE = 0.999
@@ -68,12 +68,13 @@ def choose_engine(
         return _pixels(network)
     from imagematch.extractors.engines.tensorflow import gpu_visible
 
-    if engine == "tensorflow" or (engine == "auto" and gpu_visible()):
+    from_file = isinstance(network, Extractor) and network.spec.convert is not None
+    if engine == "tensorflow" or (engine == "auto" and not from_file and gpu_visible()):
         return _tensorflow(network, precision)
     try:
         return _openvino(network, precision, cache_dir, log)
     except _UnusableError as error:
-        if engine == "openvino":
+        if engine == "openvino" or from_file:
             raise ModelError(
                 f"OpenVINO cannot run {network.name}: {error}", where="engine: openvino", do="use engine: auto"
             ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,8 @@ def converted_network(
         except UnconvertibleError as error:
             _cache(error, folder, network, log)
             raise
+        for remark in getattr(getattr(network, "spec", None), "remarks", ()):
+            log.event("remark", f"{network.name}: {remark}")
         if converted.bfloat16_cosine is not None:
             log.say(f"{network.name}: bfloat16 features have cosine {converted.bfloat16_cosine:.5f} with float32's")
         _cache(converted, folder, network, log)
@@ -168,14 +171,37 @@ def _cache(found: Converted | UnconvertibleError, folder: Path | None, network: 
 
 
 def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
+    convert = getattr(getattr(network, "spec", None), "convert", None)
+    return _from_keras(core, network, bfloat16) if convert is None else _from_file(core, network, convert, bfloat16)
+
+
+def _from_file(core: openvino.Core, network: Network, convert: Callable[[Path], str], bfloat16: bool) -> Converted:
+    """A network that came as a file. Raises ModelError where it cannot be used any more."""
+    size, dim = network.image_size, network.feature_dim
+    with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
+        model = read_network(core, Path(folder), convert(Path(folder)), image_size=size, feature_dim=dim)
+    images = sample_images(_sample_count(size), min(size, 256))
+    exact = _features(core, model, images, "f32")
+    return Converted(model, _rounding_cosine(_features(core, model, images, "bf16"), exact) if bfloat16 else None)
+
+
+def _sample_count(image_size: int) -> int:
+    return max(2, min(_SAMPLES, _SAMPLE_PIXELS // image_size**2))
+
+
+def _rounding_cosine(rounded: np.ndarray, exact: np.ndarray) -> float:
+    with np.errstate(over="ignore"):
+        return mean_cosine(rounded.astype(np.float16), exact)
+
+
+def _from_keras(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
     import openvino
     import tensorflow as tf
 
     model = network.build()
     signature = [tf.TensorSpec((None, None, None, 3), tf.uint8)]
     function = tf.function(lambda images: model(images, training=False), input_signature=signature)
-    count = max(2, min(_SAMPLES, _SAMPLE_PIXELS // network.image_size**2))
-    images = sample_images(count, min(network.image_size, 64))
+    images = sample_images(_sample_count(network.image_size), min(network.image_size, 64))
     with exact_float32():
         expected = function(images).numpy()
     try:
@@ -190,10 +216,7 @@ def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted
         raise UnconvertibleError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     if exact.shape != expected.shape or not relative_error(exact, expected) <= _FLOAT32_TOLERANCE:
         raise UnconvertibleError("its features differ from TensorFlow's")
-    if rounded is None:
-        return Converted(converted, None)
-    with np.errstate(over="ignore"):
-        return Converted(converted, mean_cosine(rounded.astype(np.float16), exact))
+    return Converted(converted, None if rounded is None else _rounding_cosine(rounded, exact))
 
 
 def _features(core: openvino.Core, model: openvino.Model, images: np.ndarray, precision: str) -> np.ndarray:

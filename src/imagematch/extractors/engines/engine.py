@@ -9,7 +9,7 @@ import numpy as np
 
 from imagematch.extractors.feature_scaling import concatenate_features
 
-Images = Sequence[np.ndarray] | np.ndarray
+ImageBatch = Sequence[np.ndarray] | np.ndarray
 
 
 class Engine(ABC):
@@ -41,7 +41,7 @@ class Engine(ABC):
     def finish(self) -> None:
         """Waits for all that was started."""
 
-    def run(self, images: Images) -> np.ndarray:
+    def run(self, images: ImageBatch) -> np.ndarray:
         """The features of images of any sizes, in their order.
 
         Args:
@@ -61,7 +61,7 @@ class Engine(ABC):
             self.finish()
         return out
 
-    def _groups(self, images: Images) -> list[np.ndarray]:
+    def _groups(self, images: ImageBatch) -> list[np.ndarray]:
         """Rows in batches of images of one size."""
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for row, image in enumerate(images):

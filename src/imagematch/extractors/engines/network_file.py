@@ -165,6 +165,8 @@ def _check_cost(operations: Sequence[Any], batch: int, pixels: int) -> None:
         if one.get_type_name() == "Constant":
             continue
         _check_axes(one)
+        if one.get_type_name() == "ScaledDotProductAttention" and len(one.get_output_partial_shape(0)) != 4:
+            raise RefusedNetworkError("it has attention without heads, which crashes OpenVINO")
         own = one.get_type_name() in _BEFORE_ENLARGING  # of the images' own sizes, which are free
         values = sum(_values(output.partial_shape, batch * pixels if own else None) for output in one.outputs())
         name = one.get_friendly_name()

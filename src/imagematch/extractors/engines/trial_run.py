@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imagematch.extractors.engines.engine import Engine
 from imagematch.extractors.engines.network_file import read_network, read_plain
 from imagematch.files import digest_json, is_file
 from imagematch.limited_process import run_limited
@@ -20,6 +21,8 @@ _MEMORY_BYTES = 8 * GB
 _MEMORY_PER_BYTE = 8
 _TIME_S = 120
 _TIME_PER_GB_S = 120
+_RUNNING: list[Engine] = []
+"""Engines until the process ends: tearing one down has been seen to wait for its threads forever."""
 
 
 def try_network(folder: Path, digest: str, *, image_size: int, feature_dim: int) -> None:
@@ -33,7 +36,7 @@ def try_network(folder: Path, digest: str, *, image_size: int, feature_dim: int)
     size = len(read_plain(folder, digest)[1])  # which refuses most that is hostile, without a process
     arguments = (str(folder), digest, str(image_size), str(feature_dim))
     run_limited(
-        __name__,
+        f"{__name__}:run_saved_network",
         *arguments,
         memory_bytes=_MEMORY_BYTES + _MEMORY_PER_BYTE * size,
         time_s=_TIME_S + _TIME_PER_GB_S * size // GB,
@@ -58,7 +61,7 @@ def _mark(digest: str, image_size: int, feature_dim: int) -> Path:
     return cache / "imagematch" / "networks" / digest_json([digest, image_size, feature_dim, openvino.__version__])
 
 
-def main(folder: str, digest: str, image_size: str, feature_dim: str) -> None:
+def run_saved_network(folder: str, digest: str, image_size: str, feature_dim: str) -> None:
     """Reads, compiles and runs a network as a matcher would. Raises ModelError as `read_network`."""
     import openvino
 
@@ -67,6 +70,7 @@ def main(folder: str, digest: str, image_size: str, feature_dim: str) -> None:
     core, size, dim = openvino.Core(), int(image_size), int(feature_dim)
     model = read_network(core, Path(folder), digest, image_size=size, feature_dim=dim)
     engine = OpenVinoEngine(core, model, "float32", dim)
+    _RUNNING.append(engine)
     half = max(1, size // 2)
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     engine.run([image] * engine.batch_size + [image[:half, :half]])

@@ -6,24 +6,22 @@
     displayModeBar: window.matchMedia("(hover: hover)").matches ? "hover" : false,  // it would stay over the legend
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
-  const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%,()*+-;.=:?@^_`{|}~";
 
-  // Text of base 85 (four bytes in five characters) that holds a zlib stream.
+  // Text with seven bits a character that holds a zlib stream.
   async function unpacked(id) {
     const element = document.getElementById(id), text = element.textContent;
-    const values = new Uint8Array(128), out = new Uint8Array((text.length / 5) * 4);
-    for (let i = 0; i < alphabet.length; i++) values[alphabet.charCodeAt(i)] = i;
-    for (let i = 0, o = 0; i < text.length; i += 5) {
-      let word = 0;
-      for (let k = 0; k < 5; k++) word = word * 85 + values[text.charCodeAt(i + k)];
-      out[o++] = word >>> 24; out[o++] = word >>> 16; out[o++] = word >>> 8; out[o++] = word;
+    const out = new Uint8Array(Number(element.dataset.bytes));
+    for (let i = 0, o = 0, bits = 0, held = 0; i < text.length && o < out.length; i++) {
+      held = ((held << 7) | (text.charCodeAt(i) & 127)) & 0x3fff;
+      bits += 7;
+      if (bits >= 8) { bits -= 8; out[o++] = held >>> bits; }
     }
-    const stream = new Blob([out.subarray(0, Number(element.dataset.bytes))]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const stream = new Blob([out]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Response(stream).text();
   }
 
   // What all plots share. Paper is white, whatever the screen is.
-  function painted(layout, onPaper) {
+  function painted(layout, onPaper, least = 0) {
     const night = dark.matches && !onPaper;
     const ink = night ? "#dde1e7" : "#1f242b", line = night ? "#343a43" : "#e3e6ea";
     const copy = JSON.parse(JSON.stringify(layout));
@@ -41,6 +39,8 @@
       if (/^[xy]axis\d*$/.test(key)) Object.assign(copy[key], shades);
     }
     delete copy.width;
+    if (onPaper) copy.width = Math.max(680, least);  // a browser prints what was drawn for the screen, cut off at the paper's edge
+    copy.autosize = !onPaper;
     return copy;
   }
 
@@ -51,12 +51,28 @@
       if (typeof trace.hovertext === "number") trace.hovertext = figure.spec.texts[trace.hovertext];
     }
     Plotly.newPlot(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, false), config);
+    mark(figure);
   }
+
+  // The line of the slider's threshold in the plot of distances.
+  let threshold = null;
+  function mark(figure) {
+    const layout = figure.spec && figure.spec.layout;
+    const line = layout && threshold !== null && (layout.shapes || []).find((shape) => shape.name === "threshold");
+    if (!line || line.x0 === threshold) return;
+    line.x0 = line.x1 = threshold;
+    for (const label of layout.annotations) {
+      if (label.name === "threshold") { label.x = threshold; label.text = `threshold ${threshold.toFixed(4)}`; }
+    }
+    Plotly.react(figure.querySelector(".canvas"), figure.spec.data, painted(layout, false), config);
+  }
+  document.addEventListener("threshold", (event) => { threshold = event.detail; figures.forEach(mark); });
 
   function redraw(onPaper) {
     for (const figure of figures) {
       if (!figure.spec) continue;
-      Plotly.react(figure.querySelector(".canvas"), figure.spec.data, painted(figure.spec.layout, onPaper), config);
+      const canvas = figure.querySelector(".canvas"), least = parseInt(canvas.style.minWidth) || 0;
+      Plotly.react(canvas, figure.spec.data, painted(figure.spec.layout, onPaper, least), config);
     }
   }
 

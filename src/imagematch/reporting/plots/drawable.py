@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import json
 import random
@@ -16,6 +17,7 @@ from imagematch.tuning import attributes
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial, TrialState
 
 
@@ -28,6 +30,10 @@ class _GivenTrials(InMemoryStorage):
 
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
         super().__init__()
+        self._given = list(trials)
+
+    def replace(self, trials: Sequence[FrozenTrial]) -> None:
+        """Gives other trials instead."""
         self._given = list(trials)
 
     def get_all_trials(  # the arguments are Optuna's
@@ -74,12 +80,50 @@ def sampled_copy(study: optuna.Study, at_most: int) -> optuna.Study:
     return _copied(study, [trial if trial.number in drawn else None for trial in trials], bare=False)
 
 
-def _copied(study: optuna.Study, trials: Sequence[FrozenTrial | None], bare: bool) -> optuna.Study:
+class RevaluedStudy:
+    """A study in memory, to be minimised, whose trials are given anew each time; one may be there more than once."""
+
+    def __init__(self) -> None:
+        self._storage = _GivenTrials([])
+        self._study = _quiet_study(self._storage)
+
+    def of(self, trials: Sequence[FrozenTrial], values: Sequence[float]) -> optuna.Study:
+        """The study of these trials with these values instead of their own."""
+        given = []
+        for number, (trial, value) in enumerate(zip(trials, values, strict=True)):
+            one = copy.copy(trial)
+            one.number = one._trial_id = number
+            one.values = [value]
+            given.append(one)
+        self._storage.replace(given)
+        return self._study
+
+
+def _quiet_study(storage: InMemoryStorage, directions: Sequence[StudyDirection] | None = None) -> optuna.Study:
+    """A new study, without the line that Optuna prints for each."""
     import optuna
 
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(directions=directions, storage=storage)
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def varying_parameters(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Parameters that have at least two values among the trials."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def _copied(study: optuna.Study, trials: Sequence[FrozenTrial | None], bare: bool) -> optuna.Study:
     distributions: dict[str, dict[str, BaseDistribution]] = {}
     shown = [_hidden(n) if trial is None else _harmless(trial, distributions, bare) for n, trial in enumerate(trials)]
-    return optuna.create_study(directions=study.directions, storage=_GivenTrials(shown))
+    return _quiet_study(_GivenTrials(shown), study.directions)
 
 
 def _hidden(number: int) -> FrozenTrial:

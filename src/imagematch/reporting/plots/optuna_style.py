@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.reporting.plots.drawable import drawable_copy
 from imagematch.reporting.plots.style import (
     BASELINE_COLOUR,
     GENUINE_COLOUR,
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     import optuna
     from plotly.graph_objects import Figure
 
+    from imagematch.reporting.plots.importance import Importance
+
 _ENTRIES_IN_LEGEND = 12
+_FEWEST_FOR_FOCUS = 5
+_WHISKERS = 3.0
 _STATE_COLOURS = {
     "COMPLETE": MODEL_COLOUR,
     "PRUNED": IMPOSTOR_COLOUR,
@@ -114,17 +118,81 @@ def _fill_diagonals(figure: Figure) -> None:
             empty.update(x=others[0].y, y=others[0].y, mode="markers", marker={"opacity": 0}, hoverinfo="skip")
 
 
-def timeline(study: optuna.Study, *, bare: bool) -> Figure:
+def timeline(study: optuna.Study) -> Figure:
     """Optuna's timeline without the trials that never began, which it would draw at the end.
 
     Args:
-        study: whose duplicate trials are drawn too.
-        bare: without the parameters, which it shows at each bar.
+        study: a copy for plots, whose duplicate trials are drawn too.
     """
     from optuna.visualization import plot_timeline
 
-    figure = plot_timeline(drawable_copy(study, duplicates=True, bare=bare))
+    figure = plot_timeline(study)
     figure.data = [bar for bar in figure.data if bar.name != "WAITING"]
     for bar in figure.data:
         bar.marker.color = _STATE_COLOURS.get(bar.name, BASELINE_COLOUR)
     return figure
+
+
+def importance_plot(found: Sequence[Importance], sample: str = "") -> Figure:
+    """Bars of importance with their intervals, and a cross where chance alone would be; `sample` as for `restyled`."""
+    import plotly.graph_objects as go
+
+    names = [one.name for one in found][::-1]
+    ordered = list(found)[::-1]
+    spread = {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(one.high - one.share, 0.0) for one in ordered],
+        "arrayminus": [max(one.share - one.low, 0.0) for one in ordered],
+        "color": BASELINE_COLOUR,
+    }
+    colours = [MODEL_COLOUR if one.established else BASELINE_COLOUR for one in ordered]
+    figure = go.Figure()
+    figure.add_trace(
+        go.Bar(
+            x=[one.share for one in ordered],
+            y=names,
+            orientation="h",
+            error_x=spread,
+            marker={"color": colours},
+            name="importance (grey: not told from chance)",
+            hovertemplate="%{y}: %{x:.2f}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=[one.by_chance for one in ordered],
+            y=names,
+            mode="markers",
+            marker={"symbol": "x-thin", "size": 10, "line": {"width": 2, "color": IMPOSTOR_COLOUR}},
+            name="by chance",
+            hovertemplate="by chance up to %{x:.2f}<extra></extra>",
+        )
+    )
+    figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    figure.update_xaxes(title=f"share of the importance{f' ({sample})' if sample else ''}", rangemode="tozero")
+    return figure
+
+
+def focus_history(figure: Figure, values: Sequence[float]) -> Figure:
+    """Optuna's history, on the range of most trials: one far off would flatten all others.
+
+    What lies outside (over three times the middle half's range beyond it) is counted in a line over the plot.
+    """
+    finite = np.array([value for value in values if np.isfinite(value)])
+    if len(finite) < _FEWEST_FOR_FOCUS:
+        return figure
+    low, high = np.quantile(finite, (0.25, 0.75))
+    room = _WHISKERS * (high - low)
+    inside = finite[(finite >= low - room) & (finite <= high + room)]
+    outside = finite[(finite < low - room) | (finite > high + room)]
+    if room == 0 or not len(outside):
+        return figure
+    margin = 0.08 * float(np.ptp(inside)) or room
+    figure.update_yaxes(range=[float(inside.min()) - margin, float(inside.max()) + margin])
+    are = "trial is" if len(outside) == 1 else "trials are"
+    text = f"{len(outside)} {are} outside of this range: {outside.min():.4g}"
+    text += f" to {outside.max():.4g}" if len(outside) > 1 else ""
+    return figure.add_annotation(
+        text=text, showarrow=False, xref="paper", yref="paper", x=0, y=1, xanchor="left", yanchor="bottom"
+    )

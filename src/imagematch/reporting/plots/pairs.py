@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _TINY_GENUINE_SHARE = 0.2
 _SMALLEST_RATE = 1e-7
+_CURVE_POINTS = 300
 _DET_TICKS = (1e-6, 1e-5, 1e-4, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
@@ -70,7 +71,7 @@ def roc_plot(curves: Mapping[str, PairDistances], threshold: float | None = None
     figure = go.Figure()
     smallest = 1.0
     for (name, pairs), (colour, dash) in zip(curves.items(), _colours(curves), strict=True):
-        curve = roc_curve(pairs)
+        curve = roc_curve(pairs, _CURVE_POINTS)
         shown = curve.far > 0
         if shown.any():
             smallest = min(smallest, float(curve.far[shown][0]))
@@ -141,7 +142,7 @@ def det_plot(curves: Mapping[str, PairDistances], threshold: float | None = None
     figure = go.Figure()
     floors = []
     for (name, pairs), (colour, dash) in zip(curves.items(), _colours(curves), strict=True):
-        curve = det_curve(pairs)
+        curve = det_curve(pairs, _CURVE_POINTS)
         shown = (curve.far > 0) & (curve.frr > 0) & (curve.far < 1) & (curve.frr < 1)
         floors += [float(rates[shown].min()) for rates in (curve.far, curve.frr) if shown.any()]
         figure.add_trace(
@@ -221,8 +222,10 @@ def histogram_plot(pairs: PairDistances, threshold: float | None = None, bins: i
         figure.add_vline(
             x=threshold,
             line={"color": MARK_COLOUR, "width": 2},
+            name="threshold",
             annotation_text=f"threshold {threshold:.4f}",
             annotation_font_color=MARK_COLOUR,
+            annotation_name="threshold",
         )
     figure.update_xaxes(title="distance")
     figure.update_yaxes(title="density (each kind has area 1)" if tiny else "pairs")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from imagematch.reporting.escaping import plot_label
-from imagematch.reporting.images import SplitView
+from imagematch.reporting.images import SplitView, sampled_rows
 from imagematch.reporting.plots.style import class_colours, laid_out
 
 if TYPE_CHECKING:
@@ -61,13 +61,6 @@ def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     flow = TSNE(perplexity=perplexity, init=start, random_state=seed, max_iter=_TSNE_STEPS)
     with threadpool_limits(1):  # its threads wait by spinning: on a busy machine more of them are many times slower
         return np.asarray(flow.fit_transform(reduced.astype(np.float32)))
-
-
-def sampled_rows(count: int, at_most: int, seed: int = 0) -> np.ndarray:
-    """At most `at_most` of `count` rows, drawn evenly, sorted; the same for the same seed."""
-    if count <= at_most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, at_most, replace=False))
 
 
 def projection_plot(

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from imagematch.errors import StudyError
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.notes import Note, plot_or_note
-from imagematch.reporting.plots.drawable import drawable_copy, sampled_copy
-from imagematch.reporting.plots.optuna_style import restyled, timeline
+from imagematch.reporting.plots.drawable import drawable_copy, sampled_copy, varying_parameters
+from imagematch.reporting.plots.importance import Importance, importances
+from imagematch.reporting.plots.optuna_style import focus_history, importance_plot, restyled, timeline
 from imagematch.reporting.studies import objective_name, trial_seconds
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.importance import BaseImportanceEvaluator
     from optuna.trial import FrozenTrial
     from plotly.graph_objects import Figure
 
+_IMPORTANCE_READING = (
+    "How much each setting sets the best trials apart from all (PED-ANOVA), with its 90 % interval; the cross is what "
+    "shuffled values would give. A setting matters whose interval lies right of its cross."
+)
 _FEWEST_TRIALS = 2
-_FEWEST_FOR_IMPORTANCE = 4
 _MOST_IN_CONTOUR = 3
 _MOST_IN_RANK = 4
 _MOST_IN_SLICE = 8
-_MOST_TRIALS = 1000
+_MOST_TRIALS = 500
 """Of a larger study, plots with a line or several points for each trial show a sample, and state it."""
 
 
@@ -76,7 +80,7 @@ class StudyPlots:
 
     @property
     def _parameters(self) -> list[str]:
-        return _varying(self._complete)
+        return varying_parameters(self._complete)
 
     def _drawn(
         self,
@@ -103,12 +107,19 @@ class StudyPlots:
 
     def history(self) -> Figure | Note:
         """Each trial's value, and the best so far."""
+        from optuna.trial import TrialState
         from optuna.visualization import plot_optimization_history
 
         name = self._name
         return self._drawn(
             "Optimisation history",
-            lambda: plot_optimization_history(self._whole, target=self._target, target_name=name),
+            lambda: focus_history(
+                plot_optimization_history(self._whole, target=self._target, target_name=name),
+                [
+                    self._value_of(trial)
+                    for trial in self._whole.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+                ],
+            ),
             trials=1,
             whole=True,
         )
@@ -157,56 +168,29 @@ class StudyPlots:
         )
 
     def importances(self) -> Figure | Note:
-        """How much each parameter matters for being among the best trials (PED-ANOVA)."""
-        from optuna.importance import PedAnovaImportanceEvaluator
-
-        sign = -1.0 if self._directions[self._objective] == "MAXIMIZE" else 1.0  # of a target it takes lower for better
-        target = (lambda trial: sign * float(trial.values[self._objective])) if self._several else None
-        method = PedAnovaImportanceEvaluator()
-        return self._importance("Importance (PED-ANOVA)", method, target, self._name, conditional=True)
-
-    def fanova_importances(self) -> Figure | Note:
-        """How much of the objective's variance each parameter explains (fANOVA)."""
-        from imagematch.reporting.plots.fanova import QuickFanova
-
-        return self._importance("Importance (fANOVA)", QuickFanova(seed=0), self._target, self._name)
+        """How much each parameter matters for being among the best trials, with its uncertainty (PED-ANOVA)."""
+        return self._importance("Importance", lambda: self.important)
 
     def duration_importances(self) -> Figure | Note:
-        """Which parameters decide how long a trial takes (fANOVA)."""
-        from imagematch.reporting.plots.fanova import QuickFanova
+        """What the quickest trials have in common, with its uncertainty (PED-ANOVA)."""
+        found = cache(lambda: importances(self._complete, trial_seconds, maximise=False))
+        return self._importance("Importance for the duration", found)
 
-        return self._importance("Importance for the duration", QuickFanova(seed=0), trial_seconds, "duration (seconds)")
+    def _value_of(self, trial: FrozenTrial) -> float:
+        return float(trial.values[self._objective])
 
-    def _importance(
-        self,
-        what: str,
-        method: BaseImportanceEvaluator,
-        target: Callable[[FrozenTrial], float] | None,
-        name: str,
-        *,
-        conditional: bool = False,
-    ) -> Figure | Note:
-        """Shares of one method. Unless it is made for conditional parameters, those are left out, and named.
+    @property
+    def _maximised(self) -> bool:
+        return self._directions[self._objective] == "MAXIMIZE"
 
-        Optuna would leave out the trials that lack one instead: where two exclude each other, all of them.
-        """
-        trials = [trial for trial in self._complete if target is None or math.isfinite(target(trial))]
-        varying = _varying(trials)
-        taken = [one for one in varying if conditional or all(one in trial.params for trial in trials)]
-        if len(trials) < _FEWEST_FOR_IMPORTANCE:
-            return Note(f"{what}: needs {_FEWEST_FOR_IMPORTANCE} finished trials, there {_are(len(trials))}.")
-        if not taken:
-            every = " and that every trial has" if varying else ""
-            return Note(f"{what}: needs one parameter that varies{every}, there are none.")
+    @cached_property
+    def important(self) -> list[Importance]:
+        """The importance of each parameter, the largest first. Raises StudyError where the trials are too few."""
+        return importances(self._complete, self._value_of, maximise=self._maximised)
 
+    def _importance(self, what: str, found: Callable[[], list[Importance]]) -> Figure | Note:
         def draw() -> Figure:
-            from optuna.visualization import plot_param_importances
-
-            figure = plot_param_importances(self._study, method, taken, target=target, target_name=name)
-            if left_out := [one for one in varying if one not in taken]:
-                axis = f"{figure.layout.xaxis.title.text}<br>(not in every trial, so left out: {', '.join(left_out)})"
-                figure.update_xaxes(title=axis, automargin=True)
-            return restyled(figure, 360, self._sample)
+            return restyled(importance_plot(found(), self._sample), 120 + 44 * len(found()))
 
         return plot_or_note(draw, what)
 
@@ -227,7 +211,8 @@ class StudyPlots:
         """When each trial ran, and how it ended."""
         if not any(trial.datetime_start for trial in self._source.get_trials(deepcopy=False)):
             return Note("Timeline: no trial has begun.")
-        return plot_or_note(lambda: restyled(timeline(self._source, bare=self._sampled), 420), "Timeline")
+        shown = self._study if self._sampled else drawable_copy(self._source, duplicates=True)
+        return plot_or_note(lambda: restyled(timeline(shown), 420, self._sample), "Timeline")
 
     def edf(self) -> Figure | Note:
         """Which share of the trials is at least (or at most) how good."""
@@ -248,41 +233,48 @@ class StudyPlots:
             "Pareto front", lambda: plot_pareto_front(self._whole, target_names=names), trials=1, whole=True
         )
 
-    def all(self) -> list[TitledPlot]:
-        """Every plot, in the order of the report."""
-        drawn: list[tuple[str, str, Callable[[], Figure | Note]]] = [
+    @property
+    def finished(self) -> int:
+        """How many trials the importance is computed from."""
+        return len(self._complete)
+
+    def of_settings(self) -> list[TitledPlot]:
+        """What shows how settings decide the objective, and the time."""
+        return _drawn_all(
+            ("Importance", _IMPORTANCE_READING, self.importances),
+            ("Slice", "Each parameter against the objective; the bluer a point, the later the trial.", self.slices),
+            ("Contour", "The objective over pairs of parameters, interpolated between trials.", self.contour),
+            ("Parallel coordinates", "One line a trial, through all its parameters.", self.parallel_coordinates),
+            ("Rank", "Trials over pairs of parameters, coloured by their rank.", self.rank),
+            (
+                "Importance for the duration",
+                "How much each setting sets the quickest trials apart from all.",
+                self.duration_importances,
+            ),
+        )
+
+    def of_search(self) -> list[TitledPlot]:
+        """What shows how the search went."""
+        front = ("Pareto front", "Trials that no other beats in every objective.", self.pareto_front)
+        return _drawn_all(
+            *((front,) if self._several else ()),
             ("Optimisation history", "Points are trials, the line is the best so far.", self.history),
             (
                 "Intermediate values",
                 "One line a trial, by epoch (or by fold, the mean so far); pruned trials end early.",
                 self.intermediate_values,
             ),
-            (
-                "Importance (PED-ANOVA)",
-                "What distinguishes the best trials from the rest; needs many trials.",
-                self.importances,
-            ),
-            ("Importance (fANOVA)", "How much of the objective's variance each explains.", self.fanova_importances),
-            ("Importance for the duration", "What decides how long a trial takes (fANOVA).", self.duration_importances),
-            ("Slice", "Each parameter against the objective; the bluer a point, the later the trial.", self.slices),
-            ("Parallel coordinates", "One line a trial, through all its parameters.", self.parallel_coordinates),
-            ("Contour", "The objective over pairs of parameters, interpolated between trials.", self.contour),
-            ("Rank", "Trials over pairs of parameters, coloured by their rank.", self.rank),
             ("Timeline", "When each trial ran, and how it ended.", self.timeline),
             ("EDF", "Which share of the trials lies at or under a value.", self.edf),
-        ]
-        if self._several:
-            drawn.insert(0, ("Pareto front", "Trials that no other beats in every objective.", self.pareto_front))
-        return [TitledPlot(title, reading, draw()) for title, reading, draw in drawn]
+        )
+
+    def all(self) -> list[TitledPlot]:
+        """Every plot."""
+        return self.of_settings() + self.of_search()
 
 
-def _varying(trials: Sequence[FrozenTrial]) -> list[str]:
-    """Parameters that have at least two values among the trials."""
-    values: dict[str, set[str]] = {}
-    for trial in trials:
-        for name, value in trial.params.items():
-            values.setdefault(name, set()).add(repr(value))
-    return [name for name, found in values.items() if len(found) > 1]
+def _drawn_all(*plots: tuple[str, str, Callable[[], Figure | Note]]) -> list[TitledPlot]:
+    return [TitledPlot(title, reading, draw()) for title, reading, draw in plots]
 
 
 def _are(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imagematch.reporting.tables.metrics import (
     class_table,
+    confusions_table,
     counts_text,
     gallery_table,
     metrics_table,
@@ -27,6 +28,7 @@ __all__ = [
     "baseline_table",
     "best_configuration",
     "class_table",
+    "confusions_table",
     "counts_text",
     "front_table",
     "gallery_table",

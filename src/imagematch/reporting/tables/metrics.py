@@ -12,7 +12,7 @@ from imagematch.errors import ConfigError
 from imagematch.evaluation import TRUSTED_CLASSES, class_rates
 from imagematch.reporting.escaping import visible
 from imagematch.reporting.images import SplitView
-from imagematch.reporting.numbers import interval_text, number_text
+from imagematch.reporting.numbers import interval_text, number_text, two_digits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +87,12 @@ def baseline_metrics(metrics: Mapping[str, Any]) -> SplitMetrics | None:
     return blocks.get(main_split(metrics)) if isinstance(blocks, Mapping) else None
 
 
+def whitened_metrics(metrics: Mapping[str, Any]) -> SplitMetrics | None:
+    """The metrics of the half-whitened features alone, on the same split; None where they were not measured."""
+    blocks = (metrics.get("baseline") or {}).get("whitened")
+    return blocks.get(main_split(metrics)) if isinstance(blocks, Mapping) else None
+
+
 def metrics_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     """Every metric of the model beside the baseline's, each with its 95 % interval; what was not computed is left out.
 
@@ -96,9 +102,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     split = main_split(metrics)
-    model, baseline = metrics.get(split), baseline_metrics(metrics)
+    model, baseline, whitened = metrics.get(split), baseline_metrics(metrics), whitened_metrics(metrics)
     validation = metrics.get("validation") if split == "test" else None
-    columns = [_shown_metrics(block) for block in (model, baseline, validation)]
+    columns = [_shown_metrics(block) for block in (model, baseline, validation, whitened)]
     rows = []
     for name in dict.fromkeys(name for column in columns for name in column):
         values = [column.get(name) for column in columns]
@@ -112,6 +118,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
                 "95 % interval": interval_text(interval(model, name)),
                 "baseline": number_text(values[1]),
                 "baseline 95 % interval": interval_text(interval(baseline, name)),
+                **({"whitened baseline": number_text(values[3])} if whitened else {}),
                 **({"validation": number_text(values[2])} if validation else {}),
             }
         )
@@ -177,8 +184,8 @@ def gallery_table(block: SplitMetrics) -> pd.DataFrame:
     for gallery in (block.get("identification") or {}).get("galleries") or []:
         matches, ends = gallery["false_matches"], gallery["false_matches_ci95"]
         fpir = gallery["fpir"]
-        about = "" if matches is None else f"about {_rounded(matches)}"
-        about += "" if ends is None else f", {_rounded(ends[0])} to {_rounded(ends[1])}"
+        about = "" if matches is None else f"about {two_digits(matches)}"
+        about += "" if ends is None else f", {two_digits(ends[0])} to {two_digits(ends[1])}"
         rows.append(
             {
                 "gallery (images)": f"{gallery['images']:,}",
@@ -187,11 +194,6 @@ def gallery_table(block: SplitMetrics) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _rounded(value: float) -> str:
-    """A number to the two digits that it is known to."""
-    return f"{float(f'{value:.2g}'):,.10g}" if value else "0"
 
 
 def threshold_table(block: SplitMetrics) -> pd.DataFrame:
@@ -207,6 +209,22 @@ def threshold_table(block: SplitMetrics) -> pd.DataFrame:
             "FNIR": "–" if point["fnir"] is None else f"{point['fnir']:.2g}",
         }
         for point in block.get("threshold_curve") or []
+    )
+
+
+def confusions_table(confused: Sequence[Any]) -> pd.DataFrame:
+    """The pairs of classes with the most false matches: counts, and what share of the two classes' pairs they are."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "class": visible(one.first),
+            "taken for": visible(one.second),
+            "false matches": one.matches,
+            "of pairs": one.pairs,
+            "share": f"{100 * one.matches / one.pairs:.2g} %",
+        }
+        for one in confused
     )
 
 

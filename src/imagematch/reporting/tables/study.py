@@ -53,14 +53,14 @@ def trials_overview(study: optuna.Study) -> pd.DataFrame:
         }
         before |= {"baseline": baseline_value(of_study, trial.params)}
         after = {
-            "spread over folds": _shown_value(stored.get(attributes.FOLD_SPREAD)),
+            "spread over folds": shown_value(stored.get(attributes.FOLD_SPREAD)),
             "best epoch": _text(stored.get(attributes.BEST_EPOCH)),
             "trained epochs": _text(stored.get(attributes.EPOCHS)),
             "seconds": _seconds_text(trial),
             "what happened": what_happened(trial),
         }
         shown_columns = {*before, *after}
-        params = {visible(parameter_column(n, shown_columns)): _shown_value(trial.params.get(n)) for n in parameters}
+        params = {visible(parameter_column(n, shown_columns)): shown_value(trial.params.get(n)) for n in parameters}
         rows.append({**before, **params, **after})
     frame = pd.DataFrame(rows)
     return frame[[name for name in frame.columns if name in names or not _empty(frame[name])]]
@@ -74,7 +74,8 @@ def _text(value: Any) -> str:
     return "" if value is None else visible(value)
 
 
-def _shown_value(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A setting for people: numbers to six digits, texts as they were written."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return "" if value is None else visible(value if isinstance(value, str) else json.dumps(value, default=str))
@@ -103,7 +104,7 @@ def unfinished_trials(study: optuna.Study) -> pd.DataFrame:
 
 
 def _parameters_text(trial: FrozenTrial) -> str:
-    return visible(", ".join(f"{name} {_shown_value(value)}" for name, value in trial.params.items()), 160)
+    return visible(", ".join(f"{name} {shown_value(value)}" for name, value in trial.params.items()), 160)
 
 
 def best_configuration(study: optuna.Study) -> pd.DataFrame:
@@ -114,12 +115,12 @@ def best_configuration(study: optuna.Study) -> pd.DataFrame:
     if winner is None:
         return pd.DataFrame()
     rows = [
-        {"field": visible(name), "value": _shown_value(value), "": "searched"} for name, value in winner.params.items()
+        {"field": visible(name), "value": shown_value(value), "": "searched"} for name, value in winner.params.items()
     ]
     definition = study.user_attrs.get(attributes.DEFINITION)
     fixed = definition.get("fixed") if isinstance(definition, Mapping) else None
     if isinstance(fixed, Mapping):
-        rows += [{"field": visible(name), "value": _shown_value(value), "": "fixed"} for name, value in fixed.items()]
+        rows += [{"field": visible(name), "value": shown_value(value), "": "fixed"} for name, value in fixed.items()]
     return pd.DataFrame(rows)
 
 

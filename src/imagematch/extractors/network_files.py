@@ -1,0 +1,234 @@
+"""Networks that came as files: `onnx:PATH`, an ONNX, OpenVINO IR or TFLite file with its preprocessing.
+
+The file is read by OpenVINO in a process with limits and written anew in plain operations; only that is run. The
+preprocessing is `input` of the configuration, or that of `preprocessor_config.json` (Hugging Face) or `config.json`
+(timm) beside the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.errors import ConfigError, ModelError
+from imagematch.files import digest_file, digest_json, os_reason, write_json
+from imagematch.limited_process import run_limited
+from imagematch.reading import GB, KB, check_file, read_file
+from imagematch.registry import ONNX_PREFIX, ExtractorSpec
+
+if TYPE_CHECKING:
+    import keras
+
+_VERSION = 1
+"""Raised whenever the same file would give other features."""
+_SUFFIXES = (".onnx", ".xml", ".tflite")
+_MAX_BYTES = 4 * GB
+_MAX_FACTS_BYTES = 64 * KB
+_TIME_S = 300
+_MEMORY_BYTES, _MEMORY_PER_BYTE = 8 * GB, 8
+_CONSTANT = 1e-3
+_SIDECARS = ("preprocessor_config.json", "config.json")
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """What a network file is, and how images are made ready for it.
+
+    Attributes:
+        path: the file.
+        digest: of its content.
+        settings: `size`, `scale`, `mean`, `std`, `channels`, `layout`, `output` and `pooling`, as given or found.
+        source: where the preprocessing comes from.
+        facts: what was found in it: `inputs`, `outputs`, `layout`, `image_size`, `output`, `pooling`, `feature_dim`,
+            `parameters`, `variation` of the features between images.
+    """
+
+    path: Path
+    digest: str
+    settings: Mapping[str, Any]
+    source: str
+    facts: Mapping[str, Any]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know before believing its features."""
+        if self.facts["variation"] < _CONSTANT:
+            return ["its features are nearly the same for all images: its mean, std or scale may be wrong"]
+        return []
+
+
+def open_network_file(name: str, given: Mapping[str, Any] | None = None, image_size: int | None = None) -> NetworkFile:
+    """Finds out what a network file is; what was found is remembered by content in the user's cache folder.
+
+    Args:
+        name: `onnx:PATH`.
+        given: `input` of the configuration.
+        image_size: that of the configuration, which must not contradict the file.
+
+    Raises:
+        ConfigError: its preprocessing is not known, or contradicts itself.
+        ModelError: there is no such file, or it is no network of images that imagematch runs.
+    """
+    path = Path(name.removeprefix(ONNX_PREFIX)).expanduser()
+    if path.suffix not in _SUFFIXES:
+        raise ModelError("not a network file", where=name, do=f"give one that ends in {', '.join(_SUFFIXES)}")
+    try:
+        check_file(path, max_bytes=_MAX_BYTES, dense=True)
+        digest = digest_file(path)
+        if path.suffix == ".xml":
+            digest = digest_json([digest, digest_file(path.with_suffix(".bin"))])
+    except OSError as error:
+        raise ModelError(f"cannot be read: {os_reason(error)}", where=name, do="check the path") from error
+    settings, source = _settings(path, dict(given or {}), image_size)
+    remembered = _cache_folder() / f"{digest_json([_VERSION, digest, settings, _openvino_version()])}.json"
+    facts = _read_facts(remembered)
+    if facts is None:
+        with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
+            _convert(path, settings, Path(folder))
+            facts = _read_facts(Path(folder) / "facts.json")
+        if facts is None:
+            raise ModelError("cannot be read", where=name, do="export it anew")
+        with suppress(Exception):  # it is found out again next time
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            write_json(remembered, facts)
+    if not facts["finite"]:
+        raise ModelError("gives features that are not numbers", where=name, do="check its scale, mean and std")
+    return NetworkFile(path, digest, settings, source, facts)
+
+
+def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: int | None) -> ExtractorSpec:
+    """What is known of the extractor `onnx:PATH`. Raises as `open_network_file`."""
+    file = open_network_file(name, given, image_size)
+
+    def build(_image_size: int) -> keras.Model:
+        raise ModelError("runs as it is, on OpenVINO: it has no Keras model", where=name, do="use engine: auto")
+
+    def convert(folder: Path) -> str:
+        _convert(file.path, file.settings, folder)
+        facts = _read_facts(folder / "facts.json")
+        if facts is None:
+            raise ModelError("cannot be read", where=name, do="export it anew")
+        return str(facts["network"])
+
+    return ExtractorSpec(
+        name=name,
+        build=build,
+        image_size=file.facts["image_size"],
+        min_image_size=file.facts["image_size"],
+        feature_dim=file.facts["feature_dim"],
+        preprocessing="none",
+        parameters=file.facts["parameters"],
+        architecture=("network file", _VERSION, dict(file.settings)),
+        files=(file.path, file.path.with_suffix(".bin")) if file.path.suffix == ".xml" else (file.path,),
+        convert=convert,
+        remarks=tuple(file.remarks),
+    )
+
+
+def _convert(path: Path, settings: Mapping[str, Any], folder: Path) -> None:
+    size = path.stat().st_size
+    run_limited(
+        "imagematch.extractors.engines.onnx_conversion:convert_network_file",
+        str(path.absolute()),
+        json.dumps(settings),
+        str(folder.absolute()),
+        memory_bytes=_MEMORY_BYTES + _MEMORY_PER_BYTE * size,
+        time_s=_TIME_S,
+        writes_bytes=_MAX_BYTES,
+        where=path,
+        do="check that it is a network of images",
+    )
+
+
+def _settings(path: Path, given: dict[str, Any], image_size: int | None) -> tuple[dict[str, Any], str]:
+    """The preprocessing that counts, complete, and where it comes from."""
+    found, source = ({}, "input") if {"mean", "std"} <= given.keys() else _sidecar(path)
+    for key in ("mean", "std", "size"):
+        if key in given and key in found and _numbers(given[key]) != _numbers(found[key]):
+            what = f"input says {key}: {given[key]}, and {source} says {found[key]}"
+            raise ConfigError(what, where="input", do="give mean and std in input, or remove that file")
+    settings = {"scale": 1 / 255, "channels": "rgb", "layout": None, "output": None, "pooling": None, "size": None}
+    settings |= {**found, **given}
+    if not {"mean", "std"} <= settings.keys():
+        do = "give input: {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}, or what it was trained with"
+        raise ConfigError(f"the preprocessing of {path.name} is not known", where="input", do=do)
+    if image_size is not None:
+        if settings["size"] not in (None, image_size):
+            what = f"image_size: {image_size} contradicts {settings['size']} px of {source}"
+            raise ConfigError(what, where="image_size", do="leave one of them out")
+        settings["size"] = image_size
+    for key in ("mean", "std"):
+        settings[key] = _numbers(settings[key])
+    return settings, source
+
+
+def _numbers(value: Any) -> list[float]:
+    return [float(one) for one in value] if isinstance(value, list | tuple) else [float(value)] * 3
+
+
+def _sidecar(path: Path) -> tuple[dict[str, Any], str]:
+    """What Hugging Face's or timm's file beside a network says of its preprocessing."""
+    for name in _SIDECARS:
+        try:
+            values = json.loads(read_file(path.with_name(name), max_bytes=_MAX_FACTS_BYTES))
+            found = _of_hugging_face(values) if name == _SIDECARS[0] else _of_timm(values)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            what = f"cannot be read as preprocessing ({type(error).__name__})"
+            raise ConfigError(what, where=str(path.with_name(name)), do="give input: {mean, std} instead") from error
+        if found:
+            return found, name
+    return {}, "input"
+
+
+def _of_hugging_face(values: Mapping[str, Any]) -> dict[str, Any]:
+    size = values.get("crop_size") if values.get("do_center_crop") else values.get("size")
+    if isinstance(size, dict):
+        size = size.get("height", size.get("shortest_edge"))
+    normalized = values.get("do_normalize", True)
+    mean, std = values.get("image_mean"), values.get("image_std")
+    if normalized and (mean is None or std is None):
+        return {}
+    found: dict[str, Any] = {
+        "mean": _numbers(mean) if normalized else [0.0] * 3,
+        "std": _numbers(std) if normalized else [1.0] * 3,
+        "scale": float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0,
+    }
+    return found | ({"size": int(size)} if size else {})
+
+
+def _of_timm(values: Mapping[str, Any]) -> dict[str, Any]:
+    inner = values.get("pretrained_cfg", values)
+    if not {"mean", "std"} <= inner.keys():
+        return {}
+    size = inner.get("input_size")
+    found: dict[str, Any] = {"mean": _numbers(inner["mean"]), "std": _numbers(inner["std"])}
+    return found | ({"size": int(size[-1])} if size else {})
+
+
+def _read_facts(path: Path) -> dict[str, Any] | None:
+    kinds = {"image_size": int, "feature_dim": int, "parameters": int, "network": str, "layout": str, "pooling": str}
+    kinds |= {"output": str, "finite": bool, "variation": float, "inputs": list, "outputs": list}
+    try:
+        facts = json.loads(read_file(path, max_bytes=_MAX_FACTS_BYTES))
+        sound = all(isinstance(facts[key], kind) for key, kind in kinds.items())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return facts if sound and facts["image_size"] > 0 and facts["feature_dim"] > 0 else None
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "imagematch" / "network-files"
+
+
+def _openvino_version() -> str:
+    from importlib.metadata import version
+
+    return version("openvino")

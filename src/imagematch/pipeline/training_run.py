@@ -1,0 +1,281 @@
+"""One configuration, from its settings to a saved, calibrated and evaluated matcher."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagematch.config import TrainSettings
+from imagematch.data import DECODER_VERSION
+from imagematch.errors import StudyError
+from imagematch.events import SILENT, RunLog
+from imagematch.extractors import Concatenation
+from imagematch.features import FeatureStore
+from imagematch.file_locks import BusyError, locked, remove_locked_dir
+from imagematch.files import Layout, make_dir, write_json
+from imagematch.interruption import StopRequest
+from imagematch.learning_curves import write_learning_curves
+from imagematch.matching import (
+    FaceCropCard,
+    MatcherCard,
+    ProbabilityCard,
+    ProvenanceCard,
+    ThresholdCard,
+    head_fields,
+    save_matcher,
+    saved_extractors,
+)
+from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
+from imagematch.pipeline.experiments import (
+    CHECKPOINT_FILE,
+    LOCK_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    TrainedMatcher,
+    unfinished_dir,
+)
+from imagematch.reporting import write_model_report
+from imagematch.training import TrainingData, load_training_data, settings_in_force
+
+if TYPE_CHECKING:
+    from imagematch.training import Join, Training
+
+
+def run_training(
+    settings: TrainSettings,
+    layout: Layout,
+    *,
+    fresh: bool = False,
+    discard_unfit: bool = False,
+    study_report: str | None = None,
+    log: RunLog = SILENT,
+    stop: StopRequest | None = None,
+) -> TrainedMatcher:
+    """Trains, calibrates, evaluates, saves and reports.
+
+    Args:
+        settings: what to train.
+        layout: where files go.
+        fresh: forgets what an interrupted training left.
+        discard_unfit: forgets it where it belongs to other settings; else that is refused.
+        study_report: where the report of the study is that chose these settings, relative to the matcher's folder.
+        log: told what happens.
+        stop: looked at between steps.
+
+    Raises:
+        ImagematchError: in one line, whatever went wrong; nothing that was finished before is lost.
+        StudyError: another process trains under the same name.
+    """
+    name = settings.experiment_name
+    work = make_dir(unfinished_dir(layout, name))
+    try:
+        with locked(work / LOCK_FILE, wait=False):
+            if fresh:
+                (work / CHECKPOINT_FILE).unlink(missing_ok=True)
+            trained = _train(
+                settings, layout, work / CHECKPOINT_FILE, discard_unfit, study_report, log, stop or StopRequest()
+            )
+            remove_locked_dir(work, work / LOCK_FILE)
+            return trained
+    except BusyError as error:
+        raise StudyError("another process trains this experiment", where=name, do="wait for it, or stop it") from error
+
+
+def _train(
+    settings: TrainSettings,
+    layout: Layout,
+    checkpoint: Path,
+    discard_unfit: bool,
+    study_report: str | None,
+    log: RunLog,
+    stop: StopRequest,
+) -> TrainedMatcher:
+    import pandas as pd
+
+    from imagematch.training import EMPTY_STEPS, train_model
+
+    name = settings.experiment_name
+    with stop.at_once():
+        data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
+    log.event("data", _data_line(data), **data.dataset.summary())
+    writer = _tensorboard(layout.tensorboard_dir(name))
+    labels = data.dataset.labels[data.dataset.rows("train")]
+    epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
+
+    random_batches = any(stage.batch_size for stage in settings.stage_settings)
+    warned, resumed_after = False, 0
+
+    def on_resume(done: int) -> None:
+        nonlocal resumed_after
+        resumed_after = done
+        log.event("resumed", f"resuming after epoch {done} of {epochs}", epoch=done)
+
+    def on_epoch(record: Mapping[str, Any]) -> bool:
+        nonlocal warned
+        writer(record)
+        if record["epoch"] <= resumed_after:
+            return False
+        log.event("epoch", epoch_line(record, epochs), **record)
+        if random_batches and not warned and EMPTY_STEPS in record:
+            warned = True
+            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+        return False
+
+    training = train_model(
+        data,
+        settings,
+        on_epoch=on_epoch,
+        on_resume=on_resume,
+        stop=stop,
+        checkpoint=checkpoint,
+        discard_unfit=discard_unfit,
+    )
+    result = training.result
+    log.event(
+        "trained",
+        f"best epoch {result.best_epoch} of {len(result.history)} ({result.ended_by.replace('_', ' ')}): "
+        f"{settings.objective} {result.best_value:.4f}",
+        best_epoch=result.best_epoch,
+        seconds=result.seconds,
+    )
+    if training.join is not None:
+        log.event("joined", _join_line(training.join, settings), weight=training.join.weight)
+    with stop.at_once():
+        calibration, metrics = calibrate_and_measure(
+            training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
+        )
+
+    def write_figures(folder: Path) -> None:
+        write_json(folder / METRICS_FILE, metrics)
+        pd.DataFrame(result.history).to_csv(folder / "history.csv", index=False)
+        if (checkpoint.parent / LOG_FILE).exists():
+            shutil.copyfile(checkpoint.parent / LOG_FILE, folder / LOG_FILE)
+        write_learning_curves(folder, result.history, settings.objective)
+        write_model_report(
+            folder / "report.html",
+            name=name,
+            config=settings.to_yaml(),
+            metrics=metrics,
+            history=result.history,
+            test=split_view(data.dataset, "test", training.embed),
+            baseline=split_view(data.dataset, "test", data.baseline),
+            threshold=calibration.threshold,
+            probability=calibration.probability,
+            others=other_images(data.dataset, "test", data.baseline),
+            study_report=study_report,
+        )
+
+    store = FeatureStore(Path(settings.feature_dir))
+    card = save_matcher(
+        layout.model_dir(name),
+        name=name,
+        extractor=data.extractor,
+        network=training.network,
+        trained=training.network is not None,
+        head=training.head,
+        config=settings.to_yaml(),
+        embedding=_embedding(training, settings),
+        threshold=ThresholdCard.of(calibration.threshold),
+        probability=ProbabilityCard.of(calibration.probability),
+        provenance=_provenance(settings, data),
+        network_dir=store.networks,
+        also=write_figures,
+        log=log,
+    )
+    store.remember(card.digest)
+    if training.network is None:
+        _link_features(store, card, layout.model_dir(name), data)
+    log.event("saved", f"saved {layout.model_dir(name)}", path=str(layout.model_dir(name)))
+    return TrainedMatcher(layout.model_dir(name), metrics)
+
+
+def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
+    """How images become embeddings, as the matcher's card has it."""
+    features, cropper = training.data.features, training.data.dataset.face_cropper
+    return {
+        "image_size": training.data.extractor.image_size,
+        "decoder": DECODER_VERSION,
+        "engine": features.engine,
+        "precision": features.precision,
+        **head_fields(training.shape),
+        "test_time_flip": settings.test_time_flip,
+        "value_range": training.data.dataset.value_range,
+        "max_megapixels": settings.max_megapixels,
+        "face_crop": None if cropper is None else FaceCropCard(**asdict(cropper)),
+    }
+
+
+def _provenance(settings: TrainSettings, data: TrainingData) -> ProvenanceCard:
+    return ProvenanceCard(
+        dataset=data.dataset.name,
+        dataset_digest=data.dataset.digest,
+        split_by=data.dataset.split_by,
+        seed=settings.seed,
+        training_seed=settings.training_seed,
+        extractor_digest=data.extractor.digest,
+    )
+
+
+def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:
+    """Lets the saved matcher find the features that its training cached."""
+    extractor = data.extractor
+    members = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
+    for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
+        store.link(saved, trained_with)
+
+
+def _data_line(data: TrainingData) -> str:
+    dataset = data.dataset
+    counts = ", ".join(
+        f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test")
+    )
+    return f"{dataset.name}: {len(dataset.paths):,} images of {len(dataset.class_names):,} classes ({counts})"
+
+
+def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
+    """An epoch in one line for people."""
+    shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
+    stage = [f"stage {record['stage']}"] if "stage" in record else []
+    return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
+
+
+def _join_line(join: Join, settings: TrainSettings) -> str:
+    """What became of joining, in one line for people."""
+    objective = settings.objective
+    if not join.alone:
+        return f"half-whitened features alone: {objective} {join.metrics[objective]:.4f}"
+    if objective not in join.metrics:
+        return f"joined with half-whitened features, weight {join.weight:g}"
+    values = f"{objective} {join.alone[objective]:.4f} of the head alone, {join.metrics[objective]:.4f} joined"
+    if math.isinf(join.weight):
+        return f"joining with half-whitened features does not help: the head stays alone ({values.split(',')[0]})"
+    return f"joined with half-whitened features, weight {join.weight:g}: {values}"
+
+
+def _empty_steps_line(count: int, settings: TrainSettings) -> str:
+    steps = "1 step" if count == 1 else f"{count:,} steps"
+    return (
+        f"{steps} of this epoch taught nothing: {settings.loss} found nothing to compare in the random batch; "
+        "give batch_classes x batch_images instead of batch_size, or a larger batch_size"
+    )
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A function that writes an epoch's record for TensorBoard; the folder's older runs are removed."""
+    import tensorflow as tf
+
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(record: Mapping[str, Any]) -> None:
+        with writer.as_default(step=int(record["epoch"])):
+            for key, value in record.items():
+                if key != "epoch":
+                    tf.summary.scalar(key, value)
+        writer.flush()
+
+    return write

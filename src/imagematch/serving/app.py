@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from importlib import resources
@@ -13,6 +14,7 @@ from fastapi import FastAPI, HTTPException, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
+from uvicorn.config import STARTUP_FAILURE
 
 from imagematch import __version__
 from imagematch.errors import ConfigError, DataError, ImagematchError, StudyError
@@ -93,8 +95,12 @@ def create_app(settings: ServerSettings, matcher: ImageMatcher | None = None) ->
 
 
 def app_from_environment() -> FastAPI:
-    """The application of a worker process."""
-    return create_app(ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE]))
+    """The application of a worker process, which ends where it cannot be made."""
+    try:
+        return create_app(ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE]))
+    except ImagematchError as error:
+        log_line("error", error=str(error))
+        sys.exit(STARTUP_FAILURE)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
-from imagematch.files import os_reason
 from imagematch.matching import ImageMatcher
 from imagematch.retrieval import Gallery
 from imagematch.serving.app import create_app
@@ -64,13 +65,29 @@ def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log:
             started(line)
             uvicorn.Server(config).run(sockets=[listening])
         else:
-            os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
-            factory = "imagematch.serving.app:app_from_environment"
-            config = uvicorn.Config(factory, factory=True, workers=settings.workers, **options)  # type: ignore[arg-type]
             del matcher
             started(f"{line}; {settings.workers} workers")
-            Multiprocess(config, uvicorn.Server(config).run, [listening]).run()
+            _run_workers(settings, listening, options)
     log_line("stopped")
+
+
+def _run_workers(settings: ServerSettings, listening: socket.socket, options: dict[str, object]) -> None:
+    os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
+    os.dup2(sys.stderr.fileno(), 2)  # workers log on the error stream that they inherit
+    factory = "imagematch.serving.app:app_from_environment"
+    workers = Multiprocess(
+        uvicorn.Config(
+            factory,
+            factory=True,
+            workers=settings.workers,
+            timeout_worker_healthcheck=_STOPPING_S,
+            **options,  # type: ignore[arg-type]
+        ),
+        [listening],
+    )
+    workers.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+        raise StudyError("a worker could not start; the log above says why")
 
 
 def _listen(settings: ServerSettings) -> socket.socket:
@@ -79,7 +96,7 @@ def _listen(settings: ServerSettings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise StudyError(
-            f"cannot listen there: {os_reason(error)}",
+            f"cannot listen there: {os.strerror(error.errno) if error.errno and error.errno > 0 else error}",
             where=f"{settings.host}:{settings.port}",
             do="choose another --port or --host",
         ) from error

@@ -212,7 +212,7 @@ def test_a_token_is_needed_where_there_is_one(
     start: Callable[..., TestClient], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "token").write_text(TOKEN + "\n")
-    client = start(token_file=tmp_path / "token", host="0.0.0.0")
+    client = start(token_file=tmp_path / "token", host="::")
     for headers in (
         {},
         {"Authorization": "Bearer wrong"},
@@ -234,7 +234,7 @@ def test_a_token_is_needed_where_there_is_one(
 
 def test_without_a_token_only_this_machine_is_served(client: TestClient, matcher_folder: Path) -> None:
     with pytest.raises(ConfigError, match="without a token the server listens to this machine only"):
-        create_app(ServerSettings(model=matcher_folder, host="0.0.0.0"))
+        create_app(ServerSettings(model=matcher_folder, host="::"))
     assert client.get("/health", headers={"Host": "evil.example"}).status_code == 421
     for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
         assert client.get("/health", headers={"Host": host}).status_code == 200

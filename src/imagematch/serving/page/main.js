@@ -109,8 +109,8 @@ function showMatch() {
   const { rates } = model.card.threshold;
   const why = rates
     ? `The threshold was chosen on ${rates.genuine_pairs.toLocaleString("en")} pairs of the same and ` +
-      `${rates.impostor_pairs.toLocaleString("en")} pairs of different things, of ${rates.images.toLocaleString("en")} images of ` +
-      `${rates.classes.toLocaleString("en")} classes that were not trained on. ${visible(rates.note)}`
+      `${rates.impostor_pairs.toLocaleString("en")} pairs of different things, from ${rates.images.toLocaleString("en")} images of ` +
+      `${rates.classes.toLocaleString("en")} classes; these images were not trained on. ${visible(rates.note)}`
     : "The matcher's folder does not say on how many pairs its threshold was chosen.";
   compared.replaceChildren(
     element("p", { class: matches ? "verdict right" : "verdict wrong" }, matches ? "Match" : "No match"),

@@ -93,7 +93,9 @@ class Scan:
         return [row.mode for row in rows], [row.low for row in rows], [row.high for row in rows]
 
 
-def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Dataset:
+def open_dataset(
+    settings: TrainSettings, *, manifest_dir: Path, whole: bool = False, log: RunLog = SILENT
+) -> Dataset:
     """Opens the data set that the settings name: listed, checked (files that changed are read again) and split.
 
     Images that were split before by the same keys stay where they were; only new ones are assigned.
@@ -102,6 +104,7 @@ def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = S
         settings: dataset, data_dir, split, split_by, calibration_share, min_images_per_class, max_classes,
             the face fields and seed are what counts.
         manifest_dir: where manifests, splits, and the faces that were found, are cached.
+        whole: all images are test images, whatever the source says of splits.
         log: gets progress, corrupt images and what is left out.
 
     Raises:
@@ -109,7 +112,7 @@ def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = S
             image without a face where that is an error, or a split would lack pairs.
         StudyError: the manifest cannot be written.
     """
-    return build_dataset(scan_images(settings, manifest_dir=manifest_dir, log=log), log)
+    return build_dataset(scan_images(settings, manifest_dir=manifest_dir, log=log), whole=whole, log=log)
 
 
 def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Scan:
@@ -140,7 +143,7 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
     return Scan(settings, source, listing, rows, cropper, faces, manifest)
 
 
-def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
+def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> Dataset:
     """The data set of a scan: the usable images, split. Raises DataError as `open_dataset` does."""
     settings = scan.settings
     refuse_corrupt(scan.source, scan.rows)
@@ -149,8 +152,8 @@ def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     usable, without = _crop(scan, log)
     classes = _large_classes(usable, settings, log)
     rows = sorted((row for row in usable if row.label in classes), key=lambda row: row.path)
-    near = _near_duplicates(scan, rows, log)
-    splits, kept_together = _splits(scan, rows, near, log)
+    near = None if whole else _near_duplicates(scan, rows, log)
+    splits, kept_together = (np.full(len(rows), "test"), []) if whole else _splits(scan, rows, near, log)
     if left_out := int(np.count_nonzero(splits == LEFT_OUT)):
         log.event(
             "copies_left_out",

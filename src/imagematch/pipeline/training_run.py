@@ -25,6 +25,7 @@ from imagematch.matching import (
     ProbabilityCard,
     ProvenanceCard,
     ThresholdCard,
+    class_digest,
     head_fields,
     save_matcher,
     saved_extractors,
@@ -217,7 +218,13 @@ def _provenance(settings: TrainSettings, data: TrainingData) -> ProvenanceCard:
         seed=settings.seed,
         training_seed=settings.training_seed,
         extractor_digest=data.extractor.digest,
+        training_classes=_training_classes(data.dataset),
     )
+
+
+def _training_classes(dataset: Dataset) -> tuple[str, ...]:
+    classes = np.unique(dataset.labels[dataset.rows("train")])
+    return tuple(sorted(class_digest(dataset.class_names[label]) for label in classes))
 
 
 def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:

@@ -14,7 +14,14 @@ from imagematch.matching.embedder import (
     saved_extractors,
     saved_network,
 )
-from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
+from imagematch.matching.embedding_card import (
+    EmbeddingCard,
+    ExtractorCard,
+    FaceCropCard,
+    HeadCard,
+    JoinCard,
+    head_fields,
+)
 from imagematch.matching.folder import save_matcher
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
@@ -26,6 +33,7 @@ __all__ = [
     "FaceCropCard",
     "HeadCard",
     "ImageMatcher",
+    "JoinCard",
     "Match",
     "MatcherCard",
     "ProbabilityCard",
@@ -34,6 +42,7 @@ __all__ = [
     "as_list",
     "decoded_blocks",
     "golden_images",
+    "head_fields",
     "is_many",
     "read_card",
     "replacement",

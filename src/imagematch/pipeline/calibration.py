@@ -107,24 +107,44 @@ def measure_split(
 
 
 def calibrate_and_measure(
-    embed: Embed, baseline: Embed, dataset: Dataset, settings: TrainSettings
+    embed: Embed, baseline: Embed, whitened: Embed | None, dataset: Dataset, settings: TrainSettings
 ) -> tuple[Calibration, dict[str, Any]]:
-    """Calibrates, and gives the contents of `metrics.json`.
+    """Calibrates, and gives the contents of `metrics.json`: both splits, and the baselines.
 
-    That is both splits, and the frozen extractor alone on test, or on validation where there is no test.
+    Args:
+        embed: gives the matcher's embeddings.
+        baseline: the frozen extractor's features alone.
+        whitened: its half-whitened features alone; None where there are none.
+        dataset: the images.
+        settings: of the training.
     """
-    chosen, reference = (calibrate(one, dataset, settings.threshold) for one in (embed, baseline))
-
-    def alone(split: str) -> dict[str, Any] | None:
-        return measure_split(baseline, dataset, split, reference.threshold, reference.probability)
-
+    chosen = calibrate(embed, dataset, settings.threshold)
     metrics = {
         split: measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
         for split in ("validation", "test")
     }
-    tested = metrics["test"] is not None
-    beside = {"test": alone("test")} if tested else {"test": None, "validation": alone("validation")}
-    return chosen, {**metrics, "baseline": beside}
+    split = "validation" if metrics["test"] is None else "test"
+    return chosen, {**metrics, "baseline": measure_baselines(baseline, whitened, dataset, split, settings.threshold)}
+
+
+def measure_baselines(
+    baseline: Embed, whitened: Embed | None, dataset: Dataset, split: str, criterion: str | Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `metrics.json` has as `baseline`, on one split: features alone, and half-whitened features alone.
+
+    Args:
+        baseline, whitened, dataset: as `calibrate_and_measure`.
+        split: its name.
+        criterion: by which each baseline's own threshold is chosen.
+    """
+
+    def alone(embed: Embed | None) -> dict[str, Any]:
+        if embed is None:
+            return {"test": None}
+        own = calibrate(embed, dataset, criterion)
+        return {"test": None, split: measure_split(embed, dataset, split, own.threshold, own.probability)}
+
+    return {**alone(baseline), "whitened": alone(whitened)}
 
 
 def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch import ImageMatcher
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
 from imagematch.matching import ImageMatcher

@@ -122,6 +122,11 @@ class StudySettings(StudyKeys):
         """One or two metrics. The first selects each training's best epoch, and the winner."""
         return (self.objective,) if isinstance(self.objective, str) else self.objective
 
+    @property
+    def refits(self) -> bool:
+        """Whether the winner is trained again on train and validation images, as it is where the file does not say."""
+        return self.fixed.get("refit", "train_and_validation") == "train_and_validation"
+
     @model_validator(mode="after")
     def _resolves(self) -> Self:
         if len(self.objectives) > 1:
@@ -274,6 +279,8 @@ class StudySettings(StudyKeys):
             lines.append(f"fixed {fixed}")
         if self.rerun_top_k and self.rerun_seeds:
             lines.append(f"then the best {self.rerun_top_k} again with {self.rerun_seeds} other seeds each")
+        if self.refits:
+            lines.append("then the winner again on train and validation images")
         return lines
 
 

@@ -113,7 +113,11 @@ class ProbabilityCard(StrictCard):
 
 
 class ProvenanceCard(StrictCard):
-    """What a matcher was made from, for people and for comparisons; nothing is opened or written by it."""
+    """What a matcher was made from, for people and for comparisons; nothing is opened or written by it.
+
+    Attributes:
+        refitted: whether its validation images trained it in the end.
+    """
 
     dataset: _Text | None = None
     dataset_digest: Digest | None = None
@@ -121,6 +125,7 @@ class ProvenanceCard(StrictCard):
     seed: int | None = None
     training_seed: int | None = None
     extractor_digest: Digest | None = None
+    refitted: bool = False
     versions: Annotated[dict[_Text, _Text], Field(max_length=100)] = Field(default_factory=dict)
     created: _Text | None = None
 

@@ -40,6 +40,7 @@ ROOMS = (
     "tuning",
     "reporting",
     "pipeline",
+    "serving",
     "cli",
 )
 FOUNDATION = set(ROOMS[: ROOMS.index("config")])

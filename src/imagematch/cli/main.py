@@ -19,6 +19,7 @@ from imagematch.cli.hpt import hpt
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve_command
 from imagematch.cli.running import run
+from imagematch.cli.serve import serve
 from imagematch.cli.study import study_app
 from imagematch.cli.train import train_command
 from imagematch.cli.upgrade import upgrade
@@ -52,6 +53,7 @@ app.command()(evaluate)
 app.command()(match)
 app.command("retrieve")(retrieve_command)
 app.command()(duplicates)
+app.command()(serve)
 app.command()(export)
 app.command()(upgrade)
 app.command()(doctor)

@@ -18,6 +18,7 @@ from imagematch.data.decoding_limits import MAX_MEGAPIXELS
 from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, find_face, read_faces
 from imagematch.data.fetching import fetch_dataset
 from imagematch.data.folds import class_disjoint, fold_datasets
+from imagematch.data.image_headers import open_image
 from imagematch.data.manifest import distrust, manifest_path, read_manifest
 from imagematch.data.stratified import SPLITS
 from imagematch.data.streaming import stream_batches
@@ -56,6 +57,7 @@ __all__ = [
     "inspect",
     "manifest_path",
     "open_dataset",
+    "open_image",
     "read_faces",
     "read_manifest",
     "set_range",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
+from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard, class_digest
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
@@ -40,6 +40,7 @@ __all__ = [
     "ProvenanceCard",
     "ThresholdCard",
     "as_list",
+    "class_digest",
     "decoded_blocks",
     "golden_images",
     "head_fields",

@@ -80,6 +80,7 @@ def measure_split(
     threshold: Threshold,
     probability: Probability | None,
     remarks: Sequence[str] = (),
+    trained: np.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """The metrics of one split, as `metrics.json` has them; None where the split is empty.
 
@@ -90,6 +91,7 @@ def measure_split(
         threshold: chosen elsewhere, applied here.
         probability: likewise.
         remarks: what a reader must know before believing the metrics; stored with them.
+        trained: (k,) labels of the classes that were trained on; None: those of the training split.
     """
     rows = dataset.rows(split)
     if not len(rows):
@@ -102,11 +104,14 @@ def measure_split(
         split_by=dataset.split_by,
         whole_ranking=len(rows) <= RANKED_WHOLE,
     )
-    trained = dataset.labels[dataset.rows("train")]
-    shared = bool(np.isin(dataset.labels[rows], trained).any())
+    trained = dataset.labels[dataset.rows("train")] if trained is None else trained
+    labels = dataset.labels[rows]
+    seen = np.isin(labels, trained)
+    seen_in_training = {"classes": len(np.unique(labels[seen])), "images": int(seen.sum())}
     near = dataset.near_training.get(split)
     notes = [*dataset.remarks(split), *remarks]
-    return {**metrics, "shared_classes": shared, "near_duplicates_in_training": near, "remarks": notes}
+    shared = {"shared_classes": bool(seen.any()), "seen_in_training": seen_in_training}
+    return {**metrics, **shared, "near_duplicates_in_training": near, "remarks": notes}
 
 
 def calibrate_and_measure(

@@ -25,6 +25,7 @@ from imagematch.matching import (
     ProbabilityCard,
     ProvenanceCard,
     ThresholdCard,
+    class_digest,
     head_fields,
     save_matcher,
     saved_extractors,
@@ -186,7 +187,7 @@ def _train(
         embedding=_embedding(training, settings),
         threshold=ThresholdCard.of(calibration.threshold),
         probability=ProbabilityCard.of(calibration.probability),
-        provenance=_provenance(settings, data, again is not None),
+        provenance=_provenance(settings, training.data, again is not None),
         network_dir=store.networks,
         also=write_figures,
         log=log,
@@ -223,7 +224,13 @@ def _provenance(settings: TrainSettings, data: TrainingData, refitted: bool) -> 
         seed=settings.seed,
         training_seed=settings.training_seed,
         extractor_digest=data.extractor.digest,
+        training_classes=_training_classes(data.dataset),
     )
+
+
+def _training_classes(dataset: Dataset) -> tuple[str, ...]:
+    classes = np.unique(dataset.labels[dataset.rows("train")])
+    return tuple(sorted(class_digest(dataset.class_names[label]) for label in classes))
 
 
 def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:

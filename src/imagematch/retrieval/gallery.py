@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +12,7 @@ import numpy as np
 
 from imagematch.errors import DataError, ModelError
 from imagematch.matching import ImageMatcher, as_list
+from imagematch.retrieval.gallery_hits import Hit, Hits
 from imagematch.retrieval.gallery_images import IMAGE_SIDE, checked_label, image_digest, small_image
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
 from imagematch.retrieval.saved_index import model_identity
@@ -20,36 +20,6 @@ from imagematch.retrieval.saved_index import model_identity
 _AT_ONCE = 256
 _SECRET = re.compile(r"//.*@")
 """User and password of a URL, which are not shown."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An image of a gallery that was found.
-
-    Attributes:
-        id: its own for good.
-        label: None where it has none.
-        distance: between its embedding and the query's, 0 to 2.
-        probability: that both show the same thing, as the matcher's card has it; None if not fitted.
-        is_match: the distance is under the threshold.
-    """
-
-    id: int
-    label: str | None
-    distance: float
-    probability: float | None
-    is_match: bool
-
-
-class Hits(tuple[Hit, ...]):
-    """What a search found, the nearest first."""
-
-    __slots__ = ()
-
-    @property
-    def unknown(self) -> bool:
-        """Nothing in the gallery matches."""
-        return not any(hit.is_match for hit in self)
 
 
 class Gallery:
@@ -257,6 +227,28 @@ class Gallery:
         while page := self._store.images(label=label, after=after, limit=_AT_ONCE):
             yield page
             after = page[-1].id
+
+    def page(self, label: str | None = None, *, after: int = 0, limit: int = _AT_ONCE) -> list[GalleryImage]:
+        """At most `limit` images with an id over `after`, by id; of one label where one is given ("": of none)."""
+        return self._store.images(label=label, after=after, limit=limit)
+
+    def relabel(self, image_id: int, label: str) -> bool:
+        """Puts another label in place of an image's; False where there is no such image.
+
+        Raises:
+            DataError: the label is empty, too long or no text.
+            StudyError: it cannot be written.
+        """
+        text = checked_label(label)
+        if not text:
+            raise DataError("a label cannot be taken away", do="remove the image and add it again")
+        found = self._store.find([image_id]).get(image_id)
+        if found is None:
+            return False
+        data = self._store.image_file(image_id) or b""
+        embedding = self._store.embeddings([image_id])[0]
+        self._store.add([NewImage(found.digest, text, found.source, embedding, data)])  # known by its digest
+        return True
 
     def image_file(self, image_id: int) -> bytes | None:
         """The stored small image as a file's bytes, JPEG or PNG; None where there is none."""

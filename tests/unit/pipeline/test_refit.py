@@ -66,7 +66,9 @@ def test_the_model_is_trained_again_on_all_but_calibration_and_test(
     assert "trained again" in metrics["test"]["remarks"][-1]
     assert metrics["test"]["threshold"]["chosen_on"] == "calibration"
     assert f"training again on {moved['train']:,} train and validation images" in said
-    assert read_card(trained.folder).provenance.refitted
+    provenance = read_card(trained.folder).provenance
+    assert provenance.refitted
+    assert len(provenance.training_classes) == 7, "four of train and three of validation"
     seen = evaluate_model(trained.folder, "validation", feature_dir=tmp_path / "exp/features")
     assert any("trained again on these images" in remark for remark in seen.metrics["validation"]["remarks"])
 

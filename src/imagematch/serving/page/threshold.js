@@ -1,0 +1,68 @@
+// The threshold that decides on this page, and the error rates that were measured for it.
+
+import { element } from "./server.js";
+
+const slider = document.querySelector("#threshold");
+const listeners = [];
+let model = null;
+
+export function threshold() {
+  return Number(slider.value) === rounded(model.decision.threshold) ? model.decision.threshold : Number(slider.value);
+}
+
+export function onThreshold(listener) {
+  listeners.push(listener);
+}
+
+function rounded(distance) {
+  return Math.round(distance * 100) / 100;
+}
+
+export function startThreshold(given) {
+  model = given;
+  slider.value = rounded(model.decision.threshold);
+  slider.addEventListener("input", changed);
+  document.querySelector("#own-threshold").addEventListener("click", () => {
+    slider.value = rounded(model.decision.threshold);
+    changed();
+  });
+  changed();
+}
+
+// As the server has it: the FAR of the next looser measured threshold, the FRR of the next stricter one.
+function ratesAt(distance) {
+  if (distance === model.decision.threshold) return model.decision;
+  const looser = model.curve.filter((point) => point.threshold >= distance && point.far !== null);
+  const stricter = model.curve.filter((point) => point.threshold <= distance && point.frr !== null);
+  const least = (points, name) => (points.length ? Math.min(...points.map((point) => point[name])) : null);
+  return { far: least(looser, "far"), frr: least(stricter, "frr"), fpir: null, fnir: null };
+}
+
+export function percent(rate) {
+  return rate === null || rate === undefined ? "not measured" : `${Number((100 * rate).toPrecision(3))} %`;
+}
+
+const MEANINGS = {
+  far: ["FAR", "share of pairs of different things that match"],
+  frr: ["FRR", "share of pairs of the same thing that do not match"],
+  fpir: ["FPIR", "share of searches for something not in the gallery that return anything"],
+  fnir: ["FNIR", "share of searches for something in the gallery that do not return it"],
+};
+
+function changed() {
+  const distance = threshold();
+  document.querySelector("#threshold-value").textContent = distance.toFixed(2);
+  slider.setAttribute("aria-valuetext", `distance ${distance.toFixed(2)}`);
+  const rates = ratesAt(distance);
+  const own = distance === model.decision.threshold;
+  const list = Object.entries(MEANINGS).map(([name, [short, meaning]]) => {
+    const bound = own || rates[name] === null ? "" : "at most ";
+    return element("div", { title: meaning }, element("dt", {}, short), element("dd", {}, bound + percent(rates[name])));
+  });
+  document.querySelector("#rates").replaceChildren(...list);
+  const split = model.measured_on ?? "no split";
+  document.querySelector("#rates-note").textContent =
+    "FAR: pairs of different things that match. FRR: pairs of the same thing that do not. Both of the calibration images. " +
+    (own ? `FPIR and FNIR are those of searches, measured on ${split}.` : "FPIR and FNIR are measured at the matcher's own threshold only.");
+  for (const listener of listeners) listener(distance);
+}

@@ -1,0 +1,205 @@
+"""`imagematch serve` as a process, and its page in Chromium where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagematch.retrieval import Gallery
+
+ROOT = Path(__file__).parent.parent.parent
+CHROMIUM = shutil.which("chromium")
+
+
+def _served() -> Any:
+    """The matcher of tests/unit/serving."""
+    spec = importlib.util.spec_from_file_location("served", ROOT / "tests" / "unit" / "serving" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a matcher and images."""
+    root = tmp_path_factory.mktemp("serve")
+    _served().write_matcher(root / "matcher")
+    for name, colour in (("red", (250, 20, 20)), ("blue", (10, 10, 250))):
+        Image.fromarray(np.full((40, 40, 3), colour, np.uint8)).save(root / f"{name}.png")
+    return root
+
+
+@contextlib.contextmanager
+def running(place: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port: the process and its address."""
+    command = [sys.executable, "-m", "imagematch", "serve", "--model", str(place / "matcher"), "--port", "0", *options]
+    with (place / "log.jsonl").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment}, cwd=place
+        )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("http://127.0.0.1:"), (place / "log.jsonl").read_text()
+            yield process, line.split()[0]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+                process.stdout.close()
+
+
+def post(url: str, data: bytes, **headers: str) -> tuple[int, Any]:
+    request = urllib.request.Request(url, data, {"Content-Type": "image/png", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_it_serves_and_finishes_what_was_begun(place: Path, tmp_path: Path) -> None:
+    red = (place / "red.png").read_bytes()
+    Gallery.create(tmp_path / "gallery", place / "matcher").close()
+    with running(place, "--gallery", str(tmp_path / "gallery")) as (process, url):
+        assert post(f"{url}/gallery?label=red", red) == (200, {"id": 1, "ids": [1]})
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=120) as begun:
+            head = (f"Host: {host}", "Content-Type: image/png", f"Content-Length: {len(red)}")
+            begun.sendall("\r\n".join(("POST /search?k=1 HTTP/1.1", *head, "", "")).encode() + red[:10])
+            assert post(f"{url}/embed", red)[0] == 200  # by now the other one has arrived
+            process.send_signal(signal.SIGTERM)
+            begun.sendall(red[10:])
+            answer = b""
+            while part := begun.recv(65_536):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 200")
+        found = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert [hit["label"] for hit in found["hits"]] == ["red"]
+        assert process.wait(60) == 0
+    lines = [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
+    assert [line["path"] for line in lines if line["event"] == "request"] == ["/gallery", "/embed", "/search"]
+    assert lines[-1]["event"] == "stopped"
+
+
+def test_two_workers_share_a_gallery(place: Path, tmp_path: Path) -> None:
+    red = (place / "red.png").read_bytes()
+    Gallery.create(tmp_path / "gallery", place / "matcher").close()
+    with running(place, "--gallery", str(tmp_path / "gallery"), "--workers", "2") as (process, url):
+        assert post(f"{url}/gallery?label=red", red)[0] == 200
+        answers = [post(f"{url}/search?k=1", red)[1] for _ in range(6)]
+        assert [answer["hits"][0]["label"] for answer in answers] == ["red"] * 6
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_a_bad_start_is_one_line(place: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        cases = {
+            ("--port", port): (4, "cannot listen there"),
+            ("--host", "::"): (2, "without a token"),
+            ("--gallery", str(tmp_path / "nowhere")): (3, "no gallery is there"),
+            ("--token-file", str(tmp_path / "nothing")): (2, "the token cannot be read"),
+        }
+        for options, (code, part) in cases.items():
+            command = [sys.executable, "-m", "imagematch", "serve", "--model", str(place / "matcher"), *options]
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=place)
+            assert ended.returncode == code, ended.stderr
+            assert part in ended.stderr
+            assert ended.stderr.count("\n") == 1
+
+
+@contextlib.contextmanager
+def browser(url: str, **options: Any) -> Iterator[Any]:
+    """A page of Chromium; what it reports on its console or asks of elsewhere is an error."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = opened.new_page(**options)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda one: None if one.url.startswith((url, "blob:")) else wrong.append(one.url))
+        page.goto(url)
+        yield page
+        opened.close()
+        assert wrong == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_searches_decides_adds_names_and_removes(place: Path, tmp_path: Path, scheme: str) -> None:
+    Gallery.create(tmp_path / "gallery", place / "matcher").close()
+    token = "a-token-of-the-tests"
+    options = {"viewport": {"width": 420, "height": 900}, "color_scheme": scheme}
+    with (
+        running(place, "--gallery", str(tmp_path / "gallery"), IMAGEMATCH_TOKEN=token) as (_, url),
+        browser(url, **options) as page,
+    ):
+        page.fill("#token", "a-wrong-token-first")
+        page.keyboard.press("Enter")
+        page.wait_for_function("sessionStorage['imagematch-token'] && !document.querySelector('#token-form').hidden")
+        page.fill("#token", token)
+        page.keyboard.press("Enter")
+        page.set_input_files("#search-drop input", place / "red.png")
+        page.wait_for_selector("text=The gallery is empty")
+        hostile = "<img src=x onerror=alert(1)>\u202eevil"
+        page.fill("#enrol-label", hostile)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#search-found .tile.match")
+        assert page.inner_text("#search-found .name") == hostile.replace("\u202e", "\\u202e")
+        page.set_input_files("#search-drop input", place / "matcher" / "config.yaml")
+        page.wait_for_selector("#problem:not([hidden])")
+        page.set_input_files("#search-drop input", place / "blue.png")
+        page.wait_for_selector("#search-found .tile")
+        distance = float(page.inner_text("#search-found .soft").split()[1].rstrip(","))
+        for value, verdict in ((distance - 0.02, "no match"), (distance + 0.02, "match")):
+            page.evaluate(
+                "value => { const s = document.querySelector('#threshold'); s.value = value;"
+                " s.dispatchEvent(new Event('input')); }",
+                round(value, 2),
+            )
+            assert page.inner_text("#search-found .tile div:nth-of-type(2)") == verdict
+            assert "not measured" in page.inner_text("#rates")
+        page.click("nav a[href='#compare']")
+        page.set_input_files("#first-drop input", place / "red.png")
+        page.set_input_files("#second-drop input", place / "red.png")
+        page.wait_for_selector("#compared .verdict.right")
+        page.click("nav a[href='#gallery']")
+        page.set_input_files("#add-files", [place / "blue.png", place / "matcher" / "config.yaml"])
+        page.fill("#add-label", "blue")
+        page.click("#add-form button")
+        page.wait_for_selector("text=1 of 2 images are in the gallery")
+        assert "config.yaml" in page.inner_text("#problem")
+        page.click("[aria-label='Other name for image 1']")
+        page.fill("[aria-label='Name of image 1']", "red")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Image 1 is red now.")
+        page.click("[aria-label='Remove image 1']")
+        page.click("text=Really remove")
+        page.wait_for_selector("text=Image 1 was removed.")
+        assert page.locator("#tiles .tile").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.goto(f"{url}/docs")
+        page.wait_for_selector("text=POST /search")

@@ -9,8 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from imagematch.config import TrainSettings
-from imagematch.data import DECODER_VERSION
+from imagematch.data import DECODER_VERSION, Dataset
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation

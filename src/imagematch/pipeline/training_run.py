@@ -189,7 +189,7 @@ def _train(
         embedding=_embedding(training, settings),
         threshold=ThresholdCard.of(calibration.threshold),
         probability=ProbabilityCard.of(calibration.probability),
-        provenance=_provenance(settings, training.data, again is not None),
+        provenance=_provenance(settings, data, training.data.dataset if again else None),
         network_dir=store.networks,
         also=write_figures,
         log=log,
@@ -217,16 +217,16 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _provenance(settings: TrainSettings, data: TrainingData, refitted: bool) -> ProvenanceCard:
+def _provenance(settings: TrainSettings, data: TrainingData, refitted_on: Dataset | None) -> ProvenanceCard:
     return ProvenanceCard(
-        refitted=refitted,
+        refitted=refitted_on is not None,
         dataset=data.dataset.name,
         dataset_digest=data.dataset.digest,
         split_by=data.dataset.split_by,
         seed=settings.seed,
         training_seed=settings.training_seed,
         extractor_digest=data.extractor.digest,
-        training_classes=_training_classes(data.dataset),
+        training_classes=_training_classes(refitted_on or data.dataset),
     )
 
 

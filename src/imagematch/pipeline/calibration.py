@@ -55,7 +55,10 @@ def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]
     calibration, validation = dataset.rows("calibration"), dataset.rows("validation")
     both = np.sort(np.concatenate([calibration, validation]))
     attempts = [("calibration", calibration), ("calibration and validation", both)]
-    attempts = attempts if len(calibration) and len(validation) else [("validation", both)]
+    if not len(calibration):
+        attempts = [("validation", both)]
+    elif not len(validation):
+        attempts = attempts[:1]
     chosen = None
     for split, rows in attempts:
         embeddings, labels = embed(rows), dataset.labels[rows]

@@ -30,6 +30,7 @@ _MAX_HISTORY_BYTES = 16 * MB
 _SPLITS = ("test", "validation", "calibration", "train")
 
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
+_REFITTED = "The matcher was trained again on these images: the figures say nothing about others."
 _NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
 
 
@@ -149,6 +150,8 @@ def evaluate_model(
 
     same = dataset.digest == matcher.card.provenance.dataset_digest
     remarks = [_all_images(dataset, settings)] if whole else [] if same else [_OTHER_DATA]
+    if same and split == "validation" and matcher.card.provenance.refitted:
+        remarks.append(_REFITTED)
     history = read_history(folder)
     if history is None:
         remarks.append(_NO_HISTORY)

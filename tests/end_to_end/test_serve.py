@@ -112,6 +112,7 @@ def test_two_workers_share_a_gallery(place: Path, tmp_path: Path) -> None:
         assert [answer["hits"][0]["label"] for answer in answers] == ["red"] * 6
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+    assert (place / "log.jsonl").read_text().count('"path": "/search"') == 6
 
 
 def test_a_bad_start_is_one_line(place: Path, tmp_path: Path) -> None:

@@ -115,6 +115,34 @@ def test_two_workers_share_a_gallery(place: Path, tmp_path: Path) -> None:
     assert (place / "log.jsonl").read_text().count('"path": "/search"') == 6
 
 
+def test_a_server_needs_neither_tensorflow_nor_what_trains(place: Path) -> None:
+    absent = ("tensorflow", "keras", "h5py", "optuna", "pandas", "plotly", "sklearn", "tensorboard")
+    program = f"""
+import sys
+from importlib import metadata
+from pathlib import Path
+for name in {absent!r}:
+    sys.modules[name] = None
+found = metadata.version
+def version(name):
+    if name in {absent!r}:
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.version = version
+from starlette.testclient import TestClient
+from imagematch.serving import ServerSettings, create_app
+import imagematch.cli.main
+with TestClient(create_app(ServerSettings(model=Path("matcher"))), base_url="http://127.0.0.1") as client:
+    print(client.post("/embed", files={{"image": Path("red.png").read_bytes()}}).status_code)
+"""
+    command = [sys.executable, "-c", program]
+    environment = {key: value for key, value in os.environ.items() if key != "HOME"}
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, cwd=place, env=environment
+    )
+    assert ended.stdout == "200\n", ended.stderr
+
+
 def test_a_bad_start_is_one_line(place: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

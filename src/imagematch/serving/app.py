@@ -45,7 +45,7 @@ from imagematch.serving.settings import SETTINGS_VARIABLE, ServerSettings
 _PAGE_FILES = resources.files("imagematch.serving").joinpath("page")
 _LABELS_AT_ONCE = 500
 
-ImageId = Annotated[int, Path(ge=1, lt=2**63)]
+_ImageId = Annotated[int, Path(ge=1, lt=2**63)]
 _NUMBER = {"type": "number"}
 _DECISION = {
     "threshold": {**_NUMBER, "description": "Decide at this distance."},
@@ -242,7 +242,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         return LabelsAnswer(labels=part, next=names[_LABELS_AT_ONCE - 1] if more else None)
 
     @app.get("/gallery/{image_id}/image", response_class=Response)
-    async def image(image_id: ImageId) -> Response:
+    async def image(image_id: _ImageId) -> Response:
         """The small image that is stored."""
         data = await service.look(partial(service.gallery.image_file, image_id))
         if data is None:
@@ -251,7 +251,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
     @app.patch("/gallery/{image_id}", openapi_extra=_body((), label={"type": "string"}))
-    async def relabel(image_id: ImageId, request: Request) -> RelabelAnswer:
+    async def relabel(image_id: _ImageId, request: Request) -> RelabelAnswer:
         """Gives an image another label."""
         gallery = service.gallery
         async with service.received(request, "label", names=()) as given:
@@ -263,7 +263,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         return RelabelAnswer(id=image_id, label=texts[0])
 
     @app.delete("/gallery/{image_id}")
-    async def remove(image_id: ImageId) -> RemoveAnswer:
+    async def remove(image_id: _ImageId) -> RemoveAnswer:
         """Removes an image; its id is not used again."""
         removed = await service.look(partial(service.gallery.remove, image_id))
         if not removed:

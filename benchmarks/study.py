@@ -171,7 +171,7 @@ def run_study(base: dict[str, Any], folder: Path, name: str, options: argparse.N
     def embed(rows: np.ndarray) -> np.ndarray:
         return map_features(lambda block: head(np.asarray(block, np.float32)), [data.features.array], rows)
 
-    calibrate_and_measure(embed, data.baseline, data.dataset, settings)
+    calibrate_and_measure(embed, data.baseline, data.whitened_baseline(), data.dataset, settings)
     seconds |= {"evaluation": time.perf_counter() - begun, "total": time.perf_counter() - started}
     if data.features.computed:  # what else is measured here is no part of the study
         seconds["decoding_alone"] = decoding_seconds(data)

@@ -25,6 +25,7 @@ from imagematch.tuning.worker_process import train_trials
 
 FAKE_BASELINE: dict[str, Any] = {
     "metrics": {"val_map_at_r": 0.1, "val_roc_auc": 0.5},
+    "whitened": None,
     "dataset": {"images": 0, "classes": 0, "digest": "of the images"},
     "precision": "float32",
     "images_through_network": 0,

@@ -222,7 +222,7 @@ def test_a_check_and_a_contact_sheet_of_it(case: Case) -> None:
     assert report["used"] == dataset.summary()
     assert report["images"] >= len(dataset)
     assert sum(report["modes"].values()) == len(dataset) + report["exact_duplicates"]["across_splits"]
-    assert draw_contact_sheet(checked.scan).size == (5 * 274, 8 * 140)
+    assert draw_contact_sheet(checked.scan).size == (5 * 274, 8 * 154)
 
 
 def test_faces_are_cut_out_of_any_of_them(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

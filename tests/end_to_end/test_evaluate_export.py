@@ -22,7 +22,8 @@ from imagematch.matching.card_file import sealed
 from imagematch.pipeline import export as export_room
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.exporters import EXPORTERS
-from imagematch.pipeline.pairs import evaluate_pairs, read_pairs
+from imagematch.pipeline.pair_lists import read_pairs
+from imagematch.pipeline.pairs import evaluate_pairs
 
 MODEL = Path("exp/saved_models/small")
 

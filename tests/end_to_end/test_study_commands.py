@@ -35,7 +35,7 @@ def test_a_study_is_shown_with_baseline_best_trials_and_reasons(command: Run, st
     done = command(*STUDY, "show", "small")
     assert done.returncode == 0, done.stderr
     summary, baseline, *trials = done.stdout.splitlines()
-    assert summary.startswith("Trials: ")
+    assert summary.startswith("Winner: trial ")
     assert baseline.startswith("baseline pixels: val_map_at_r 0.")
     assert "embedding_dim" in trials[0]
     assert done.stdout.count("(the winner)") == 1

@@ -10,7 +10,7 @@ from tests.fault.hostile import NO_FILES, put, refusal, sparse
 
 from imagematch.config import read_yaml
 from imagematch.errors import ConfigError, DataError, ImagematchError
-from imagematch.pipeline.pairs import read_pairs
+from imagematch.pipeline.pair_lists import read_pairs
 from imagematch.reading import MAX_LINES, TABLE_BYTES, RefusedFileError, text_lines
 from imagematch.sources import open_source
 
@@ -67,7 +67,7 @@ def test_a_table_that_was_never_written(tmp_path: Path) -> None:
 
 
 TABLE = 'from imagematch.sources import open_source\nuse = lambda path: open_source("csv", path).listing()'
-PAIRS = "from imagematch.pipeline.pairs import read_pairs as use"
+PAIRS = "from imagematch.pipeline.pair_lists import read_pairs as use"
 CONFIG = "from imagematch.config import read_yaml as use"
 MB = 1 << 20
 

@@ -43,7 +43,7 @@ def evaluate(
 
     log = RunLog(stream=sys.stderr)
     if output is not None:
-        check_output_folder(output, ("metrics.json", "report.html"))
+        check_output_folder(output, ("metrics.json", "report.html", "suspect_labels.csv"))
     if pairs is None:
         _evaluate_split(model, split, data_dir, one_shot, output, feature_dir, as_json, log)
         return

@@ -45,7 +45,10 @@ def own_command() -> str:
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """The figures of a `metrics.json` in lines: each split, and the baseline; the last split's threshold is shown."""
     measured = [(name, block) for name, block in metrics.items() if name != "baseline" and block is not None]
-    rows = [*measured, *((f"baseline, {name}", block) for name, block in metrics["baseline"].items())]
+    alone = dict(metrics["baseline"])
+    whitened = alone.pop("whitened", {})
+    rows = [*measured, *((f"baseline, {name}", block) for name, block in alone.items())]
+    rows += [(f"half-whitened, {name}", block) for name, block in whitened.items()]
     lines = [f"{'':22}" + "".join(f"{title:>10}" for title, _ in _METRICS) + "   95 % of AUC"]
     for name, figures in rows:
         if figures is not None:

@@ -140,3 +140,9 @@ WITH_EPOCHS = Condition(
     lambda values: any(schedule != "bit_hyperrule" for schedule in in_stages("lr_schedule", values)),
     lambda _: "does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
 )
+WITHOUT_STAGES = Condition(
+    "without stages",
+    ("stages",),
+    lambda values: not values["stages"],
+    lambda _: "does not go with stages, of which each ends by validation",
+)

@@ -42,6 +42,7 @@ NAMED_CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 """Thresholds that are chosen by a name alone; `far`, `frr` and `cost` take a value."""
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes")
+REFITS = ("none", "train_and_validation")
 PRUNERS = ("median", "asha", "hyperband", "none")
 
 Direction = Literal["maximize", "minimize"]

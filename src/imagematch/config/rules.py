@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from imagematch.config.conditions import starts_untrained
+from imagematch.config.conditions import WITH_FROZEN_FEATURES, in_stages, starts_untrained
 from imagematch.config.fields import Values
 from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
 from imagematch.config.problems import Problem, shown
@@ -67,6 +67,25 @@ def _proxies_of_unseen_classes(values: Values) -> Iterator[Problem]:
     if values["objective"] == "val_loss" and loss in PROXY_LOSSES and values["split_by"] == "class":
         what = f"val_loss has no meaning with {loss} and split_by: class, since validation classes have no proxies"
         yield Problem("objective", what, "choose another objective, such as val_map_at_r")
+
+
+@_rule("epochs", "stages", "objective", *WITH_FROZEN_FEATURES.depends_on)
+def _trains_nothing(values: Values) -> Iterator[Problem]:
+    if 0 not in in_stages("epochs", values):
+        return
+    if values["stages"] or not WITH_FROZEN_FEATURES.holds(values):
+        what = "epochs: 0 trains nothing: the matcher would be half-whitened features of a frozen extractor"
+        yield Problem("epochs", what, "give 1 or more, or a frozen extractor without stages")
+    elif values["objective"] == "val_loss":
+        what = "val_loss has no meaning with epochs: 0, where nothing is trained"
+        yield Problem("objective", what, "choose another objective, such as val_map_at_r")
+
+
+@_rule("join", "objective")
+def _weight_by_a_metric(values: Values) -> Iterator[Problem]:
+    if values["join"] != "none" and values["join"]["weight"] == "auto" and values["objective"] == "val_loss":
+        what = "join: weight: auto is chosen by the objective, and val_loss knows the head alone"
+        yield Problem("objective", what, "give a weight, or another objective, such as val_map_at_r")
 
 
 def broken_rules(values: Values, given: Collection[str]) -> Iterator[Problem]:

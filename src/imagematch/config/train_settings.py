@@ -12,6 +12,7 @@ from imagematch.config.names import OFFLINE_LOSSES
 from imagematch.config.problems import shown, validation_error
 from imagematch.config.rules import broken_rules
 from imagematch.config.train_keys import DEFAULTS, KEYS, TrainKeys, is_active
+from imagematch.config.values import JOIN_DEFAULTS
 from imagematch.config.yaml_files import to_yaml
 from imagematch.registry import LOSS_REGISTRY, SOURCE_REGISTRY
 
@@ -50,6 +51,18 @@ class TrainSettings(TrainKeys):
             for option in LOSS_REGISTRY.all()[self.loss].options
             if is_active(option, dict(self))
         }
+
+    @property
+    def joined(self) -> Mapping[str, Any] | None:
+        """The options of `join`, its defaults where nothing is trained; None where nothing is joined."""
+        if self.join != "none":
+            return dict(self.join)
+        return JOIN_DEFAULTS if self.trains_nothing else None
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether half-whitened features alone are the matcher."""
+        return self.epochs == 0
 
     @property
     def images_per_batch(self) -> int:
@@ -119,6 +132,8 @@ class TrainSettings(TrainKeys):
     def _describe_length(self) -> str:
         if self.lr_schedule == "bit_hyperrule":
             return "the BiT-HyperRule's steps"
+        if self.trains_nothing:
+            return "no epoch"
         return f"at most {self.epochs} epoch{'' if self.epochs == 1 else 's'}"
 
     def _describe_faces(self) -> str:

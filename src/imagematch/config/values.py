@@ -21,7 +21,16 @@ THRESHOLD_FORMS = (
     "{cost: {false_match: 10, false_non_match: 1}}"
 )
 TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
+JOIN_FORMS = "none, whitened or {features: whitened, power: 0.5, dim: 512, weight: auto, reduce: false}"
 VALUE_RANGE_FORMS = "auto, full or two numbers, the lower first, as [0, 4095]"
+JOIN_DEFAULTS: Mapping[str, Any] = {
+    "features": "whitened",
+    "power": 0.5,
+    "dim": None,
+    "weight": "auto",
+    "reduce": False,
+}
+_MAX_JOIN_WEIGHT = 1_000
 _MOST_NAMES = 16
 _MAX_LAYERS = 10_000
 _COST = 1e9
@@ -45,6 +54,22 @@ VALUE_RANGE: Mapping[str, Any] = {
     "anyOf": [
         {"type": "string", "enum": ["auto", "full"]},
         {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    ]
+}
+_WEIGHT = {"type": "number", "minimum": 0, "maximum": _MAX_JOIN_WEIGHT}
+JOIN: Mapping[str, Any] = {
+    "anyOf": [
+        {"type": "string", "enum": ["none", "whitened"]},
+        _object(
+            {
+                "features": {"enum": ["whitened"]},
+                "power": {"type": "number", "minimum": 0, "maximum": 1},
+                "dim": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65_536}, {"type": "null"}]},
+                "weight": {"anyOf": [{"enum": ["auto"]}, _WEIGHT]},
+                "reduce": {"type": "boolean"},
+            },
+            optional=tuple(JOIN_DEFAULTS),
+        ),
     ]
 }
 THRESHOLD: Mapping[str, Any] = {
@@ -164,6 +189,35 @@ def _counts_layers(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_LAYERS
 
 
+def checked_join(value: Any) -> str | dict[str, Any]:
+    """none, or every option of a join with its value, else raises a validation error."""
+    if value == "none":
+        return "none"
+    given = {} if value == "whitened" else value
+    if not isinstance(given, Mapping):
+        do = did_you_mean(value, ("none", "whitened")) if isinstance(value, str) else ""
+        raise invalid(f"join must be {JOIN_FORMS}, not {shown(value)}", do)
+    for name in given:
+        if name not in JOIN_DEFAULTS:
+            what = f"join: unknown key {shown(name)}, not one of {', '.join(JOIN_DEFAULTS)}"
+            raise invalid(what, did_you_mean(str(name), tuple(JOIN_DEFAULTS)))
+    join = {**JOIN_DEFAULTS, **given}
+    power, dim, weight = join["power"], join["dim"], join["weight"]
+    if join["features"] != "whitened":
+        raise invalid(f"join: features must be whitened, not {shown(join['features'])}")
+    if not _is_number(power) or not 0 <= power <= 1:
+        do = "1 whitens fully, 0.5 by half, 0 not at all"
+        raise invalid(f"join: power must be a number from 0 to 1, not {shown(power)}", do)
+    if dim is not None and not (_is_number(dim) and isinstance(dim, int) and 1 <= dim <= 65_536):
+        raise invalid(f"join: dim must be a whole number from 1 to 65,536, not {shown(dim)}")
+    if weight != "auto" and not (_is_number(weight) and 0 <= weight <= _MAX_JOIN_WEIGHT):
+        what = f"join: weight must be auto or a number from 0 to {_MAX_JOIN_WEIGHT:,}, not {shown(weight)}"
+        raise invalid(what, "0 leaves the head out, and join: none leaves the features out")
+    if not isinstance(join["reduce"], bool):
+        raise invalid(f"join: reduce must be true or false, not {shown(join['reduce'])}")
+    return {**join, "power": float(power), "weight": weight if weight == "auto" else float(weight)}
+
+
 def checked_threshold(value: Any) -> str | dict[str, Any]:
     """A criterion by name, or with its value, else raises a validation error."""
     if isinstance(value, str):
@@ -207,5 +261,9 @@ def _not_a_threshold(value: Any, do: str = "") -> Exception:
     return invalid(f"threshold must be {THRESHOLD_FORMS}, not {shown(value)}", do)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _is_between(value: Any, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < high
+    return _is_number(value) and 0 < value < high

@@ -1,20 +1,20 @@
-"""The keys of a train file that no loss brings, each with all that is known about it."""
+"""The keys of a train file that say what is trained and how, less the losses' own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, field_validator
+from pydantic import PlainValidator, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from imagematch.config import conditions, names, values
-from imagematch.config.fields import REQUIRED, Affects, key, names_of
+from imagematch.config.data_keys import DataKeys
+from imagematch.config.fields import Affects, key, names_of
 from imagematch.config.network_input import NETWORK_INPUT, checked_input
 from imagematch.options import Option, choice, flag, number, whole
 from imagematch.registry import KERASHUB_PREFIX, ONNX_PREFIX
 
-_MAX_SEED = 2**32 - 1
 _MAX_BLOCKS = 32
 MAX_STAGES = 16
 STAGES_FORM = "a list of mappings, as [{trainable: false, epochs: 10}, {trainable: 30, learning_rate: 1.0e-5}]"
@@ -22,10 +22,6 @@ _UNITS = {"type": "integer", "minimum": 1, "maximum": 65_536}
 _PREFIXED = {"type": "string", "pattern": f"^({KERASHUB_PREFIX}|{ONNX_PREFIX})."}
 _EXTRACTOR = {"anyOf": [{"enum": list(names.EXTRACTORS)}, _PREFIXED]}
 
-_SEEDS = "rerun_seeds trains the best trials again with other seeds"
-_NAME: Any = {"group": "name", "affects": Affects.NOTHING, "tunable": "the study names its trials"}
-_DATA: Any = {"group": "data", "affects": Affects.DATA, "tunable": "trials on other data cannot be compared"}
-_FACES: Any = {**_DATA, "condition": conditions.WITH_FACES}
 _EXTRACTED: Any = {"group": "model", "affects": Affects.FEATURES, "tunable": True}
 _HEAD: Any = {"group": "model", "affects": Affects.TRAINING, "tunable": True}
 _TRAINING: Any = {"group": "training", "affects": Affects.TRAINING, "tunable": True}
@@ -33,83 +29,8 @@ _STAGE: Any = {**_TRAINING, "per_stage": True}
 _BATCH: Any = {**_STAGE, "changes_val_loss": True}
 
 
-class WrittenKeys(BaseModel):
+class WrittenKeys(DataKeys):
     """The keys that no loss brings, each checked on its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
-
-    experiment_name: str = key(Option(REQUIRED, values.PATH, "Names the folders of the run.", expects="text"), **_NAME)
-    seed: int = key(
-        whole(0, 0, _MAX_SEED, "Fixes the splits, and every draw that `training_seed` does not."),
-        group="name",
-        affects=Affects.DATA,
-        tunable=_SEEDS,
-    )
-    training_seed: int | None = key(
-        whole(None, 0, _MAX_SEED, "Fixes the initial weights and the batches; by default `seed`."),
-        group="name",
-        affects=Affects.TRAINING,
-        tunable=_SEEDS,
-    )
-
-    dataset: str = key(choice("tiny_imagenet", names.DATASETS, "Where the images come from."), **_DATA)
-    data_dir: values.PathField | None = key(
-        Option(
-            None, values.PATH, "The folder or table of the images; by default the data set's own.", expects="a path"
-        ),
-        **{**_DATA, "affects": Affects.LOCATION},
-    )
-    split: values.Shares = key(
-        Option(
-            (0.7, 0.2, 0.1),
-            values.SPLIT,
-            "Shares of train, validation and test; two numbers: no test.",
-            expects="two or three numbers over 0 that sum to 1",
-        ),
-        **_DATA,
-    )
-    split_by: str = key(
-        choice("image", names.SPLITS_BY, "Splits images, or whole classes, or as the data set says."), **_DATA
-    )
-    calibration_share: float = key(
-        number(0.25, 0, 1, "Share of validation that the threshold is chosen on.", above=True, below=True), **_DATA
-    )
-    min_images_per_class: int = key(whole(2, 1, 1_000_000, "Smaller classes are left out."), **_DATA)
-    max_classes: int | None = key(
-        whole(None, 2, 10_000_000, "Takes the most frequent classes alone; by default all."), **_DATA
-    )
-    layout: str = key(
-        choice("auto", names.LAYOUTS, "What the folders say: by default known for certain, or refused."), **_DATA
-    )
-    missing_files: str = key(
-        choice("error", names.MISSING_FILES, "Images that a table names and that are not there: stops, or goes on."),
-        **_DATA,
-    )
-    near_duplicates: str = key(
-        choice("together", names.NEAR_DUPLICATES, "Near duplicates of a class stay in one split, or where they fall."),
-        **_DATA,
-    )
-    value_range: Annotated[Any, PlainValidator(values.checked_value_range)] = key(
-        Option(
-            "auto",
-            values.VALUE_RANGE,
-            "What becomes black and white in images of more than 8 bits, signed or floating: by default known from "
-            "their values, the same in all of them; full: 0 and 65,535.",
-            expects=values.VALUE_RANGE_FORMS,
-        ),
-        **_DATA,
-    )
-    max_megapixels: int = key(whole(500, 1, 4_295, "Larger images are left out, as corrupt ones are."), **_DATA)
-    face_crop: str = key(choice("none", names.FACE_CROPS, "Cuts out the largest face with this detector."), **_DATA)
-    face_margin: float = key(number(0.2, 0, 2, "Added on each side of the face, as a share of its own side."), **_FACES)
-    face_align: bool = key(flag(False, "Turns the face so that the eyes are level."), **_FACES)
-    face_missing: str = key(
-        choice("whole", names.FACES_MISSING, "Without a face: takes the whole image, skips it, or stops."), **_FACES
-    )
-    image_size: int | None = key(
-        whole(None, 8, 2_048, "Side of the square that images are scaled to; by default the extractor's own."),
-        **{**_DATA, "tunable": True},
-    )
 
     feature_extractor: str | values.Names = key(
         Option(
@@ -152,6 +73,20 @@ class WrittenKeys(BaseModel):
     )
     feature_whitening: int | None = key(
         whole(None, 1, 65_536, "PCA-whitens the features to this length, fitted on the training images."),
+        **_HEAD,
+        condition=conditions.WITH_FROZEN_FEATURES,
+    )
+    feature_dropout: float = key(
+        number(0.0, 0, 1, "Share of the features left out in training, in front of the head.", below=True), **_HEAD
+    )
+    join: Annotated[Any, PlainValidator(values.checked_join)] = key(
+        Option(
+            "none",
+            values.JOIN,
+            "Puts half-whitened features beside the head's embedding; `weight` multiplies the head, auto: by "
+            "validation; `reduce` shortens all to embedding_dim.",
+            expects=values.JOIN_FORMS,
+        ),
         **_HEAD,
         condition=conditions.WITH_FROZEN_FEATURES,
     )
@@ -232,7 +167,9 @@ class WrittenKeys(BaseModel):
         choice("float32", names.TRAINING_PRECISIONS, "The numbers that training computes in."), **_TRAINING
     )
     epochs: int = key(
-        whole(50, 1, 100_000, "The most passes over the training images."), **_STAGE, condition=conditions.WITH_EPOCHS
+        whole(50, 0, 100_000, "The most passes over the training images; 0: half-whitened features alone."),
+        **_STAGE,
+        condition=conditions.WITH_EPOCHS,
     )
     early_stopping_patience: int = key(
         whole(10, 0, 100_000, "Epochs without improvement after which a training, or its stage, ends."),
@@ -257,6 +194,18 @@ class WrittenKeys(BaseModel):
     validation_max_images: int = key(
         whole(5_000, 2, 100_000_000, "Validation images that epochs are compared on."),
         **{**_TRAINING, "tunable": "trials on other data cannot be compared"},
+    )
+
+    refit: str = key(
+        choice(
+            "none",
+            names.REFITS,
+            "Trains again on train and validation images, for the best epochs; a study does so with its winner.",
+        ),
+        group="training",
+        affects=Affects.MATCHING,
+        tunable="the winner alone is trained again",
+        condition=conditions.WITHOUT_STAGES,
     )
 
     test_time_flip: bool = key(

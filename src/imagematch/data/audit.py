@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.data.boxes import box_size
-from imagematch.data.build import Scan, build_dataset, listing_notes, scan_images
+from imagematch.data.build import Scan, build_dataset, scan_images
 from imagematch.data.dataset import Dataset
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
-from imagematch.sources import SYSTEM_FILES, ImageRow, same_when_folded
+from imagematch.sources import SYSTEM_FILES, ImageRow, listing_notes, same_when_folded
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings

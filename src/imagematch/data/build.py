@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -24,19 +23,17 @@ from imagematch.data.manifest import (
     splits_path,
 )
 from imagematch.data.near_duplicates import find_near_duplicates
-from imagematch.data.splits import SplitRules, split_images
+from imagematch.data.splits import Pairs, SplitRules, first_possible_split
 from imagematch.data.stratified import LEFT_OUT, together
 from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import locked
-from imagematch.sources import ImageRow, Listing, Source, SourceOptions, count_left_out, open_source, same_when_folded
+from imagematch.sources import ImageRow, Listing, Source, SourceOptions, composed, listing_notes, open_source
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
 
-Pairs = Sequence[tuple[int, int]]
-"""Rows of near duplicates."""
 NO_FACE = "no face found in it"
 _MOST_COMPARED = 200_000
 _SPLIT_KEYS = (
@@ -96,7 +93,9 @@ class Scan:
         return [row.mode for row in rows], [row.low for row in rows], [row.high for row in rows]
 
 
-def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Dataset:
+def open_dataset(
+    settings: TrainSettings, *, manifest_dir: Path, whole: bool = False, log: RunLog = SILENT
+) -> Dataset:
     """Opens the data set that the settings name: listed, checked (files that changed are read again) and split.
 
     Images that were split before by the same keys stay where they were; only new ones are assigned.
@@ -105,6 +104,7 @@ def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = S
         settings: dataset, data_dir, split, split_by, calibration_share, min_images_per_class, max_classes,
             the face fields and seed are what counts.
         manifest_dir: where manifests, splits, and the faces that were found, are cached.
+        whole: all images are test images, whatever the source says of splits.
         log: gets progress, corrupt images and what is left out.
 
     Raises:
@@ -112,7 +112,7 @@ def open_dataset(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = S
             image without a face where that is an error, or a split would lack pairs.
         StudyError: the manifest cannot be written.
     """
-    return build_dataset(scan_images(settings, manifest_dir=manifest_dir, log=log), log)
+    return build_dataset(scan_images(settings, manifest_dir=manifest_dir, log=log), whole=whole, log=log)
 
 
 def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SILENT) -> Scan:
@@ -143,44 +143,7 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
     return Scan(settings, source, listing, rows, cropper, faces, manifest)
 
 
-def composed(listing: Listing) -> Listing:
-    """The listing with all labels in Unicode's composed form: file systems and tables differ in that."""
-    rows = listing.rows
-    if not all(row.label.isascii() for row in rows):
-        rows = tuple(row._replace(label=unicodedata.normalize("NFC", row.label)) for row in rows)
-    titles = {unicodedata.normalize("NFC", label): title for label, title in listing.titles.items()}
-    return replace(listing, rows=rows, titles=titles)
-
-
-def listing_notes(listing: Listing, split_by: str) -> list[str]:
-    """What a user should know about how the images were read, a line each."""
-    notes = [*listing.notes, *count_left_out(listing.left_out)]
-    own = Counter(row.split for row in listing.rows if row.split)
-    if own and split_by != "predefined":
-        counts = ", ".join(f"{split} {count:,}" for split, count in own.items())
-        notes.append(f"the data set has its own split ({counts}): split_by: {split_by} mixes it, predefined keeps it")
-    elif own and "test" not in own and "validation" in own:
-        notes.append(
-            "its own validation images are used as test, as it has no other: give split two numbers for no test"
-        )
-    roles = Counter(row.role for row in listing.rows if row.role)
-    if roles and not own:
-        queries, gallery = (roles[role] + roles["both"] for role in ("query", "gallery"))
-        notes.append(
-            f"{queries:,} images are marked as query and {gallery:,} as gallery (query, gallery; is_query, "
-            "is_gallery): retrieve uses that, training does not"
-        )
-    groups = len({row.group for row in listing.rows if row.group})
-    if groups:
-        notes.append(f"{groups:,} groups: the images of one stay in one split")
-    for spellings in same_when_folded(row.label for row in listing.rows):
-        sizes = Counter(row.label for row in listing.rows if row.label in spellings)
-        named = " and ".join(f"{label!r} ({sizes[label]:,})" for label in spellings)
-        notes.append(f"classes that differ in case, spaces or zeros alone: {named}; are they one?")
-    return notes
-
-
-def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
+def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> Dataset:
     """The data set of a scan: the usable images, split. Raises DataError as `open_dataset` does."""
     settings = scan.settings
     refuse_corrupt(scan.source, scan.rows)
@@ -189,8 +152,8 @@ def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     usable, without = _crop(scan, log)
     classes = _large_classes(usable, settings, log)
     rows = sorted((row for row in usable if row.label in classes), key=lambda row: row.path)
-    near = _near_duplicates(scan, rows, log)
-    splits, kept_together = _splits(scan, rows, near, log)
+    near = None if whole else _near_duplicates(scan, rows, log)
+    splits, kept_together = (np.full(len(rows), "test"), []) if whole else _splits(scan, rows, near, log)
     if left_out := int(np.count_nonzero(splits == LEFT_OUT)):
         log.event(
             "copies_left_out",
@@ -204,7 +167,7 @@ def build_dataset(scan: Scan, log: RunLog = SILENT) -> Dataset:
     if kept_together or any(row.group for row in rows):
         dataset = replace(dataset, groups=np.array(together(rows, kept_together))[used])
     if near is not None:
-        dataset = replace(dataset, near_duplicates=near.take(used), near_training=near_training(splits, near))
+        dataset = replace(dataset, near_duplicates=near.take(used), near_training=near.in_training(splits))
     for remark in dataset.remarks("test"):
         log.event("near_duplicates", remark)
     return dataset
@@ -284,48 +247,11 @@ def _splits(scan: Scan, rows: Sequence[ImageRow], near: NearDuplicates | None, l
     with nullcontext() if path is None else locked(path.with_suffix(".lock")):
         before = {} if path is None else read_splits(path, keys, log)
         attempts = [(before, alike), ({}, alike), (before, []), ({}, [])]
-        splits, alike = _first_that_works(rows, rules, attempts, log)
+        splits, alike = first_possible_split(rows, rules, attempts, log)
         found = {row.digest: str(split) for row, split in zip(rows, splits, strict=True) if split != LEFT_OUT}
         if path is not None and before != (now := {**before, **found}):
             save_splits(path, keys, now)
     return splits, alike
-
-
-def _first_that_works(
-    rows: Sequence[ImageRow],
-    rules: SplitRules,
-    attempts: Sequence[tuple[Mapping[str, str], Pairs]],
-    log: RunLog,
-) -> tuple[np.ndarray, Pairs]:
-    """The split by the first of these earlier splits and near duplicates that leaves pairs in every split."""
-    for number, (before, near) in enumerate(attempts):
-        try:
-            splits = split_images(rows, rules, placed=before, near=near)
-        except DataError:
-            if number + 1 == len(attempts):
-                raise
-            continue
-        if attempts[0][0] and not before:
-            log.event("split_anew", "too few images are left of the earlier split: all are split anew")
-        if attempts[0][1] and not near:
-            log.event(
-                "near_duplicates_apart",
-                "near duplicates cannot stay in one split: nearly all images of a class hang together, as frames of "
-                "a video do. Give a group for each sitting, or split_by: class",
-            )
-        return splits, near
-    raise AssertionError("there is an attempt")
-
-
-def near_training(splits: np.ndarray, near: NearDuplicates) -> dict[str, int]:
-    """Split -> how many of its images have a near duplicate in the training split."""
-    one, other = splits[near.pairs[:, 0]], splits[near.pairs[:, 1]]
-    found = {}
-    for split in ("validation", "calibration", "test"):
-        first = near.pairs[(one == split) & (other == "train"), 0]
-        second = near.pairs[(other == split) & (one == "train"), 1]
-        found[split] = len(np.unique(np.concatenate([first, second])))
-    return found
 
 
 def _dataset(scan: Scan, rows: Sequence[ImageRow], quarantined: tuple[Quarantined, ...]) -> Dataset:

@@ -15,6 +15,9 @@ from imagematch.sources import ImageRow
 _CELL = 128
 """Side of an image on the sheet, pixels."""
 _GAP = 6
+_CAPTION = 14
+"""Height of the line below, pixels."""
+_LETTERS = 42
 _COLUMNS = 5
 _PAIRS = 40
 _FACELESS_SHARE = 3
@@ -25,6 +28,8 @@ _GREEN, _RED, _GREY = (30, 150, 60), (200, 40, 40), (120, 120, 120)
 def draw_contact_sheet(scan: Scan) -> Image.Image:
     """Up to 40 images, spread over the data set; beside each, what is used of it, stretched to a square.
 
+    Below them stand class and path.
+
     A found face is framed in green, as it was found, and in grey with its margin; an image without one in red.
 
     Raises:
@@ -33,14 +38,22 @@ def draw_contact_sheet(scan: Scan) -> Image.Image:
     shown = _chosen(scan)
     columns = min(_COLUMNS, max(1, len(shown)))
     lines = -(-len(shown) // columns)
-    width, height = 2 * _CELL + 3 * _GAP, _CELL + 2 * _GAP
+    width, height = 2 * _CELL + 3 * _GAP, _CELL + 2 * _GAP + _CAPTION
     sheet = Image.new("RGB", (columns * width, max(1, lines) * height), "white")
     for number, row in enumerate(shown):
         left, top = number % columns * width + _GAP, number // columns * height + _GAP
         photo, used = _pair(scan, row)
         sheet.paste(photo, (left, top))
         sheet.paste(used, (left + _CELL + _GAP, top))
+        ImageDraw.Draw(sheet).text((left, top + _CELL + 2), _caption(row), fill=(60, 60, 60))
     return sheet
+
+
+def _caption(row: ImageRow) -> str:
+    """Class and end of the path, in letters that every font has."""
+    text = f"{row.label}: {row.path}".encode("ascii", "replace").decode()
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _LETTERS else text[: _LETTERS // 2 - 2] + ".." + text[-_LETTERS // 2 :]
 
 
 def _chosen(scan: Scan) -> list[ImageRow]:

@@ -47,6 +47,16 @@ class NearDuplicates:
         """The pairs of one class: others are mistakes of labelling, or alike without being copies."""
         return [(one, other) for one, other in self.pairs.tolist() if rows[one].label == rows[other].label]
 
+    def in_training(self, splits: np.ndarray) -> dict[str, int]:
+        """Split -> how many of its images have a near duplicate in the training split, by the split of each image."""
+        one, other = splits[self.pairs[:, 0]], splits[self.pairs[:, 1]]
+        found = {}
+        for split in SPLITS[1:]:
+            first = self.pairs[(one == split) & (other == "train"), 0]
+            second = self.pairs[(other == split) & (one == "train"), 1]
+            found[split] = len(np.unique(np.concatenate([first, second])))
+        return found
+
     def take(self, rows: np.ndarray) -> NearDuplicates:
         """The pairs among some of the images, by their number among these (sorted)."""
         inside = np.isin(self.pairs, rows).all(axis=1)

@@ -32,8 +32,11 @@ from imagematch.data.stratified import (
     together,
 )
 from imagematch.errors import DataError
+from imagematch.events import RunLog
 from imagematch.sources import ImageRow
 
+Pairs = Sequence[tuple[int, int]]
+"""Rows of near duplicates."""
 _PRECEDENCE = (LEFT_OUT, "train", "validation", "calibration", "test")
 """Of copies in several splits, those in the last of these stay."""
 _CLASSES_FOR_CALIBRATION_BY_CLASS = 8
@@ -107,6 +110,32 @@ def split_images(
         if wanted and (missing := lack(images.labels, splits, split)):
             raise _lacking(split, missing, rules.split_by, whole, splits)
     return np.array(splits)
+
+
+def first_possible_split(
+    rows: Sequence[ImageRow],
+    rules: SplitRules,
+    attempts: Sequence[tuple[Mapping[str, str], Pairs]],
+    log: RunLog,
+) -> tuple[np.ndarray, Pairs]:
+    """The split by the first of these earlier splits and near duplicates that leaves pairs in every split."""
+    for number, (before, near) in enumerate(attempts):
+        try:
+            splits = split_images(rows, rules, placed=before, near=near)
+        except DataError:
+            if number + 1 == len(attempts):
+                raise
+            continue
+        if attempts[0][0] and not before:
+            log.event("split_anew", "too few images are left of the earlier split: all are split anew")
+        if attempts[0][1] and not near:
+            log.event(
+                "near_duplicates_apart",
+                "near duplicates cannot stay in one split: nearly all images of a class hang together, as frames of "
+                "a video do. Give a group for each sitting, or split_by: class",
+            )
+        return splits, near
+    raise AssertionError("there is an attempt")
 
 
 def _lacking(split: str, missing: str, split_by: str, whole: Sequence[str], splits: Sequence[str]) -> DataError:

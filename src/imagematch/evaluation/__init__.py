@@ -19,16 +19,15 @@ from imagematch.evaluation.guarantees import guaranteed_threshold
 from imagematch.evaluation.identification import OpenSetSearches, open_set_searches
 from imagematch.evaluation.intervals import retrieval_intervals, verification_intervals
 from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
+from imagematch.evaluation.one_shot_trials import OneShot, one_shot
 from imagematch.evaluation.pair_list_intervals import connected_groups, pair_list_auc_interval
 from imagematch.evaluation.pairs import PairDistances, listed_pairs, pair_distances
 from imagematch.evaluation.protocols import (
     FoldedAccuracy,
     ListedPair,
-    OneShot,
     distances_of_rows,
     folded_accuracy,
     lfw_path,
-    one_shot,
     pair_list_errors,
     read_lfw_pairs,
 )

@@ -82,7 +82,7 @@ class SavedExtractor:
             raise ModelError(
                 f"{self.name} is not a network that imagematch builds itself: it has no Keras model here",
                 where=str(self.folder),
-                do="use it with OpenVINO, which runs its converted network",
+                do="OpenVINO runs its converted network: install OpenVINO where it is missing",
             )
         path = self._checked_weights()
         check_number_count(path, spec.parameters, inside=self.folder)  # before a network of any size is built

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard
+from imagematch.matching.card import MatcherCard, ProbabilityCard, ProvenanceCard, ThresholdCard, class_digest
 from imagematch.matching.card_file import read_card
 from imagematch.matching.embedder import (
     Embedder,
@@ -14,7 +14,14 @@ from imagematch.matching.embedder import (
     saved_extractors,
     saved_network,
 )
-from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard, FaceCropCard, HeadCard
+from imagematch.matching.embedding_card import (
+    EmbeddingCard,
+    ExtractorCard,
+    FaceCropCard,
+    HeadCard,
+    JoinCard,
+    head_fields,
+)
 from imagematch.matching.folder import save_matcher
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
@@ -26,14 +33,17 @@ __all__ = [
     "FaceCropCard",
     "HeadCard",
     "ImageMatcher",
+    "JoinCard",
     "Match",
     "MatcherCard",
     "ProbabilityCard",
     "ProvenanceCard",
     "ThresholdCard",
     "as_list",
+    "class_digest",
     "decoded_blocks",
     "golden_images",
+    "head_fields",
     "is_many",
     "read_card",
     "replacement",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal, Self
@@ -13,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.evaluation import CalibrationRates, CurvePoint, Probability, Threshold
-from imagematch.files import checked_name
+from imagematch.files import checked_name, digest_bytes
 from imagematch.matching.embedding_card import Digest, EmbeddingCard, ExtractorCard, StrictCard
 
 CARD_FORMAT = 2
@@ -28,6 +29,7 @@ _Text = Annotated[str, Field(max_length=1_000)]
 _Distance = Annotated[float, Field(ge=0, le=2.001)]
 _Rate = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=0, le=1 << 60)]
+_ClassDigest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 _Unit = Annotated[float, Field(ge=-1.001, le=1.001)]
 
 
@@ -113,7 +115,10 @@ class ProbabilityCard(StrictCard):
 
 
 class ProvenanceCard(StrictCard):
-    """What a matcher was made from, for people and for comparisons; nothing is opened or written by it."""
+    """What a matcher was made from, for people and for comparisons; nothing is opened or written by it.
+
+    `training_classes` are digests of the labels, by `class_digest`; empty where they are not known.
+    """
 
     dataset: _Text | None = None
     dataset_digest: Digest | None = None
@@ -121,8 +126,14 @@ class ProvenanceCard(StrictCard):
     seed: int | None = None
     training_seed: int | None = None
     extractor_digest: Digest | None = None
+    training_classes: Annotated[tuple[_ClassDigest, ...], Field(max_length=1_000_000)] = ()
     versions: Annotated[dict[_Text, _Text], Field(max_length=100)] = Field(default_factory=dict)
     created: _Text | None = None
+
+
+def class_digest(label: str) -> str:
+    """A label as `training_classes` has it: it tells whether a class was trained on, and does not show its name."""
+    return digest_bytes(unicodedata.normalize("NFC", label).encode())[:16]
 
 
 class MatcherCard(StrictCard):

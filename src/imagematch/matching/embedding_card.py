@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode
-from imagematch.model import HeadShape
+from imagematch.model import AnyHeadShape, HeadShape, JoinedShape
 from imagematch.registry import EXTRACTOR_REGISTRY
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -59,6 +59,24 @@ class HeadCard(StrictCard):
     whitening: _Width | None
     embedding_dim: _Width
 
+    def shape(self, feature_dim: int) -> HeadShape:
+        """What its tensors follow from."""
+        return HeadShape(feature_dim, self.units, self.embedding_dim, self.whitening)
+
+
+class JoinCard(StrictCard):
+    """What stands beside the head in an embedding; see `imagematch.model.build_joined_head`.
+
+    Attributes:
+        components: of the half-whitened features; None where only heads are joined.
+        heads: the further heads.
+        reduced: length of an embedding, where all that is joined is reduced.
+    """
+
+    components: _Width | None
+    heads: Annotated[tuple[HeadCard, ...], Field(max_length=15)] = ()
+    reduced: _Width | None = None
+
 
 class EmbeddingCard(StrictCard):
     """How images become embeddings.
@@ -70,7 +88,8 @@ class EmbeddingCard(StrictCard):
         engine: what ran the extractor when the threshold was chosen.
         precision: what it computed in.
         trained: the extractor was trained with the head.
-        head: features -> embedding.
+        head: features -> embedding; None where half-whitened features alone are the embedding.
+        join: what stands beside the head; None for nothing.
         test_time_flip: the embedding is the mean of the image's and its mirror image's, L2-normalised.
         face_crop: how images are cropped to faces; None where the whole image counts.
         value_range: what grey of more than 8 bits is scaled by, as in training; None for 0 to 65,535.
@@ -83,7 +102,8 @@ class EmbeddingCard(StrictCard):
     engine: Literal["openvino", "tensorflow", "numpy"]
     precision: Literal["float32", "bfloat16"]
     trained: bool
-    head: HeadCard
+    head: HeadCard | None
+    join: JoinCard | None = None
     test_time_flip: bool = False
     face_crop: FaceCropCard | None = None
     value_range: tuple[float, float] | None = None
@@ -102,12 +122,16 @@ class EmbeddingCard(StrictCard):
     @property
     def dim(self) -> int:
         """Length of an embedding."""
-        return self.head.embedding_dim
+        return self.head_shape.dim
 
     @property
-    def head_shape(self) -> HeadShape:
+    def head_shape(self) -> AnyHeadShape:
         """What the head's tensors follow from."""
-        return HeadShape(self.feature_dim, self.head.units, self.head.embedding_dim, self.head.whitening)
+        heads = () if self.head is None else (self.head.shape(self.feature_dim),)
+        if self.join is None:
+            return heads[0]
+        further = (head.shape(self.feature_dim) for head in self.join.heads)
+        return JoinedShape(self.feature_dim, (*heads, *further), self.join.components, self.join.reduced)
 
     @property
     def cropper(self) -> FaceCropper | None:
@@ -129,6 +153,16 @@ class EmbeddingCard(StrictCard):
         if cropper is None:
             return decode(image, self.image_size, **self.decoding)
         return cropper.decode(image, self.image_size, **self.decoding)
+
+    @model_validator(mode="after")
+    def _gives_embeddings(self) -> Self:
+        alone = self.head is None
+        if alone and (self.join is None or self.join.components is None or self.join.heads):
+            raise ValueError("there is neither a head nor half-whitened features alone")
+        shape = self.head_shape
+        if isinstance(shape, JoinedShape) and (shape.reduced or 1) > shape.joined_dim:
+            raise ValueError("it is reduced to more than it has")
+        return self
 
     @model_validator(mode="after")
     def _range_ascends(self) -> Self:
@@ -154,3 +188,15 @@ class EmbeddingCard(StrictCard):
         if self.engine == "numpy" and any(one.name != "pixels" for one in self.extractors):
             raise ValueError("the engine numpy runs no network")
         return self
+
+
+def head_fields(shape: AnyHeadShape) -> dict[str, HeadCard | JoinCard | None]:
+    """The fields of an EmbeddingCard that say what a head's shape is."""
+
+    def card(head: HeadShape) -> HeadCard:
+        return HeadCard(units=head.units, whitening=head.whitening, embedding_dim=head.embedding_dim)
+
+    if isinstance(shape, HeadShape):
+        return {"head": card(shape), "join": None}
+    first, *further = [*map(card, shape.heads)] or [None]
+    return {"head": first, "join": JoinCard(components=shape.components, heads=tuple(further), reduced=shape.reduced)}

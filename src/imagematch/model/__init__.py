@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagematch.model.head import FFBlock, Whitening, build_head
-    from imagematch.model.head_weights import HeadShape, head_in_numpy, read_head, read_keras_head, write_head
-    from imagematch.model.numpy_head import NumpyHead, flip_average
+    from imagematch.model.head import FFBlock, Whitening, build_head, build_joined_head
+    from imagematch.model.head_weights import (
+        AnyHeadShape,
+        HeadShape,
+        JoinedShape,
+        head_in_numpy,
+        read_head,
+        read_keras_head,
+        write_head,
+    )
+    from imagematch.model.numpy_head import JoinedNumpyHead, NumpyHead, flip_average
     from imagematch.model.siamese import (
         Mirror,
         PairScore,
@@ -18,8 +26,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AnyHeadShape",
     "FFBlock",
     "HeadShape",
+    "JoinedNumpyHead",
+    "JoinedShape",
     "Mirror",
     "NumpyHead",
     "PairScore",
@@ -27,6 +38,7 @@ __all__ = [
     "build_feature_model",
     "build_flip_model",
     "build_head",
+    "build_joined_head",
     "build_siamese_model",
     "flip_average",
     "head_in_numpy",
@@ -40,8 +52,12 @@ _MODULES = {
     "FFBlock": "head",
     "Whitening": "head",
     "build_head": "head",
+    "build_joined_head": "head",
+    "JoinedNumpyHead": "numpy_head",
     "NumpyHead": "numpy_head",
+    "AnyHeadShape": "head_weights",
     "HeadShape": "head_weights",
+    "JoinedShape": "head_weights",
     "head_in_numpy": "head_weights",
     "read_head": "head_weights",
     "read_keras_head": "head_weights",

@@ -44,9 +44,58 @@ class NumpyHead:
     def _block(self, x: np.ndarray) -> np.ndarray:
         for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
             x = np.maximum(x @ kernel + bias, np.float32(0))
-        x = x @ self.kernels[-1] + self.biases[-1]
-        lengths = np.linalg.norm(x, axis=1, keepdims=True)
-        return x / np.maximum(lengths, np.float32(_LENGTH_EPSILON))
+        return _unit(x @ self.kernels[-1] + self.biases[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedNumpyHead:
+    """Features -> embeddings of several heads and of half-whitened features, side by side.
+
+    Attributes:
+        heads: each takes the features as they are.
+        projection: takes L2-normalised features; None where only heads are joined.
+        shares: (heads and projection,) float32, what the embedding of each is multiplied by.
+        reduction: (joined length, dim) float32, applied to all of them; None where they stay as they are.
+    """
+
+    heads: tuple[NumpyHead, ...]
+    projection: NumpyHead | None
+    shares: np.ndarray
+    reduction: np.ndarray | None = None
+
+    @property
+    def _branches(self) -> tuple[NumpyHead, ...]:
+        return self.heads if self.projection is None else (*self.heads, self.projection)
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of the features it takes."""
+        return self._branches[0].feature_dim
+
+    @property
+    def dim(self) -> int:
+        """Length of its embeddings."""
+        joined = sum(branch.dim for branch in self._branches)
+        return joined if self.reduction is None else int(self.reduction.shape[1])
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, feature_dim) of any float type -> (n, dim) float32, L2-normalised."""
+        found = np.empty((len(features), self.dim), np.float32)
+        for start in range(0, len(features), _BATCH):
+            found[start : start + _BATCH] = self._block(np.asarray(features[start : start + _BATCH], np.float32))
+        return found
+
+    def _block(self, x: np.ndarray) -> np.ndarray:
+        parts = [head(x) for head in self.heads]
+        if self.projection is not None:
+            parts.append(self.projection(_unit(x)))
+        joined = np.concatenate([share * part for share, part in zip(self.shares, parts, strict=True)], axis=1)
+        return _unit(joined if self.reduction is None else joined @ self.reduction)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.maximum(lengths, np.float32(_LENGTH_EPSILON))
 
 
 def flip_average(embeddings: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
@@ -59,5 +108,4 @@ def flip_average(embeddings: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     Returns:
         (n, dim) float32, L2-normalised; zeros where the two are opposite.
     """
-    total = embeddings + mirrored
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), np.float32(_LENGTH_EPSILON))
+    return _unit(embeddings + mirrored)

@@ -77,6 +77,7 @@ def measure_split(
     threshold: Threshold,
     probability: Probability | None,
     remarks: Sequence[str] = (),
+    trained: np.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """The metrics of one split, as `metrics.json` has them; None where the split is empty.
 
@@ -87,6 +88,7 @@ def measure_split(
         threshold: chosen elsewhere, applied here.
         probability: likewise.
         remarks: what a reader must know before believing the metrics; stored with them.
+        trained: (k,) labels of the classes that were trained on; None: those of the training split.
     """
     rows = dataset.rows(split)
     if not len(rows):
@@ -99,32 +101,55 @@ def measure_split(
         split_by=dataset.split_by,
         whole_ranking=len(rows) <= RANKED_WHOLE,
     )
-    trained = dataset.labels[dataset.rows("train")]
-    shared = bool(np.isin(dataset.labels[rows], trained).any())
+    trained = dataset.labels[dataset.rows("train")] if trained is None else trained
+    labels = dataset.labels[rows]
+    seen = np.isin(labels, trained)
+    seen_in_training = {"classes": len(np.unique(labels[seen])), "images": int(seen.sum())}
     near = dataset.near_training.get(split)
     notes = [*dataset.remarks(split), *remarks]
-    return {**metrics, "shared_classes": shared, "near_duplicates_in_training": near, "remarks": notes}
+    shared = {"shared_classes": bool(seen.any()), "seen_in_training": seen_in_training}
+    return {**metrics, **shared, "near_duplicates_in_training": near, "remarks": notes}
 
 
 def calibrate_and_measure(
-    embed: Embed, baseline: Embed, dataset: Dataset, settings: TrainSettings
+    embed: Embed, baseline: Embed, whitened: Embed | None, dataset: Dataset, settings: TrainSettings
 ) -> tuple[Calibration, dict[str, Any]]:
-    """Calibrates, and gives the contents of `metrics.json`.
+    """Calibrates, and gives the contents of `metrics.json`: both splits, and the baselines.
 
-    That is both splits, and the frozen extractor alone on test, or on validation where there is no test.
+    Args:
+        embed: gives the matcher's embeddings.
+        baseline: the frozen extractor's features alone.
+        whitened: its half-whitened features alone; None where there are none.
+        dataset: the images.
+        settings: of the training.
     """
-    chosen, reference = (calibrate(one, dataset, settings.threshold) for one in (embed, baseline))
-
-    def alone(split: str) -> dict[str, Any] | None:
-        return measure_split(baseline, dataset, split, reference.threshold, reference.probability)
-
+    chosen = calibrate(embed, dataset, settings.threshold)
     metrics = {
         split: measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
         for split in ("validation", "test")
     }
-    tested = metrics["test"] is not None
-    beside = {"test": alone("test")} if tested else {"test": None, "validation": alone("validation")}
-    return chosen, {**metrics, "baseline": beside}
+    split = "validation" if metrics["test"] is None else "test"
+    return chosen, {**metrics, "baseline": measure_baselines(baseline, whitened, dataset, split, settings.threshold)}
+
+
+def measure_baselines(
+    baseline: Embed, whitened: Embed | None, dataset: Dataset, split: str, criterion: str | Mapping[str, Any]
+) -> dict[str, Any]:
+    """What `metrics.json` has as `baseline`, on one split: features alone, and half-whitened features alone.
+
+    Args:
+        baseline, whitened, dataset: as `calibrate_and_measure`.
+        split: its name.
+        criterion: by which each baseline's own threshold is chosen.
+    """
+
+    def alone(embed: Embed | None) -> dict[str, Any]:
+        if embed is None:
+            return {"test": None}
+        own = calibrate(embed, dataset, criterion)
+        return {"test": None, split: measure_split(embed, dataset, split, own.threshold, own.probability)}
+
+    return {**alone(baseline), "whitened": alone(whitened)}
 
 
 def split_view(dataset: Dataset, split: str, embed: Embed) -> SplitView | None:

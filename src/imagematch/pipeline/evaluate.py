@@ -19,10 +19,11 @@ from imagematch.extractors import Concatenation, Extractor, choose_extractor
 from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, replacement
-from imagematch.pipeline.calibration import calibrate, measure_split, other_images, split_view
+from imagematch.pipeline.calibration import measure_baselines, measure_split, other_images, split_view
 from imagematch.reading import MB, read_file
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
+from imagematch.training import whitened_baseline
 
 _MAX_HISTORY_BYTES = 16 * MB
 
@@ -154,13 +155,12 @@ def evaluate_model(
     threshold = matcher.card.threshold.threshold()
     stored = matcher.card.probability
     probability = None if stored is None else stored.probability()
-    reference = calibrate(baseline, dataset, settings.threshold)
-    alone = measure_split(baseline, dataset, split, reference.threshold, reference.probability)
+    whitened = whitened_baseline(alone_features, dataset.rows("train"))
     metrics = {
         "validation": None,
         "test": None,
         split: measure_split(embed, dataset, split, threshold, probability, remarks),
-        "baseline": {"test": None, split: alone},
+        "baseline": measure_baselines(baseline, whitened, dataset, split, settings.threshold),
     }
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
     assert view is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,11 +21,12 @@ from imagematch.interruption import StopRequest
 from imagematch.learning_curves import write_learning_curves
 from imagematch.matching import (
     FaceCropCard,
-    HeadCard,
     MatcherCard,
     ProbabilityCard,
     ProvenanceCard,
     ThresholdCard,
+    class_digest,
+    head_fields,
     save_matcher,
     saved_extractors,
 )
@@ -41,7 +43,7 @@ from imagematch.reporting import write_model_report
 from imagematch.training import TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
-    from imagematch.training import Training
+    from imagematch.training import Join, Training
 
 
 def run_training(
@@ -141,8 +143,12 @@ def _train(
         best_epoch=result.best_epoch,
         seconds=result.seconds,
     )
+    if training.join is not None:
+        log.event("joined", _join_line(training.join, settings), weight=training.join.weight)
     with stop.at_once():
-        calibration, metrics = calibrate_and_measure(training.embed, data.baseline, data.dataset, settings)
+        calibration, metrics = calibrate_and_measure(
+            training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
+        )
 
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)
@@ -196,11 +202,7 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
         "decoder": DECODER_VERSION,
         "engine": features.engine,
         "precision": features.precision,
-        "head": HeadCard(
-            units=settings.intermediate_ff_block_units,
-            whitening=settings.feature_whitening,
-            embedding_dim=settings.embedding_dim,
-        ),
+        **head_fields(training.shape),
         "test_time_flip": settings.test_time_flip,
         "value_range": training.data.dataset.value_range,
         "max_megapixels": settings.max_megapixels,
@@ -216,7 +218,13 @@ def _provenance(settings: TrainSettings, data: TrainingData) -> ProvenanceCard:
         seed=settings.seed,
         training_seed=settings.training_seed,
         extractor_digest=data.extractor.digest,
+        training_classes=_training_classes(data.dataset),
     )
+
+
+def _training_classes(dataset: Dataset) -> tuple[str, ...]:
+    classes = np.unique(dataset.labels[dataset.rows("train")])
+    return tuple(sorted(class_digest(dataset.class_names[label]) for label in classes))
 
 
 def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:
@@ -240,6 +248,19 @@ def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
     shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
     stage = [f"stage {record['stage']}"] if "stage" in record else []
     return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
+
+
+def _join_line(join: Join, settings: TrainSettings) -> str:
+    """What became of joining, in one line for people."""
+    objective = settings.objective
+    if not join.alone:
+        return f"half-whitened features alone: {objective} {join.metrics[objective]:.4f}"
+    if objective not in join.metrics:
+        return f"joined with half-whitened features, weight {join.weight:g}"
+    values = f"{objective} {join.alone[objective]:.4f} of the head alone, {join.metrics[objective]:.4f} joined"
+    if math.isinf(join.weight):
+        return f"joining with half-whitened features does not help: the head stays alone ({values.split(',')[0]})"
+    return f"joined with half-whitened features, weight {join.weight:g}: {values}"
 
 
 def _empty_steps_line(count: int, settings: TrainSettings) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from imagematch.errors import ConfigError
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources.downloads import Archive, Download
-from imagematch.sources.labels import same_when_folded
 from imagematch.sources.listing import (
     MISSING,
     Box,
@@ -22,7 +21,8 @@ from imagematch.sources.listing import (
     file_mode,
     register_source,
 )
-from imagematch.sources.scanning import SYSTEM_FILES, count_left_out, image_files
+from imagematch.sources.remarks import composed, listing_notes, same_when_folded
+from imagematch.sources.scanning import SYSTEM_FILES, image_files
 from imagematch.sources.tables import TABLE_SUFFIXES, file_below, table_rows
 
 __all__ = [
@@ -36,10 +36,11 @@ __all__ = [
     "Listing",
     "Source",
     "SourceOptions",
-    "count_left_out",
+    "composed",
     "file_below",
     "file_mode",
     "image_files",
+    "listing_notes",
     "open_source",
     "register_source",
     "same_when_folded",

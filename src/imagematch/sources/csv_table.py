@@ -11,7 +11,6 @@ from pathlib import Path
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-from imagematch.sources.labels import MISSING_LABELS
 from imagematch.sources.layouts import SPLIT_FOLDERS
 from imagematch.sources.listing import (
     MISSING,
@@ -25,6 +24,7 @@ from imagematch.sources.listing import (
     file_mode,
     register_source,
 )
+from imagematch.sources.remarks import MISSING_LABELS
 from imagematch.sources.tables import TABLE_SUFFIXES, Table, file_below
 
 _BOX = ("x", "y", "w", "h")

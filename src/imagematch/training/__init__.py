@@ -18,9 +18,11 @@ from imagematch.training.batches import (
 from imagematch.training.schedules import settings_in_force
 from imagematch.training.training_data import TrainingData, load_training_data, training_data_key
 from imagematch.training.validation import EpochValidator, embedding_metric_names, sample_rows
+from imagematch.training.whitening import HALF_WHITENED_DIM, whitened_baseline
 
 if TYPE_CHECKING:
     from imagematch.training.experiment import Training, train_model, training_identity
+    from imagematch.training.joining import Join
     from imagematch.training.loop import EMPTY_STEPS, EpochRecord, FitResult, fit
     from imagematch.training.optimizers import make_optimizer
     from imagematch.training.stages import Stage
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMPTY_STEPS",
+    "HALF_WHITENED_DIM",
     "BatchPlan",
     "BatchSource",
     "ClassBalancedBatches",
@@ -36,6 +39,7 @@ __all__ = [
     "FeatureSource",
     "FitResult",
     "ImageSource",
+    "Join",
     "OfflineTriplets",
     "RandomBatches",
     "Stage",
@@ -57,12 +61,14 @@ __all__ = [
     "train_model",
     "training_data_key",
     "training_identity",
+    "whitened_baseline",
 ]
 
 _MODULES = {
     "EMPTY_STEPS": "loop",
     "EpochRecord": "loop",
     "FitResult": "loop",
+    "Join": "joining",
     "Stage": "stages",
     "Training": "experiment",
     "compiled_steps": "steps",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,25 @@ import tensorflow as tf
 
 from imagematch.config import TrainSettings
 from imagematch.errors import ConfigError
+from imagematch.features import map_blocks, row_blocks
 from imagematch.files import digest_json
 from imagematch.interruption import StopRequest
 from imagematch.losses import make_loss
-from imagematch.model import HeadShape, Whitening, build_feature_model, build_head, flip_average, head_in_numpy
-from imagematch.training.batch_sources import BatchSource, embed_rows
+from imagematch.model import (
+    AnyHeadShape,
+    HeadShape,
+    JoinedShape,
+    Whitening,
+    build_feature_model,
+    build_head,
+    flip_average,
+    head_in_numpy,
+)
+from imagematch.training.joining import Join, join_heads
 from imagematch.training.loop import EpochRecord, FitResult, fit
-from imagematch.training.stages import network_to_train, prepare_stages, training_classes
+from imagematch.training.stages import network_to_train, prepare_stages, training_classes, validation_rows
 from imagematch.training.training_data import TrainingData
+from imagematch.training.validation import spread_of
 
 _VERSION = 3
 """Raised whenever the same settings come to train something else: no checkpoint of an older version is resumed."""
@@ -34,9 +46,11 @@ class Training:
         data: what it was trained on.
         head: features -> embedding.
         network: the extractor, images -> features; None where it stayed frozen.
-        result: history and best epoch.
+        result: history and best epoch; of the trained head alone where something is joined.
         parameters: number of weights of the head, and of the extractor where it was trained.
         shape: of the head.
+        metrics: `val_*` of the validation images, by the model as it is; `val_loss` is the trained head's.
+        join: what stands beside the trained head; None for nothing.
     """
 
     data: TrainingData
@@ -44,8 +58,10 @@ class Training:
     network: keras.Model | None
     result: FitResult
     parameters: int
-    shape: HeadShape
-    _source: BatchSource
+    shape: AnyHeadShape
+    metrics: Mapping[str, float]
+    join: Join | None
+    _blocks: Callable[..., Iterator[Any]]
     _model: keras.Model
     _flip: bool
 
@@ -65,13 +81,12 @@ class Training:
         def trained(block: Any) -> Any:
             return self._model(np.asarray(block, np.float32), training=False)
 
-        if as_validated:
-            return embed_rows(self._source, rows, trained)
-        embed = trained if self.network is not None else head_in_numpy(self.shape, self.head)
-        embeddings = embed_rows(self._source, rows, embed)
-        if not self._flip:
+        as_trained = self.network is not None or (as_validated and not isinstance(self.shape, JoinedShape))
+        embed = trained if as_trained else head_in_numpy(self.shape, self.head)
+        embeddings = map_blocks(embed, self._blocks(rows), len(rows))
+        if as_validated or not self._flip:
             return embeddings
-        return flip_average(embeddings, embed_rows(self._source, rows, embed, mirrored=True))
+        return flip_average(embeddings, map_blocks(embed, self._blocks(rows, mirrored=True), len(rows)))
 
     def feature_model(self) -> keras.Model:
         """Extractor and head joined: images (batch, height, width, 3), 0 to 255 -> (batch, embedding_dim)."""
@@ -113,6 +128,8 @@ def train_model(
     plan_seed, view_seed, head_seed, network_seed = (int(word) for word in words)
     keras.utils.set_random_seed(head_seed)
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
+    if settings.trains_nothing:
+        return _untrained(data, settings, on_epoch)
     head = build_head(
         extractor.feature_dim,
         units=settings.intermediate_ff_block_units,
@@ -120,6 +137,8 @@ def train_model(
         embedding_dim=settings.embedding_dim,
         seed=head_seed,
         whitening=_whitening(data, settings.feature_whitening),
+        feature_dropout=settings.feature_dropout,
+        name="head" if settings.joined is None else "head_1",
     )
     network = network_to_train(data, network_seed)
     n_classes = len(training_classes(data.dataset))
@@ -135,11 +154,45 @@ def train_model(
         identity=training_identity(data, settings),
         discard_unfit=discard_unfit,
     )
-    parameters = head.count_params() + (0 if network is None else network.count_params())
     units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
-    shape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
+    shape: AnyHeadShape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
+    metrics, join = _metrics_of(result), None
+    if settings.joined is not None and result.ended_by != "callback":
+        assert isinstance(shape, HeadShape)
+        join = join_heads(data, settings, [(head, shape)], settings.joined, validation_rows(data.dataset, settings))
+        head, shape, metrics = join.head, join.shape, {**metrics, **join.metrics}
+    parameters = head.count_params() + (0 if network is None else network.count_params())
     last, flip = stages[-1], settings.test_time_flip
-    return Training(data, head, network, result, parameters, shape, last.source, last.model, flip)
+    return Training(data, head, network, result, parameters, shape, metrics, join, last.source.blocks, last.model, flip)
+
+
+def _metrics_of(result: FitResult) -> dict[str, float]:
+    """The validation metrics of the best epoch."""
+    best = next(record for record in result.history if record["epoch"] == result.best_epoch)
+    return {name: value for name, value in best.items() if name.startswith("val_")}
+
+
+def _untrained(data: TrainingData, settings: TrainSettings, on_epoch: Callable[[EpochRecord], bool]) -> Training:
+    """Half-whitened features alone as a model; its history has them as epoch 0."""
+    started = time.perf_counter()
+    assert settings.joined is not None
+    rows = validation_rows(data.dataset, settings)
+    join = join_heads(data, settings, [], settings.joined, rows)
+    plain = data.inputs[-1].views
+    assert plain is not None
+
+    def blocks(rows: np.ndarray, *, mirrored: bool = False) -> Iterator[np.ndarray]:
+        array = data.inputs[-1].mirrored if mirrored else plain[0]
+        assert array is not None
+        return row_blocks(array, rows)
+
+    embeddings = map_blocks(head_in_numpy(join.shape, join.head), blocks(rows), len(rows))
+    record = {"epoch": 0, **join.metrics, "spread": spread_of(embeddings)}
+    on_epoch(record)
+    seconds = {"training": 0.0, "validation": time.perf_counter() - started}
+    result = FitResult([record], 0, join.metrics[settings.objective], "epochs", seconds)
+    parameters, flip = join.head.count_params(), settings.test_time_flip
+    return Training(data, join.head, None, result, parameters, join.shape, join.metrics, join, blocks, join.head, flip)
 
 
 def _whitening(data: TrainingData, dim: int | None) -> Whitening | None:

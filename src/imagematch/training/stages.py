@@ -81,6 +81,15 @@ def numbered_labels(dataset: Dataset) -> np.ndarray:
     return numbers[dataset.labels]
 
 
+def validation_rows(dataset: Dataset, settings: TrainSettings) -> np.ndarray:
+    """(m,) rows that epochs are compared on. Raises DataError where they are all of one class."""
+    rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
+    if len(np.unique(dataset.labels[rows])) < 2:
+        what = f"the {len(rows)} images for validation are all of one class"
+        raise DataError(what, do="raise validation_max_images")
+    return rows
+
+
 def prepare_stages(
     data: TrainingData,
     settings: TrainSettings,
@@ -109,10 +118,7 @@ def prepare_stages(
     dataset = data.dataset
     labels = dataset.labels[dataset.rows("train")]
     numbered = numbered_labels(dataset)
-    rows = sample_rows(dataset.rows("validation"), dataset.labels, settings.validation_max_images, settings.seed)
-    if len(np.unique(dataset.labels[rows])) < 2:
-        what = f"the {len(rows)} images for validation are all of one class"
-        raise DataError(what, do="raise validation_max_images")
+    rows = validation_rows(dataset, settings)
     validation_plan = plan_batches(settings, dataset.labels[rows], settings.seed)
     check_batch_classes(settings, labels)
     validation_loss = _validation_loss(settings, loss, np.setdiff1d(dataset.labels[rows], labels))

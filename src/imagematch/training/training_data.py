@@ -11,11 +11,19 @@ import numpy as np
 
 from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
+from imagematch.errors import ConfigError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Extractor, FrozenPart, Network, choose_extractor, find_frozen_part
 from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore, normalized_features
 from imagematch.files import digest_bytes
-from imagematch.training.whitening import PrincipalComponents, fit_principal_components
+from imagematch.training.whitening import (
+    HALF_WHITENED_DIM,
+    HALF_WHITENED_POWER,
+    NormalizedRows,
+    PrincipalComponents,
+    fit_principal_components,
+    whitened_baseline,
+)
 
 _FLOAT32_BYTES = 4
 _MAX_CACHED_BYTES = 16 << 30
@@ -76,11 +84,40 @@ class TrainingData:
         Raises:
             ConfigError: as `fit_principal_components` and `PrincipalComponents.whitening`.
         """
+        return self._fitted(self.features.array, "feature_whitening").whitening(dim)
+
+    def half_whitening(
+        self, power: float = HALF_WHITENED_POWER, dim: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The layer that whitens L2-normalised features, fitted on the training images alone, once for all trials.
+
+        Args:
+            power: see `PrincipalComponents.whitening`.
+            dim: components; None: 512, or as many as there are.
+
+        Returns:
+            kernel (feature_dim, dim) float32, bias (dim,) float32.
+
+        Raises:
+            ConfigError: as `fit_principal_components` and `PrincipalComponents.whitening`; or the features do not vary.
+        """
+        components = self._fitted(NormalizedRows(self.features.array), "join")
+        most, what = components.most
+        if not most:
+            raise ConfigError(f"the features cannot be whitened: {most} is {what}", where="join", do="use join: none")
+        return components.whitening(min(HALF_WHITENED_DIM, most) if dim is None else dim, power, where="join")
+
+    def whitened_baseline(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Rows -> their half-whitened features alone, as `imagematch.training.whitened_baseline` gives them."""
+        array = self.features.array
+        return whitened_baseline(array, self.dataset.rows("train"), lambda rows, _: self._fitted(rows, "join"))
+
+    def _fitted(self, features: FeatureArray | NormalizedRows, where: str) -> PrincipalComponents:
         rows = self.dataset.rows("train")
-        key = digest_bytes(rows.tobytes())
+        key = f"{type(features) is NormalizedRows} {digest_bytes(rows.tobytes())}"
         if key not in self._components:
-            self._components[key] = fit_principal_components(self.features.array, rows)
-        return self._components[key].whitening(dim)
+            self._components[key] = fit_principal_components(features, rows, where)
+        return self._components[key]
 
 
 def training_data_key(settings: TrainSettings) -> tuple[object, ...]:

@@ -1,20 +1,23 @@
-"""PCA-whitening of features: centred, projected onto their principal components, and scaled to unit variance."""
+"""PCA-whitening of features: centred, projected onto their principal components, and scaled by their variance."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from imagematch.errors import ConfigError
-from imagematch.features import FeatureArray
+from imagematch.features import FeatureArray, map_features, normalize_rows, normalized_features
 
 MAX_FEATURE_DIM = 8192
 """Longer features are refused: their covariance matrix grows with the square, 0.5 GB here."""
 
 _BLOCK = 4096
 _NO_VARIANCE = 1e-10
-_WHERE = "feature_whitening"
+HALF_WHITENED_DIM = 512
+"""Components of half-whitened features, where nobody asks for another number and there are as many."""
+HALF_WHITENED_POWER = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +41,29 @@ class PrincipalComponents:
     mean_variance: float
     shrinkage: float
 
-    def whitening(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def most(self) -> tuple[int, str]:
+        """The most components that can be whitened, and what limits them."""
+        varying = int(np.count_nonzero(self.variances > _NO_VARIANCE * self.variances[0]))
+        limits = (
+            (len(self.mean), "the length of the features"),
+            (self.count - 1, "the training images less one"),
+            (varying, "the directions in which they vary"),
+        )
+        return min(limits, key=lambda limit: limit[0])
+
+    def whitening(
+        self, dim: int, power: float = 1.0, where: str = "feature_whitening"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The linear layer that whitens features to their first `dim` components: features @ kernel + bias.
 
         The variances are shrunk towards their mean, so that directions which hardly vary are not amplified. With a
-        shrinkage of 0 this is PCA with whitening.
+        shrinkage of 0 and a power of 1 this is PCA with whitening.
+
+        Args:
+            dim: the components.
+            power: each component is divided by its standard deviation to this power: 1 whitens, 0.5 half-whitens.
+            where: the key that an error names.
 
         Returns:
             kernel (feature_dim, dim) float32, bias (dim,) float32.
@@ -51,20 +72,37 @@ class PrincipalComponents:
             ConfigError: `dim` is more than the length of the features, the number of rows less one, or the number of
                 directions in which they vary.
         """
-        most, what = min(
-            (len(self.mean), "the length of the features"), (self.count - 1, "the training images less one")
-        )
-        varying = int(np.count_nonzero(self.variances > _NO_VARIANCE * self.variances[0]))
-        if varying < most:
-            most, what = varying, "the directions in which they vary"
+        most, what = self.most
         if dim > most:
-            raise ConfigError(f"{dim} is more than the features have: {most} is {what}", where=_WHERE)
+            raise ConfigError(f"{dim} is more than the features have: {most} is {what}", where=where)
         variances = (1 - self.shrinkage) * self.variances[:dim] + self.shrinkage * self.mean_variance
-        kernel = self.axes[:, :dim] / np.sqrt(variances)
+        kernel = self.axes[:, :dim] / variances ** (power / 2)
         return kernel.astype(np.float32), (-self.mean @ kernel).astype(np.float32)
 
 
-def fit_principal_components(features: FeatureArray, rows: np.ndarray) -> PrincipalComponents:
+@dataclass(frozen=True, eq=False)
+class NormalizedRows:
+    """Features with every row L2-normalised as it is read; their rows are asked for by number.
+
+    Attributes:
+        features: (n, feature_dim) of any float type; may be mapped from disk.
+    """
+
+    features: FeatureArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, feature_dim)."""
+        return self.features.shape
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), feature_dim) float32."""
+        return normalized_features(self.features, rows)
+
+
+def fit_principal_components(
+    features: FeatureArray | NormalizedRows, rows: np.ndarray, where: str = "feature_whitening"
+) -> PrincipalComponents:
     """Fits the components to some rows, block by block: the features may be larger than memory.
 
     The shrinkage is that of Ledoit and Wolf: the one that minimises the expected squared error of the covariance.
@@ -74,6 +112,7 @@ def fit_principal_components(features: FeatureArray, rows: np.ndarray) -> Princi
     Args:
         features: (n, feature_dim) of any float type; may be mapped from disk.
         rows: (m,) rows to fit to, at least 2.
+        where: the key that an error names.
 
     Raises:
         ConfigError: the features are too long.
@@ -84,7 +123,7 @@ def fit_principal_components(features: FeatureArray, rows: np.ndarray) -> Princi
     dim, count = features.shape[1], len(rows)
     if dim > MAX_FEATURE_DIM:
         what = f"features of length {dim:,} are too long to be whitened: {MAX_FEATURE_DIM:,} is the most"
-        raise ConfigError(what, where=_WHERE, do="give a smaller image_size or another feature_extractor")
+        raise ConfigError(what, where=where, do="give a smaller image_size or another feature_extractor")
     blocks = [rows[start : start + _BLOCK] for start in range(0, count, _BLOCK)]
     mean = np.sum([features[block].sum(axis=0, dtype=np.float64) for block in blocks], axis=0) / count
     if count < dim:  # the Gram matrix of the rows has the same eigenvalues, and is smaller
@@ -113,6 +152,39 @@ def fit_principal_components(features: FeatureArray, rows: np.ndarray) -> Princi
         mean_variance=float(np.trace(products) / dim) * unbiased,
         shrinkage=_shrinkage(products, fourth, count, dim),
     )
+
+
+def half_whitened(features: np.ndarray, layer: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Features (n, feature_dim), L2-normalised, through a layer of `whitening` -> (n, dim) float32, L2-normalised."""
+    kernel, bias = layer
+    return normalize_rows(normalize_rows(features) @ kernel + bias)
+
+
+Fit = Callable[[NormalizedRows, np.ndarray], PrincipalComponents]
+
+
+def whitened_baseline(
+    features: FeatureArray, rows: np.ndarray, fit: Fit = fit_principal_components
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Half-whitened features alone, without training: what a head should be better than.
+
+    Args:
+        features: (n, feature_dim), may be mapped from disk.
+        rows: (m,) the training images, which the principal components are fitted to.
+        fit: `fit_principal_components`, or what remembers its result.
+
+    Returns:
+        Row numbers (k,) -> (k, dim) float32, L2-normalised, of the first 512 components or as many as there are; None
+        where the features are longer than 8,192, or do not vary.
+    """
+    if features.shape[1] > MAX_FEATURE_DIM or len(rows) < 2:
+        return None
+    components = fit(NormalizedRows(features), rows)
+    most, _ = components.most
+    if not most:
+        return None
+    layer = components.whitening(min(HALF_WHITENED_DIM, most), HALF_WHITENED_POWER)
+    return lambda wanted: map_features(lambda block: half_whitened(block, layer), [features], wanted)
 
 
 def _shrinkage(covariance: np.ndarray, fourth: float, count: int, dim: int) -> float:

@@ -23,7 +23,7 @@ _FIELDS = ("feature_extractor", "weights", "image_size")
 """What decides the features of a frozen extractor, where it is searched."""
 _AT = "at"
 """In the stored metrics: the values of those fields that they were measured at, as the trials have them."""
-_STORED_TOO = ("extraction_s", "images_through_network", "network_digest")
+_STORED_TOO = ("whitened", "extraction_s", "images_through_network", "network_digest")
 
 
 Measure = Callable[[TrainSettings], dict[str, Any]]
@@ -132,4 +132,6 @@ def _measure(
     stored = {**metrics, _AT: at, **{key: measured[key] for key in _STORED_TOO}}
     study.set_user_attr(BASELINE, {**study.user_attrs.get(BASELINE, {}), label: stored})
     shown = f"val_roc_auc {metrics['val_roc_auc']:.4f}, val_map_at_r {metrics['val_map_at_r']:.4f}"
+    if measured["whitened"] is not None:
+        shown += f"; half-whitened val_map_at_r {measured['whitened']['val_map_at_r']:.4f}"
     log.event("baseline", f"baseline ({label} without a head): {shown}", extractor=label, **metrics)

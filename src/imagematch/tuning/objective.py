@@ -19,7 +19,7 @@ from imagematch.extractors import choose_extractor, open_engine
 from imagematch.files import remove_leftovers, write_json
 from imagematch.interruption import StopRequest
 from imagematch.reading import MB, read_file
-from imagematch.training import TrainingData
+from imagematch.training import HALF_WHITENED_DIM, TrainingData
 from imagematch.tuning.attributes import TRIAL_METRICS
 from imagematch.tuning.samplers import derived_seed
 
@@ -177,11 +177,12 @@ def _train(
     started = time.perf_counter()
     training = train_model(materials, settings, on_epoch=on_epoch, stop=stop, checkpoint=checkpoint, discard_unfit=True)
     result = training.result
-    best = next(record for record in result.history if record["epoch"] == result.best_epoch)
+    metrics = dict(training.metrics)
+    value = metrics[settings.objective]
     return _Trained(
-        [result.best_value] if not second else [result.best_value, _second_value(second, training, best, settings)],
+        [value] if not second else [value, _second_value(second, training, metrics, settings)],
         result.best_epoch,
-        {name: value for name, value in best.items() if name.startswith("val_")},
+        metrics,
         int(training.parameters),
         result.history,
         {**result.seconds, "total": time.perf_counter() - started},
@@ -189,8 +190,8 @@ def _train(
     )
 
 
-def _second_value(name: str, training: Training, best: Mapping[str, Any], settings: TrainSettings) -> float:
-    """The second objective of a finished training: of its best epoch, or of its model."""
+def _second_value(name: str, training: Training, metrics: Mapping[str, Any], settings: TrainSettings) -> float:
+    """The second objective of a finished training: of its validation images, or of its model."""
     from imagematch.evaluation import epoch_metrics
     from imagematch.training import embedding_metric_names, sample_rows
 
@@ -198,8 +199,8 @@ def _second_value(name: str, training: Training, best: Mapping[str, Any], settin
         return float(training.parameters)
     if name == "latency_ms":
         return latency_ms(training, settings)
-    if name in best:
-        return float(best[name])
+    if name in metrics:
+        return float(metrics[name])
     if name == "val_loss":
         what = f"val_loss has no meaning with {settings.loss} here: validation classes have no proxies"
         raise ConfigError(what, where="objective", do="choose another second objective")
@@ -242,6 +243,10 @@ def trained_parameters(settings: TrainSettings, network_parameters: Mapping[str,
     count, width = 0, extractor.feature_dim
     if settings.feature_whitening is not None:
         count, width = (width + 1) * settings.feature_whitening, settings.feature_whitening
+    if (join := settings.joined) is not None:
+        count += (extractor.feature_dim + 1) * (join["dim"] or min(HALF_WHITENED_DIM, extractor.feature_dim))
+        if settings.trains_nothing:
+            return count
     for units in settings.intermediate_ff_block_units:
         count += (width + 4) * units  # a kernel without bias; scale, shift, mean and variance of the batch norm
         width = units

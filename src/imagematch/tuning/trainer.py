@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +70,10 @@ class Trainer:
         """Measures the frozen extractor of some settings on the validation images.
 
         Returns:
-            `metrics` (the mean over the folds), `dataset` (its counts and digest), the `precision` of the features,
-            `images_through_network` and `extraction_s` (what computing them took), `network_digest`, and
-            `network_parameters` (None where nobody needs them).
+            `metrics` (the mean over the folds), `whitened` (the same of its half-whitened features, None where there
+            are none), `dataset` (its counts and digest), the `precision` of the features, `images_through_network` and
+            `extraction_s` (what computing them took), `network_digest`, and `network_parameters` (None where nobody
+            needs them).
         """
         from imagematch.evaluation import epoch_metrics
 
@@ -78,13 +81,21 @@ class Trainer:
         dataset, folds = data.dataset, self._settings.folds
         parts = [dataset] if folds == 1 else fold_datasets(dataset, folds, settings.seed)
         also = embedding_metric_names(self._settings.objectives)
-        measured = []
-        for part in parts:
-            rows = sample_rows(part.rows("validation"), part.labels, settings.validation_max_images, settings.seed)
-            measured.append(epoch_metrics(data.baseline(rows), part.labels[rows], also))
+
+        def measured(alone: Sequence[Callable[[np.ndarray], np.ndarray] | None]) -> dict[str, float] | None:
+            """The mean over the folds; None where some fold has no such embedding."""
+            found = []
+            for part, embed in zip(parts, alone, strict=True):
+                if embed is None:
+                    return None
+                rows = sample_rows(part.rows("validation"), part.labels, settings.validation_max_images, settings.seed)
+                found.append(epoch_metrics(embed(rows), part.labels[rows], also))
+            return {f"val_{name}": float(np.mean([metrics[name] for metrics in found])) for name in found[0]}
+
         counted = self._settings.max_parameters is not None or not data.extractor.frozen
         return {
-            "metrics": {f"val_{name}": float(np.mean([metrics[name] for metrics in measured])) for name in measured[0]},
+            "metrics": measured([data.baseline] * folds),
+            "whitened": measured([replace(data, dataset=part).whitened_baseline() for part in parts]),
             "dataset": {**dataset.summary(), "digest": dataset.digest},
             "precision": data.features.precision,
             "images_through_network": data.features.computed,

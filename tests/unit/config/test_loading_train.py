@@ -61,7 +61,7 @@ def test_unknown_key(tmp_path: Path) -> None:
 
 def test_the_first_by_line_and_how_many_more(tmp_path: Path) -> None:
     message = _error(tmp_path, "experiment_name: x\nepochs: a\nfoo: 1\nembeding_dim: 3\ndropout: 2\n")
-    assert message == "train.yaml:2: epochs must be a whole number from 1 to 100000, not 'a' (and 3 more)"
+    assert message == "train.yaml:2: epochs must be a whole number from 0 to 100000, not 'a' (and 3 more)"
 
 
 def test_missing_name(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_overrides_take_the_place_of_the_file(tmp_path: Path) -> None:
 
 
 def test_an_override_mends_the_file(tmp_path: Path) -> None:
-    assert _load(tmp_path, "experiment_name: x\nepochs: 0\n", "epochs=1").epochs == 1
+    assert _load(tmp_path, "experiment_name: x\nepochs: -1\n", "epochs=1").epochs == 1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_wrong_overrides(tmp_path: Path, override: str, says: str) -> None:
 
 
 def test_errors_of_the_file_come_before_those_of_overrides(tmp_path: Path) -> None:
-    message = _error(tmp_path, "experiment_name: x\nepochs: 0\n", "dropout=9")
+    message = _error(tmp_path, "experiment_name: x\nepochs: -1\n", "dropout=9")
     assert message.startswith("train.yaml:2: epochs")
     assert "(and 1 more)" in message
 

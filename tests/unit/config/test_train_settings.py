@@ -77,7 +77,7 @@ def test_every_default_passes_its_own_check() -> None:
         ("epochs", "5"),
         ("epochs", True),
         ("epochs", 1.0),
-        ("epochs", 0),
+        ("epochs", -1),
         ("epochs", None),
         ("seed", -1),
         ("seed", 2**32),

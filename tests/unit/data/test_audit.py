@@ -117,7 +117,7 @@ def test_faces_are_counted_and_shown(tmp_path: Path, checked: Any) -> None:
     assert result.report["faces"] == {"searched": 20, "found": 18}
     assert "no face found in 10.0% of the images" in result.report["summary"]
     sheet = np.asarray(draw_contact_sheet(result.scan))
-    assert sheet.shape == (4 * 140, 5 * 274, 3)
+    assert sheet.shape == (4 * 154, 5 * 274, 3)
     assert (sheet == (30, 150, 60)).all(axis=2).sum() > 18 * 100  # green frames
     assert 2 * 1000 < (sheet == (200, 40, 40)).all(axis=2).sum() < 3 * 3000  # red ones
     stopped = checked(data_dir=root, face_crop="haar", face_missing="error")
@@ -149,6 +149,6 @@ def test_boxes_that_stick_out_are_counted(make_folder: Any, checked: Any) -> Non
 
 def test_a_contact_sheet_without_faces(make_folder: Any, checked: Any) -> None:
     sheet = draw_contact_sheet(checked(data_dir=make_folder({"a": 40, "b": 40})).scan)
-    assert sheet.size == (5 * 274, 8 * 140)
+    assert sheet.size == (5 * 274, 8 * 154)
     assert len(np.unique(np.asarray(sheet))) > 100
-    assert draw_contact_sheet(checked(data_dir=make_folder({"a": 4, "b": 8}, "few")).scan).size == (5 * 274, 3 * 140)
+    assert draw_contact_sheet(checked(data_dir=make_folder({"a": 4, "b": 8}, "few")).scan).size == (5 * 274, 3 * 154)

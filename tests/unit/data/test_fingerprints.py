@@ -40,7 +40,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         rows.append(row)
         return picture(self, row, max_size)
 
-    monkeypatch.setattr(Dataset, "picture", counted)
+    monkeypatch.setattr(Dataset, "pixels", counted)
     return rows
 
 

@@ -240,7 +240,7 @@ def test_a_picture_that_cannot_be_read_any_more_is_named_and_what_was_kept_stays
             raise DataError("truncated", where="a/25.jpg")
         return dataset.pictures[row]
 
-    broken = SimpleNamespace(digests=dataset.digests, picture=unreadable)
+    broken = SimpleNamespace(digests=dataset.digests, pixels=unreadable)
     with pytest.raises(DataError, match=r"a/25\.jpg"):
         store.features(broken, pixels())
     assert store.features(dataset, pixels()).computed == 10

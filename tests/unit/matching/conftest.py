@@ -35,6 +35,7 @@ def write_matcher(
     name: str = "small",
     network_dir: Path | None = None,
     seed: int = 1,
+    built: Any = None,
     network_input: dict[str, Any] | None = None,
     **card: Any,
 ) -> Path:
@@ -51,7 +52,7 @@ def write_matcher(
             input=network_input,
         )
     )
-    head = build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=seed)
+    head = built or build_head(made.feature_dim, units=units, dropout=0.3, embedding_dim=12, seed=seed)
     save_matcher(
         folder,
         name=name,

@@ -13,7 +13,9 @@ from tests.unit.matching.conftest import write_matcher
 
 from imagematch import ImageMatcher
 from imagematch.errors import ModelError
-from imagematch.matching import read_card
+from imagematch.matching import head_fields, read_card
+from imagematch.matching.card_file import sealed
+from imagematch.model import HeadShape, JoinedShape, build_head, build_joined_head
 
 
 def refused(folder: Path, says: str) -> None:
@@ -36,6 +38,40 @@ def test_a_matcher_comes_back_without_tensorflow(pixel_folder, images):
     matcher = ImageMatcher.load(pixel_folder)
     expected = matcher.keras_model([images.astype(np.float32), images[::-1].astype(np.float32)])
     np.testing.assert_allclose(json.loads(done.stdout), np.asarray(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [0, 1])
+def test_a_joined_head_comes_back(tmp_path: Path, images: np.ndarray, heads: int) -> None:
+    random = np.random.default_rng(0)
+    features = images.reshape(len(images), -1).astype(np.float32)
+    projection = random.normal(0, 1, (features.shape[1], 5)).astype(np.float32), np.ones(5, np.float32)
+    made = [build_head(features.shape[1], units=(7,), embedding_dim=4, name="head_1")][:heads]
+    head = build_joined_head(features.shape[1], heads=made, projection=projection, shares=[0.6, 0.8][-heads - 1 :])
+    shape = JoinedShape(features.shape[1], (HeadShape(features.shape[1], (7,), 4),)[:heads], 5)
+    folder = write_matcher(tmp_path / "joined", built=head, **head_fields(shape))
+    matcher = ImageMatcher.load(folder)
+    assert matcher.card.embedding.dim == shape.dim == 5 + 4 * heads
+    expected = np.asarray(matcher.feature_model(images.astype(np.float32)))
+    np.testing.assert_allclose(matcher.embed(list(images)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"head": None}, "neither a head nor half-whitened features"),
+        ({"head": None, "join": {"components": None, "heads": [], "reduced": None}}, "neither a head nor"),
+        ({"join": {"components": 5, "heads": [], "reduced": 18}}, "reduced to more than it has"),
+        ({"join": {"components": 0, "heads": [], "reduced": None}}, "join.components"),
+    ],
+)
+def test_a_card_whose_parts_give_no_embedding_is_refused(
+    pixel_folder: Path, tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
+    folder = shutil.copytree(pixel_folder, tmp_path / "copy")
+    card = json.loads((folder / "matcher.json").read_text())
+    card["embedding"].update(changes)
+    (folder / "matcher.json").write_text(json.dumps(sealed(card)))
+    refused(folder, says)
 
 
 def test_no_folder_and_an_empty_one(tmp_path):

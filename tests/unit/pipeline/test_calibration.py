@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imagematch.errors import DataError
-from imagematch.pipeline.calibration import calibrate
+from imagematch.pipeline.calibration import calibrate, other_images
 
 
 def dataset(calibration: int, validation: int, classes: int = 5) -> Any:
@@ -49,3 +49,21 @@ def test_validation_is_added_where_calibration_is_too_small(
 def test_without_an_impostor_there_is_no_threshold() -> None:
     with pytest.raises(DataError, match="no impostor pair"):
         calibrate(embed, dataset(4, 6, classes=1), "eer")
+
+
+def test_other_images_are_those_outside_of_the_split_or_a_sample_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = dataset(40, 60)
+    images.paths = np.array([f"{row}.png" for row in range(100)])
+    images.titles, images.class_names = ["T"] * 5, ["a", "b", "c", "d", "e"]
+    outside = other_images(images, "calibration", embed)
+    assert outside is not None
+    assert outside.paths.tolist() == images.paths[:60].tolist()  # type: ignore[union-attr]
+    assert (outside.class_name(3), outside.label_name(3)) == ("T", "d")
+    np.testing.assert_array_equal(outside.embeddings, embed(np.arange(60)))
+    monkeypatch.setattr("imagematch.pipeline.calibration._MOST_OTHERS", 10)
+    sample = other_images(images, "calibration", embed)
+    assert sample is not None
+    rows = [int(path.removesuffix(".png")) for path in sample.paths]
+    assert (len(rows), rows == sorted(rows), max(rows) < 60) == (10, True, True)
+    images.paths = images.paths[:0]
+    assert other_images(images, "calibration", embed) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagematch.errors import DataError
-from imagematch.pipeline.pairs import read_pairs
+from imagematch.pipeline.pair_lists import read_pairs
 
 PAIRS = [("a/1.jpg", "a/2.jpg", True), ("a/1.jpg", "b/1.jpg", False)]
 

@@ -190,6 +190,7 @@ def test_a_studys_report_holds_metrics_tables_and_reasons(tmp_path, study, view)
     lead = code.split('<p class="lead">')[1]
     assert lead.startswith("Winner: trial "), "the first line names the winner"
     assert code.count('class="plot"') == 10
+    assert re.findall("min-width:[0-9]+px", code), "panels and upright axes are not squeezed on a narrow screen"
 
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
@@ -206,3 +207,53 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, study):
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="file"):
         write_study_report(tmp_path / "file" / "report.html", study)
+
+
+@pytest.mark.parametrize("finished", [1, 2])
+@pytest.mark.parametrize("state", [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL])
+def test_a_study_of_one_or_two_trials_says_what_can_be_said(tmp_path, finished, state):
+    small = optuna.create_study(study_name="small")
+    complete = state == optuna.trial.TrialState.COMPLETE
+    for number in range(finished):
+        trial = small.ask()
+        trial.suggest_float("x", 0, 1)
+        small.tell(trial, number if complete else None, state=state)
+    write_study_report(tmp_path / "report.html", small)
+    shown = Outline((tmp_path / "report.html").read_text(encoding="utf-8")).shown
+    lead = "Winner: trial 0 (x " if complete else f"Trials: {finished} failed. No trial is finished yet"
+    assert lead in shown
+    count = finished if complete else 0
+    assert f"{count} finished trial{'' if count == 1 else 's'} cannot tell which setting mattered" in shown
+    assert ("The best of" if complete else "Finish a trial: raise n_trials") in shown
+
+
+def test_a_matcher_and_its_study_link_to_each_other_only_where_there_is_one(tmp_path, view):
+    linked = Outline(write(tmp_path / "a", view, study_report="../../hpt_studies/x/report.html"))
+    assert ("a", {"href": "../../hpt_studies/x/report.html"}) in linked.tags
+    alone = Outline(write(tmp_path / "b", view))
+    assert not [attributes for tag, attributes in alone.tags if tag == "a" and attributes["href"][0] != "#"]
+    assert "One configuration was trained" in alone.shown
+
+
+def test_the_suspect_labels_stand_in_the_report_and_in_the_table_beside_it(tmp_path):
+    view = make_view(noise=0.05)
+    labels = view.labels.copy()
+    labels[7] = 2
+    code = write(tmp_path / "report.html", replace(view, labels=labels), others=view)
+    assert "1 label may be wrong" in Outline(code).shown
+    assert "class 2 → class 1?" in Outline(code).shown
+    assert (tmp_path / "suspect_labels.csv").read_text().splitlines()[1:] == ["class 1/7.png,class 2,class 1,1.0"]
+
+
+def test_what_the_slider_moves_is_there_at_the_matchers_own_threshold_without_a_script(tmp_path, view):
+    code = write(tmp_path / "report.html", view)
+    confusion = make_metrics(view, view, THRESHOLD)["test"]["threshold"]["confusion"]
+    for name, count in confusion.items():
+        assert re.search(f'data-rate="{name}">{count:,}<', code), name
+    hidden = re.findall(r'<figure class="pair" data-distance="([0-9.e-]+)" data-labels="[0-9 ]+" hidden>', code)
+    shown = re.findall(r'<figure class="pair" data-distance="([0-9.e-]+)" data-labels="[0-9 ]+">', code)
+    assert hidden
+    assert shown
+    false_matches = code[code.index("<h3>False matches") : code.index("<h3>Misses")]
+    distances = re.findall(r'data-distance="([0-9.e-]+)" data-labels="[0-9 ]+"( hidden)?', false_matches)
+    assert all((float(distance) < 0.9) == (not hides) for distance, hides in distances)

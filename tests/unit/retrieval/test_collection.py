@@ -9,11 +9,14 @@ from PIL import Image
 
 from imagematch.errors import ConfigError, ModelError
 from imagematch.extractors import make_extractor, open_engine
+from imagematch.matching import ImageMatcher
 from imagematch.retrieval import embed_images, list_images
 
 
 class Pixels:
     """A matcher on the features of a trained extractor, which here are the pixels."""
+
+    cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
 
     def __init__(self, embed: Callable[[np.ndarray], np.ndarray]) -> None:
         embedding = SimpleNamespace(trained=True, image_size=2, dim=4, cropper=None, decoding={}, test_time_flip=False)
@@ -22,6 +25,8 @@ class Pixels:
         self.network = make_extractor(settings)
         self.engine = open_engine(self.network)
         self.embed_features = embed
+
+    cached_features, embed_cached = ImageMatcher.cached_features, ImageMatcher.embed_cached
 
 
 def directions(features: np.ndarray) -> np.ndarray:

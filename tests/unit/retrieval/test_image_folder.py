@@ -235,7 +235,7 @@ def test_a_table_gives_labels_roles_and_boxes(tmp_path: Path) -> None:
     assert [image.path for image in gallery.quarantined] == ["gone.png"]
     whole = decode(tmp_path / "photos" / "one.png")
     np.testing.assert_array_equal(queries.pixels(0), whole[:4, :4])
-    np.testing.assert_array_equal(gallery.image_file(0), whole[4:8, 4:8])
+    np.testing.assert_array_equal(gallery.pixels(0), whole[4:8, 4:8])
     np.testing.assert_array_equal(gallery.take([0]).pixels(0), whole[4:8, 4:8])
     assert len(list_images(table, manifest_dir=tmp_path / "manifests")) == 3
     table.write_text("path\none.png\ntwo.png\n")

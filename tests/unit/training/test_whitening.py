@@ -105,3 +105,28 @@ def test_features_too_long_for_their_covariances_are_refused(monkeypatch: pytest
     monkeypatch.setattr(whitening, "MAX_FEATURE_DIM", 11)
     with pytest.raises(ConfigError, match="features of length 12 are too long"):
         fit_principal_components(features_of(20), np.arange(20))
+
+
+@pytest.mark.parametrize(("power", "exponent"), [(0, 1.0), (0.5, 0.5), (1, 0.0)])
+def test_a_power_leaves_that_much_of_the_variance(power: float, exponent: float) -> None:
+    features = features_of(300)
+    found = unshrunk(fit_principal_components(features, np.arange(300)))
+    kernel, bias = found.whitening(12, power)
+    np.testing.assert_allclose(np.var(features @ kernel + bias, axis=0, ddof=1), found.variances**exponent, rtol=1e-3)
+
+
+def test_the_whitened_baseline_is_half_whitened_normalised_features() -> None:
+    features, rows = features_of(300), np.arange(200)
+    embed = whitening.whitened_baseline(features, rows)
+    assert embed is not None
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    kernel, bias = fit_principal_components(unit, rows).whitening(12, 0.5)
+    expected = unit[250:] @ kernel + bias
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(embed(np.arange(250, 300)), expected, atol=1e-3)
+
+
+def test_there_is_no_whitened_baseline_of_features_that_do_not_vary_or_are_too_long() -> None:
+    assert whitening.whitened_baseline(np.ones((9, 4), np.float32), np.arange(9)) is None
+    assert whitening.whitened_baseline(features_of(9), np.arange(1)) is None
+    assert whitening.whitened_baseline(np.zeros((9, 8193), np.float32), np.arange(9)) is None

@@ -37,6 +37,7 @@ class FakeMeasure:
         size, precision = settings.image_size / 100, settings.feature_precision
         return {
             "metrics": {"val_map_at_r": size, "val_roc_auc": 0.9},
+            "whitened": {"val_map_at_r": size + 1, "val_roc_auc": 0.9},
             "dataset": {"digest": "of the images"},
             "precision": self._auto if precision == "auto" else precision,
             "extraction_s": 1.0,
@@ -76,6 +77,7 @@ def test_each_network_is_measured_once_at_its_first_point_and_where_trials_are_c
     assert beside == [0.32, 0.32, 0.08]
     assert baseline_value(study.user_attrs, {"feature_extractor": "pixels", "image_size": 16}) is None
     assert study.user_attrs[DATA] == {"digest": "of the images"}
+    assert study.user_attrs[BASELINE]["pixels, image_size 32"]["whitened"]["val_map_at_r"] == 1.32
     assert {kept["images_through_network"] for kept in study.user_attrs[BASELINE].values()} == {7}
 
 

@@ -70,7 +70,8 @@ def quick_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
             seconds={"training": 0.0},
             ended_by="epochs",
         )
-        return SimpleNamespace(result=result, parameters=772)
+        metrics = {name: value for name, value in best.items() if name.startswith("val_")}
+        return SimpleNamespace(result=result, metrics=metrics, parameters=772)
 
     monkeypatch.setitem(vars(training), "train_model", train_model)
 

@@ -173,8 +173,8 @@ class Page:
         layout.pop("title", None)  # the page has it as a heading
         layout["margin"] = {**layout.get("margin", {}), "t": min(layout.get("margin", {}).get("t", 30), 30)}
         columns = len({tuple(axis["domain"]) for name, axis in layout.items() if _is_panel(name, axis)})
-        axes = [len(trace["dimensions"]) for trace in specification["data"] if trace.get("dimensions")]
-        min_width = columns * _PANEL_PX if columns > 1 else max(axes, default=0) * _AXIS_PX
+        upright = sum(shape.get("x0") == shape.get("x1") for shape in layout.get("shapes", ()))  # parallel coordinates
+        min_width = columns * _PANEL_PX if columns > 1 else upright * _AXIS_PX if upright > 1 else 0
         specification["texts"] = _shared_texts(specification["data"])
         self._plots.append(json.dumps(_rounded(specification), separators=(",", ":"), allow_nan=False))
         return {

@@ -93,9 +93,7 @@ class Scan:
         return [row.mode for row in rows], [row.low for row in rows], [row.high for row in rows]
 
 
-def open_dataset(
-    settings: TrainSettings, *, manifest_dir: Path, whole: bool = False, log: RunLog = SILENT
-) -> Dataset:
+def open_dataset(settings: TrainSettings, *, manifest_dir: Path, whole: bool = False, log: RunLog = SILENT) -> Dataset:
     """Opens the data set that the settings name: listed, checked (files that changed are read again) and split.
 
     Images that were split before by the same keys stay where they were; only new ones are assigned.

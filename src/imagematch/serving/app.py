@@ -53,7 +53,7 @@ _DECISION = {
 }
 
 
-def _body(images: tuple[str, ...] = ("image",), **fields: Mapping[str, Any]) -> dict[str, Any]:
+def _body(fields: Mapping[str, Any], images: tuple[str, ...] = ("image",)) -> dict[str, Any]:
     """What `/openapi.json` says of a request's body, which is read by `received`."""
     file: dict[str, Any] = {"type": "string", "format": "binary"}
     text: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
@@ -137,7 +137,7 @@ def _answer_errors(app: FastAPI) -> None:
 def _add_matching(app: FastAPI, service: Service) -> None:
     matcher = service.matcher
 
-    @app.post("/match", openapi_extra=_body(("first", "second"), **_DECISION))
+    @app.post("/match", openapi_extra=_body(_DECISION, ("first", "second")))
     async def match(request: Request) -> MatchAnswer:
         """Whether two images show the same thing."""
         async with service.received(request, "threshold", "far", names=("first", "second")) as given:
@@ -150,7 +150,7 @@ def _add_matching(app: FastAPI, service: Service) -> None:
             is_match=one.is_match, distance=one.distance, probability=one.probability, **decision.model_dump()
         )
 
-    @app.post("/embed", openapi_extra=_body(), response_model=EmbedAnswer)
+    @app.post("/embed", openapi_extra=_body({}), response_model=EmbedAnswer)
     async def embed(request: Request) -> Response:
         """Embeddings of one or many images."""
         async with service.received(request) as given:
@@ -194,7 +194,7 @@ def _found(hits: Hits) -> Found:
 def _add_gallery(app: FastAPI, service: Service) -> None:
     fields = {"k": {"type": "integer"}, "by_label": {"type": "boolean"}, **_DECISION}
 
-    @app.post("/search", openapi_extra=_body(**fields))
+    @app.post("/search", openapi_extra=_body(fields))
     async def search(request: Request) -> SearchAnswer:
         """The nearest of the gallery to an image, and whether any of them matches."""
         gallery = service.gallery
@@ -207,7 +207,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         results = found if len(found) > 1 else None
         return SearchAnswer(**decision.model_dump(), **found[0].model_dump(), results=results)
 
-    @app.post("/gallery", openapi_extra=_body(label={"type": "string"}))
+    @app.post("/gallery", openapi_extra=_body({"label": {"type": "string"}}))
     async def add(request: Request) -> AddAnswer:
         """Adds one or many images, all of them or none, under one label, one for each, or none."""
         gallery = service.gallery
@@ -250,7 +250,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
         return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
-    @app.patch("/gallery/{image_id}", openapi_extra=_body((), label={"type": "string"}))
+    @app.patch("/gallery/{image_id}", openapi_extra=_body({"label": {"type": "string"}}, ()))
     async def relabel(image_id: _ImageId, request: Request) -> RelabelAnswer:
         """Gives an image another label."""
         gallery = service.gallery

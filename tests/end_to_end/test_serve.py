@@ -177,6 +177,31 @@ def browser(url: str, **options: Any) -> Iterator[Any]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_pairs_are_reviewed_by_keyboard_and_answers_undone(place: Path, tmp_path: Path) -> None:
+    gallery, table = tmp_path / "gallery", tmp_path / "corrections.csv"
+    Image.open(place / "red.png").save(tmp_path / "red.bmp")
+    with Gallery.create(gallery, place / "matcher") as made:
+        made.add([place / "red.png", tmp_path / "red.bmp"], ["red", "crimson"])
+    with (
+        running(place, "--gallery", str(gallery), "--corrections", str(table)) as (_, url),
+        browser(url, viewport={"width": 420, "height": 900}) as page,
+    ):
+        page.click("nav a[href='#review']")
+        page.wait_for_selector("text=They match, and their labels differ.")
+        page.keyboard.press("w")
+        page.wait_for_selector("text=Nothing is left to review.")
+        assert table.read_text().splitlines()[1].split(",")[5] == "wrong label"
+        page.keyboard.press("u")
+        page.wait_for_selector("text=They match, and their labels differ.")
+        assert len(table.read_text().splitlines()) == 1
+        page.focus("#answers button:first-child")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Recorded: same.")
+        assert table.read_text().splitlines()[1].split(",")[5] == "same"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_searches_decides_adds_names_and_removes(place: Path, tmp_path: Path, scheme: str) -> None:
     Gallery.create(tmp_path / "gallery", place / "matcher").close()

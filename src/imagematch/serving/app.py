@@ -39,6 +39,7 @@ from imagematch.serving.answers import (
 from imagematch.serving.guard import PAGE_PATH, Guard
 from imagematch.serving.monitoring import ServerMetrics, log_line
 from imagematch.serving.received import RequestError
+from imagematch.serving.review import add_review
 from imagematch.serving.service import Service
 from imagematch.serving.settings import SETTINGS_VARIABLE, ServerSettings
 
@@ -90,6 +91,7 @@ def create_app(settings: ServerSettings, matcher: ImageMatcher | None = None) ->
     _answer_errors(app)
     _add_matching(app, service)
     _add_gallery(app, service)
+    add_review(app, service)
     _add_pages(app)
     return app
 
@@ -173,6 +175,7 @@ def _add_matching(app: FastAPI, service: Service) -> None:
             metrics=rates.metrics,
             card=card.model_dump(mode="json", exclude={"golden"}),
             gallery=await service.look(partial(len, service.gallery)) if service.has_gallery else None,
+            review=service.settings.corrections is not None,
             changed_on_disk=await service.look(service.changed_on_disk),
         )
 

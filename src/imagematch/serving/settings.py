@@ -36,6 +36,7 @@ class ServerSettings(BaseModel):
         max_waiting: images that are waiting or embedded at a time; more are answered 503.
         max_memory_mb: bodies of all requests at a time, MB; more are answered 503.
         body_seconds: time in which a request must have arrived.
+        corrections: file of what people answer in the review; None records none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class ServerSettings(BaseModel):
     max_megapixels: int = Field(default=50, ge=1, le=500)
     max_waiting: int = Field(default=256, ge=1, le=65_536)
     max_memory_mb: int = Field(default=512, ge=1, le=65_536)
+    corrections: Path | None = None
     body_seconds: float = Field(default=30, gt=0, le=3600)
 
     @property

@@ -38,6 +38,7 @@ function showView() {
   const name = location.hash.slice(1) || "search";
   const shown = views.find((view) => view.id === name) ?? views[0];
   for (const view of views) view.hidden = view !== shown;
+  document.querySelector("#threshold-panel").hidden = !["search", "compare"].includes(shown.id);
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.hash === `#${shown.id}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

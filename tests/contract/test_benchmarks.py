@@ -23,6 +23,7 @@ TINY = {
     "losses": ["--loss", "triplet_offline"],
     "retrieval": [],
     "gallery": [],
+    "serving": ["--extractor", "pixels", "--seconds", "0.2", "--gallery", "500", "--bad", "40"],
     "decoding": [],
 }
 SIZES = {

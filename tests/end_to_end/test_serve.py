@@ -112,6 +112,35 @@ def test_two_workers_share_a_gallery(place: Path, tmp_path: Path) -> None:
         assert [answer["hits"][0]["label"] for answer in answers] == ["red"] * 6
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+    assert (place / "log.jsonl").read_text().count('"path": "/search"') == 6
+
+
+def test_a_server_needs_neither_tensorflow_nor_what_trains(place: Path) -> None:
+    absent = ("tensorflow", "keras", "h5py", "optuna", "pandas", "plotly", "sklearn", "tensorboard")
+    program = f"""
+import sys
+from importlib import metadata
+from pathlib import Path
+for name in {absent!r}:
+    sys.modules[name] = None
+found = metadata.version
+def version(name):
+    if name in {absent!r}:
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.version = version
+from starlette.testclient import TestClient
+from imagematch.serving import ServerSettings, create_app
+import imagematch.cli.main
+with TestClient(create_app(ServerSettings(model=Path("matcher"))), base_url="http://127.0.0.1") as client:
+    print(client.post("/embed", files={{"image": Path("red.png").read_bytes()}}).status_code)
+"""
+    command = [sys.executable, "-c", program]
+    environment = {key: value for key, value in os.environ.items() if key != "HOME"}
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, cwd=place, env=environment
+    )
+    assert ended.stdout == "200\n", ended.stderr
 
 
 def test_a_bad_start_is_one_line(place: Path, tmp_path: Path) -> None:
@@ -145,6 +174,31 @@ def browser(url: str, **options: Any) -> Iterator[Any]:
         yield page
         opened.close()
         assert wrong == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_pairs_are_reviewed_by_keyboard_and_answers_undone(place: Path, tmp_path: Path) -> None:
+    gallery, table = tmp_path / "gallery", tmp_path / "corrections.csv"
+    Image.open(place / "red.png").save(tmp_path / "red.bmp")
+    with Gallery.create(gallery, place / "matcher") as made:
+        made.add([place / "red.png", tmp_path / "red.bmp"], ["red", "crimson"])
+    with (
+        running(place, "--gallery", str(gallery), "--corrections", str(table)) as (_, url),
+        browser(url, viewport={"width": 420, "height": 900}) as page,
+    ):
+        page.click("nav a[href='#review']")
+        page.wait_for_selector("text=They match, and their labels differ.")
+        page.keyboard.press("w")
+        page.wait_for_selector("text=Nothing is left to review.")
+        assert table.read_text().splitlines()[1].split(",")[5] == "wrong label"
+        page.keyboard.press("u")
+        page.wait_for_selector("text=They match, and their labels differ.")
+        assert len(table.read_text().splitlines()) == 1
+        page.focus("#answers button:first-child")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Recorded: same.")
+        assert table.read_text().splitlines()[1].split(",")[5] == "same"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")

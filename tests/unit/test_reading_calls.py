@@ -196,6 +196,9 @@ PLACES: dict[str, dict[str, str]] = {
     "retrieval/sqlite_store.py": {
         "sqlite3.connect": WRITES,
     },
+    "serving/app.py": {
+        "_PAGE_FILES.joinpath(name).read_bytes": SYSTEM,
+    },
     "sqlite_files.py": {
         "sqlite3.connect": CHECKED,
     },

@@ -30,6 +30,9 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option(min=1, max=65_536, help="Images that wait at a time; more requests are answered 503.")
     ] = 256,
+    corrections: Annotated[
+        Path | None, typer.Option(help="A .csv file for what people answer in the page's review.")
+    ] = None,
     body_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Time in which a request must arrive.")] = 30,
 ) -> None:
     """Serves a matcher over HTTP, with a page at / and its interface at /docs. Ctrl-C ends it.
@@ -58,5 +61,6 @@ def serve(
         max_megapixels=max_megapixels,
         max_waiting=max_waiting,
         body_seconds=body_seconds,
+        corrections=None if corrections is None else corrections.absolute(),
     )
     serve_matcher(settings, RunLog(stream=sys.stdout).say, RunLog(stream=sys.stderr))

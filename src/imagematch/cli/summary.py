@@ -10,7 +10,7 @@ from typing import Any
 
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
-from imagematch.reporting import rates_lines
+from imagematch.reporting import rates_lines, seen_text
 
 _BESIDE = ("baseline", "refit")
 _METRICS = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
@@ -71,8 +71,8 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         lines.append("the model was trained again on train and validation images: validation is of the model before")
     if split == "train":
         lines.append("these are the images that it was trained on: the figures say nothing about others")
-    elif split != "validation" and shown["shared_classes"]:
-        lines.append(f"the {split} images are of classes seen in training (split by {shown['split_by']})")
+    elif split != "validation" and (seen := seen_text(shown, split)):
+        lines.append(f"{seen} (split by {shown['split_by']})")
     if not shown["ci95_trustworthy"]:
         lines.append(f"{shown['classes']} classes: too few for the interval to be trusted (30 or more are enough)")
     return lines

@@ -184,6 +184,11 @@ class Gallery:
         find = self._labels_found if by_label else self._found
         return [find(query[None], k, threshold) for query in self.matcher.embed(as_list(images))]
 
+    def neighbours(self, image_id: int, k: int = 10) -> Hits:
+        """The k nearest of the gallery to one of its images, which must be there, without itself."""
+        found = self._found(self.embeddings([image_id]), k + 1, self.matcher.threshold)
+        return Hits([hit for hit in found if hit.id != image_id][:k])
+
     def _found(self, query: np.ndarray, k: int, threshold: float) -> Hits:
         ids, distances = self._store.search(query, k)
         images = self._store.find(ids[0].tolist())

@@ -135,6 +135,7 @@ class ModelAnswer(BaseModel):
     metrics: dict[str, Any] | None
     card: dict[str, Any]
     gallery: int | None
+    review: bool = Field(description="Answers of the review are recorded.")
     changed_on_disk: bool = Field(description="The folder holds another matcher by now; restart the server to use it.")
 
 

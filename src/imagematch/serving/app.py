@@ -39,13 +39,14 @@ from imagematch.serving.answers import (
 from imagematch.serving.guard import PAGE_PATH, Guard
 from imagematch.serving.monitoring import ServerMetrics, log_line
 from imagematch.serving.received import RequestError
+from imagematch.serving.review import add_review
 from imagematch.serving.service import Service
 from imagematch.serving.settings import SETTINGS_VARIABLE, ServerSettings
 
 _PAGE_FILES = resources.files("imagematch.serving").joinpath("page")
 _LABELS_AT_ONCE = 500
 
-ImageId = Annotated[int, Path(ge=1, lt=2**63)]
+_ImageId = Annotated[int, Path(ge=1, lt=2**63)]
 _NUMBER = {"type": "number"}
 _DECISION = {
     "threshold": {**_NUMBER, "description": "Decide at this distance."},
@@ -53,7 +54,7 @@ _DECISION = {
 }
 
 
-def _body(images: tuple[str, ...] = ("image",), **fields: Mapping[str, Any]) -> dict[str, Any]:
+def _body(fields: Mapping[str, Any], images: tuple[str, ...] = ("image",)) -> dict[str, Any]:
     """What `/openapi.json` says of a request's body, which is read by `received`."""
     file: dict[str, Any] = {"type": "string", "format": "binary"}
     text: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
@@ -90,6 +91,7 @@ def create_app(settings: ServerSettings, matcher: ImageMatcher | None = None) ->
     _answer_errors(app)
     _add_matching(app, service)
     _add_gallery(app, service)
+    add_review(app, service)
     _add_pages(app)
     return app
 
@@ -137,7 +139,7 @@ def _answer_errors(app: FastAPI) -> None:
 def _add_matching(app: FastAPI, service: Service) -> None:
     matcher = service.matcher
 
-    @app.post("/match", openapi_extra=_body(("first", "second"), **_DECISION))
+    @app.post("/match", openapi_extra=_body(_DECISION, ("first", "second")))
     async def match(request: Request) -> MatchAnswer:
         """Whether two images show the same thing."""
         async with service.received(request, "threshold", "far", names=("first", "second")) as given:
@@ -150,7 +152,7 @@ def _add_matching(app: FastAPI, service: Service) -> None:
             is_match=one.is_match, distance=one.distance, probability=one.probability, **decision.model_dump()
         )
 
-    @app.post("/embed", openapi_extra=_body(), response_model=EmbedAnswer)
+    @app.post("/embed", openapi_extra=_body({}), response_model=EmbedAnswer)
     async def embed(request: Request) -> Response:
         """Embeddings of one or many images."""
         async with service.received(request) as given:
@@ -173,6 +175,7 @@ def _add_matching(app: FastAPI, service: Service) -> None:
             metrics=rates.metrics,
             card=card.model_dump(mode="json", exclude={"golden"}),
             gallery=await service.look(partial(len, service.gallery)) if service.has_gallery else None,
+            review=service.settings.corrections is not None,
             changed_on_disk=await service.look(service.changed_on_disk),
         )
 
@@ -194,7 +197,7 @@ def _found(hits: Hits) -> Found:
 def _add_gallery(app: FastAPI, service: Service) -> None:
     fields = {"k": {"type": "integer"}, "by_label": {"type": "boolean"}, **_DECISION}
 
-    @app.post("/search", openapi_extra=_body(**fields))
+    @app.post("/search", openapi_extra=_body(fields))
     async def search(request: Request) -> SearchAnswer:
         """The nearest of the gallery to an image, and whether any of them matches."""
         gallery = service.gallery
@@ -207,7 +210,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         results = found if len(found) > 1 else None
         return SearchAnswer(**decision.model_dump(), **found[0].model_dump(), results=results)
 
-    @app.post("/gallery", openapi_extra=_body(label={"type": "string"}))
+    @app.post("/gallery", openapi_extra=_body({"label": {"type": "string"}}))
     async def add(request: Request) -> AddAnswer:
         """Adds one or many images, all of them or none, under one label, one for each, or none."""
         gallery = service.gallery
@@ -242,7 +245,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         return LabelsAnswer(labels=part, next=names[_LABELS_AT_ONCE - 1] if more else None)
 
     @app.get("/gallery/{image_id}/image", response_class=Response)
-    async def image(image_id: ImageId) -> Response:
+    async def image(image_id: _ImageId) -> Response:
         """The small image that is stored."""
         data = await service.look(partial(service.gallery.image_file, image_id))
         if data is None:
@@ -250,8 +253,8 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
         return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
-    @app.patch("/gallery/{image_id}", openapi_extra=_body((), label={"type": "string"}))
-    async def relabel(image_id: ImageId, request: Request) -> RelabelAnswer:
+    @app.patch("/gallery/{image_id}", openapi_extra=_body({"label": {"type": "string"}}, ()))
+    async def relabel(image_id: _ImageId, request: Request) -> RelabelAnswer:
         """Gives an image another label."""
         gallery = service.gallery
         async with service.received(request, "label", names=()) as given:
@@ -263,7 +266,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         return RelabelAnswer(id=image_id, label=texts[0])
 
     @app.delete("/gallery/{image_id}")
-    async def remove(image_id: ImageId) -> RemoveAnswer:
+    async def remove(image_id: _ImageId) -> RemoveAnswer:
         """Removes an image; its id is not used again."""
         removed = await service.look(partial(service.gallery.remove, image_id))
         if not removed:

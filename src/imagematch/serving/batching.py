@@ -76,7 +76,8 @@ class BatchingEmbedder(Embedder):
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
-            batch, count = [], 0
+            batch: list[tuple[Sequence[np.ndarray], Future[np.ndarray]]] = []
+            count = 0
             while self._waiting and (not batch or count + len(self._waiting[0][0]) <= _MOST):
                 batch.append(self._waiting.popleft())
                 count += len(batch[-1][0])

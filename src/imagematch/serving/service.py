@@ -20,7 +20,7 @@ from imagematch.serving.monitoring import ServerMetrics
 from imagematch.serving.received import Allowance, Received, RequestError, received
 from imagematch.serving.settings import ServerSettings
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _THREADS = 64
 """Requests that are worked on at a time: as many images as the engine takes in a batch."""
@@ -77,12 +77,12 @@ class Service:
         distance = self.rates.distance(given.number("threshold", 0, 2), given.number("far", -1e-300, 1))
         return self.rates.at(distance)
 
-    async def work(self, images: int, function: Callable[[], T]) -> T:
+    async def work(self, images: int, function: Callable[[], _T]) -> _T:
         """Runs a function that embeds so many images in a thread. Raises RequestError (503) where too many wait."""
         with self.waiting.taken(images):
             return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
-    async def look(self, function: Callable[[], T]) -> T:
+    async def look(self, function: Callable[[], _T]) -> _T:
         """Runs a function that reads or changes the gallery in a thread; it counts as one image."""
         return await self.work(1, function)
 

@@ -36,6 +36,7 @@ class ServerSettings(BaseModel):
         max_waiting: images that are waiting or embedded at a time; more are answered 503.
         max_memory_mb: bodies of all requests at a time, MB; more are answered 503.
         body_seconds: time in which a request must have arrived.
+        corrections: file of what people answer in the review; None records none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,15 +44,16 @@ class ServerSettings(BaseModel):
     model: Path
     gallery: str | None = None
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65_535)
-    workers: int = Field(1, ge=1, le=64)
+    port: int = Field(default=8000, ge=0, le=65_535)
+    workers: int = Field(default=1, ge=1, le=64)
     token_file: Path | None = None
-    max_body_mb: int = Field(32, ge=1, le=1024)
-    max_images: int = Field(64, ge=1, le=1024)
-    max_megapixels: int = Field(50, ge=1, le=500)
-    max_waiting: int = Field(256, ge=1, le=65_536)
-    max_memory_mb: int = Field(512, ge=1, le=65_536)
-    body_seconds: float = Field(30, gt=0, le=3600)
+    max_body_mb: int = Field(default=32, ge=1, le=1024)
+    max_images: int = Field(default=64, ge=1, le=1024)
+    max_megapixels: int = Field(default=50, ge=1, le=500)
+    max_waiting: int = Field(default=256, ge=1, le=65_536)
+    max_memory_mb: int = Field(default=512, ge=1, le=65_536)
+    corrections: Path | None = None
+    body_seconds: float = Field(default=30, gt=0, le=3600)
 
     @property
     def is_loopback(self) -> bool:

@@ -105,6 +105,19 @@ def test_an_image_is_itself_in_every_form_of_its_bytes(gallery: Gallery, tmp_pat
     assert gallery.labels() == {"": 1, "red": 1}
 
 
+def test_pages_follow_each_other_and_a_label_is_replaced(gallery: Gallery) -> None:
+    one, two, three = gallery.add([RED, GREEN, BLUE], ["a", "b", "a"])
+    assert [image.id for image in gallery.page(limit=2)] == [one, two]
+    assert [image.id for image in gallery.page("a", after=one)] == [three]
+    before, file = gallery.embeddings([one]).tolist(), gallery.image_file(one)
+    assert gallery.relabel(one, "e\u0301")
+    assert gallery.labels() == {"a": 1, "b": 1, "\u00e9": 1}
+    assert (len(gallery), gallery.embeddings([one]).tolist(), gallery.image_file(one)) == (3, before, file)
+    assert not gallery.relabel(99, "a")
+    with pytest.raises(DataError, match="a label cannot be taken away"):
+        gallery.relabel(one, "")
+
+
 def test_all_or_none_are_added_unless_it_is_said_what_becomes_of_the_others(gallery: Gallery, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_text("no image")
     mixed = [RED, tmp_path / "broken.png", GREEN]

@@ -185,7 +185,7 @@ def test_the_interface_is_described_without_a_network(client: TestClient) -> Non
     described = client.get("/openapi.json").json()
     assert set(described["paths"]) == {
         *("/match", "/embed", "/model", "/health", "/metrics", "/search", "/gallery", "/labels"),
-        *("/gallery/{image_id}", "/gallery/{image_id}/image"),
+        *("/gallery/{image_id}", "/gallery/{image_id}/image", "/review", "/corrections", "/corrections/last"),
     }
     body = described["paths"]["/search"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/json", "application/octet-stream"}

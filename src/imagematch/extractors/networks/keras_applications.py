@@ -106,6 +106,13 @@ def _divide_by_standard_deviation(network: Any) -> None:
             layer.finalize_state()
 
 
+def _keras_version() -> str:
+    try:
+        return metadata.version("keras")
+    except metadata.PackageNotFoundError:  # a server needs none: it builds no network
+        return "absent"
+
+
 def _spec(
     name: str,
     image_size: int,
@@ -125,7 +132,7 @@ def _spec(
         preprocessing=preprocessing,
         parameters=parameters,
         architecture=(function, *map(list, arguments.items())),
-        published=f"keras-{metadata.version('keras')}",  # this Keras names the file, mostly with its hash
+        published=f"keras-{_keras_version()}",  # this Keras names the file, mostly with its hash
         load_published=lambda network: _load_published(network, name, function, image_size, arguments),
         after_loading=_divide_by_standard_deviation if function.startswith("EfficientNetB") else None,
     )

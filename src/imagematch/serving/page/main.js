@@ -4,6 +4,7 @@ import { element, get, onTokenNeeded, rememberToken, send, showImage, visible } 
 import { attempt, done } from "./messages.js";
 import { imageChoice } from "./images.js";
 import { labelText, refreshLabels, showPage, startGallery } from "./gallery.js";
+import { showReview, startReview } from "./review.js";
 import { onThreshold, percent, startThreshold, threshold } from "./threshold.js";
 
 const views = [...document.querySelectorAll(".view")];
@@ -37,11 +38,13 @@ function showView() {
   const name = location.hash.slice(1) || "search";
   const shown = views.find((view) => view.id === name) ?? views[0];
   for (const view of views) view.hidden = view !== shown;
+  document.querySelector("#threshold-panel").hidden = !["search", "compare"].includes(shown.id);
   for (const link of document.querySelectorAll("header nav a")) {
     if (link.hash === `#${shown.id}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (shown.id === "gallery" && model?.gallery !== null) attempt(showPage);
+  if (shown.id === "review" && model) attempt(showReview);
+  if (shown.id === "gallery" && model) attempt(showPage);
 }
 
 async function search(image) {
@@ -141,6 +144,12 @@ function showCard() {
   );
 }
 
+function removeView(id) {
+  document.querySelector(`#${id}`).remove();
+  document.querySelector(`header nav a[href="#${id}"]`).remove();
+  views.splice(views.findIndex((view) => view.id === id), 1);
+}
+
 async function start() {
   model = await get("/model");
   const gallery = model.gallery === null ? "no gallery" : `${model.gallery.toLocaleString("en")} images in the gallery`;
@@ -157,18 +166,15 @@ async function start() {
     pair[1] = image;
     attempt(compare);
   });
-  if (model.gallery === null) {
-    for (const id of ["search", "gallery"]) {
-      document.querySelector(`#${id}`).remove();
-      document.querySelector(`header nav a[href="#${id}"]`).remove();
-      views.splice(views.findIndex((view) => view.id === id), 1);
-    }
-  } else {
+  if (model.gallery === null) ["search", "gallery", "review"].forEach(removeView);
+  else {
+    if (!model.review) removeView("review");
     const take = imageChoice(document.querySelector("#search-drop"), (image) => attempt(() => search(image)));
     document.addEventListener("paste", (event) => {
       if (!document.querySelector("#search").hidden && event.clipboardData.files.length) take(event.clipboardData.files[0]);
     });
     startGallery();
+    if (model.review) startReview();
     await refreshLabels();
   }
   showView();

@@ -1,0 +1,140 @@
+"""What of a gallery is worth a person's second: where labels and matcher disagree, and pairs near the threshold."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import FastAPI, Query
+from pydantic import BaseModel, Field
+
+from imagematch.retrieval import Gallery, GalleryImage
+from imagematch.serving.corrections import Corrections
+from imagematch.serving.received import RequestError
+from imagematch.serving.service import Service
+
+_AT_ONCE = 40
+"""Images whose neighbours are searched for in one request."""
+_NEIGHBOURS = 4
+_NEAR = 0.05
+"""Distance from the threshold under which a decision is worth a look."""
+
+Reason = Literal["other label", "no label", "near threshold"]
+
+
+class ReviewImage(BaseModel):
+    """An image of a pair."""
+
+    id: int
+    label: str | None
+
+
+class ReviewItem(BaseModel):
+    """A pair to look at.
+
+    Reasons: "other label": they match, and their labels differ; "no label": they match, and one has none; "near
+    threshold": their distance is within 0.05 of it.
+    """
+
+    reason: Reason
+    first: ReviewImage
+    second: ReviewImage
+    distance: float
+    probability: float | None
+
+
+class ReviewAnswer(BaseModel):
+    """Pairs, the most doubtful first; `next` is the `after` of the following ones, null at the end."""
+
+    items: list[ReviewItem]
+    next: int | None
+
+
+class CorrectionRequest(BaseModel):
+    """What a person says of two images of the gallery."""
+
+    first: int = Field(ge=1, lt=2**63)
+    second: int = Field(ge=1, lt=2**63)
+    distance: float = Field(ge=0, le=2.001)
+    answer: Literal["same", "different", "not sure", "wrong label", "delete"]
+
+
+class CorrectionAnswer(BaseModel):
+    """How many answers there are; after an undo, what was taken back."""
+
+    count: int
+    undone: str | None = None
+
+
+def review_items(gallery: Gallery, after: int, answered: set[frozenset[str]]) -> ReviewAnswer:
+    """Pairs of the images after an id with their neighbours, without those that were answered before."""
+    threshold, found = gallery.matcher.threshold, dict[frozenset[int], tuple[float, ReviewItem]]()
+    page = gallery.page(after=after, limit=_AT_ONCE)
+    for image in page:
+        for hit in gallery.neighbours(image.id, _NEIGHBOURS):
+            reason = _reason(image.label, hit.label or "", hit.distance, threshold)
+            other = _image(gallery, hit.id)
+            if reason is None or other is None or frozenset((image.digest, other.digest)) in answered:
+                continue
+            item = ReviewItem(
+                reason=reason,
+                first=ReviewImage(id=image.id, label=image.label or None),
+                second=ReviewImage(id=hit.id, label=hit.label),
+                distance=hit.distance,
+                probability=hit.probability,
+            )
+            found.setdefault(frozenset((image.id, hit.id)), (abs(hit.distance - threshold), item))
+    items = [item for _, item in sorted(found.values(), key=lambda one: one[0])]
+    return ReviewAnswer(items=items, next=page[-1].id if len(page) == _AT_ONCE else None)
+
+
+def _reason(label: str, other: str, distance: float, threshold: float) -> Reason | None:
+    if distance < threshold and label and other and label != other:
+        return "other label"
+    if distance < threshold and bool(label) != bool(other):
+        return "no label"
+    return "near threshold" if abs(distance - threshold) < _NEAR else None
+
+
+def _image(gallery: Gallery, image_id: int) -> GalleryImage | None:
+    page = gallery.page(after=image_id - 1, limit=1)
+    return page[0] if page and page[0].id == image_id else None
+
+
+def add_review(app: FastAPI, service: Service) -> None:
+    """Adds `/review` and `/corrections` to an application."""
+
+    def corrections() -> Corrections:
+        path = service.settings.corrections
+        if path is None:
+            raise RequestError(404, "answers are not recorded; start the server with --corrections FILE")
+        return Corrections(path)
+
+    @app.get("/review")
+    async def review(after: Annotated[int, Query(ge=0, lt=2**63)] = 0) -> ReviewAnswer:
+        """Pairs of the gallery that are worth a person's second."""
+        gallery, file = service.gallery, corrections()
+        return await service.look(lambda: review_items(gallery, after, {one.pair for one in file.read()}))
+
+    @app.post("/corrections")
+    async def correct(given: CorrectionRequest) -> CorrectionAnswer:
+        """Records what a person says of a pair. The gallery stays as it is."""
+        gallery, file = service.gallery, corrections()
+
+        def record() -> int:
+            first, second = _image(gallery, given.first), _image(gallery, given.second)
+            if first is None or second is None:
+                raise RequestError(404, f"there is no image {given.first if first is None else given.second}")
+            file.add(first.digest, first.label, second.digest, second.label, given.distance, given.answer)
+            return len(file.read())
+
+        return CorrectionAnswer(count=await service.look(record))
+
+    @app.delete("/corrections/last")
+    async def undo() -> CorrectionAnswer:
+        """Takes back the last answer."""
+        file = corrections()
+        last = await service.look(file.undo)
+        if last is None:
+            raise RequestError(404, "there is no answer to take back")
+        return CorrectionAnswer(count=len(await service.look(partial(file.read))), undone=last.answer)

@@ -1,0 +1,88 @@
+"""The review: which pairs are shown, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from imagematch.errors import DataError
+from imagematch.retrieval import Gallery
+from imagematch.serving.corrections import Corrections
+from imagematch.serving.review import review_items
+
+from .conftest import image_file
+
+
+@pytest.fixture
+def reviewed(start: Callable[..., TestClient], tmp_path: Path) -> TestClient:
+    """A gallery of nearly the same image three times: two labels, and none."""
+    client = start(corrections=tmp_path / "corrections.csv")
+    for kind, label in (("PNG", "a"), ("BMP", "b"), ("TIFF", "")):
+        client.post("/gallery", files={"image": image_file(1, kind)}, data={"label": label})
+    return client
+
+
+def test_pairs_that_labels_and_matcher_see_differently_are_shown(reviewed: TestClient) -> None:
+    answer = reviewed.get("/review").json()
+    shown = {(one["reason"], one["first"]["id"], one["second"]["id"]) for one in answer["items"]}
+    assert shown == {("other label", 1, 2), ("no label", 1, 3), ("no label", 2, 3)}
+    assert answer["next"] is None
+
+
+def test_pairs_near_the_threshold_are_shown_the_nearest_first(matcher_folder: Path, gallery_folder: Path) -> None:
+    with Gallery.open(gallery_folder, matcher_folder) as gallery:
+        gallery.add([image_file(seed) for seed in range(30)], "one")
+        threshold = gallery.matcher.threshold
+        expected = {
+            frozenset((image.id, hit.id))
+            for image in gallery.images()
+            for hit in gallery.neighbours(image.id, 4)
+            if abs(hit.distance - threshold) < 0.05
+        }
+        items = review_items(gallery, 0, set()).items
+        assert {frozenset((one.first.id, one.second.id)) for one in items} == expected
+        doubts = [abs(one.distance - threshold) for one in items]
+        assert doubts == sorted(doubts)
+        assert all(one.reason == "near threshold" for one in items)
+
+
+def test_an_answer_is_recorded_shown_no_more_and_taken_back(reviewed: TestClient, tmp_path: Path) -> None:
+    given = {"first": 1, "second": 2, "distance": 0.0, "answer": "same"}
+    assert reviewed.post("/corrections", json=given).json() == {"count": 1, "undone": None}
+    with (tmp_path / "corrections.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["label"], row["other_label"], row["distance"], row["answer"]) == ("a", "b", "0.000000", "same")
+    assert len(row["digest"]) == len(row["other_digest"]) == 32
+    assert [(one["first"]["id"], one["second"]["id"]) for one in reviewed.get("/review").json()["items"]] == [
+        (1, 3),
+        (2, 3),
+    ]
+    assert reviewed.delete("/corrections/last").json() == {"count": 0, "undone": "same"}
+    assert len(reviewed.get("/review").json()["items"]) == 3
+    assert reviewed.delete("/corrections/last").status_code == 404
+
+
+def test_answers_that_are_wrong_change_nothing(reviewed: TestClient, tmp_path: Path) -> None:
+    good = {"first": 1, "second": 2, "distance": 0.1, "answer": "same"}
+    for change in ({"answer": "perhaps"}, {"first": 0}, {"distance": "far"}, {"distance": -1}):
+        assert reviewed.post("/corrections", json={**good, **change}).status_code == 422
+    assert reviewed.post("/corrections", json={**good, "second": 9}).status_code == 404
+    assert not (tmp_path / "corrections.csv").exists()
+
+
+def test_without_a_file_nothing_is_reviewed(client: TestClient) -> None:
+    assert client.get("/review").json() == {
+        "error": "answers are not recorded; start the server with --corrections FILE"
+    }
+
+
+def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
+    for text in ("path,label\na,b\n", "", "\0", 'digest,"'):
+        (tmp_path / "table.csv").write_text(text)
+        with pytest.raises(DataError, match="no table of corrections"):
+            Corrections(tmp_path / "table.csv").add("1", "a", "2", "b", 0.5, "same")
+        assert (tmp_path / "table.csv").read_text() == text

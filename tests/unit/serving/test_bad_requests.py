@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from imagematch.errors import ConfigError, DataError, ModelError
+from imagematch.errors import ConfigError, DataError, ModelError, StudyError
 from imagematch.matching import ImageMatcher
 from imagematch.serving import TOKEN_VARIABLE, ServerSettings, create_app
 from imagematch.serving.batching import BatchingMatcher
@@ -247,6 +247,33 @@ def test_pages_of_other_sites_cannot_use_it(client: TestClient) -> None:
     own = client.post("/gallery", files={"image": ONE}, headers={"Origin": "http://127.0.0.1"})
     assert own.status_code == 200
     assert "access-control-allow-origin" not in own.headers
+
+
+def test_a_gallery_that_cannot_be_used_now_is_a_503_and_is_used_again(
+    client: TestClient, gallery_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise StudyError("the gallery cannot be used: database or disk is full", where=str(gallery_folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("imagematch.retrieval.sqlite_store.SqliteStore.add", full)
+        answer = client.post("/gallery", files={"image": ONE})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {"error": "the gallery cannot be used now; the server's log has more"}
+    assert client.post("/gallery", files={"image": ONE}).json() == {"id": 1, "ids": [1]}
+
+
+def test_a_defect_is_a_500_in_one_line_and_the_log_has_it(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("a secret of the implementation")
+
+    monkeypatch.setattr(client.app.state.service.matcher, "embed", defect)  # type: ignore[attr-defined]
+    answer = client.post("/embed", files={"image": ONE})
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has more"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "a secret of the implementation" in capsys.readouterr().err
 
 
 def test_another_matchers_gallery_is_refused(matcher_folder: Path, gallery_folder: Path, tmp_path: Path) -> None:

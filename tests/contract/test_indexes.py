@@ -13,7 +13,7 @@ import pytest
 from imagematch.errors import ConfigError, DataError, ModelError, StudyError
 from imagematch.retrieval import (
     INDEXES,
-    ImageId,
+    IndexedImage,
     LeftOut,
     NeighbourIndex,
     Neighbours,
@@ -142,8 +142,8 @@ def test_it_is_the_same_after_it_was_kept(kind: str, metric: str, tmp_path: Path
     assert again.ids == names(0, 1500)
 
 
-def names(first: int, stop: int) -> list[ImageId]:
-    return [ImageId(f"{'ü' * 80}/\udcff {row}\n.jpg", f"{row:032x}") for row in range(first, stop)]
+def names(first: int, stop: int) -> list[IndexedImage]:
+    return [IndexedImage(f"{'ü' * 80}/\udcff {row}\n.jpg", f"{row:032x}") for row in range(first, stop)]
 
 
 def empty(kind: str, metric: str, model: str = "model") -> SavedIndex:

@@ -21,6 +21,8 @@ EXAMPLES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "image_augmentation": ([False, True], {}),
     "augmented_views": ([1, 4], {"image_augmentation": True}),
     "feature_whitening": ([16, 64], {}),
+    "feature_dropout": ([0.1, 0.4], {}),
+    "join": (["none", "whitened"], {}),
     "intermediate_ff_block_units": ([[], [8], [16, 8]], {}),
     "dropout": ([0.1, 0.4], {"intermediate_ff_block_units": [8]}),
     "embedding_dim": ([8, 32], {}),

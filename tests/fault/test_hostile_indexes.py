@@ -15,7 +15,7 @@ from tests.fault.hostile import NO_FILES, put
 
 from imagematch.errors import ModelError
 from imagematch.files import digest_file
-from imagematch.retrieval import ImageId, SavedIndex
+from imagematch.retrieval import IndexedImage, SavedIndex
 
 DIM, COUNT = 8, 300
 KINDS = ("flat", "hnsw", "ivfpq")
@@ -33,7 +33,7 @@ def empty(kind: str) -> SavedIndex:
 def saved_fixture(tmp_path: Path) -> Callable[[str], Path]:
     def save(kind: str) -> Path:
         index = empty(kind)
-        index.add([ImageId(f"{number}.png", "0" * 32) for number in range(COUNT)], vectors())
+        index.add([IndexedImage(f"{number}.png", "0" * 32) for number in range(COUNT)], vectors())
         index.save(tmp_path / kind)
         return tmp_path / kind
 
@@ -58,9 +58,9 @@ def test_our_own_is_read(saved: Callable[[str], Path], kind: str) -> None:
     kept = empty(kind).reopened(saved(kind))
     assert kept is not None
     expected = empty("flat")
-    expected.add([ImageId("x", "")] * COUNT, vectors())
+    expected.add([IndexedImage("x", "")] * COUNT, vectors())
     assert np.array_equal(kept.search(vectors()[:5], 1).rows, expected.search(vectors()[:5], 1).rows)
-    kept.add([ImageId("new.png", "1" * 32)], vectors(COUNT + 1)[-1:])
+    kept.add([IndexedImage("new.png", "1" * 32)], vectors(COUNT + 1)[-1:])
     assert len(kept) == COUNT + 1
 
 

@@ -24,8 +24,11 @@ OutputOption = Annotated[Path | None, typer.Option(help="A folder for metrics.js
 
 def evaluate(
     model: ModelOption,
-    split: Annotated[str, typer.Option(help="test, validation, calibration or train.")] = "test",
-    data_dir: Annotated[Path | None, typer.Option(help="Where the images are now, if not where they were.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="test, validation, calibration or train; with --data-dir all images, unless it is given."),
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Another folder: the images moved there, or new ones.")] = None,
     pairs: Annotated[
         Path | None, typer.Option(help="Measure a list of pairs instead: LFW's, or path,path,same.")
     ] = None,
@@ -54,7 +57,7 @@ def evaluate(
 
 def _evaluate_split(
     model: Path,
-    split: str,
+    split: str | None,
     data_dir: Path | None,
     one_shot: int | None,
     output: Path | None,

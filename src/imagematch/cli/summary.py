@@ -10,8 +10,9 @@ from typing import Any
 
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
-from imagematch.reporting import rates_lines
+from imagematch.reporting import rates_lines, seen_text
 
+_BESIDE = ("baseline", "refit")
 _METRICS = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
 
 
@@ -44,10 +45,12 @@ def own_command() -> str:
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """The figures of a `metrics.json` in lines: each split, and the baseline; the last split's threshold is shown."""
-    measured = [(name, block) for name, block in metrics.items() if name != "baseline" and block is not None]
+    measured = [(name, block) for name, block in metrics.items() if name not in _BESIDE and block is not None]
+    earlier = metrics["refit"]["before"] if "refit" in metrics else {}
     alone = dict(metrics["baseline"])
     whitened = alone.pop("whitened", {})
-    rows = [*measured, *((f"baseline, {name}", block) for name, block in alone.items())]
+    rows = [*measured, *((f"before refit, {name}", block) for name, block in earlier.items())]
+    rows += [(f"baseline, {name}", block) for name, block in alone.items()]
     rows += [(f"half-whitened, {name}", block) for name, block in whitened.items()]
     lines = [f"{'':22}" + "".join(f"{title:>10}" for title, _ in _METRICS) + "   95 % of AUC"]
     for name, figures in rows:
@@ -64,10 +67,12 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         f"recall {four_digits(threshold['recall'])}, F1 {four_digits(threshold['f1'])}"
     )
     lines += rates_lines(shown, split)
+    if earlier:
+        lines.append("the model was trained again on train and validation images: validation is of the model before")
     if split == "train":
         lines.append("these are the images that it was trained on: the figures say nothing about others")
-    elif split != "validation" and shown["shared_classes"]:
-        lines.append(f"the {split} images are of classes seen in training (split by {shown['split_by']})")
+    elif split != "validation" and (seen := seen_text(shown, split)):
+        lines.append(f"{seen} (split by {shown['split_by']})")
     if not shown["ci95_trustworthy"]:
         lines.append(f"{shown['classes']} classes: too few for the interval to be trusted (30 or more are enough)")
     return lines

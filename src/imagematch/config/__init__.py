@@ -7,7 +7,7 @@ Nothing here opens data or weights, or imports TensorFlow: `--validate` needs th
 from __future__ import annotations
 
 from imagematch.config.fields import Affects, Condition, KeyFacts
-from imagematch.config.loading import load_study, load_train, parse_study, parse_train
+from imagematch.config.loading import load_study, load_train, parse_study, parse_train, starting_points
 from imagematch.config.names import (
     DATASETS,
     ENGINES,
@@ -105,6 +105,7 @@ __all__ = [
     "read_yaml",
     "reference_rows",
     "space_difference",
+    "starting_points",
     "to_yaml",
     "write_reference",
 ]

@@ -47,6 +47,18 @@ class StudyKeys(BaseModel):
     folds: int = key(whole(1, 1, 100, "Cross-validation inside a trial, over train and validation."), **_STUDY)
     rerun_top_k: int = key(whole(3, 0, 1_000, "The best trials that are trained again."), **_STUDY)
     rerun_seeds: int = key(whole(3, 0, 1_000, "Other seeds that each of them is trained with."), **_STUDY)
+    stop_after_stagnation: int | None = key(
+        whole(None, 1, 1_000_000, "Ends after so many trials without a better one."), **_STUDY
+    )
+    start_from: Names = key(
+        Option(
+            (),
+            {"type": "array", "items": {"type": "string"}},
+            "Tried first: the winners of finished studies, and train files.",
+            expects="a list of names of studies and paths of train files",
+        ),
+        **_STUDY,
+    )
     storage: str | None = key(
         Option(None, {"type": "string"}, "The database; by default SQLite in exp/.", expects="the URL of a database"),
         secret=True,  # it may hold a password
@@ -121,6 +133,11 @@ class StudySettings(StudyKeys):
     def objectives(self) -> tuple[str, ...]:
         """One or two metrics. The first selects each training's best epoch, and the winner."""
         return (self.objective,) if isinstance(self.objective, str) else self.objective
+
+    @property
+    def refits(self) -> bool:
+        """Whether the winner is trained again on train and validation images."""
+        return self.fixed.get("refit") != "none"
 
     @model_validator(mode="after")
     def _resolves(self) -> Self:
@@ -248,8 +265,7 @@ class StudySettings(StudyKeys):
 
     def describe(self) -> list[str]:
         """What would run, in lines for people; the storage's password is not among it."""
-        points = self.grid_points
-        trials = f"{self.n_trials} trials" if self.n_trials != 1 else "1 trial"
+        points, trials = self.grid_points, f"{self.n_trials} trials" if self.n_trials != 1 else "1 trial"
         if points is None:
             trials += " out of an endless space"
         else:
@@ -269,11 +285,12 @@ class StudySettings(StudyKeys):
             lines.append(
                 f"cmaes moves ranges that always count ({', '.join(moved) or 'none'}{few}); TPE draws the rest"
             )
-        fixed = ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items())
-        if fixed:
-            lines.append(f"fixed {fixed}")
+        if self.fixed:
+            lines.append("fixed " + ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items()))
         if self.rerun_top_k and self.rerun_seeds:
             lines.append(f"then the best {self.rerun_top_k} again with {self.rerun_seeds} other seeds each")
+        if self.refits:
+            lines.append("then the winner again on train and validation images")
         return lines
 
 

@@ -117,7 +117,9 @@ class ProbabilityCard(StrictCard):
 class ProvenanceCard(StrictCard):
     """What a matcher was made from, for people and for comparisons; nothing is opened or written by it.
 
-    `training_classes` are digests of the labels, by `class_digest`; empty where they are not known.
+    Attributes:
+        training_classes: digests of the labels, by `class_digest`; empty where they are not known.
+        refitted: whether its validation images trained it in the end.
     """
 
     dataset: _Text | None = None
@@ -126,6 +128,7 @@ class ProvenanceCard(StrictCard):
     seed: int | None = None
     training_seed: int | None = None
     extractor_digest: Digest | None = None
+    refitted: bool = False
     training_classes: Annotated[tuple[_ClassDigest, ...], Field(max_length=1_000_000)] = ()
     versions: Annotated[dict[_Text, _Text], Field(max_length=100)] = Field(default_factory=dict)
     created: _Text | None = None

@@ -127,11 +127,12 @@ class EmbeddingCard(StrictCard):
     @property
     def head_shape(self) -> AnyHeadShape:
         """What the head's tensors follow from."""
-        heads = () if self.head is None else (self.head.shape(self.feature_dim),)
         if self.join is None:
-            return heads[0]
-        further = (head.shape(self.feature_dim) for head in self.join.heads)
-        return JoinedShape(self.feature_dim, (*heads, *further), self.join.components, self.join.reduced)
+            assert self.head is not None, "the card was checked"
+            return self.head.shape(self.feature_dim)
+        heads = (*([] if self.head is None else [self.head]), *self.join.heads)
+        shapes = tuple(head.shape(self.feature_dim) for head in heads)
+        return JoinedShape(self.feature_dim, shapes, self.join.components, self.join.reduced)
 
     @property
     def cropper(self) -> FaceCropper | None:
@@ -198,5 +199,6 @@ def head_fields(shape: AnyHeadShape) -> dict[str, HeadCard | JoinCard | None]:
 
     if isinstance(shape, HeadShape):
         return {"head": card(shape), "join": None}
-    first, *further = [*map(card, shape.heads)] or [None]
-    return {"head": first, "join": JoinCard(components=shape.components, heads=tuple(further), reduced=shape.reduced)}
+    heads = tuple(map(card, shape.heads))
+    join = JoinCard(components=shape.components, heads=heads[1:], reduced=shape.reduced)
+    return {"head": heads[0] if heads else None, "join": join}

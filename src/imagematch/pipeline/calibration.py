@@ -55,7 +55,10 @@ def calibrate(embed: Embed, dataset: Dataset, criterion: str | Mapping[str, Any]
     calibration, validation = dataset.rows("calibration"), dataset.rows("validation")
     both = np.sort(np.concatenate([calibration, validation]))
     attempts = [("calibration", calibration), ("calibration and validation", both)]
-    attempts = attempts if len(calibration) and len(validation) else [("validation", both)]
+    if not len(calibration):
+        attempts = [("validation", both)]
+    elif not len(validation):
+        attempts = attempts[:1]
     chosen = None
     for split, rows in attempts:
         embeddings, labels = embed(rows), dataset.labels[rows]
@@ -74,7 +77,7 @@ def measure_split(
     embed: Embed,
     dataset: Dataset,
     split: str,
-    threshold: Threshold,
+    threshold: Threshold | None,
     probability: Probability | None,
     remarks: Sequence[str] = (),
     trained: np.ndarray | None = None,
@@ -85,7 +88,7 @@ def measure_split(
         embed: gives the embeddings.
         dataset: whose split it is.
         split: its name.
-        threshold: chosen elsewhere, applied here.
+        threshold: chosen elsewhere, applied here; None: no metrics at a threshold.
         probability: likewise.
         remarks: what a reader must know before believing the metrics; stored with them.
         trained: (k,) labels of the classes that were trained on; None: those of the training split.
@@ -129,10 +132,10 @@ def calibrate_and_measure(
         for split in ("validation", "test")
     }
     split = "validation" if metrics["test"] is None else "test"
-    return chosen, {**metrics, "baseline": measure_baselines(baseline, whitened, dataset, split, settings.threshold)}
+    return chosen, {**metrics, "baseline": measure_without_head(baseline, whitened, dataset, split, settings.threshold)}
 
 
-def measure_baselines(
+def measure_without_head(
     baseline: Embed, whitened: Embed | None, dataset: Dataset, split: str, criterion: str | Mapping[str, Any]
 ) -> dict[str, Any]:
     """What `metrics.json` has as `baseline`, on one split: features alone, and half-whitened features alone.
@@ -146,6 +149,8 @@ def measure_baselines(
     def alone(embed: Embed | None) -> dict[str, Any]:
         if embed is None:
             return {"test": None}
+        if not len(dataset.rows("calibration")) + len(dataset.rows("validation")):
+            return {"test": None, split: measure_split(embed, dataset, split, None, None)}
         own = calibrate(embed, dataset, criterion)
         return {"test": None, split: measure_split(embed, dataset, split, own.threshold, own.probability)}
 

@@ -18,8 +18,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Extractor, choose_extractor
 from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
-from imagematch.matching import ImageMatcher, replacement
-from imagematch.pipeline.calibration import measure_baselines, measure_split, other_images, split_view
+from imagematch.matching import ImageMatcher, class_digest, replacement
+from imagematch.pipeline.calibration import measure_split, measure_without_head, other_images, split_view
 from imagematch.reading import MB, read_file
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
@@ -30,6 +30,7 @@ _MAX_HISTORY_BYTES = 16 * MB
 _SPLITS = ("test", "validation", "calibration", "train")
 
 _OTHER_DATA = "The data set is not the one the matcher was trained with: this split may hold images it was trained on."
+_REFITTED = "The matcher was trained again on these images: the figures say nothing about others."
 _NO_HISTORY = "history.csv is not as it was written: the course of the training is left out."
 
 
@@ -92,7 +93,7 @@ class Evaluation:
 
 def evaluate_model(
     model_dir: Path | str,
-    split: str = "test",
+    split: str | None = None,
     data_dir: Path | str | None = None,
     layout: Layout | None = None,
     feature_dir: Path | None = None,
@@ -105,7 +106,7 @@ def evaluate_model(
 
     Args:
         model_dir: the matcher's folder.
-        split: test, validation, calibration or train.
+        split: test, validation, calibration or train; None: test, or with another `data_dir` all of its images.
         data_dir: where the images are now; None: where they were.
         layout: where manifests are cached; None: `exp`.
         feature_dir: the feature store; None: the layout's.
@@ -117,6 +118,8 @@ def evaluate_model(
         DataError: the images cannot be used, or the split is empty.
         ConfigError: no such split, or its configuration cannot be read.
     """
+    whole = split is None and data_dir is not None
+    split = split or "test"
     if split not in _SPLITS:
         raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split")
     folder, layout = Path(model_dir), layout or Layout()
@@ -124,8 +127,10 @@ def evaluate_model(
     settings = load_train(folder / "config.yaml")
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+    if whole:
+        settings = settings.model_copy(update={"min_images_per_class": 1, "max_classes": None})
     settings = settings.model_copy(update={"value_range": matcher.card.embedding.value_range or "full"})
-    dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
+    dataset = open_dataset(settings, manifest_dir=layout.manifests, whole=whole, log=log)
     if not len(dataset.rows(split)):
         raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(_SPLITS)}")
     store = FeatureStore(feature_dir or layout.features)
@@ -144,7 +149,9 @@ def evaluate_model(
         return normalized_features(alone_features, rows)
 
     same = dataset.digest == matcher.card.provenance.dataset_digest
-    remarks = [] if same else [_OTHER_DATA]
+    remarks = [_all_images(dataset, settings)] if whole else [] if same else [_OTHER_DATA]
+    if same and split == "validation" and matcher.card.provenance.refitted:
+        remarks.append(_REFITTED)
     history = read_history(folder)
     if history is None:
         remarks.append(_NO_HISTORY)
@@ -155,12 +162,12 @@ def evaluate_model(
     threshold = matcher.card.threshold.threshold()
     stored = matcher.card.probability
     probability = None if stored is None else stored.probability()
-    whitened = whitened_baseline(alone_features, dataset.rows("train"))
+    whitened = None if whole else whitened_baseline(alone_features, dataset.rows("train"))
     metrics = {
         "validation": None,
         "test": None,
-        split: measure_split(embed, dataset, split, threshold, probability, remarks),
-        "baseline": measure_baselines(baseline, whitened, dataset, split, settings.threshold),
+        split: measure_split(embed, dataset, split, threshold, probability, remarks, _trained_labels(dataset, matcher)),
+        "baseline": measure_without_head(baseline, whitened, dataset, split, settings.threshold),
     }
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
     assert view is not None
@@ -179,6 +186,22 @@ def evaluate_model(
         same_data=same,
         others=other_images(dataset, split, baseline),
     )
+
+
+def _all_images(dataset: Dataset, settings: TrainSettings) -> str:
+    pairs = len(dataset.paths) * (len(dataset.paths) - 1) // 2
+    return (
+        f"All {len(dataset.paths):,} labelled images of {settings.data_dir} are measured: {len(dataset.class_names):,} "
+        f"classes, {pairs:,} pairs. Images that the matcher was trained on may be among them."
+    )
+
+
+def _trained_labels(dataset: Dataset, matcher: ImageMatcher) -> np.ndarray | None:
+    """The data set's classes that the matcher was trained on, by what its card says; None where it says nothing."""
+    trained = set(matcher.card.provenance.training_classes)
+    if not trained:
+        return None
+    return np.flatnonzero([class_digest(name) in trained for name in dataset.class_names])
 
 
 def write_evaluation(evaluation: Evaluation, output_dir: Path | str) -> Path:

@@ -88,6 +88,8 @@ def run_study(
                 do=f"raise n_trials (or max_parameters); {folder / 'report.html'} says what became of each trial",
             )
         winner = configuration_of(best, study, settings)
+        if settings.refits and not winner.stages:
+            winner = winner.model_copy(update={"refit": "train_and_validation"})
         stop.patient = False  # the winner's training can go on another time, a search's trial is over soon
         with long_lock(None, name, folder / ".finish.lock", stop):  # the workers and their memory are gone by now
             best_config = folder / "best_config.yaml"

@@ -9,8 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from imagematch.config import TrainSettings
-from imagematch.data import DECODER_VERSION
+from imagematch.data import DECODER_VERSION, Dataset
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation
@@ -39,6 +41,7 @@ from imagematch.pipeline.experiments import (
     TrainedMatcher,
     unfinished_dir,
 )
+from imagematch.pipeline.refit import REFIT_FILE, refit
 from imagematch.reporting import write_model_report
 from imagematch.training import TrainingData, load_training_data, settings_in_force
 
@@ -76,7 +79,8 @@ def run_training(
     try:
         with locked(work / LOCK_FILE, wait=False):
             if fresh:
-                (work / CHECKPOINT_FILE).unlink(missing_ok=True)
+                for file in (CHECKPOINT_FILE, REFIT_FILE):
+                    (work / file).unlink(missing_ok=True)
             trained = _train(
                 settings, layout, work / CHECKPOINT_FILE, discard_unfit, study_report, log, stop or StopRequest()
             )
@@ -149,6 +153,9 @@ def _train(
         calibration, metrics = calibrate_and_measure(
             training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
         )
+    again = refit(training, calibration, metrics, settings, folder=checkpoint.parent, log=log, stop=stop)
+    if again is not None:
+        training, calibration, metrics = again.training, again.calibration, again.metrics
 
     def write_figures(folder: Path) -> None:
         write_json(folder / METRICS_FILE, metrics)
@@ -182,7 +189,7 @@ def _train(
         embedding=_embedding(training, settings),
         threshold=ThresholdCard.of(calibration.threshold),
         probability=ProbabilityCard.of(calibration.probability),
-        provenance=_provenance(settings, data),
+        provenance=_provenance(settings, data, training.data.dataset if again else None),
         network_dir=store.networks,
         also=write_figures,
         log=log,
@@ -210,15 +217,16 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     }
 
 
-def _provenance(settings: TrainSettings, data: TrainingData) -> ProvenanceCard:
+def _provenance(settings: TrainSettings, data: TrainingData, refitted_on: Dataset | None) -> ProvenanceCard:
     return ProvenanceCard(
+        refitted=refitted_on is not None,
         dataset=data.dataset.name,
         dataset_digest=data.dataset.digest,
         split_by=data.dataset.split_by,
         seed=settings.seed,
         training_seed=settings.training_seed,
         extractor_digest=data.extractor.digest,
-        training_classes=_training_classes(data.dataset),
+        training_classes=_training_classes(refitted_on or data.dataset),
     )
 
 

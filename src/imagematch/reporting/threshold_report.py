@@ -11,7 +11,8 @@ from imagematch.reporting.html import Page
 from imagematch.reporting.images import SplitView
 from imagematch.reporting.notes import table_or_note
 from imagematch.reporting.tables import rates_lines, threshold_table
-from imagematch.reporting.tables.metrics import criterion_text, gallery_table, main_split
+from imagematch.reporting.tables.metrics import criterion_text, main_split
+from imagematch.reporting.tables.thresholds import gallery_table
 from imagematch.reporting.threshold_steps import (
     class_matrix,
     matrix_classes,

@@ -15,7 +15,7 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.retrieval.images import SPACES, ImageFolder, common_labels, embed_images, list_images
 from imagematch.retrieval.index import INDEXES, NeighbourIndex, choose_index
 from imagematch.retrieval.metrics import KS, SearchMetrics, knn_classify, search_metrics
-from imagematch.retrieval.saved_index import ImageId, SavedIndex, model_identity
+from imagematch.retrieval.saved_index import IndexedImage, SavedIndex, model_identity
 from imagematch.retrieval.search import LeftOut, Neighbours, nearest
 from imagematch.retrieval.submission import check_url, submit
 
@@ -34,7 +34,7 @@ __all__ = [
     "Hit",
     "Hits",
     "ImageFolder",
-    "ImageId",
+    "IndexedImage",
     "LeftOut",
     "NeighbourIndex",
     "Neighbours",

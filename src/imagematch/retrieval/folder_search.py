@@ -20,7 +20,7 @@ from imagematch.reading import is_inside
 from imagematch.retrieval.images import ImageFolder, common_labels, embed_images, list_images, why_nothing_in_common
 from imagematch.retrieval.index import check_count, choose_index
 from imagematch.retrieval.metrics import SearchMetrics, search_metrics
-from imagematch.retrieval.saved_index import ImageId, SavedIndex, model_identity
+from imagematch.retrieval.saved_index import IndexedImage, SavedIndex, model_identity
 from imagematch.retrieval.search import LeftOut, Neighbours, joined, nearest
 
 Find = Callable[[np.ndarray, int, LeftOut], Neighbours]
@@ -226,8 +226,8 @@ def index_dir(model_dir: Path, gallery_dir: Path, what: str) -> Path:
     return folder / f"{what}-{digest_bytes(os.fsencode(gallery_dir.resolve()))[:16]}"
 
 
-def _ids(images: ImageFolder) -> list[ImageId]:
-    return [ImageId(*both) for both in zip(images.paths, images.digests.tolist(), strict=True)]
+def _ids(images: ImageFolder) -> list[IndexedImage]:
+    return [IndexedImage(*both) for both in zip(images.paths, images.digests.tolist(), strict=True)]
 
 
 def _compare_all(vectors: np.ndarray, metric: str) -> Find:

@@ -27,7 +27,7 @@ _IMAGE_BYTES = 16 * KB
 _AGAIN = "remove it: it will be built again"
 
 
-class ImageId(NamedTuple):
+class IndexedImage(NamedTuple):
     """An image of a gallery: its path, POSIX, relative to the gallery's folder, and the digest of its content."""
 
     path: str
@@ -54,7 +54,7 @@ class SavedIndex:
         self._model = model
         self._space = space
         self._dim = dim
-        self.ids: list[ImageId] = []
+        self.ids: list[IndexedImage] = []
 
     def __len__(self) -> int:
         return len(self._index)
@@ -64,7 +64,7 @@ class SavedIndex:
         """One of INDEXES."""
         return self._index.kind
 
-    def add(self, ids: Sequence[ImageId], vectors: np.ndarray) -> None:
+    def add(self, ids: Sequence[IndexedImage], vectors: np.ndarray) -> None:
         """Appends images with their vectors, (n, dim) float32. Raises ValueError where the two do not fit."""
         if vectors.shape != (len(ids), self._dim):
             raise ValueError(f"{len(ids)} images of {self._dim} values have vectors of shape {vectors.shape}")
@@ -141,7 +141,7 @@ class SavedIndex:
             images = json.loads(read_file(folder / "images.json", max_bytes=most))
             if len(images) != len(made):
                 raise ValueError("its parts do not fit")
-            made.ids = [ImageId(str(path), str(digest)) for path, digest in images]
+            made.ids = [IndexedImage(str(path), str(digest)) for path, digest in images]
             if not len(made._index) == len(made.ids) == saved["count"]:
                 raise ValueError("its parts do not fit")
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, MemoryError) as error:

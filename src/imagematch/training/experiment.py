@@ -108,12 +108,15 @@ def train_model(
     stop: StopRequest | None = None,
     checkpoint: Path | None = None,
     discard_unfit: bool = False,
+    last_epoch: int | None = None,
+    validate_on: np.ndarray | None = None,
 ) -> Training:
     """Trains one configuration.
 
     Args:
         data: of these settings, see `load_training_data`.
         settings: of the whole training.
+        validate_on: as `prepare_stages`.
 
     The other arguments are those of `fit`.
 
@@ -129,7 +132,7 @@ def train_model(
     keras.utils.set_random_seed(head_seed)
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
     if settings.trains_nothing:
-        return _untrained(data, settings, on_epoch)
+        return _untrained(data, settings, on_epoch, validate_on)
     head = build_head(
         extractor.feature_dim,
         units=settings.intermediate_ff_block_units,
@@ -143,7 +146,7 @@ def train_model(
     network = network_to_train(data, network_seed)
     n_classes = len(training_classes(data.dataset))
     loss = make_loss(settings, n_classes=n_classes, embedding_dim=settings.embedding_dim)
-    stages = prepare_stages(data, settings, loss, network, head, (plan_seed, view_seed))
+    stages = prepare_stages(data, settings, loss, network, head, (plan_seed, view_seed), validate_on=validate_on)
     result = fit(
         stages,
         loss,
@@ -151,15 +154,17 @@ def train_model(
         on_resume=on_resume,
         stop=stop,
         checkpoint=checkpoint,
-        identity=training_identity(data, settings),
+        identity=training_identity(data, settings) + ("" if last_epoch is None else f", to epoch {last_epoch}"),
         discard_unfit=discard_unfit,
+        last_epoch=last_epoch,
     )
     units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
     shape: AnyHeadShape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
     metrics, join = _metrics_of(result), None
     if settings.joined is not None and result.ended_by != "callback":
         assert isinstance(shape, HeadShape)
-        join = join_heads(data, settings, [(head, shape)], settings.joined, validation_rows(data.dataset, settings))
+        rows = validation_rows(data.dataset, settings) if validate_on is None else validate_on
+        join = join_heads(data, settings, [(head, shape)], settings.joined, rows)
         head, shape, metrics = join.head, join.shape, {**metrics, **join.metrics}
     parameters = head.count_params() + (0 if network is None else network.count_params())
     last, flip = stages[-1], settings.test_time_flip
@@ -172,11 +177,16 @@ def _metrics_of(result: FitResult) -> dict[str, float]:
     return {name: value for name, value in best.items() if name.startswith("val_")}
 
 
-def _untrained(data: TrainingData, settings: TrainSettings, on_epoch: Callable[[EpochRecord], bool]) -> Training:
+def _untrained(
+    data: TrainingData,
+    settings: TrainSettings,
+    on_epoch: Callable[[EpochRecord], bool],
+    validate_on: np.ndarray | None,
+) -> Training:
     """Half-whitened features alone as a model; its history has them as epoch 0."""
     started = time.perf_counter()
     assert settings.joined is not None
-    rows = validation_rows(data.dataset, settings)
+    rows = validation_rows(data.dataset, settings) if validate_on is None else validate_on
     join = join_heads(data, settings, [], settings.joined, rows)
     plain = data.inputs[-1].views
     assert plain is not None

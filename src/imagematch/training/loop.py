@@ -64,6 +64,7 @@ def fit(
     checkpoint: Path | None = None,
     identity: str = "",
     discard_unfit: bool = False,
+    last_epoch: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> FitResult:
     """Trains the stages' models in place, one stage after the other, and restores the best epoch of all.
@@ -83,6 +84,7 @@ def fit(
         checkpoint: the file of the training's state; read first where it exists; the caller removes it.
         identity: digest of what is trained; a checkpoint of another identity is refused.
         discard_unfit: removes a checkpoint that is refused, or damaged, instead of raising an error.
+        last_epoch: the training ends with it and takes its weights, whatever validation says; None: the best epoch's.
         clock: seconds; an epoch that has taken under 2 of them when `stop` is set is finished first.
 
     Raises:
@@ -93,6 +95,7 @@ def fit(
     """
     saved = None if checkpoint is None else read_checkpoint(checkpoint, identity, discard_unfit=discard_unfit)
     run = _Run(stages, loss, clock) if saved is None else _Run.restored(stages, loss, clock, saved)
+    run.last_epoch = last_epoch
     if saved is not None:
         on_resume(len(run.history))
     ended_by = run.advance(cut_at=next((record["epoch"] for record in run.history if on_epoch(record)), 0))
@@ -126,6 +129,7 @@ class _Run:
         self._best: list[np.ndarray] = []
         self._seconds = {"training": 0.0, "validation": 0.0}
         self._pending: dict[str, float] = {}
+        self.last_epoch: int | None = None
         self._begin(number)
 
     def _begin(self, number: int) -> None:
@@ -237,7 +241,7 @@ class _Run:
             names = ", ".join(name for name in record if name.startswith("val_"))
             raise ConfigError(f"objective {objective!r} is not measured each epoch", do=f"choose one of {names}")
         best = self._best_record()
-        if best is None or self._sign * record[objective] > self._sign * best[objective]:
+        if self.last_epoch or best is None or self._sign * record[objective] > self._sign * best[objective]:
             self._best = [np.asarray(v) for v in self._weights]
         self._history.append(record)
         return record
@@ -264,10 +268,14 @@ class _Run:
         return TrainingFailedError(problem, where=settings.experiment_name, do=" or ".join(remedies))
 
     def _best_record(self) -> dict[str, Any] | None:
+        if self.last_epoch:
+            return self._history[-1] if self._history else None
         objective = self._settings.objective
         return max(self._history, key=lambda r: self._sign * r[objective], default=None)
 
     def _stage_ended_by(self) -> str:
+        if self.last_epoch:
+            return "epochs" if len(self._history) >= self.last_epoch else ""
         if len(self._history) - self._first >= self._settings.epochs:
             return "epochs"
         best = self._best_record()

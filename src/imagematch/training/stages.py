@@ -98,6 +98,7 @@ def prepare_stages(
     head: keras.Model,
     seeds: tuple[int, int],
     devices: Sequence[str] | None = None,
+    validate_on: np.ndarray | None = None,
 ) -> list[Stage]:
     """Prepares the stages of `settings`; a training without stages of its own is one stage.
 
@@ -109,6 +110,7 @@ def prepare_stages(
         head: features -> embedding.
         seeds: of the batches, and of the augmented views.
         devices: where the network runs; None for all GPUs.
+        validate_on: (m,) rows to validate on; None: those of the validation split.
 
     Raises:
         DataError: there is nothing to train on, or to validate on.
@@ -118,7 +120,7 @@ def prepare_stages(
     dataset = data.dataset
     labels = dataset.labels[dataset.rows("train")]
     numbered = numbered_labels(dataset)
-    rows = validation_rows(dataset, settings)
+    rows = validation_rows(dataset, settings) if validate_on is None else validate_on
     validation_plan = plan_batches(settings, dataset.labels[rows], settings.seed)
     check_batch_classes(settings, labels)
     validation_loss = _validation_loss(settings, loss, np.setdiff1d(dataset.labels[rows], labels))

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings
+from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings, starting_points
 from imagematch.events import RunLog
 from imagematch.tuning import attributes
 from imagematch.tuning.objective import trained_parameters
 from imagematch.tuning.planned_trial import PlannedTrial, settings_of, start_queued
 from imagematch.tuning.recovery import fail, queue
 from imagematch.tuning.samplers import draw_configuration, make_sampler
-from imagematch.tuning.space import config_digest, grid_labels, quasi_random_labels, suggest
+from imagematch.tuning.space import config_digest, grid_labels, labels_at, quasi_random_labels, suggest
 from imagematch.tuning.storage import quiet_about_experiments
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Plan:
         """True if the study has its trials and nobody works on one. Planning finds out whether it ends early."""
         trials = self._study.get_trials(deepcopy=False)
         enough = len(attributes.counted(trials)) >= self._settings.n_trials or self._is_done(trials)
+        enough = enough or self._has_stagnated(trials)
         return enough and not is_running(trials)
 
     def _ask(self, trials: list[FrozenTrial]) -> PlannedTrial | None:
@@ -122,6 +123,9 @@ class Plan:
             limit = self._settings.max_parameters
             self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
             return None
+        if self._has_stagnated(trials):
+            self._end(f"{self._settings.stop_after_stagnation} trials in a row were no better than those before")
+            return None
         index = attributes.next_index(trials)
         duplicates_only = _most_duplicates_in_a_row(trials) >= _DUPLICATES_ALLOWED
         params = self._left_out(trials) if duplicates_only else self._params_at(index, trials)
@@ -135,6 +139,8 @@ class Plan:
 
     def _params_at(self, index: int, trials: list[FrozenTrial]) -> dict[str, Any] | None:
         """The parameters for an index, none where Optuna's sampler draws them in `ask`; None past the end of a grid."""
+        if index < len(self._known) and self._settings.sampler != "grid":
+            return self._known[index]
         if self._settings.sampler == "tpe":
             return draw_configuration(self._study, trials, self._settings, index)
         if self._settings.sampler == "qmc":
@@ -142,6 +148,30 @@ class Plan:
         if self._settings.sampler == "grid":
             return self._grid[index] if index < len(self._grid) else None
         return {}
+
+    @cached_property
+    def _known(self) -> list[dict[str, Any]]:
+        """The points that `start_from` names, as Optuna's parameters; the sampler draws what they leave open."""
+        return [labels_at(self._settings, values) for values in starting_points(self._settings)]
+
+    def _has_stagnated(self, trials: list[FrozenTrial]) -> bool:
+        """Whether the last `stop_after_stagnation` trials, in the order of the plan, were no better than one before.
+
+        With two objectives a trial is better where none before is at least as good in both. A pruned one never is.
+        """
+        limit = self._settings.stop_after_stagnation
+        if limit is None:
+            return False
+        signs = [1.0 if direction.name == "MAXIMIZE" else -1.0 for direction in self._study.directions]
+        best: list[np.ndarray] = []
+        since = 0
+        for trial in sorted(attributes.counted(trials), key=lambda t: t.user_attrs.get(attributes.TRIAL_INDEX, -1)):
+            value = np.multiply(signs, trial.values) if trial.state.name == "COMPLETE" else None
+            if value is None or any(np.all(earlier >= value) for earlier in best):
+                since += 1
+            else:
+                best, since = [*best, value], 0
+        return since >= limit
 
     def _left_out(self, trials: list[FrozenTrial]) -> dict[str, Any] | None:
         """The first configuration of the grid not tried yet; None where there is none, or too many to list."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference
+from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference, starting_points
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import BusyError
@@ -85,6 +85,7 @@ def open_study(
     """
     import optuna
 
+    starting_points(settings)  # unreadable files are told before anything is created
     storage = open_storage(storage_url(settings, layout), pooled=True, log=log, stop=stop)
     if settings.rerun_top_k > 1 and settings.rerun_seeds:
         refuse_another(settings.study_name, storage)

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from imagematch.reporting.tables.metrics import (
-    class_table,
-    confusions_table,
-    counts_text,
-    gallery_table,
-    metrics_table,
-    rates_lines,
-    threshold_table,
-    warnings_of,
-    worst_and_best_classes,
-)
+from imagematch.reporting.tables.classes import class_table, confusions_table, worst_and_best_classes
+from imagematch.reporting.tables.metrics import counts_text, metrics_table, seen_text, warnings_of
 from imagematch.reporting.tables.retrieval import groups_table, nearest_rows, neighbours_table, write_csv
 from imagematch.reporting.tables.study import (
     baseline_table,
@@ -23,6 +14,7 @@ from imagematch.reporting.tables.study import (
     trials_overview,
     unfinished_trials,
 )
+from imagematch.reporting.tables.thresholds import gallery_table, rates_lines, threshold_table
 
 __all__ = [
     "baseline_table",
@@ -38,6 +30,7 @@ __all__ = [
     "neighbours_table",
     "rates_lines",
     "reruns_table",
+    "seen_text",
     "threshold_table",
     "time_table",
     "trials_overview",

@@ -1,18 +1,14 @@
-"""The contents of `metrics.json`, and the rates of each class, as tables and sentences."""
+"""The contents of `metrics.json` as tables and sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from imagematch.config import direction_of
 from imagematch.errors import ConfigError
-from imagematch.evaluation import TRUSTED_CLASSES, class_rates
-from imagematch.reporting.escaping import visible
-from imagematch.reporting.images import SplitView
-from imagematch.reporting.numbers import interval_text, number_text, two_digits
+from imagematch.evaluation import TRUSTED_CLASSES
+from imagematch.reporting.numbers import interval_text, number_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,104 +126,6 @@ def _shown_metrics(block: SplitMetrics | None) -> dict[str, float | str | None]:
     return {name: _BELOW if name in below else value for name, value in flat_metrics(block).items()}
 
 
-def rates_lines(block: SplitMetrics, split: str) -> list[str]:
-    """What was asked of the threshold, what calibration promised and what a split shows, in sentences.
-
-    Args:
-        block: the metrics of the split.
-        split: its name.
-
-    Examples:
-        >>> threshold = {"criterion": {"far": 0.01}, "chosen_on": "calibration", "far": 0.013}
-        >>> threshold |= {"far_ci95": [0.006, 0.024], "calibration": {"far": 0.0098, "far_ci95": [0.004, 0.019]}}
-        >>> rates_lines({"threshold": threshold}, "test")
-        ['FAR asked 0.01, on calibration 0.0098 (0.004 to 0.019), on test 0.013 (0.006 to 0.024)']
-    """
-    threshold = block.get("threshold") or {}
-    criterion, promised = threshold.get("criterion"), threshold.get("calibration") or {}
-    asked = criterion if isinstance(criterion, Mapping) else {}
-    lines = []
-    for rate in ("far", "frr"):
-        parts = [f"asked {asked[rate]:g}"] if rate in asked else []
-        if rate in asked and "confidence" in asked:
-            parts[0] += f" with confidence {asked['confidence']:g}"
-        for where, measured in ((threshold.get("chosen_on"), promised), (split, threshold)):
-            if measured.get(rate) is not None:
-                parts.append(f"on {where} {_rate_text(measured[rate], measured.get(f'{rate}_ci95'))}")
-        if parts:
-            lines.append(f"{rate.upper()} {', '.join(parts)}")
-    searches = block.get("identification") or {}
-    if searches.get("fpir") is not None:
-        lines.append(
-            f"FPIR {_rate_text(searches['fpir'], searches['fpir_ci95'])}: share of searches of somebody not enrolled "
-            f"that return an image, in a gallery of {searches['gallery_images']:,} images ({split})"
-        )
-    if searches.get("fnir") is not None:
-        lines.append(
-            f"FNIR {_rate_text(searches['fnir'], searches['fnir_ci95'])}: share of searches of somebody enrolled "
-            f"whose nearest image is not theirs or no match; {searches['fnir_rank_10']:.2g} among the nearest ten"
-        )
-    if promised.get("note"):
-        lines.append(f"not resolved: {promised['note']}")
-    return lines
-
-
-def _rate_text(rate: float, ends: Sequence[float] | None) -> str:
-    return f"{rate:.2g}" + ("" if ends is None else f" ({ends[0]:.2g} to {ends[1]:.2g})")
-
-
-def gallery_table(block: SplitMetrics) -> pd.DataFrame:
-    """What a search of somebody not enrolled meets in galleries of several sizes: false matches, and the FPIR."""
-    import pandas as pd
-
-    rows = []
-    for gallery in (block.get("identification") or {}).get("galleries") or []:
-        matches, ends = gallery["false_matches"], gallery["false_matches_ci95"]
-        fpir = gallery["fpir"]
-        about = "" if matches is None else f"about {two_digits(matches)}"
-        about += "" if ends is None else f", {two_digits(ends[0])} to {two_digits(ends[1])}"
-        rows.append(
-            {
-                "gallery (images)": f"{gallery['images']:,}",
-                "false matches of a search": about,
-                "searches with a false match (FPIR)": "larger than measured" if fpir is None else f"{100 * fpir:.2g} %",
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def threshold_table(block: SplitMetrics) -> pd.DataFrame:
-    """Other thresholds with what each costs in both errors, strict ones first; only those that the pairs resolve."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "distance": number_text(point["distance"]),
-            "FAR": f"{point['far']:.2g}",
-            "FRR": "–" if point["frr"] is None else f"{point['frr']:.2g}",
-            "FPIR": "–" if point["fpir"] is None else f"{point['fpir']:.2g}",
-            "FNIR": "–" if point["fnir"] is None else f"{point['fnir']:.2g}",
-        }
-        for point in block.get("threshold_curve") or []
-    )
-
-
-def confusions_table(confused: Sequence[Any]) -> pd.DataFrame:
-    """The pairs of classes with the most false matches: counts, and what share of the two classes' pairs they are."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "class": visible(one.first),
-            "taken for": visible(one.second),
-            "false matches": one.matches,
-            "of pairs": one.pairs,
-            "share": f"{100 * one.matches / one.pairs:.2g} %",
-        }
-        for one in confused
-    )
-
-
 def criterion_text(criterion: Any) -> str:
     """A threshold's criterion in words."""
     if isinstance(criterion, Mapping):
@@ -244,10 +142,10 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
         lines.append("These are the images that this matcher was trained on: the metrics say nothing about others.")
     elif split != "test":
         lines.append(f"These are no metrics of a test split: the {split} images were used to make this matcher.")
-    if split != "train" and block.get("shared_classes", block.get("split_by") == "image"):
+    if split != "train" and (seen := seen_text(block, split)):
         lines.append(
-            f"The {split} images share their classes with the training images (split_by: {block.get('split_by')}). "
-            "The metrics hold for new images of these classes, not for new classes: split_by: class measures those."
+            f"{seen} (split_by: {block.get('split_by')}). The metrics hold for new images of these classes, not for "
+            "new classes: split_by: class measures those."
         )
     classes = block.get("classes")
     if block and isinstance(classes, int) and classes < TRUSTED_CLASSES:
@@ -258,6 +156,25 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
     if block and not block.get("genuine_pairs", 1):
         lines.append(f"The {split} split has no genuine pair, so nothing about matches can be measured.")
     return lines
+
+
+def seen_text(block: SplitMetrics, split: str) -> str:
+    """How many of a split's classes the matcher was trained on; "" where it was trained on none.
+
+    Examples:
+        >>> block = {"classes": 250, "images": 1000, "seen_in_training": {"classes": 141, "images": 910}}
+        >>> seen_text(block, "test")
+        '141 of 250 test classes (91 % of the images) were seen in training'
+    """
+    seen = block.get("seen_in_training")
+    if not seen:  # written before 0.2, or by hand
+        shared = block.get("shared_classes", block.get("split_by") == "image")
+        return f"the {split} images are of classes seen in training" if shared else ""
+    if not seen["images"]:
+        return ""
+    share = 100 * seen["images"] / max(1, block["images"])
+    classes = f"{seen['classes']:,} of {block['classes']:,} {split} classes"
+    return f"{classes} ({share:.0f} % of the images) were seen in training"
 
 
 def counts_text(metrics: Mapping[str, Any]) -> str:
@@ -272,32 +189,3 @@ def counts_text(metrics: Mapping[str, Any]) -> str:
         if isinstance(block.get(name), int)
     ]
     return f"Measured over every pair of the {split} split: {', '.join(counts)}."
-
-
-def class_table(view: SplitView, threshold: float) -> pd.DataFrame:
-    """Each class's rates at the threshold, the worst class first.
-
-    Columns: class, images, "genuine pairs matched" (share, NaN for a class with one image), "impostor pairs matched"
-    (share of pairs with one image of the class), "balanced accuracy".
-    """
-    import pandas as pd
-
-    rates = class_rates(view.embeddings, view.labels, threshold)
-    frame = pd.DataFrame(
-        {
-            "class": [visible(view.class_names[int(label)]) for label in rates.names],
-            "images": np.asarray(rates.images, dtype=np.int64),
-            "genuine pairs matched": rates.tar,
-            "impostor pairs matched": rates.far,
-            "balanced accuracy": (rates.tar + 1 - rates.far) / 2,
-        }
-    )
-    return frame.sort_values("balanced accuracy", kind="stable", na_position="last").reset_index(drop=True)
-
-
-def worst_and_best_classes(view: SplitView, threshold: float, count: int = 10) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The `count` worst and the `count` best classes (no class in both), worst and best first; see `class_table`."""
-    frame = class_table(view, threshold).dropna(subset=["balanced accuracy"])
-    half = min(count, (len(frame) + 1) // 2)
-    best = frame.iloc[max(half, len(frame) - count) :][::-1]
-    return frame.head(half), best.reset_index(drop=True)

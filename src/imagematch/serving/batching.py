@@ -159,7 +159,7 @@ class BatchingStore:
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As `GalleryStore.search`; waits for its batch."""
-        ids, distances = self._batcher(queries, k)
+        ids, distances = self._batcher(list(queries), k)
         return ids, distances
 
     def close(self) -> None:

@@ -162,7 +162,7 @@ PLACES: dict[str, dict[str, str]] = {
         "self._archive.open (2)": CHECKED,
         "zipfile.ZipFile": CHECKED,
     },
-    "pipeline/evaluate.py": {
+    "pipeline/experiments.py": {
         "pd.read_csv": OTHERS,
     },
     "pipeline/exporters.py": {

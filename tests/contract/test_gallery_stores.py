@@ -328,7 +328,7 @@ def test_a_gallery_on_a_server_has_a_matcher_and_its_password_is_not_shown(
     monkeypatch.setattr("imagematch.retrieval.gallery._loaded", lambda matcher: matcher)
     location = f"{server.url}?gallery=matched"
     GALLERY_STORES.of(location).create(location, FACTS).close()
-    card = SimpleNamespace(name="other", files={}, embedding=SimpleNamespace(model_dump=lambda mode: {}))
+    card = SimpleNamespace(name="other", files={}, embedding=SimpleNamespace(model_dump=lambda **_: {}))
     with pytest.raises(
         ModelError, match=r"//127.0.0.1:.*: belongs to another matcher, which is called digits"
     ) as error:

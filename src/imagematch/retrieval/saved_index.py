@@ -36,7 +36,10 @@ class IndexedImage(NamedTuple):
 
 def model_identity(card: MatcherCard) -> str:
     """Tells models apart: a digest of the digests of the matcher's files, and of how it embeds."""
-    return digest_json([card.files, card.embedding.model_dump(mode="json")])
+    embedding = card.embedding.model_dump(
+        mode="json", exclude_defaults=True
+    )  # a key that is added later changes nothing
+    return digest_json([card.files, embedding])
 
 
 class SavedIndex:

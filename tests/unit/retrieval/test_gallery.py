@@ -28,7 +28,7 @@ class Colours:
     threshold = 0.2
 
     def __init__(self, name: str = "colours", order: tuple[int, ...] = (0, 1, 2)) -> None:
-        embedding = SimpleNamespace(dim=3, decoding={}, model_dump=lambda mode: {"name": name})
+        embedding = SimpleNamespace(dim=3, decoding={}, model_dump=lambda **_: {"name": name})
         self.card = SimpleNamespace(name=name, files={}, embedding=embedding)
         self._order = list(order)
 

@@ -35,7 +35,7 @@ class IndexedImage(NamedTuple):
 
 
 def model_identity(card: MatcherCard) -> str:
-    """Tells models apart: a digest of the digests of the matcher's files, and of how it embeds."""
+    """Tells models apart: a digest of the digests of the matcher's files, and of how it embeds, new keys left out."""
     embedding = card.embedding.model_dump(
         mode="json", exclude_defaults=True
     )  # a key that is added later changes nothing

@@ -17,7 +17,8 @@ from imagematch.errors import ConfigError, DataError
 from imagematch.files import Layout
 from imagematch.matching.card_file import sealed
 from imagematch.pipeline import run_training
-from imagematch.pipeline.evaluate import evaluate_model, read_history, write_evaluation
+from imagematch.pipeline.evaluate import evaluate_model, write_evaluation
+from imagematch.pipeline.experiments import read_history
 from imagematch.pipeline.export import export_projector
 from imagematch.pipeline.pairs import evaluate_pairs
 from imagematch.reporting import warnings_of

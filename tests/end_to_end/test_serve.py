@@ -177,6 +177,18 @@ def browser(url: str, **options: Any) -> Iterator[Any]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_without_a_gallery_the_page_compares(place: Path) -> None:
+    with running(place) as (_, url), browser(url) as page:
+        page.wait_for_selector("#compare:not([hidden])")
+        assert page.locator("header nav a").all_inner_texts() == ["Compare", "Model", "API"]
+        page.set_input_files("#first-drop input", place / "red.png")
+        page.set_input_files("#second-drop input", place / "blue.png")
+        page.wait_for_selector("#compared .verdict")
+        page.click("nav a[href='#model-card']")
+        page.wait_for_selector("text=Measured thresholds")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 def test_pairs_are_reviewed_by_keyboard_and_answers_undone(place: Path, tmp_path: Path) -> None:
     gallery, table = tmp_path / "gallery", tmp_path / "corrections.csv"
     Image.open(place / "red.png").save(tmp_path / "red.bmp")

@@ -436,7 +436,7 @@ def test_a_link_among_the_indexes_has_nothing_written_elsewhere(forged: Forged, 
 
 @pytest.mark.parametrize("kind", [*NO_FILES, "text"])
 def test_a_history_that_is_no_file_is_left_out(forged: Forged, kind: str) -> None:
-    from imagematch.pipeline.evaluate import read_history
+    from imagematch.pipeline.experiments import read_history
 
     path = forged.folder / "history.csv"
     if kind == "text":

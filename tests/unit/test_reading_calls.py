@@ -19,7 +19,10 @@ OPENING = {
     *("imread", "CascadeClassifier", "import_module", "RDBStorage", "JournalFileBackend", "FileSystemArtifactStore"),
 }
 """Names of functions and methods that read a file by its name, whatever they belong to."""
-OURS = {"read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"}
+OURS = {
+    *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"),
+    "GALLERY_STORES.of(location).open",
+}
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
 CHECKING = {"open_file", "read_file", "check_file", "text_lines", "open_zip", "open_npz", "file_counts"}
@@ -159,7 +162,7 @@ PLACES: dict[str, dict[str, str]] = {
         "self._archive.open (2)": CHECKED,
         "zipfile.ZipFile": CHECKED,
     },
-    "pipeline/evaluate.py": {
+    "pipeline/experiments.py": {
         "pd.read_csv": OTHERS,
     },
     "pipeline/exporters.py": {

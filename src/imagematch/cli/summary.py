@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagematch.evaluation import coverage_text
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
 from imagematch.reporting import rates_lines, seen_text
@@ -74,7 +75,8 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     elif split != "validation" and (seen := seen_text(shown, split)):
         lines.append(f"{seen} (split by {shown['split_by']})")
     if not shown["ci95_trustworthy"]:
-        lines.append(f"{shown['classes']} classes: too few for the interval to be trusted (30 or more are enough)")
+        few = f"{shown['classes']} classes: too few for the interval to be trusted (30 or more are enough)"
+        lines += [line for line in (few, coverage_text(shown["classes"])) if line]
     return lines
 
 

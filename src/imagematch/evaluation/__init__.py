@@ -18,7 +18,7 @@ from imagematch.evaluation.epoch_metrics import EPOCH_METRICS, epoch_metrics
 from imagematch.evaluation.guarantees import guaranteed_threshold
 from imagematch.evaluation.identification import OpenSetSearches, open_set_searches
 from imagematch.evaluation.intervals import retrieval_intervals, verification_intervals
-from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval
+from imagematch.evaluation.jackknife import TRUSTED_CLASSES, Interval, coverage_text
 from imagematch.evaluation.one_shot_trials import OneShot, one_shot
 from imagematch.evaluation.pair_list_intervals import connected_groups, pair_list_auc_interval
 from imagematch.evaluation.pairs import PairDistances, listed_pairs, pair_distances
@@ -76,6 +76,7 @@ __all__ = [
     "class_rates",
     "confused_classes",
     "connected_groups",
+    "coverage_text",
     "det_curve",
     "distance_histogram",
     "distances_of_rows",

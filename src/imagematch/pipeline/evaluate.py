@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,10 @@ from imagematch.features import FeatureArray, FeatureStore, normalized_features
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.matching import ImageMatcher, class_digest, replacement
 from imagematch.pipeline.calibration import measure_split, measure_without_head, other_images, split_view
-from imagematch.reading import MB, read_file
+from imagematch.pipeline.experiments import read_history
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.reporting import SplitView, write_model_report
 from imagematch.training import whitened_baseline
-
-_MAX_HISTORY_BYTES = 16 * MB
 
 _SPLITS = ("test", "validation", "calibration", "train")
 
@@ -282,21 +279,3 @@ def began_with(settings: TrainSettings, store: FeatureStore, matcher: ImageMatch
             do="give the --feature-dir of its training",
         )
     return choose_extractor(settings.model_copy(update={"stages": (), "trainable": False}))
-
-
-def read_history(folder: Path) -> list[dict[str, Any]] | None:
-    """The training's epochs, what an epoch lacks left out of its record; None where the file was changed."""
-    import pandas as pd
-
-    try:
-        content = read_file(folder / "history.csv", max_bytes=_MAX_HISTORY_BYTES, inside=folder)
-        table = pd.read_csv(io.BytesIO(content)).astype("float64")
-        epochs = table["epoch"].astype("int64")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError):  # pandas' own errors are ValueErrors
-        return None
-    if table.empty:
-        return None
-    records = table.assign(epoch=epochs).to_dict("records")
-    return [{str(name): value for name, value in record.items() if not pd.isna(value)} for record in records]

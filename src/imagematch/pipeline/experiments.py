@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ LOG_FILE = "run.jsonl"
 LOCK_FILE = ".lock"
 _MAX_METRICS_BYTES = 256 * MB
 _MAX_CONFIG_BYTES = 4 * MB
+_MAX_HISTORY_BYTES = 16 * MB
 
 
 @dataclass(frozen=True)
@@ -119,3 +121,21 @@ def check_output_folder(folder: Path, own: Sequence[str]) -> None:
         raise ConfigError("is a matcher's own folder", where=where, do="name another: its files stay as they are")
     if own[0] not in there and there & set(own):
         raise ConfigError("is a folder that holds other things", where=where, do="name a new one")
+
+
+def read_history(folder: Path) -> list[dict[str, Any]] | None:
+    """The training's epochs, what an epoch lacks left out of its record; None where the file was changed."""
+    import pandas as pd
+
+    try:
+        content = read_file(folder / "history.csv", max_bytes=_MAX_HISTORY_BYTES, inside=folder)
+        table = pd.read_csv(io.BytesIO(content)).astype("float64")
+        epochs = table["epoch"].astype("int64")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError):  # pandas' own errors are ValueErrors
+        return None
+    if table.empty:
+        return None
+    records = table.assign(epoch=epochs).to_dict("records")
+    return [{str(name): value for name, value in record.items() if not pd.isna(value)} for record in records]

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from starlette.requests import Request
 
 from imagematch.errors import ImagematchError
 from imagematch.matching import ImageMatcher, read_card
-from imagematch.retrieval import Gallery
+from imagematch.retrieval import GALLERY_STORES, Gallery, GalleryStore
 from imagematch.serving.answers import DecisionRates, MeasuredRates
-from imagematch.serving.batching import BatchingMatcher
+from imagematch.serving.batching import BatchingMatcher, BatchingStore
 from imagematch.serving.monitoring import ServerMetrics
 from imagematch.serving.received import Allowance, Received, RequestError, received
 from imagematch.serving.settings import ServerSettings
@@ -45,7 +45,7 @@ class Service:
         self.metrics = metrics
         self.matcher = BatchingMatcher(matcher, metrics.batch)
         try:
-            self._gallery = None if settings.gallery is None else Gallery.open(settings.gallery, self.matcher)
+            self._gallery = None if settings.gallery is None else _opened(settings.gallery, self.matcher)
         except BaseException:
             self.matcher.close()
             raise
@@ -108,3 +108,12 @@ class Service:
         self.matcher.close()
         if self._gallery is not None:
             self._gallery.close()
+
+
+def _opened(location: str, matcher: BatchingMatcher) -> Gallery:
+    store = BatchingStore(GALLERY_STORES.of(location).open(location))
+    try:
+        return Gallery(cast("GalleryStore", store), location, matcher)
+    except BaseException:
+        store.close()
+        raise

@@ -14,7 +14,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "error: bad.yaml:2: epochs must be a whole number from 1 to 100000, not 'a' (and 2 more)",
+        "error: bad.yaml:2: epochs must be a whole number from 0 to 100000, not 'a' (and 2 more)",
         "error: bad.yaml:3: unknown key 'embeding_dim'; did you mean embedding_dim?",
         "error: bad.yaml:4: dropout must be a number from 0 to 1, not 2",
     ]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,10 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from imagematch.errors import ConfigError, DataError, ModelError
+from imagematch.errors import ConfigError, DataError, ModelError, StudyError
 from imagematch.matching import ImageMatcher
 from imagematch.serving import TOKEN_VARIABLE, ServerSettings, create_app
-from imagematch.serving.batching import BatchingMatcher
+from imagematch.serving.batching import BatchingMatcher, BatchingStore
 
 from .conftest import image_file, write_matcher
 
@@ -181,15 +182,15 @@ def test_bodies_together_have_bounded_memory(start: Callable[..., TestClient]) -
 def held(start: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TestClient, Any, Any]]:
     """A server for two images at a time whose engine waits: (client, entered, go on)."""
     client = start(max_waiting=2)
-    inner = client.app.state.service.matcher._embedder._inner  # type: ignore[attr-defined]
-    entered, go_on, embed = threading.Event(), threading.Event(), inner.embed
+    batcher = client.app.state.service.matcher.batcher  # type: ignore[attr-defined]
+    entered, go_on, run = threading.Event(), threading.Event(), batcher._function
 
-    def waiting(images: Any) -> np.ndarray:
+    def waiting(images: Any, key: Any) -> Any:
         entered.set()
         assert go_on.wait(60)
-        return embed(images)
+        return run(images, key)
 
-    monkeypatch.setattr(inner, "embed", waiting)
+    monkeypatch.setattr(batcher, "_function", waiting)
     yield client, entered, go_on
     go_on.set()
 
@@ -249,6 +250,33 @@ def test_pages_of_other_sites_cannot_use_it(client: TestClient) -> None:
     assert "access-control-allow-origin" not in own.headers
 
 
+def test_a_gallery_that_cannot_be_used_now_is_a_503_and_is_used_again(
+    client: TestClient, gallery_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise StudyError("the gallery cannot be used: database or disk is full", where=str(gallery_folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("imagematch.retrieval.sqlite_store.SqliteStore.add", full)
+        answer = client.post("/gallery", files={"image": ONE})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {"error": "the gallery cannot be used now; the server's log has more"}
+    assert client.post("/gallery", files={"image": ONE}).json() == {"id": 1, "ids": [1]}
+
+
+def test_a_defect_is_a_500_in_one_line_and_the_log_has_it(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def defect(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("a secret of the implementation")
+
+    monkeypatch.setattr(client.app.state.service.matcher, "embed", defect)  # type: ignore[attr-defined]
+    answer = client.post("/embed", files={"image": ONE})
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has more"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "a secret of the implementation" in capsys.readouterr().err
+
+
 def test_another_matchers_gallery_is_refused(matcher_folder: Path, gallery_folder: Path, tmp_path: Path) -> None:
     other = write_matcher(tmp_path / "other", seed=2)
     with pytest.raises(ModelError, match="belongs to another matcher"):
@@ -261,25 +289,25 @@ def test_what_one_request_breaks_is_no_others_error(matcher_folder: Path, monkey
     """Three wait for the engine together, and the middle one's image makes it fail."""
     sizes: list[int] = []
     matcher = BatchingMatcher(ImageMatcher.load(matcher_folder), sizes.append)
-    inner = matcher._embedder._inner  # type: ignore[attr-defined]
-    embed, started, go_on = inner.embed, threading.Event(), threading.Event()
+    batcher = matcher.batcher
+    run, started, go_on = batcher._function, threading.Event(), threading.Event()
 
-    def failing(images: Any) -> np.ndarray:
+    def failing(images: Any, key: Any) -> Any:
         if not started.is_set():
             started.set()
             assert go_on.wait(60)
         if any(image.max() == 0 for image in images):
             raise ModelError("gives no number")
-        return embed(images)
+        return run(images, key)
 
-    monkeypatch.setattr(inner, "embed", failing)
+    monkeypatch.setattr(batcher, "_function", failing)
     good, black = np.full((8, 8, 3), 200, np.uint8), np.zeros((8, 8, 3), np.uint8)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(matcher.embed, good)
         assert started.wait(60)
         rest = [pool.submit(matcher.embed, image) for image in (good, black, good)]
-        while len(matcher._embedder._waiting) < 3:  # type: ignore[attr-defined]
-            pass
+        while batcher.waiting < 3:
+            time.sleep(0.001)
         go_on.set()
         expected = first.result()
         assert np.array_equal(rest[0].result(), expected)
@@ -290,3 +318,40 @@ def test_what_one_request_breaks_is_no_others_error(matcher_folder: Path, monkey
     assert sizes == [1, 3]
     with pytest.raises(ModelError, match="stopping"):
         matcher.embed(good)
+
+
+def test_searches_that_wait_run_together_where_they_want_as_many() -> None:
+    """The store counts its calls; each answer is that of a search alone."""
+    started, go_on, calls = threading.Event(), threading.Event(), []
+
+    class Store:
+        facts = "those of the store"
+
+        def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            calls.append((len(queries), k))
+            if not started.is_set():
+                started.set()
+                assert go_on.wait(60)
+            return np.repeat(queries[:, :1].astype(int), k, axis=1), np.full((len(queries), k), 0.5, np.float32)
+
+        def close(self) -> None:
+            calls.append((0, 0))
+
+    store = BatchingStore(Store())  # type: ignore[arg-type]
+    assert store.facts == "those of the store"
+
+    def found(number: int, k: int) -> list[list[int]]:
+        return store.search(np.full((1, 2), number, np.float32), k)[0].tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(found, 1, 2)
+        assert started.wait(60)
+        rest = []
+        for number, k in ((2, 2), (3, 2), (4, 1)):
+            rest.append(pool.submit(found, number, k))
+            while store._batcher.waiting < len(rest):
+                time.sleep(0.001)
+        go_on.set()
+        assert [one.result() for one in (first, *rest)] == [[[1, 1]], [[2, 2]], [[3, 3]], [[4]]]
+    store.close()
+    assert calls == [(1, 2), (2, 2), (1, 1), (0, 0)]

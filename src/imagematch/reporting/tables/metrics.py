@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.config import direction_of
 from imagematch.errors import ConfigError
-from imagematch.evaluation import TRUSTED_CLASSES
+from imagematch.evaluation import TRUSTED_CLASSES, coverage_text
 from imagematch.reporting.numbers import interval_text, number_text
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
     if block and isinstance(classes, int) and classes < TRUSTED_CLASSES:
         lines.append(
             f"The {split} split has only {classes} classes: the 95 % intervals are computed over classes and are not "
-            f"to be trusted below {TRUSTED_CLASSES}."
+            f"to be trusted below {TRUSTED_CLASSES}: {coverage_text(classes)}."
         )
     if block and not block.get("genuine_pairs", 1):
         lines.append(f"The {split} split has no genuine pair, so nothing about matches can be measured.")

@@ -83,7 +83,7 @@ def pictures_run(folder: Path) -> int:
     """How many pictures went through a network, by all that was logged in a folder."""
     logs = (folder / EXP).rglob("run.jsonl")
     events = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
-    return sum(event["pictures"] for event in events if event["event"] == "features_block")
+    return sum(event["images"] for event in events if event["event"] == "features_block")
 
 
 def kept_rows(folder: Path) -> list[tuple[int, int]]:

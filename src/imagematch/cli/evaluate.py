@@ -26,7 +26,7 @@ def evaluate(
     model: ModelOption,
     split: Annotated[
         str | None,
-        typer.Option(help="test, validation, calibration or train; with --data-dir all images, unless it is given."),
+        typer.Option(help="test, validation, calibration or train; with new images in --data-dir all, unless given."),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Another folder: the images moved there, or new ones.")] = None,
     pairs: Annotated[

@@ -103,7 +103,7 @@ def evaluate_model(
 
     Args:
         model_dir: the matcher's folder.
-        split: test, validation, calibration or train; None: test, or with another `data_dir` all of its images.
+        split: test, validation, calibration or train; None: test, or of a `data_dir` with other images all of them.
         data_dir: where the images are now; None: where they were.
         layout: where manifests are cached; None: `exp`.
         feature_dir: the feature store; None: the layout's.
@@ -116,7 +116,7 @@ def evaluate_model(
         ConfigError: no such split, or its configuration cannot be read.
     """
     whole = split is None and data_dir is not None
-    split = split or "test"
+    split = "test" if split is None else split
     if split not in _SPLITS:
         raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split")
     folder, layout = Path(model_dir), layout or Layout()
@@ -124,9 +124,11 @@ def evaluate_model(
     settings = load_train(folder / "config.yaml")
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": Path(data_dir)})
+    settings = settings.model_copy(update={"value_range": matcher.card.embedding.value_range or "full"})
+    trained_on = matcher.card.provenance.dataset_digest
+    whole = whole and not _has_moved(settings, trained_on, layout)
     if whole:
         settings = settings.model_copy(update={"min_images_per_class": 1, "max_classes": None})
-    settings = settings.model_copy(update={"value_range": matcher.card.embedding.value_range or "full"})
     dataset = open_dataset(settings, manifest_dir=layout.manifests, whole=whole, log=log)
     if not len(dataset.rows(split)):
         raise DataError(f"has no {split} images", where=dataset.name, do=f"choose another of {', '.join(_SPLITS)}")
@@ -145,7 +147,7 @@ def evaluate_model(
     def baseline(rows: np.ndarray) -> np.ndarray:
         return normalized_features(alone_features, rows)
 
-    same = dataset.digest == matcher.card.provenance.dataset_digest
+    same = dataset.digest == trained_on
     remarks = [_all_images(dataset, settings)] if whole else [] if same else [_OTHER_DATA]
     if same and split == "validation" and matcher.card.provenance.refitted:
         remarks.append(_REFITTED)
@@ -183,6 +185,14 @@ def evaluate_model(
         same_data=same,
         others=other_images(dataset, split, baseline),
     )
+
+
+def _has_moved(settings: TrainSettings, trained_on: str | None, layout: Layout) -> bool:
+    """Whether a folder holds the very images and splits that the matcher was trained with."""
+    try:
+        return open_dataset(settings, manifest_dir=layout.manifests).digest == trained_on
+    except DataError:  # they cannot even be split
+        return False
 
 
 def _all_images(dataset: Dataset, settings: TrainSettings) -> str:

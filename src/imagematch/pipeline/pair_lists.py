@@ -76,6 +76,8 @@ def _table(path: Path) -> Iterator[FilePair]:
         if first is None:
             return
         rows = itertools.chain([first], rows)
+        if len(first[1]) != len(head):
+            raise _not_a_pair(first[0])
         head = first[1]
     label, one, other = _columns(where, head, label)
     for where, row in rows:

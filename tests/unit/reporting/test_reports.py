@@ -93,7 +93,7 @@ def test_a_models_report_holds_what_matters_and_needs_no_network(tmp_path):
         "baseline",
         "95 %",
         "chosen by balanced accuracy on the calibration split",
-        "share their classes",
+        "seen in training",
         "not to be trusted below 30",
         "Class against class",
         "Different classes, yet under the threshold",

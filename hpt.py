@@ -5,9 +5,7 @@ import sys
 try:
     from imagematch.cli.main import hpt_script
 except ModuleNotFoundError as error:
-    sys.exit(
-        f"error: {error.name} is not installed; run `make hpt`, which sets up .venv, then .venv/bin/python hpt.py ..."
-    )
+    sys.exit(f"error: {error.name} is not installed; run `make hpt`, then .venv/bin/python hpt.py ...")
 
 if __name__ == "__main__":
     hpt_script()

@@ -15,6 +15,4 @@ def test_without_the_package_one_line_says_what_to_do(script: str, tmp_path: Pat
     command = [sys.executable, "-I", "-S", str(ROOT / script), "--help"]  # -S: no installed packages
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"error: imagematch is not installed; run `make hpt`, which sets up .venv, then .venv/bin/python {script} ...\n"
-    )
+    assert done.stderr == (f"error: imagematch is not installed; run `make hpt`, then .venv/bin/python {script} ...\n")

@@ -15,8 +15,6 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from tests.conftest import ROOT, Run, run_command
 
-from imagematch.interruption import stop_on_signals
-
 STUDY = """\
 study_name: cut
 dataset: digits
@@ -274,14 +272,21 @@ def test_sigterm_while_the_model_is_measured_ends_it_there_and_loses_nothing(com
     assert done.stdout == "interrupted: nothing is lost False\nTrue\n", done.stderr
 
 
-def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it() -> None:
-    levels = []
-    for patient in (True, False):
-        with stop_on_signals(patient=True) as stop:
-            stop.patient = patient
-            os.kill(os.getpid(), signal.SIGINT)
-            levels.append(stop.level)
-    assert levels == [1, 2]
+TWO_LEVELS = """\
+import os, signal
+from imagematch.interruption import stop_on_signals
+
+for patient in (True, False):
+    with stop_on_signals(patient=True) as stop:
+        stop.patient = patient
+        os.kill(os.getpid(), signal.SIGINT)
+        print(stop.level)
+"""
+
+
+def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it(command: Run) -> None:
+    done = command("-c", TWO_LEVELS)
+    assert done.stdout == "1\n2\n", done.stderr
 
 
 def test_ctrl_c_stops_the_training_of_the_winner_which_goes_on_later(tmp_path: Path) -> None:

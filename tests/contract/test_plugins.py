@@ -119,20 +119,36 @@ TAKEN = example("python").replace('"tuplet_margin"', '"circle"')
 DIFFERENT = example("python").replace("slack: float = number(0.1, 0, 1.57", "margin: float = number(0.1, 0, 2")
 
 
+LOSS = ("loss", "tuplet-margin")
+NETWORK = ("network", "three-scales")
+
+
 @pytest.mark.parametrize(
-    ("module", "says"),
+    ("kind", "module", "says"),
     [
-        (NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        (TAKEN, "a loss called 'circle' is already in"),
-        (DIFFERENT, "the option 'margin' of tuplet_margin differs from that of"),
-        (example("python").replace("slack: float", "epochs: float"), "the option 'epochs' of tuplet_margin is a key"),
+        (LOSS, NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (LOSS, TAKEN, "a loss called 'circle' is already in"),
+        (LOSS, DIFFERENT, "the option 'margin' of tuplet_margin differs from that of"),
+        (
+            LOSS,
+            example("python").replace("slack: float", "epochs: float"),
+            "the option 'epochs' of tuplet_margin is a key",
+        ),
+        (NETWORK, NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (NETWORK, example("python", "network").replace('"three_scales",', '"vgg16",'), "'vgg16' is already in"),
+        (
+            NETWORK,
+            example("python", "network").replace('"three_scales",', '"Three Scales",'),
+            "cannot name a feature extractor",
+        ),
     ],
 )
-def test_a_broken_package_is_named_in_one_line(tmp_path: Path, module: str, says: str) -> None:
-    install(tmp_path, module)
+def test_a_broken_package_is_named_in_one_line(tmp_path: Path, kind: tuple[str, str], module: str, says: str) -> None:
+    of, package = kind
+    install(tmp_path, module, of)
     done = run(tmp_path, "-m", "imagematch", "train", "--config", "train.yaml", "--validate")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the package tuplet-margin: ")
+    assert done.stderr.startswith(f"error: the package {package}: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -181,23 +197,6 @@ def test_the_contract_suite_checks_a_network(network: Path) -> None:
     done = run(network, "-m", "pytest", suite, "-k", "three_scales and (stated or seed)", *options)
     assert done.returncode == 0, done.stdout[-3000:]
     assert len(re.findall(r"^PASSED .*three_scales", done.stdout, re.MULTILINE)) == 3
-
-
-@pytest.mark.parametrize(
-    ("module", "says"),
-    [
-        (NOT_FOUND, "cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        (example("python", "network").replace('"three_scales",', '"vgg16",'), "'vgg16' is already in"),
-        (example("python", "network").replace('"three_scales",', '"Three Scales",'), "cannot name a feature extractor"),
-    ],
-)
-def test_a_broken_package_of_a_network_is_named_in_one_line(tmp_path: Path, module: str, says: str) -> None:
-    install(tmp_path, module, "network")
-    done = run(tmp_path, "-m", "imagematch", "train", "--config", "train.yaml", "--validate")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: the package three-scales: ")
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture

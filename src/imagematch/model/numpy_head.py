@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,10 +37,7 @@ class NumpyHead:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(n, feature_dim) of any float type -> (n, dim) float32, L2-normalised."""
-        found = np.empty((len(features), self.dim), np.float32)
-        for start in range(0, len(features), _BATCH):
-            found[start : start + _BATCH] = self._block(np.asarray(features[start : start + _BATCH], np.float32))
-        return found
+        return _in_blocks(self._block, features, self.dim)
 
     def _block(self, x: np.ndarray) -> np.ndarray:
         for kernel, bias in zip(self.kernels[:-1], self.biases[:-1], strict=True):
@@ -80,10 +78,7 @@ class JoinedNumpyHead:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(n, feature_dim) of any float type -> (n, dim) float32, L2-normalised."""
-        found = np.empty((len(features), self.dim), np.float32)
-        for start in range(0, len(features), _BATCH):
-            found[start : start + _BATCH] = self._block(np.asarray(features[start : start + _BATCH], np.float32))
-        return found
+        return _in_blocks(self._block, features, self.dim)
 
     def _block(self, x: np.ndarray) -> np.ndarray:
         parts = [head(x) for head in self.heads]
@@ -109,3 +104,11 @@ def flip_average(embeddings: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
         (n, dim) float32, L2-normalised; zeros where the two are opposite.
     """
     return _unit(embeddings + mirrored)
+
+
+def _in_blocks(function: Callable[[np.ndarray], np.ndarray], features: np.ndarray, dim: int) -> np.ndarray:
+    """The results (n, dim) of a function of float32 rows, a block of rows at a time."""
+    found = np.empty((len(features), dim), np.float32)
+    for start in range(0, len(features), _BATCH):
+        found[start : start + _BATCH] = function(np.asarray(features[start : start + _BATCH], np.float32))
+    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -27,24 +27,36 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Links to the files beside README lead to their pages."""
     if page.file.src_uri in FROM_ROOT:
         return markdown
     return re.sub(r"\]\(((?:\.\./)*)\.\./(CONTRIBUTING|SECURITY|CHANGELOG)\.md", r"](\1\2.md", markdown)
 
 
+def on_post_template(output_content: str, **_: object) -> str:
+    """The page of a link that leads nowhere."""
+    return on_post_page(output_content)
+
+
+def on_post_page(output: str, **_: object) -> str:
+    """The theme's search is a dialog without a name."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def cli_lines() -> Iterator[str]:
     """The page of the commands, from the program itself."""
     yield "# Commands"
     yield ""
-    yield "`imagematch COMMAND --help` says the same. Exit codes: 0 done, 2 configuration or usage, 3 data, 4 study or storage,"
-    yield "5 model, 130 interrupted (and resumable)."
+    yield "`imagematch COMMAND --help` says the same. Exit codes: 0 done, 2 configuration or usage, 3 data,"
+    yield "4 study or storage, 5 model, 130 interrupted (and resumable)."
     command = typer.main.get_command(app)
-    yield from _lines(command, click.Context(command, info_name="imagematch"))
+    yield from _lines(command, command.context_class(command, info_name="imagematch"))
 
 
-def _lines(command: click.Command, context: click.Context) -> Iterator[str]:
+def _lines(command: Any, context: Any) -> Iterator[str]:
     inner = getattr(command, "commands", None)
     if context.parent is not None:
         yield from ("", f"{'#' * (1 + context.command_path.count(' '))} {context.command_path}", "")
@@ -54,13 +66,13 @@ def _lines(command: click.Command, context: click.Context) -> Iterator[str]:
             yield from ("", f"```text\n{context.command_path} {usage}\n```", "")
             yield from _rows(command, context)
     for name, one in (inner or {}).items():
-        yield from _lines(one, click.Context(one, info_name=name, parent=context))
+        yield from _lines(one, one.context_class(one, info_name=name, parent=context))
 
 
-def _rows(command: click.Command, context: click.Context) -> Iterator[str]:
-    yield from ("| argument or option | |", "|---|---|")
+def _rows(command: Any, context: Any) -> Iterator[str]:
+    yield from ("| argument or option | what it is |", "|---|---|")
     for parameter in command.get_params(context):
-        option = isinstance(parameter, click.Option)
+        option = parameter.param_type_name == "option"
         name, about = parameter.get_help_record(context) or (parameter.make_metavar(context), "")
         if name.startswith("--help"):
             continue

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 
-from imagematch.retrieval import Gallery, GalleryImage
+from imagematch.data import Correction
+from imagematch.retrieval import Gallery, GalleryImage, checked_label
 from imagematch.serving.corrections import Corrections
 from imagematch.serving.received import RequestError
 from imagematch.serving.service import Service
@@ -57,6 +57,7 @@ class CorrectionRequest(BaseModel):
     second: int = Field(ge=1, lt=2**63)
     distance: float = Field(ge=0, le=2.001)
     answer: Literal["same", "different", "not sure", "wrong label", "delete"]
+    new_label: str = Field(default="", max_length=1000, description='What a "wrong label" should be; empty: not known.')
 
 
 class CorrectionAnswer(BaseModel):
@@ -125,8 +126,17 @@ def add_review(app: FastAPI, service: Service) -> None:
             first, second = _image(gallery, given.first), _image(gallery, given.second)
             if first is None or second is None:
                 raise RequestError(404, f"there is no image {given.first if first is None else given.second}")
-            file.add(first.digest, first.label, second.digest, second.label, given.distance, given.answer)
-            return len(file.read())
+            return file.add(
+                Correction(
+                    digest=first.digest,
+                    label=first.label,
+                    other_digest=second.digest,
+                    other_label=second.label,
+                    distance=f"{given.distance:.6f}",
+                    answer=given.answer,
+                    new_label=checked_label(given.new_label),
+                )
+            )
 
         return CorrectionAnswer(count=await service.look(record))
 
@@ -134,7 +144,7 @@ def add_review(app: FastAPI, service: Service) -> None:
     async def undo() -> CorrectionAnswer:
         """Takes back the last answer."""
         file = corrections()
-        last = await service.look(file.undo)
+        last, left = await service.look(file.undo)
         if last is None:
             raise RequestError(404, "there is no answer to take back")
-        return CorrectionAnswer(count=len(await service.look(partial(file.read))), undone=last.answer)
+        return CorrectionAnswer(count=left, undone=last.answer)

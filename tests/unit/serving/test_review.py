@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from imagematch.data import Correction
 from imagematch.errors import DataError
 from imagematch.retrieval import Gallery
 from imagematch.serving.corrections import Corrections
@@ -81,8 +82,8 @@ def test_without_a_file_nothing_is_reviewed(client: TestClient) -> None:
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
-    for text in ("path,label\na,b\n", "", "\0", 'digest,"'):
+    for text in ("path,label\na,b\n", "", "\0", 'digest,"', "path,answer,share of neighbours\na,,1.0\n"):
         (tmp_path / "table.csv").write_text(text)
-        with pytest.raises(DataError, match="no table of corrections"):
-            Corrections(tmp_path / "table.csv").add("1", "a", "2", "b", 0.5, "same")
+        with pytest.raises(DataError):
+            Corrections(tmp_path / "table.csv").add(Correction("1", "a", "2", "b", "0.5", "same"))
         assert (tmp_path / "table.csv").read_text() == text

@@ -229,6 +229,7 @@ def replacing_dir(path: Path) -> Iterator[Path]:
         fsync_dir(fresh)
         with _renaming_in(path.parent):
             if path.exists():
+                shutil.rmtree(old, ignore_errors=True)  # a kill came before it was removed
                 path.rename(old)
             fresh.rename(path)
         fsync_dir(path.parent)

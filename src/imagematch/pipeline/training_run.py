@@ -32,6 +32,7 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
+from imagematch.pipeline.answered_pairs import compare_with_older
 from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
 from imagematch.pipeline.experiments import (
     CHECKPOINT_FILE,
@@ -158,6 +159,7 @@ def _train(
         training, calibration, metrics = again.training, again.calibration, again.metrics
 
     def write_figures(folder: Path) -> None:
+        compare_with_older(settings, layout, folder, log)
         write_json(folder / METRICS_FILE, metrics)
         pd.DataFrame(result.history).to_csv(folder / "history.csv", index=False)
         if (checkpoint.parent / LOG_FILE).exists():

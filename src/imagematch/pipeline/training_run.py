@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shutil
 from collections.abc import Mapping
@@ -282,10 +283,12 @@ def _empty_steps_line(count: int, settings: TrainSettings) -> str:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A function that writes an epoch's record for TensorBoard; the folder's older runs are removed."""
+    """A function that writes an epoch's record for TensorBoard, where that is installed; older runs are removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if importlib.util.find_spec("tensorboard") is None:  # the extra; tf.summary needs it
+        return lambda _record: None
     import tensorflow as tf
 
-    shutil.rmtree(folder, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder))
 
     def write(record: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import optuna
 import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
-from tests.conftest import ROOT, Run, run_command
+from tests.conftest import ROOT, Invoke, run_command
 
 STUDY = """\
 study_name: cut
@@ -267,7 +267,7 @@ print(training_run.run_training(settings, layout).metrics["test"] is not None)
 """
 
 
-def test_sigterm_while_the_model_is_measured_ends_it_there_and_loses_nothing(command: Run) -> None:
+def test_sigterm_while_the_model_is_measured_ends_it_there_and_loses_nothing(command: Invoke) -> None:
     done = command("-c", ENDED_WHILE_MEASURING)
     assert done.stdout == "interrupted: nothing is lost False\nTrue\n", done.stderr
 
@@ -284,7 +284,7 @@ for patient in (True, False):
 """
 
 
-def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it(command: Run) -> None:
+def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it(command: Invoke) -> None:
     done = command("-c", TWO_LEVELS)
     assert done.stdout == "1\n2\n", done.stderr
 

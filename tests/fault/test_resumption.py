@@ -1,6 +1,5 @@
 """What a cut-off study resumes: the same trials whatever prunes them, and a trial at the epoch it had reached."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,8 +7,7 @@ import time
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
-from tests.conftest import ROOT
-from tests.fault.conftest import Start
+from tests.fault.conftest import Start, with_tests
 from tests.fault.shared_studies import trials_in
 
 from imagematch.tuning import attributes
@@ -54,8 +52,8 @@ def test_killed_and_resumed_hyperband_prunes_as_it_would_have(tmp_path: Path, qu
         time.sleep(0.2)
         process.kill()
         process.communicate()
-    assert quick(cut, *options, folder=tmp_path / "cut").wait(timeout=120) == 0
-    assert uncut.wait(timeout=120) == 0
+    assert quick(cut, *options, folder=tmp_path / "cut").wait(timeout=600) == 0
+    assert uncut.wait(timeout=600) == 0
     assert ends_of(trials_in(cut)) == ends_of(trials_in(whole))
     assert any(t.state.name == "PRUNED" for t in trials_in(whole))
     assert any(t.state.name == "FAIL" for t in trials_in(cut))
@@ -64,8 +62,7 @@ def test_killed_and_resumed_hyperband_prunes_as_it_would_have(tmp_path: Path, qu
 def test_a_trial_goes_on_with_its_last_epoch(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(ONE_TRIAL)
     counted = tmp_path / "epochs.txt"
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "COUNTED_EPOCHS": str(counted)}
+    environment = {**with_tests(), "COUNTED_EPOCHS": str(counted)}
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -85,12 +82,12 @@ def test_a_trial_goes_on_with_its_last_epoch(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130, stderr
     before = trained()
     assert 5 <= len(before) < EPOCHS
     resumed = start()
-    _, stderr = resumed.communicate(timeout=240)
+    _, stderr = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, stderr
     assert trained() == list(range(1, EPOCHS + 1)), "no epoch twice, none left out"
     trials = trials_in(f"sqlite:///{tmp_path}/exp/hpt_studies/cut.db", "cut")

@@ -31,7 +31,9 @@ def main(folder: Path) -> None:
     wrong += [f"needed: {name}" for name in NEEDED if name not in own]
     namespace: dict[str, str] = {}
     version = next(
-        line for line in (ROOT / "src/imagematch/__init__.py").read_text().splitlines() if line.startswith("__version__")
+        line
+        for line in (ROOT / "src/imagematch/__init__.py").read_text().splitlines()
+        if line.startswith("__version__")
     )
     exec(version, namespace)
     if metadata["Version"] != namespace["__version__"]:

@@ -108,7 +108,9 @@ def test_every_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
-def test_the_commands_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_a_page_run(
+    name: str, one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("imagematch.cli.running._mute_native_libraries", lambda: None)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")

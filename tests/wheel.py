@@ -1,4 +1,4 @@
-"""Checks what a build gave: `python tests/wheel.py build/dist`. Every module and data file of src/ is in the wheel, and no more."""
+"""Checks what a build gave: `python tests/wheel.py build/dist`. All of src/ is in the wheel, and no more."""
 
 from __future__ import annotations
 

@@ -126,6 +126,7 @@ def test_imagenet_weights_offline_say_how_to_give_a_path(
     make_images(tmp_path / "images")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there: offline, wherever this runs
+    monkeypatch.setattr("urllib.request._opener", None)  # which remembers the proxies that there were
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     file = train_file(tmp_path, feature_extractor="mobilenet_v2", image_size=32)
     refused(command, "train.py", "--config", file, code=5, says="weights: PATH")

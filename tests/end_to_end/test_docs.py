@@ -191,7 +191,9 @@ def test_every_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RUN_PAGES))
-def test_the_blocks_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_page_run(
+    name: str, one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("imagematch.cli.running._mute_native_libraries", lambda: None)
     monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda _self: None)

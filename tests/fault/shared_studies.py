@@ -98,6 +98,6 @@ def finish(folder: Path, quick: Start, *, trials: int) -> list[FrozenTrial]:
     """Goes on with the study to its end; returns its trials."""
     url = f"sqlite:///{folder}/kept.db"
     process = quick(url, "--trials", str(trials))
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     return trials_in(url)

@@ -1,4 +1,4 @@
-"""`export`: a matcher's network for other programs, its embeddings for the projector, or all of it to be taken along."""
+"""`export`: a matcher's network for other programs, its embeddings for the projector, or a bundle to take along."""
 
 from __future__ import annotations
 

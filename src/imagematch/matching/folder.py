@@ -17,8 +17,8 @@ from imagematch.extractors import (
     Concatenation,
     Extractor,
     TrainedNetwork,
+    converted_files,
     member_network,
-    network_files,
     write_converted,
     write_extractor,
 )
@@ -191,7 +191,7 @@ def open_folder(folder: Path) -> MatcherCard:
 def matcher_files(card: MatcherCard) -> tuple[str, ...]:
     """The names of all files that a matcher needs: its card, what that names, and the converted networks."""
     digests = [one.network for one in card.embedding.extractors if one.network is not None]
-    return (CARD_FILE, *card.files, *(name for digest in digests for name in network_files(digest)))
+    return (CARD_FILE, *card.files, *(name for digest in digests for name in converted_files(digest)))
 
 
 def _now() -> str:

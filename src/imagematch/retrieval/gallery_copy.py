@@ -14,7 +14,7 @@ from imagematch.sqlite_files import open_checked
 
 
 def copy_gallery(location: Path | str, folder: Path) -> None:
-    """Copies a gallery that is a folder, ids and all, while others may add to it. The index is made anew where it opens.
+    """Copies a gallery that is a folder, ids and all, while others may add to it; its index is made anew.
 
     Raises:
         ConfigError: the gallery is on a server.

@@ -9,7 +9,7 @@ from imagematch.extractors.engines.choice import (
 from imagematch.extractors.engines.conversion import mean_cosine, sample_images, write_converted
 from imagematch.extractors.engines.engine import Engine
 from imagematch.extractors.engines.network_check import check_network_file
-from imagematch.extractors.engines.network_file import network_files
+from imagematch.extractors.engines.network_file import converted_files
 
 __all__ = [
     "BFLOAT16_COSINE",
@@ -17,8 +17,8 @@ __all__ = [
     "EngineChoice",
     "check_network_file",
     "choose_engine",
+    "converted_files",
     "mean_cosine",
-    "network_files",
     "open_engine",
     "sample_images",
     "write_converted",

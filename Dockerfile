@@ -1,5 +1,5 @@
 # A server without TensorFlow: what OpenVINO runs of a matcher's folder (frozen extractors, and trained ones converted).
-# docker build -t imagematch .     then see docs/server.md
+# docker build -t imagematch .     then see docs/howto/server.md
 FROM python:3.12-slim AS built
 WORKDIR /source
 COPY pyproject.toml requirements.txt requirements-dev.txt README.md LICENSE ./

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FRESH ?= --resume
 
-.PHONY: hpt test check lint soak reference bench lock sbom clean help
+.PHONY: hpt test check lint docs wheel soak reference bench lock sbom clean help
 
 LOCKING := build/locking
 
@@ -16,7 +16,7 @@ hpt: .venv/run   ## the default study, on embedded data: tunes, trains the winne
 test: .venv/dev  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: .venv/dev lint ## lint, types, import rules, then all tests
+check: .venv/dev lint docs wheel ## lint, types, import rules, the site, the wheel, then all tests: what CI runs
 	$(MAKE) test
 
 lint: .venv/dev
@@ -24,8 +24,16 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/docs ## the documentation site, into build/site; a warning or a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+wheel: .venv/dev ## the wheel and the source distribution, into build/dist, their contents checked
+	rm -rf build/dist build/lib build/bdist.*
+	$(BIN)/python -m build --no-isolation --outdir build/dist . > build/wheel.log
+	$(BIN)/python tests/wheel.py build/dist
+
 soak: .venv/dev  ## long studies: a hundred kills, eight workers on PostgreSQL, memory over two hundred trials
-	$(BIN)/python -m pytest -m soak -s tests/fault
+	$(BIN)/python -m pytest -m soak -s
 
 reference: .venv/run ## docs/reference.md and the schemas for editors, from the table of keys
 	$(BIN)/python -c 'from imagematch.config import write_reference; write_reference("docs")'
@@ -55,6 +63,10 @@ clean:           ## removes the virtual environment and caches; data/ and exp/ s
 .venv/run: requirements.lock pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/docs: requirements-docs.txt .venv/run
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt .venv/run

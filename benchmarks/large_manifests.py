@@ -2,7 +2,7 @@
 
 No image is made: the rows are invented, and the manifest that says them is written first. Measured is what
 every run does from then on, in its order, in seconds of the one processor that it takes; the megabytes are the largest
-memory of the process so far. `docs/scaling.md` reads the table.
+memory of the process so far. `docs/howto/scaling.md` reads the table.
 """
 
 from __future__ import annotations

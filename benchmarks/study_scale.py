@@ -4,7 +4,7 @@ Each worker is a process with a connection of its own that does over and over wh
 training: plans it under the study's lock, reports three steps, notes its figures, tells its value. PostgreSQL is a
 private server in a temporary folder (or the one of `--storage`); without one only SQLite is measured. First, `whole` is
 what a trial costs beside its training: a search by TPE with one real child process, from its first trial to its last,
-artifacts, heartbeats and `run.jsonl` included. `docs/scaling.md` reads the table.
+artifacts, heartbeats and `run.jsonl` included. `docs/howto/scaling.md` reads the table.
 """
 
 from __future__ import annotations

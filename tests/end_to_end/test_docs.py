@@ -1,8 +1,7 @@
-"""The commands of the pages in docs/ run as they are written, on small made-up data and with a small network."""
+"""The blocks of README and of the pages in docs/ run as they are written, on small made-up data and a small network."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import subprocess
@@ -12,31 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import ROOT
+from tests.pages import PAGES, ROOT, RUN_PAGES, blocks
 from tests.unit.data.drawings import photo, scene
 
 from imagematch.cli.main import app
-from imagematch.cli.running import run
+from imagematch.cli.running import exit_code
 from imagematch.config import parse_train
 from imagematch.files import Layout
 from imagematch.pipeline import run_training
 
-PAGES = {"faces.md", "flowers.md", "gallery.md", "letters.md", "own_images.md", "python.md"}
 SMALL = ("feature_extractor=pixels", "image_size=8", "epochs=2", "batch_classes=3")
 """What stands in for the network, the patience and the many classes of a page."""
-
-
-def commands(page: Path) -> list[str]:
-    """The lines of a page's blocks of shell commands; a block ends where it began, so that nothing is passed over."""
-    text = page.read_text(encoding="utf-8")
-    assert text.count("```") % 2 == 0
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
-
-
-def snippets(page: Path) -> list[str]:
-    """The blocks of Python of a page."""
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+FEW = ("n_trials=2", "rerun_top_k=1", "rerun_seeds=1")
+"""What stands in for the trials of a study."""
 
 
 def save(picture: Image.Image | np.ndarray, path: Path) -> None:
@@ -76,60 +63,155 @@ def products() -> None:
             save(scene(100 * product + number, 32), Path(f"products/product {product}/{number}.jpg"))
     shutil.copy("products/product 0/1.jpg", "products/product 0/copy.jpg")
     save(scene(9), Path("new/upload.jpg"))
+    shutil.copytree("products/product 1", "new-photos/product 1")
+    shutil.copytree("products/product 2", "new-photos/product 2")
     Path("table.csv").write_text(
         "path,label,query,gallery\nnew/upload.jpg,product 1,yes,no\n"
         + "".join(f"products/product {one}/{two}.jpg,product {one},no,yes\n" for one in range(6) for two in range(8))
     )
 
 
-def photos() -> None:
+def people_and_matcher() -> None:
     """People, and a matcher of faces as an earlier page leaves one."""
     for person in ("ANNA", "CARL", "DORA", "EVE"):
         for number in range(8):
             save(scene(100 * len(person) + number, 24), Path(f"photos/{person}/{number}.jpg"))
     for number, name in enumerate(("new.jpg", "who.jpg", "a.jpg", "b.jpg")):
         save(scene(number, 24), Path(name))
-    settings = {"experiment_name": "faces", "dataset": "folder", "data_dir": "photos", "feature_extractor": "pixels"}
-    run_training(parse_train({**settings, "image_size": 8, "epochs": 2, "batch_classes": 3}), Layout())
+    trained("faces", dataset="folder", data_dir="photos", batch_classes=3)
+
+
+def trained(name: str, **settings: object) -> None:
+    small = {"experiment_name": name, "feature_extractor": "pixels", "image_size": 8, "epochs": 2}
+    run_training(parse_train({**small, **settings}), Layout())
+
+
+def few_photos() -> None:
+    for product in range(12):
+        for number in range(3):
+            save(scene(100 * product + number, 24), Path(f"products/product {product}/{number}.jpg"))
+    save(scene(9), Path("new/upload.jpg"))
+
+
+def herd() -> None:
+    for part, names in (("train", range(12)), ("query", range(20, 24)), ("gallery", range(20, 24))):
+        for name in names:
+            for number in range(3):
+                shift = {"train": 0, "query": 40, "gallery": 80}[part]
+                save(scene(100 * name + shift + number, 24), Path(f"herd/{part}/cow {name}/{number}.jpg"))
+
+
+def slides() -> None:
+    random = np.random.default_rng(0)
+    for finding in range(3):
+        for patient in range(10):
+            for number in range(2):
+                grey = random.integers(0, 1000 * (finding + 1), (16, 16)).astype(np.uint16)
+                save(grey, Path(f"slides/finding {finding}/patient {patient}/{number}.png"))
+
+
+def webcam() -> None:
+    people_and_matcher()
+    assert exit_code(app, ["gallery", "create", "people", "--model", "exp/saved_models/faces"], debug=False) == 0
+    assert exit_code(app, ["gallery", "add", "people", "photos", "--model", "exp/saved_models/faces"], debug=False) == 0
+
+
+class Camera:
+    """Gives two frames, then no more."""
+
+    def __init__(self, _number: int) -> None:
+        self.frames = [np.full((24, 24, 3), value, np.uint8) for value in (50, 200)]
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, self.frames.pop()) if self.frames else (False, None)
+
+    def release(self) -> None:
+        assert not self.frames
+
+
+def two_digits() -> None:
+    for number, name in enumerate(("a.png", "b.png")):
+        save(scene(number, 8), Path(name))
+
+
+def digits_matcher() -> None:
+    two_digits()
+    trained("digits", dataset="digits")
+
+
+def labelled_products() -> None:
+    few_photos()
+    Path("products.yaml").write_text("experiment_name: products\ndataset: folder\ndata_dir: products\n")
+
+
+def duplicated_products() -> None:
+    few_photos()
+    trained("products", dataset="folder", data_dir="products", batch_classes=3)
+
+
+def own_photos() -> None:
+    products()
+    shutil.move("products", "photos")
+    for name in ("A.jpg", "B.jpg", "a.jpg", "b.jpg"):
+        shutil.copy("photos/product 0/1.jpg", name)
 
 
 MADE_UP: dict[str, Callable[[], None]] = {
-    "faces.md": people,
-    "flowers.md": flowers,
-    "gallery.md": photos,
-    "letters.md": characters,
-    "own_images.md": products,
-    "python.md": lambda: None,
+    "README.md": own_photos,
+    "docs/tutorial.md": own_photos,
+    "docs/howto/duplicates.md": duplicated_products,
+    "docs/howto/export.md": digits_matcher,
+    "docs/howto/faces.md": people,
+    "docs/howto/flowers.md": flowers,
+    "docs/howto/gallery.md": people_and_matcher,
+    "docs/howto/labels.md": labelled_products,
+    "docs/howto/letters.md": characters,
+    "docs/howto/medical.md": slides,
+    "docs/howto/own_images.md": products,
+    "docs/howto/products.md": few_photos,
+    "docs/howto/python.md": lambda: None,
+    "docs/howto/reidentification.md": herd,
+    "docs/howto/threshold.md": two_digits,
+    "docs/howto/webcams.md": webcam,
 }
 
 
+def arguments_of(words: list[str]) -> list[str]:
+    """What a line of a page gives to the program; a training is made small, but for that of the digits."""
+    script = {"train.py": "train", "hpt.py": "hpt"}
+    arguments = [script[words[1]], *words[2:]] if words[0] == "python" and words[1] in script else words[1:]
+    if arguments[0] not in ("train", "hpt") or "--validate" in arguments:
+        return arguments
+    settings = SMALL if arguments[0] == "train" else (*SMALL, *FEW)
+    return [*arguments, *(word for setting in settings for word in ("--set", setting))]
+
+
 def test_every_page_is_tried() -> None:
-    assert {path.name for path in (ROOT / "docs").glob("*.md")} >= PAGES == set(MADE_UP)
+    assert set(MADE_UP) == RUN_PAGES <= set(PAGES)
 
 
-@pytest.mark.parametrize("name", sorted(PAGES))
-def test_the_commands_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(RUN_PAGES))
+def test_the_blocks_of_a_page_run(
+    name: str, one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("imagematch.cli.running._mute_native_libraries", lambda: None)
+    monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda _self: None)
+    monkeypatch.setattr("cv2.VideoCapture", Camera)
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     MADE_UP[name]()
-    written = []
-    for line in commands(ROOT / "docs" / name):
-        words = shlex.split(line)
-        if words[:2] == ["python", "train.py"]:
-            small = [word for setting in SMALL for word in ("--set", setting)]
-            arguments = ["train", *words[2:], *small]
-        elif words[0] == "imagematch":
-            arguments = words[1:]
-        else:
-            subprocess.run(["bash", "-euc", line], check=True, capture_output=True)
+    for block in blocks(ROOT / name):
+        if block.title:
+            Path(block.title).write_text(block.text)
+        if block.not_run:
             continue
-        with pytest.raises(SystemExit) as ended:
-            run(app, arguments)
-        assert not ended.value.code, line
-        written += [words[place + 1] for place, word in enumerate(words) if word in ("--output", "--contact-sheet")]
-    monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda _self: None)
-    for snippet in snippets(ROOT / "docs" / name):
-        exec(compile(snippet, name, "exec"), {})
-    assert written or name in ("gallery.md", "letters.md", "python.md")
-    assert all(Path(path).exists() for path in written)
+        if block.language == "python":
+            exec(compile(block.text, name, "exec"), {})
+        for line in block.text.splitlines() if block.language == "sh" else ():
+            words = shlex.split(line, comments=True)
+            if words[0] == "imagematch" or words[1:2] in (["train.py"], ["hpt.py"]):
+                assert exit_code(app, arguments_of(words), debug=False) == 0, line
+                written = [words[at + 1] for at, word in enumerate(words) if word in ("--output", "--contact-sheet")]
+                assert all(Path(path).exists() for path in written), line
+            else:
+                subprocess.run(["bash", "-euc", line], check=True, capture_output=True)

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from imagematch.config import TrainSettings
 
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
-_PACKAGES = ("tensorflow", "keras", "optuna", "openvino", "numpy", "opencv-python-headless", "pillow")
+_PACKAGES = ("tensorflow", "keras", "optuna", "openvino", "numpy", "pillow")
 _EXTRAS = {
+    "faces": ("cv2", "face_crop"),
+    "serve": ("fastapi", "imagematch serve"),
+    "tensorboard": ("tensorboard", "logs for TensorBoard in exp/logs"),
+    "notebooks": ("notebook", "the notebooks"),
+    "heif": ("pillow_heif", "HEIC and HEIF photos"),
     "kerashub": ("keras_hub", "networks of KerasHub: feature_extractor kerashub:PRESET"),
     "onnx": ("onnx", "export to ONNX"),
     "litert": ("ai_edge_litert", "export to LiteRT, for phones"),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imagematch import __version__
+from imagematch.cli.compare import compare_command
 from imagematch.cli.data import data_app
 from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
@@ -53,6 +54,7 @@ app.command()(evaluate)
 app.command()(match)
 app.command("retrieve")(retrieve_command)
 app.command()(duplicates)
+app.command("compare")(compare_command)
 app.command()(serve)
 app.command()(export)
 app.command()(upgrade)

@@ -106,7 +106,13 @@ def _lines() -> Iterator[str]:
     yield "Editors complete and check files whose first line names `docs/schema/train.schema.json` or"
     yield "`docs/schema/study.schema.json`, as those in configs/ do."
     for group, title in _TITLES.items():
-        yield from ("", f"## {title}", "", "| key | default | takes | study | stage | |", "|---|---|---|---|---|---|")
+        yield from (
+            "",
+            f"## {title}",
+            "",
+            "| key | default | takes | study | stage | what it does |",
+            "|---|---|---|---|---|---|",
+        )
         for row in rows:
             if row.group == group:
                 stage = "yes" if row.per_stage else ""
@@ -116,7 +122,7 @@ def _lines() -> Iterator[str]:
     yield "`loss: NAME` chooses one. Its options are keys of the file; each has the default of its paper or code."
     for name, spec in LOSS_REGISTRY.all().items():
         yield from ("", f"### `{name}`", "", f"{spec.summary} {_KINDS[spec.kind]} Source: {spec.source}.", "")
-        yield from ("| option | default | takes | | default from |", "|---|---|---|---|---|")
+        yield from ("| option | default | takes | what it does | default from |", "|---|---|---|---|---|")
         for row in _rows_of_loss(spec):
             cells = (f"`{row.key}`", row.default, row.takes, row.description, row.source)
             yield f"| {' | '.join(map(_cell, cells))} |"

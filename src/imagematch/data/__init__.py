@@ -10,8 +10,9 @@ from __future__ import annotations
 from imagematch.data.audit import Audit, audit_data
 from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment, draw_augmentations
 from imagematch.data.boxes import check_digest, decoded_digest
-from imagematch.data.build import NO_FACE, open_dataset
+from imagematch.data.build import NO_FACE, open_dataset, scan_images
 from imagematch.data.contact_sheet import draw_contact_sheet
+from imagematch.data.corrections import ANSWERS, Correction, AnsweredPair, answered_pairs, read_corrections
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, ImageFacts, Thumbnail, decode, inspect, thread_count, thumbnail
 from imagematch.data.decoding_limits import MAX_MEGAPIXELS
@@ -25,6 +26,7 @@ from imagematch.data.streaming import stream_batches
 from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 
 __all__ = [
+    "ANSWERS",
     "AUGMENTATION_VERSION",
     "DECODER_VERSION",
     "MAX_MEGAPIXELS",
@@ -32,10 +34,12 @@ __all__ = [
     "N_DRAWS",
     "SPLITS",
     "Audit",
+    "Correction",
     "Dataset",
     "Face",
     "FaceCropper",
     "ImageFacts",
+    "AnsweredPair",
     "Quarantined",
     "Thumbnail",
     "ValueRange",
@@ -55,11 +59,14 @@ __all__ = [
     "find_face",
     "fold_datasets",
     "inspect",
+    "answered_pairs",
     "manifest_path",
     "open_dataset",
     "open_image",
+    "read_corrections",
     "read_faces",
     "read_manifest",
+    "scan_images",
     "set_range",
     "stream_batches",
     "thread_count",

@@ -265,7 +265,8 @@ class ImageMatcher:
         """Decides for one pair, or for many (a list) where either side is many.
 
         Args:
-            first, second: as for `predict`.
+            first: as for `predict`.
+            second: likewise.
             threshold: decide at this distance instead of the matcher's own.
 
         Raises:

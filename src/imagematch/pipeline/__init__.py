@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imagematch.pipeline.answered_pairs import MatcherComparison, PairDecisions, compare_on_corrections
 from imagematch.pipeline.api import TrainingResult, TuningResult, train, tune
 from imagematch.pipeline.calibration import calibrate_and_measure
 from imagematch.pipeline.evaluate import Evaluation, evaluate_model, one_shot_trials, write_evaluation
@@ -22,6 +23,8 @@ from imagematch.pipeline.training_run import run_training
 __all__ = [
     "Evaluation",
     "FinishedStudy",
+    "MatcherComparison",
+    "PairDecisions",
     "PairListMetrics",
     "PairsEvaluation",
     "TrainedMatcher",
@@ -29,6 +32,7 @@ __all__ = [
     "TuningResult",
     "calibrate_and_measure",
     "check_output_folder",
+    "compare_on_corrections",
     "evaluate_model",
     "evaluate_pairs",
     "export_matcher",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shutil
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
+from imagematch.model import JoinedShape
+from imagematch.pipeline.answered_pairs import compare_with_older
 from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
 from imagematch.pipeline.experiments import (
     CHECKPOINT_FILE,
@@ -158,6 +161,7 @@ def _train(
         training, calibration, metrics = again.training, again.calibration, again.metrics
 
     def write_figures(folder: Path) -> None:
+        compare_with_older(settings, layout, folder, log)
         write_json(folder / METRICS_FILE, metrics)
         pd.DataFrame(result.history).to_csv(folder / "history.csv", index=False)
         if (checkpoint.parent / LOG_FILE).exists():
@@ -267,6 +271,10 @@ def _join_line(join: Join, settings: TrainSettings) -> str:
     if objective not in join.metrics:
         return f"joined with half-whitened features, weight {join.weight:g}"
     values = f"{objective} {join.alone[objective]:.4f} of the head alone, {join.metrics[objective]:.4f} joined"
+    if settings.parallel_heads and math.isinf(join.weight):
+        if isinstance(join.shape, JoinedShape):
+            return f"{len(join.shape.heads)} heads side by side: {objective} {join.metrics[objective]:.4f}"
+        return f"the best head alone is as good as all together: {objective} {join.metrics[objective]:.4f}"
     if math.isinf(join.weight):
         return f"joining with half-whitened features does not help: the head stays alone ({values.split(',')[0]})"
     return f"joined with half-whitened features, weight {join.weight:g}: {values}"
@@ -281,10 +289,12 @@ def _empty_steps_line(count: int, settings: TrainSettings) -> str:
 
 
 def _tensorboard(folder: Path) -> Any:
-    """A function that writes an epoch's record for TensorBoard; the folder's older runs are removed."""
+    """A function that writes an epoch's record for TensorBoard, where that is installed; older runs are removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if importlib.util.find_spec("tensorboard") is None:  # the extra; tf.summary needs it
+        return lambda _record: None
     import tensorflow as tf
 
-    shutil.rmtree(folder, ignore_errors=True)
     writer = tf.summary.create_file_writer(str(folder))
 
     def write(record: Mapping[str, Any]) -> None:

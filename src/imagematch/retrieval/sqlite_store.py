@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import DataError, ModelError, StudyError
-from imagematch.files import os_reason, read_error, replacing_dir
+from imagematch.files import full_disk_error, os_reason, read_error, replacing_dir
 from imagematch.reading import GB, RefusedFileError, check_file
 from imagematch.retrieval.gallery_index import Changes, GalleryIndex
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, NewImage
-from imagematch.sqlite_files import open_checked
+from imagematch.sqlite_files import is_full, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
 BUSY_TIMEOUT_S = 30.0
@@ -88,7 +88,7 @@ class SqliteStore:
                     base.executemany("insert into facts values (?, ?)", values.items())
                     base.execute("insert into generations values (0, ?)", (uuid.uuid4().hex,))
             except sqlite3.Error as error:
-                raise StudyError(f"cannot be written: {error}", where=location) from error
+                raise _write_error(folder, f"cannot be written: {error}") from error
         return cls.open(location)
 
     @classmethod
@@ -109,8 +109,7 @@ class SqliteStore:
             return DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
         if "locked" in str(error):
             return StudyError("another process is writing to it", where=str(self._folder), do="try again later")
-        do = "free some space" if "full" in str(error) else ""
-        return StudyError(f"the gallery cannot be used: {error}", where=str(self._folder), do=do)
+        return _write_error(self._folder, f"the gallery cannot be used: {error}")
 
     def _read_facts(self) -> GalleryFacts:
         found = dict(self._base.execute("select key, value from facts"))
@@ -295,3 +294,7 @@ def _image(row: tuple[Any, ...]) -> GalleryImage:
 
 
 GALLERY_STORES.register("sqlite", SqliteStore)
+
+
+def _write_error(folder: Path, what: str) -> StudyError:
+    return full_disk_error(folder, what) if is_full(what) else StudyError(what, where=str(folder))

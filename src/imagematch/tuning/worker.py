@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imagematch.config import TrainSettings
-from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
+from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError, unloadable_library
 from imagematch.events import SILENT, RunLog
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import attributes
@@ -181,6 +181,9 @@ class Worker:
                     self._requeue(planned)
                     raise
                 self._fail(planned, error_json(error))
+            except ImportError as error:  # no trial can do without it
+                self._requeue(planned)
+                raise unloadable_library(error) from error
             except Exception as error:  # whatever one trial does must not end the study
                 traceback.print_exc()
                 self._fail(planned, {"what": f"{type(error).__name__}: {error}"})

@@ -56,6 +56,7 @@ def test_data_and_features_are_shared_only_by_trainings_that_agree_about_them() 
             "max_classes",
             "layout",
             "missing_files",
+            "corrections",
             "near_duplicates",
             "value_range",
             "max_megapixels",

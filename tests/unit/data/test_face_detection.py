@@ -136,7 +136,7 @@ def test_opencv_without_cascades_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(detection._own, "cascades", {}, raising=False)
     monkeypatch.delattr(cv2, "CascadeClassifier")
-    with pytest.raises(DataError, match=r"has no cascades; pip install 'opencv-python-headless>=4.13,<5'"):
+    with pytest.raises(DataError, match=r"has no cascades; pip install 'imagematch\[faces\]'"):
         find_face(photo())
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(DataError, match="face_crop: haar needs OpenCV; pip install"):

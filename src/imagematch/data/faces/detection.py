@@ -37,7 +37,7 @@ _SMALLEST_EYE = 0.12
 _MOST_LEANING_DEGREES = 30.0
 """Eyes further out of line are not a pair: the cascade finds no face that leans so much."""
 
-_INSTALL = "pip install 'opencv-python-headless>=4.13,<5'"
+_INSTALL = "pip install 'imagematch[faces]'"
 
 _own = threading.local()
 """A cascade must not be used by two threads at once: each has its own."""

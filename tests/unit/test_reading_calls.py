@@ -222,6 +222,7 @@ PLACES: dict[str, dict[str, str]] = {
     "training/__init__.py": {
         "import_module": SYSTEM,
     },
+    "training/precision.py": {"choice.open": NO_FILE},
     "training/checkpoint.py": {
         "temporary.open": WRITES,
     },

@@ -54,7 +54,10 @@ PLACES: dict[str, dict[str, str]] = {
         "file.write": "unpacking",
     },
     "events.py": {"self._path.open": "run log", "file.write": "run log"},
-    "extractors/engines/conversion.py": {"tempfile.TemporaryDirectory": TEMPORARY},
+    "extractors/engines/conversion.py": {
+        "tempfile.TemporaryDirectory": TEMPORARY,
+        "tempfile.TemporaryDirectory (2)": TEMPORARY,
+    },
     "extractors/engines/network_file.py": {"openvino.save_model": IN_REPLACING},
     "extractors/engines/onnx_conversion.py": {"(target / FACTS_FILE).write_text": TEMPORARY},
     "extractors/engines/trial_run.py": {"mark.parent.mkdir": LEFT_OUT, "mark.touch": LEFT_OUT},

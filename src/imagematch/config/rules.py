@@ -48,6 +48,13 @@ def _several_extractors(values: Values) -> Iterator[Problem]:
         yield Problem("trainable", what, "set trainable: false, or name one feature_extractor")
 
 
+@_rule("feature_precision", *WITH_FROZEN_FEATURES.depends_on)
+def _trained_in_8_bits(values: Values) -> Iterator[Problem]:
+    if values["feature_precision"] == "int8" and not WITH_FROZEN_FEATURES.holds(values):
+        what = "feature_precision: int8 is for a frozen extractor, and this one is trained"
+        yield Problem("feature_precision", what, "leave feature_precision out")
+
+
 @_rule("loss", "batch_size", "batch_images", "cross_batch_memory", "objective")
 def _pairs_in_a_batch(values: Values) -> Iterator[Problem]:
     loss = values["loss"]

@@ -124,7 +124,11 @@ class WrittenKeys(DataKeys):
         tunable="it changes how fast features come, not what they are",
     )
     feature_precision: str = key(
-        choice("auto", names.PRECISIONS, "The numbers a frozen extractor computes in."),
+        choice(
+            "auto",
+            names.PRECISIONS,
+            "The numbers a frozen extractor computes in; auto: lower ones where they are faster here and rank as well.",
+        ),
         group="features",
         affects=Affects.FEATURES,
         tunable="it belongs to the machine, not to the model",

@@ -86,9 +86,8 @@ def open_network_file(name: str, given: Mapping[str, Any] | None = None, image_s
     except OSError as error:
         raise ModelError(f"cannot be read: {os_reason(error)}", where=name, do="check the path") from error
     settings, source = _settings(path, dict(given or {}), image_size)
-    remembered = (
-        cache_folder() / "network-files" / f"{digest_json([_VERSION, digest, settings, _openvino_version()])}.json"
-    )
+    key = digest_json([_VERSION, digest, settings, _openvino_version()])
+    remembered = cache_folder() / "network-files" / f"{key}.json"
     facts = _read_facts(remembered)
     if facts is None:
         with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:

@@ -188,6 +188,7 @@ def _train(
         extractor=data.extractor,
         network=training.network,
         trained=training.network is not None,
+        calibration=data.calibration if training.network is None else None,
         head=training.head,
         config=settings.to_yaml(),
         embedding=_embedding(training, settings),
@@ -241,8 +242,8 @@ def _training_classes(dataset: Dataset) -> tuple[str, ...]:
 
 def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:
     """Lets the saved matcher find the features that its training cached."""
-    extractor = data.extractor
-    members = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
+    network = data.network
+    members = network.members if isinstance(network, Concatenation) else (network,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
 

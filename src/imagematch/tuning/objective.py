@@ -285,6 +285,6 @@ def _embedder(training: Training, settings: TrainSettings) -> Embedder:
         engine = open_engine(TrainedNetwork(extractor, training.network), "auto", "float32")
     else:
         name = "auto" if features.engine == "numpy" else features.engine
-        engine = open_engine(extractor, name, features.precision, Path(settings.feature_dir) / "networks")
+        engine = open_engine(training.data.network, name, features.precision, Path(settings.feature_dir) / "networks")
     head = head_in_numpy(training.shape, training.head)
     return Embedder(engine, head, test_time_flip=settings.test_time_flip)

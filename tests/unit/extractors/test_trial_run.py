@@ -15,6 +15,7 @@ from tests.unit.matching.conftest import write_matcher
 from imagematch import ImageMatcher
 from imagematch.errors import ModelError
 from imagematch.extractors import SavedExtractor, choose_engine
+from imagematch.extractors.engines import trial_run
 from imagematch.extractors.engines.network_file import read_network
 
 pytest.importorskip("openvino")

@@ -151,9 +151,9 @@ def command(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
     """Studies train in the process that runs them: as a worker does, without its start of TensorFlow."""
+    from imagematch.tuning.study import WorkerJob
     from imagematch.tuning.trainer import Trainer
     from imagematch.tuning.worker import Worker
-    from imagematch.tuning.worker_job import WorkerJob
 
     def run_workers(study: Any, settings: Any, layout: Any, *, log: Any, stop: Any, **_options: Any) -> None:
         job = WorkerJob(settings, layout, first=len(study.get_trials(deepcopy=False)))

@@ -81,6 +81,18 @@ def _trains_nothing(values: Values) -> Iterator[Problem]:
         yield Problem("objective", what, "choose another objective, such as val_map_at_r")
 
 
+@_rule("epochs", "parallel_heads")
+def _untrained_heads(values: Values) -> Iterator[Problem]:
+    if values["parallel_heads"] and not values["epochs"]:
+        yield Problem("parallel_heads", "parallel_heads are trained, and epochs: 0 trains nothing", "leave it out")
+
+
+@_rule("parallel_heads", "stages")
+def _parallel_heads_in_stages(values: Values) -> Iterator[Problem]:
+    if values["parallel_heads"] and values["stages"]:
+        yield Problem("parallel_heads", "parallel_heads do not go with stages", "leave one of them out")
+
+
 @_rule("join", "objective")
 def _weight_by_a_metric(values: Values) -> Iterator[Problem]:
     if values["join"] != "none" and values["join"]["weight"] == "auto" and values["objective"] == "val_loss":

@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ValidationInfo
 from imagematch.config import names
 from imagematch.config.fields import REQUIRED, Affects, facts_of, key, names_of
 from imagematch.config.problems import invalid, problems_of, refuse, shown
-from imagematch.config.space import Choices, Dimension
+from imagematch.config.space import Choices, Dimension, with_lists
 from imagematch.config.train_keys import CONDITIONS, DEFAULTS, KEYS, is_active
 from imagematch.config.train_settings import TrainSettings
 from imagematch.config.values import Names, checked_choice, checked_run_name
@@ -254,7 +254,7 @@ class StudySettings(StudyKeys):
             **({} if self.max_parameters is None else {"max_parameters": self.max_parameters}),
             "seed": self.seed,
             "folds": self.folds,
-            "fixed": {key: list(value) if isinstance(value, tuple) else value for key, value in fixed.items()},
+            "fixed": {key: with_lists(value) for key, value in fixed.items()},
             "space": {field: dimension.to_json() for field, dimension in self.space.items()},
         }
 
@@ -296,5 +296,5 @@ class StudySettings(StudyKeys):
 
 def _plain(value: Any) -> str:
     if isinstance(value, tuple):
-        return shown(list(value))
+        return shown(with_lists(value))
     return value if isinstance(value, str) else shown(value) if value is None or isinstance(value, bool) else str(value)

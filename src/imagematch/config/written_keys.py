@@ -99,6 +99,17 @@ class WrittenKeys(DataKeys):
         ),
         **_HEAD,
     )
+    parallel_heads: values.Heads = key(
+        Option(
+            (),
+            {"type": "array", "items": {"type": "array", "items": _UNITS, "maxItems": _MAX_BLOCKS}, "maxItems": 8},
+            "Further heads on the same features, each a list of its blocks' units, side by side with the first; "
+            "together they are reduced to embedding_dim.",
+            expects="a list of at most 8 lists of units, as [[], [1024]]",
+        ),
+        **_HEAD,
+        condition=conditions.WITH_FROZEN_FEATURES,
+    )
     dropout: float = key(
         number(0.0, 0, 1, "Share of a block's outputs left out in training; a study searches it by default."),
         **_HEAD,

@@ -33,6 +33,7 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
+from imagematch.model import JoinedShape
 from imagematch.pipeline.answered_pairs import compare_with_older
 from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
 from imagematch.pipeline.experiments import (
@@ -269,6 +270,10 @@ def _join_line(join: Join, settings: TrainSettings) -> str:
     if objective not in join.metrics:
         return f"joined with half-whitened features, weight {join.weight:g}"
     values = f"{objective} {join.alone[objective]:.4f} of the head alone, {join.metrics[objective]:.4f} joined"
+    if settings.parallel_heads and math.isinf(join.weight):
+        if isinstance(join.shape, JoinedShape):
+            return f"{len(join.shape.heads)} heads side by side: {objective} {join.metrics[objective]:.4f}"
+        return f"the best head alone is as good as all together: {objective} {join.metrics[objective]:.4f}"
     if math.isinf(join.weight):
         return f"joining with half-whitened features does not help: the head stays alone ({values.split(',')[0]})"
     return f"joined with half-whitened features, weight {join.weight:g}: {values}"

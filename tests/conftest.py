@@ -168,3 +168,15 @@ def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """See `train_in_this_process`."""
     train_in_this_process(monkeypatch)
+
+
+def without_report(patch: pytest.MonkeyPatch) -> None:
+    """Trainings write a word for their report, whose projections and plots take longer than a small training."""
+    write = "imagematch.pipeline.training_run.write_model_report"
+    patch.setattr(write, lambda path, **_metrics: path.write_text("left out", encoding="utf-8"))
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `without_report`."""
+    without_report(monkeypatch)

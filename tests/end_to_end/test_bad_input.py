@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from tests.conftest import Invoke
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 TRAIN = """\
 experiment_name: x
 dataset: folder

@@ -234,7 +234,7 @@ PLACES: dict[str, dict[str, str]] = {
         "storage.engine.connect": CHECKED,
         "storage.engine.connect (2)": CHECKED,
     },
-    "tuning/processes.py": {
+    "tuning/recovery.py": {
         "Path(path).read_text": SYSTEM,
     },
     "tuning/sqlite_file.py": {

@@ -278,10 +278,7 @@ class StudySettings(StudyKeys):
         lines = [
             f"study {self.study_name}: {trials}; sampler {self.sampler}, pruner {pruner}, seed {self.seed}",
             f"objective {objectives}{folds}{limit}",
-            *(
-                f"searched {field}: {dimension}{_IMPLIED if dimension is DEFAULT_DROPOUT else ''}"
-                for field, dimension in self.space.items()
-            ),
+            *(f"searched {field}: {one}{_IMPLIED * (one is DEFAULT_DROPOUT)}" for field, one in self.space.items()),
         ]
         if self.sampler == "cmaes":
             moved = [field for field in self.space if self._counts_always(field)]

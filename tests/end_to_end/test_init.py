@@ -55,7 +55,7 @@ def test_it_runs_as_it_is(invoke: Invoke, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("classes", "images", "split_by", "batch"),
-    [(4, 3, "image", (4, 2)), (4, 40, "image", (4, 16)), (40, 2, "class", (20, 2)), (40, 10, "class", (20, 7))],
+    [(4, 6, "image", (4, 4)), (4, 40, "image", (4, 16)), (40, 2, "class", (16, 2)), (40, 10, "class", (16, 7))],
 )
 def test_it_follows_from_the_images(
     invoke: Invoke, tmp_path: Path, classes: int, images: int, split_by: str, batch: tuple[int, int]

@@ -113,7 +113,7 @@ def _derived(source: Source, rows: Sequence[ImageRow], usable: Sequence[int]) ->
         comment = "Test classes are none of those trained on, as when new ones come up in use; image: the same classes"
     else:
         comment = f"{len(usable)} classes are too few to leave some out: the test has other images of the same ones"
-    training = max(2, len(usable) // 2) if split_by == "class" else len(usable)  # folds leave out more
+    training = max(2, int(0.4 * len(usable))) if split_by == "class" else len(usable)  # folds leave out more
     images = max(2, min(16, int(0.7 * statistics.median(usable))))
     classes = max(2, min(64, training, _BATCH // images))
     thin = split_by == "image" and 0.1 * statistics.median(usable) < 2

@@ -17,6 +17,7 @@ from imagematch.pipeline.experiments import (
     unfinished_dir,
 )
 from imagematch.pipeline.export import export_matcher, export_projector
+from imagematch.pipeline.first_study import FirstStudy, first_study
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.training_run import run_training
@@ -25,6 +26,7 @@ __all__ = [
     "Bundle",
     "Evaluation",
     "FinishedStudy",
+    "FirstStudy",
     "MatcherComparison",
     "PairDecisions",
     "PairListMetrics",
@@ -41,6 +43,7 @@ __all__ = [
     "export_matcher",
     "export_projector",
     "finished_training",
+    "first_study",
     "forget_study",
     "one_shot_trials",
     "refuse_other_settings",

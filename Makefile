@@ -33,7 +33,7 @@ wheel: .venv/dev ## the wheel and the source distribution, into build/dist, thei
 	$(BIN)/python tests/wheel.py build/dist
 
 soak: .venv/dev  ## long studies: a hundred kills, eight workers on PostgreSQL, memory over two hundred trials
-	$(BIN)/python -m pytest -m soak -s tests/fault
+	$(BIN)/python -m pytest -m soak -s
 
 reference: .venv/run ## docs/reference.md and the schemas for editors, from the table of keys
 	$(BIN)/python -c 'from imagematch.config import write_reference; write_reference("docs")'

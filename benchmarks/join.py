@@ -84,6 +84,16 @@ def measure(options: argparse.Namespace, feature_dir: Path) -> dict[str, Any]:
             rows[f"{name}: {head}, joined"] = {**measured(data, joined.embed), "weight": joined.join.weight}
             seconds[f"{name}: {head}, both"] = time.perf_counter() - started
             release_graphs()
+        started = time.perf_counter()
+        linear, deep = HEADS.values()
+        units = {**linear, "dropout": deep["dropout"], "parallel_heads": [deep["intermediate_ff_block_units"]]}
+        for dim in (512, 128):
+            both = trained(data, {**values, **units, "embedding_dim": dim}, join="whitened")
+            assert both.join is not None
+            found = {**measured(data, both.embed), "weight": both.join.weight}
+            rows[f"{name}: both heads, joined, {both.shape.dim} long"] = found
+            release_graphs()
+        seconds[f"{name}: both heads in parallel"] = time.perf_counter() - started
     return {"name": "join", "rows": rows, "ratios": ratios_of(rows), "seconds": seconds}
 
 
@@ -92,7 +102,7 @@ def ratios_of(rows: dict[str, dict[str, float]]) -> dict[str, float]:
     found = {}
     for name, joined in rows.items():
         head = name.removesuffix(", joined")
-        if head == name:
+        if head == name or head not in rows:
             continue
         data = name.partition(":")[0]
         best = max(rows[f"{data}: {alone}"]["map_at_r"] for alone in ("frozen", "half-whitened"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,12 +10,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_variable, "1")  # on sizes like the tests', threads wait for each other most of the time
+
 ROOT = Path(__file__).parent.parent
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL_STUDY = """\
@@ -32,7 +36,7 @@ rerun_seeds: 1
 """
 
 
-def run_command(*arguments: str | Path, cwd: Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str | Path, cwd: Path, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
     """Runs `python ARGUMENTS` in `cwd`; a script is looked for at the top of the repository."""
     first, *rest = (str(argument) for argument in arguments)
     script = [str(ROOT / first)] if first.endswith(".py") else [first]
@@ -75,25 +79,30 @@ def unreadable(folder: Path) -> Iterator[None]:
         folder.chmod(0o755)
 
 
-@pytest.fixture(name="command")
-def command_fixture(tmp_path: Path) -> Run:
-    """Runs a command in the test's own folder."""
-
-    def run(*arguments: str | Path, **options: float) -> subprocess.CompletedProcess[str]:
-        return run_command(*arguments, cwd=tmp_path, **options)
-
-    return run
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder that `build` fills, once for all workers of a test run; not to be changed."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if not lock.read():
+            build(folder)
+            lock.write("built")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a small study on the digits has been run by `hpt.py`; not to be changed."""
-    folder = tmp_path_factory.mktemp("small_study")
-    (folder / "study.yaml").write_text(SMALL_STUDY)
-    done = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout.txt").write_text(done.stdout)
-    return folder
+
+    def build(folder: Path) -> None:
+        (folder / "study.yaml").write_text(SMALL_STUDY)
+        done = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+    return built_once(tmp_path_factory, "small_study", build)
 
 
 @pytest.fixture(scope="session")
@@ -131,3 +140,43 @@ def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
         return subprocess.CompletedProcess(given, code, shown.out, shown.err)
 
     return call
+
+
+@pytest.fixture
+def command(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """As `invoke`, in the test's own folder; takes `hpt.py` and `train.py`, too: commands of the same names."""
+    monkeypatch.chdir(tmp_path)
+    return lambda first, *rest: invoke(str(first).removesuffix(".py"), *rest)
+
+
+def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
+    """Studies train in the process that runs them: as a worker does, without its start of TensorFlow."""
+    from imagematch.tuning.study import WorkerJob
+    from imagematch.tuning.trainer import Trainer
+    from imagematch.tuning.worker import Worker
+
+    def run_workers(study: Any, settings: Any, layout: Any, *, log: Any, stop: Any, **_options: Any) -> None:
+        job = WorkerJob(settings, layout, first=len(study.get_trials(deepcopy=False)))
+        trainer = Trainer(settings, layout.manifests, log)
+        while not Worker(study, job, trainer, log=log, stop=stop).run():
+            pass
+
+    patch.setattr("imagematch.pipeline.study.run_workers", run_workers)
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `train_in_this_process`."""
+    train_in_this_process(monkeypatch)
+
+
+def without_report(patch: pytest.MonkeyPatch) -> None:
+    """Trainings write a word for their report, whose projections and plots take longer than a small training."""
+    write = "imagematch.pipeline.training_run.write_model_report"
+    patch.setattr(write, lambda path, **_metrics: path.write_text("left out", encoding="utf-8"))
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `without_report`."""
+    without_report(monkeypatch)

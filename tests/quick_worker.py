@@ -18,6 +18,7 @@ from typing import Any
 from imagematch.config import StudySettings, TrainSettings
 from imagematch.errors import DataError, TrainingFailedError
 from imagematch.events import RunLog
+from imagematch.files import write_json
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import worker
 from imagematch.tuning.objective import OnStep, TrialFiles
@@ -72,6 +73,7 @@ class QuickTrainer:
                 raise interrupted()
             if prune:
                 break
+        write_json(files.history, [])
         results = {"values": [value], "best_epoch": step, "epochs": step, "figures": {"val_map_at_r": value}}
         return {**results, "parameters": 1, "pruned": step < settings.epochs, "seconds": {"total": 0.0}}
 

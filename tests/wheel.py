@@ -1,4 +1,4 @@
-"""Checks what a build gave: `python tests/wheel.py build/dist`. Every module and data file of src/ is in the wheel, and no more."""
+"""Checks what a build gave: `python tests/wheel.py build/dist`. All of src/ is in the wheel, and no more."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def main(folder: Path) -> None:
     wrong += [f"needed: {name}" for name in NEEDED if name not in own]
     namespace: dict[str, str] = {}
     version = next(
-        line for line in (ROOT / "src/imagematch/__init__.py").read_text().splitlines() if line.startswith("__version__")
+        line
+        for line in (ROOT / "src/imagematch/__init__.py").read_text().splitlines()
+        if line.startswith("__version__")
     )
     exec(version, namespace)
     if metadata["Version"] != namespace["__version__"]:

@@ -83,3 +83,9 @@ class InterruptedRunError(ImagematchError):
     """The user or the system stopped the run; it can be resumed."""
 
     exit_code = 130
+
+
+def unloadable_library(error: ImportError) -> StudyError:
+    """The one-line error for a library that is not there, is damaged, or for which there is no memory."""
+    do = "install the requirements again; if memory is limited here (ulimit -v), raise the limit"
+    return StudyError(f"a library cannot be loaded: {error}", do=do)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from imagematch.errors import ConfigError, StudyError
 from imagematch.reading import open_file
 
 _TEMPORARY = ".tmp-"
+FREE_SPACE = "free some space, then run the command again (a study or training with --resume)"
 _LEFT_OVER_S = 24 * 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -78,11 +80,49 @@ def os_reason(error: OSError) -> str:
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error) or type(error).__name__)
 
 
-def write_error(path: Path, error: OSError) -> StudyError:
-    """The one-line error for a file or folder that cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    do = "free some space and run the same command with --resume" if full else "check the folder and its permissions"
-    return StudyError(f"cannot write: {os_reason(error)}", where=str(path), do=do)
+def write_error(path: Path, error: OSError, *, needed: int = 0) -> StudyError:
+    """The one-line error for a file or folder that cannot be written.
+
+    Args:
+        path: the file or folder.
+        error: what the system raised.
+        needed: bytes that it takes, as far as they are known; shown where the disk is full.
+    """
+    what = f"cannot write: {os_reason(error)}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return full_disk_error(path, what, needed=needed)
+    return StudyError(what, where=str(path), do="check the folder and its permissions")
+
+
+def check_room(path: Path, needed: int) -> None:
+    """Raises StudyError where the disk of a folder has less than `needed` bytes free."""
+    if (free := _free_bytes(path)) is not None and free < needed:
+        raise full_disk_error(path, "cannot be written: the disk is too full", needed=needed)
+
+
+def full_disk_error(path: Path, what: str, *, needed: int = 0) -> StudyError:
+    """The one-line error for a disk without room for `path`: what is free, and what is needed where it is known."""
+    free = _free_bytes(path)
+    room = [f"needs at least {shown_bytes(needed)}"] if needed else []
+    room += [f"{shown_bytes(free)} are free"] if free is not None else []
+    what = f"{what} ({', '.join(room)})" if room else what
+    return StudyError(what, where=str(path), do=FREE_SPACE)
+
+
+def _free_bytes(path: Path) -> int | None:
+    """Free bytes of the disk that `path` is on, or will be; None where the system does not say."""
+    for folder in (path, *path.absolute().parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return None
+
+
+def shown_bytes(count: int) -> str:
+    """A size for people: "1.2 MB"; rounded up, so that so much is enough."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{math.ceil(10 * count / size) / 10:,} {unit}"
+    return f"{count} bytes"
 
 
 def read_error(path: Path, error: OSError) -> StudyError:
@@ -126,14 +166,18 @@ def fsync_dir(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, needed: int = 0) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is synced and takes the place of `path` in one step.
 
     Whatever happens (an error, a kill, a full disk), `path` is the old file or the new one, never a part of one. The
     temporary name keeps the suffix, since some writers choose their format by it.
 
+    Args:
+        path: the file.
+        needed: bytes that it will have, where that is known.
+
     Raises:
-        StudyError: the operating system refused to write; names `path`.
+        StudyError: the operating system refused to write; names `path`, and the room that it needs.
     """
     make_dir(path.parent)
     temporary: Path | None = None
@@ -146,7 +190,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         fsync_dir(path.parent)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, needed=max(needed, _bytes_in(temporary))) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -185,14 +229,22 @@ def replacing_dir(path: Path) -> Iterator[Path]:
         fsync_dir(fresh)
         with _renaming_in(path.parent):
             if path.exists():
+                shutil.rmtree(old, ignore_errors=True)  # a kill came before it was removed
                 path.rename(old)
             fresh.rename(path)
         fsync_dir(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, needed=sum(map(_bytes_in, fresh.rglob("*")))) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _bytes_in(path: Path | None) -> int:
+    """The size of a regular file; 0 of anything else."""
+    with contextlib.suppress(OSError):
+        return path.lstat().st_size if path is not None and path.is_file() else 0
+    return 0
 
 
 def recovered_dir(path: Path) -> Path:
@@ -222,8 +274,9 @@ def _renaming_in(folder: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    data = text.encode()
+    with replacing(path, needed=len(data)) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:

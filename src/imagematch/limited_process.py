@@ -1,6 +1,7 @@
-"""Runs one of our functions in a process of its own with limits: what it opens may crash it, or cost without end.
+"""Limits of processes: runs one of our functions in a process of its own, since what it opens may crash it, or cost
+without end; and says where this process itself is limited too much.
 
-An error that it raises is raised again here, in the same words.
+An error that a function raises is raised again here, in the same words.
 """
 
 from __future__ import annotations
@@ -13,10 +14,24 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from imagematch.errors import ImagematchError, ModelError
+from imagematch.errors import ImagematchError, ModelError, StudyError
 from imagematch.reading import GB
 
 _MAX_ANSWER_BYTES = 10_000
+_TENSORFLOW_BYTES = 4 * 10**9
+"""Address space that a training takes (3.9 GB measured with two cores); with 2 GB TensorFlow waits for ever."""
+
+
+def check_address_space() -> None:
+    """Raises StudyError where this process may take less address space (`ulimit -v`) than TensorFlow needs."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if resource.RLIM_INFINITY != allowed < _TENSORFLOW_BYTES:
+        what = f"this process may take {allowed / 1e9:.1f} GB of memory"
+        raise StudyError(what, do=f"TensorFlow needs {_TENSORFLOW_BYTES // 10**9} GB: raise the limit (ulimit -v)")
 
 
 def run_limited(

@@ -273,3 +273,10 @@ class SourceSpec:
 
 SOURCE_REGISTRY: Registry[SourceSpec] = Registry("data set", package="imagematch.sources", group="imagematch.sources")
 """`dataset` -> what is known of its source."""
+
+
+def short_name(extractor: str) -> str:
+    """An extractor's name without the folder that it came from."""
+    name = re.sub(r"[^A-Za-z0-9_.:-]+", "_", extractor.rsplit("/", 1)[-1])
+    prefix = ONNX_PREFIX if extractor.startswith(ONNX_PREFIX) and "/" in extractor else ""  # not taken for one of ours
+    return f"{prefix}{name}"[:100]

@@ -31,6 +31,11 @@ class BoundedConnection(sqlite3.Connection):
             self.execute(f"pragma {pragma}")
 
 
+def is_full(reason: str) -> bool:
+    """Whether SQLite's words for an error are those of a full disk; of a file that may not grow it says "I/O error"."""
+    return "full" in reason or "disk I/O error" in reason
+
+
 def open_checked(path: Path, *, max_bytes: int, noun: str, do: str, **options: Any) -> sqlite3.Connection:
     """A bounded connection to a file that is there, in which nothing computes.
 

@@ -1,7 +1,9 @@
 """Benchmarks print what `--json` promises, at sizes of a few seconds each."""
 
+import contextlib
 import functools
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -26,30 +28,46 @@ TINY = {
     "serving": ["--extractor", "pixels", "--seconds", "0.2", "--gallery", "500", "--bad", "40"],
     "decoding": [],
 }
-SIZES = {
-    "memory": "memory.SIZES = (1_000, 2_000)",
-    "evaluation": "evaluation.SIZE, evaluation.DIM, evaluation.CLASSES, evaluation.MANY_CLASSES = 200, 8, 5, (20,)",
-    "interval_coverage": "interval_coverage.POPULATION = 10_000",
-    "retrieval": "retrieval.COUNT, retrieval.QUERIES, retrieval.CENTRES = 3_000, 20, 50",
-    "gallery": "gallery.COUNT, gallery.QUERIES, gallery.AT_ONCE = 2_000, 3, 500",
-    "decoding": "decoding.PIXELS_A_ROUND, decoding.ROUNDS, decoding.LARGE, decoding.NETWORK = 1, 1, (1200, 900), "
-    "'small_cnn'; decoding.FILES, decoding.SIZES = {'small': 2}, {'small': (640, 480)}",
-    "losses": "losses.BATCHES, losses.ROUNDS, losses.IMAGES_PER_TURN = (32, 64), 1, 64",
+SIZES: dict[str, dict[str, Any]] = {
+    "evaluation": {"SIZE": 200, "DIM": 8, "CLASSES": 5, "MANY_CLASSES": (20,)},
+    "interval_coverage": {"POPULATION": 10_000},
+    "retrieval": {"COUNT": 3_000, "QUERIES": 20, "CENTRES": 50},
+    "gallery": {"COUNT": 2_000, "QUERIES": 3, "AT_ONCE": 500},
+    "decoding": {
+        **{"PIXELS_A_ROUND": 1, "ROUNDS": 1, "LARGE": (1200, 900), "NETWORK": "small_cnn"},
+        **{"FILES": {"small": 2}, "SIZES": {"small": (640, 480)}},
+    },
+    "losses": {"BATCHES": (32, 64), "ROUNDS": 1, "IMAGES_PER_TURN": 64},
 }
 """Sizes that no option sets."""
+ALONE = {"memory": "memory.SIZES = (1_000, 2_000); ", "study": "", "serving": ""}
+"""What starts or measures processes, itself among them, and what is set before."""
 
 
 @functools.cache
 def printed(name: str) -> dict[str, Any]:
-    program = ["-c", f"import {name}; {SIZES[name]}; {name}.main()"] if name in SIZES else [f"{name}.py"]
-    command = [sys.executable, *program, "--json", *TINY[name]]
-    done = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    arguments = ["--json", *TINY[name]]
+    if name in ALONE:
+        command = [sys.executable, "-c", f"import {name}; {ALONE[name]}{name}.main()", *arguments]
+        done = subprocess.run(command, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+    module, output = importlib.import_module(name), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        patch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        patch.chdir(ROOT / "benchmarks")
+        for constant, value in SIZES.get(name, {}).items():
+            patch.setattr(module, constant, value)
+        module.main()
+    return dict(json.loads(output.getvalue()))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+LONG = {"memory": "eight processes", "study": "a worker's process and the original's way of training"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] if name in LONG else []) for name in TINY]
+)
 def test_json_is_one_object_of_flat_numbers(name: str) -> None:
     found = printed(name)
     assert found["name"] == name
@@ -58,15 +76,15 @@ def test_json_is_one_object_of_flat_numbers(name: str) -> None:
         assert all(isinstance(value, int | float) for value in found[group].values()), found[group]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "group", "keys"),
     [
-        (
+        pytest.param(
             "memory",
             "megabytes",
             {"peak_mb_1000", "peak_mb_2000", "growth_mb_per_trial"}
             | {f"{what}_peak_mb_2000" for what in ("duplicates", "search")},
+            marks=pytest.mark.soak,
         ),
         (
             "retrieval",

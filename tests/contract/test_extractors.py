@@ -1,7 +1,7 @@
 """Every extractor passes this suite: offline, with random weights, at a small image size.
 
-Some networks of many families are built by default; `pytest -m exhaustive tests/contract/test_extractors.py` builds
-all others.
+Some networks of many families are built by default, larger ones of theirs by `make soak`;
+`pytest -m exhaustive tests/contract/test_extractors.py` builds all others.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from imagematch.extractors.engines.network_file import read_network
 from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX
 
 BY_DEFAULT = {
-    *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "efficientnet_b0", "mobilenet_025", "mobilenet_v2"),
-    *("mobilenet_v3_small", "resnet50", "densenet121", "inception_v3", "vgg16"),
+    *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "mobilenet_025", "mobilenet_v2"),
+    *("mobilenet_v3_small", "vgg16"),
 }
+LARGE = {"densenet121", "efficientnet_b0", "inception_v3", "resnet50"}
+"""Some 15 CPU seconds each, for layers that those by default have, too."""
 CHAOTIC = {"efficientnet_v2_l"}
 """Random weights amplify rounding so much that TensorFlow's own eager and compiled features differ by 80 %."""
 PRESETS = ("clip", "dinov2", "resnet", "siglip")
@@ -48,7 +50,9 @@ class Built:
 def every_extractor() -> Iterator[Any]:
     for name in EXTRACTOR_REGISTRY.all():
         ours = EXTRACTOR_REGISTRY.origin_of(name) == "imagematch.extractors.networks"
-        marks = [pytest.mark.exhaustive] if ours and name not in BY_DEFAULT else []
+        marks = (
+            [pytest.mark.soak if name in LARGE else pytest.mark.exhaustive] if ours and name not in BY_DEFAULT else []
+        )
         if name in CHAOTIC:
             marks.append(pytest.mark.xfail(reason="random weights amplify rounding", strict=False))
         yield pytest.param(name, marks=marks)

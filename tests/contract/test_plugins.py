@@ -178,17 +178,16 @@ assert "tensorflow" not in sys.modules
 
 
 def test_a_network_is_trained_saved_and_matches(network: Path) -> None:
-    done = run(network, "-m", "imagematch", "train", "--config", "network.yaml")
-    assert done.returncode == 0, done.stderr
     code = """\
 import numpy as np
-from imagematch import ImageMatcher
+from imagematch import ImageMatcher, train
+train("network.yaml")
 matcher = ImageMatcher.load("exp/saved_models/plugged")
 print(matcher.card.embedding.extractor, matcher.embed(np.zeros((2, 8, 8, 3), np.uint8)).shape)
 print(len(matcher.feature_model.weights) > 6)
 """
     done = run(network, "-c", code)
-    assert done.stdout == "three_scales (2, 8)\nTrue\n", done.stderr
+    assert done.stdout.endswith("\nthree_scales (2, 8)\nTrue\n"), done.stderr
 
 
 def test_the_contract_suite_checks_a_network(network: Path) -> None:

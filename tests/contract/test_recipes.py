@@ -5,7 +5,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.conftest import run_command
 
 from comparison import Recipe, comparison_table
 from imagematch.config import LOSSES, OFFLINE_LOSSES, PROXY_LOSSES, load_train, parse_study
@@ -93,9 +92,13 @@ def test_the_weights_of_other_images_are_published_ones_unless_given(recipes: Mo
     assert weights("--dataset", "folder", "--weights", "random") == "random"
 
 
-@pytest.mark.slow
 def test_a_folder_of_few_classes_is_compared_in_batches_that_every_fold_can_draw(
-    recipes: ModuleType, tmp_path: Path
+    recipes: ModuleType,
+    one_process: None,
+    no_report: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a small extractor in place of MobileNetV2, whose weights are not at hand."""
     recipes.make_images(tmp_path / "photos")
@@ -104,12 +107,13 @@ def test_a_folder_of_few_classes_is_compared_in_batches_that_every_fold_can_draw
         assert line in common
         common = common.replace(line, small)
     (tmp_path / "common.yaml").write_text(common)
-    program = f"import sys, pathlib; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); import recipes; "
-    program += "recipes.COMMON = pathlib.Path('common.yaml'); recipes.main()"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes, "COMMON", tmp_path / "common.yaml")
     options = ["--data-dir", "photos", "--dataset", "folder", "--trials", "1", "--seeds", "1", "--output", "out"]
-    done = run_command("-c", program, *options, "--losses", "nt_xent", "triplet_offline", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("batches of 15 classes x 4 for every loss: a fold has no more than 15 to train on\n") == 1
+    monkeypatch.setattr("sys.argv", ["recipes.py", *options, "--losses", "nt_xent", "triplet_offline"])
+    recipes.main()
+    printed = capsys.readouterr().out
+    assert printed.count("batches of 15 classes x 4 for every loss: a fold has no more than 15 to train on\n") == 1
     studies = tmp_path / "out" / "hpt_studies"
     pairs, offline = (
         load_train(studies / f"reality_check_{loss}" / "best_config.yaml") for loss in ("nt_xent", "triplet_offline")
@@ -118,4 +122,4 @@ def test_a_folder_of_few_classes_is_compared_in_batches_that_every_fold_can_draw
     told = (tmp_path / "out" / "recipes.txt").read_text()
     assert "1 trials, each the mean of 4 class-disjoint folds of the 15 train and 5 validation classes" in told
     assert "measured on 200 images of 20 other classes. 13 images for calibration took part in neither" in told
-    assert all(line in done.stdout for line in told.splitlines()[:3]), "the table is printed line by line"
+    assert all(line in printed for line in told.splitlines()[:3]), "the table is printed line by line"

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "feature_dropout": ([0.1, 0.4], {}),
     "join": (["none", "whitened"], {}),
     "intermediate_ff_block_units": ([[], [8], [16, 8]], {}),
+    "parallel_heads": ([[], [[8]], [[], [16, 8]]], {}),
     "dropout": ([0.1, 0.4], {"intermediate_ff_block_units": [8]}),
     "embedding_dim": ([8, 32], {}),
     "loss": (["triplet_hard", "nt_xent", "arcface", "proxy_anchor"], {}),

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import Run
+from tests.conftest import Invoke
+
+pytestmark = pytest.mark.usefixtures("no_report")
 
 TRAIN = """\
 experiment_name: x
@@ -31,7 +32,7 @@ def make_images(folder: Path, classes: int = 3, images: int = 16) -> None:
             Image.fromarray(pixels).save(folder / f"class{label}" / f"{number:02}.jpg", quality=95)
 
 
-def refused(command: Run, *arguments: str | Path, code: int, says: str) -> str:
+def refused(command: Invoke, *arguments: str | Path, code: int, says: str) -> str:
     """Runs a command that must fail in one line; returns the line."""
     done = command(*arguments)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
@@ -48,22 +49,20 @@ def train_file(tmp_path: Path, text: str = TRAIN, **changes: object) -> str:
     return "train.yaml"
 
 
-def test_a_missing_file(command: Run) -> None:
+def test_a_missing_file(command: Invoke) -> None:
     refused(command, "train.py", "--config", "nowhere.yaml", code=2, says="nowhere.yaml")
     refused(command, "hpt.py", "--hpt-config-filepath", "nowhere.yaml", code=2, says="nowhere.yaml")
 
 
-def test_a_missing_option_and_an_unknown_one(command: Run) -> None:
+def test_a_missing_option_and_an_unknown_one(command: Invoke) -> None:
     refused(command, "train.py", "--epochs", "3", code=2, says="--epochs")
     refused(command, "hpt.py", "--resume", code=2, says="--hpt-config-filepath")
 
 
-def test_a_typo_in_a_key_names_file_line_and_suggestion(command: Run, tmp_path: Path) -> None:
+def test_a_typo_in_a_key_names_file_line_and_suggestion(command: Invoke, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("study_name: s\ndataset: digits\nembeding_dim_grid: [8, 16]\n")
-    started = time.monotonic()
     line = refused(command, "hpt.py", "--hpt-config-filepath", "study.yaml", code=2, says="study.yaml:3:")
     assert "embedding_dim_grid" in line.split("did you mean")[1]
-    assert time.monotonic() - started < 10  # the figure itself is shown by the note; this only excludes TensorFlow
 
 
 @pytest.mark.parametrize(
@@ -78,12 +77,12 @@ def test_a_typo_in_a_key_names_file_line_and_suggestion(command: Run, tmp_path: 
         ("storage: postgres", "storage"),
     ],
 )
-def test_a_study_file_that_cannot_be(command: Run, tmp_path: Path, line: str, says: str) -> None:
+def test_a_study_file_that_cannot_be(command: Invoke, tmp_path: Path, line: str, says: str) -> None:
     (tmp_path / "study.yaml").write_text(f"study_name: s\ndataset: digits\n{line}\n")
     refused(command, "hpt.py", "--hpt-config-filepath", "study.yaml", "--validate", code=2, says=says)
 
 
-def test_a_grid_with_one_value_is_fine(command: Run, tmp_path: Path) -> None:
+def test_a_grid_with_one_value_is_fine(command: Invoke, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("study_name: s\ndataset: digits\ndropout: 0\nembedding_dim_grid: [8]\n")
     done = command("hpt.py", "--hpt-config-filepath", "study.yaml", "--validate")
     assert done.returncode == 0
@@ -91,29 +90,29 @@ def test_a_grid_with_one_value_is_fine(command: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", ["1e-3", "1.0e-3", "0.001"])
-def test_a_learning_rate_is_a_number_however_it_is_written(command: Run, tmp_path: Path, rate: str) -> None:
+def test_a_learning_rate_is_a_number_however_it_is_written(command: Invoke, tmp_path: Path, rate: str) -> None:
     from imagematch.config import load_train
 
     assert load_train(tmp_path / train_file(tmp_path, learning_rate=rate)).learning_rate == 0.001
 
 
-def test_no_images(command: Run, tmp_path: Path) -> None:
+def test_no_images(command: Invoke, tmp_path: Path) -> None:
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="images")
     (tmp_path / "images").mkdir()
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="images")
 
 
-def test_one_class_only(command: Run, tmp_path: Path) -> None:
+def test_one_class_only(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images", classes=1)
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class")
 
 
-def test_one_image_a_class(command: Run, tmp_path: Path) -> None:
+def test_one_image_a_class(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images", images=1)
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class")
 
 
-def test_weights_that_are_not_there_do_not_fit_or_cannot_be_fetched(command: Run, tmp_path: Path) -> None:
+def test_weights_that_are_not_there_do_not_fit_or_cannot_be_fetched(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images")
     network = {"feature_extractor": "mobilenet_v2", "image_size": 32}
     file = train_file(tmp_path, **network, weights="nowhere.weights.h5")
@@ -124,17 +123,18 @@ def test_weights_that_are_not_there_do_not_fit_or_cannot_be_fetched(command: Run
 
 
 def test_imagenet_weights_offline_say_how_to_give_a_path(
-    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_images(tmp_path / "images")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there: offline, wherever this runs
+    monkeypatch.setattr("urllib.request._opener", None)  # which remembers the proxies that there were
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     file = train_file(tmp_path, feature_extractor="mobilenet_v2", image_size=32)
     refused(command, "train.py", "--config", file, code=5, says="weights: PATH")
 
 
-def test_exp_that_cannot_be_written(command: Run, tmp_path: Path) -> None:
+def test_exp_that_cannot_be_written(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images")
     (tmp_path / "exp").write_text("in the way")
     refused(command, "train.py", "--config", train_file(tmp_path), code=4, says="exp")
@@ -142,7 +142,7 @@ def test_exp_that_cannot_be_written(command: Run, tmp_path: Path) -> None:
     refused(command, "hpt.py", "--hpt-config-filepath", "study.yaml", code=4, says="exp")
 
 
-def test_corrupt_images_are_named_and_survived(command: Run, tmp_path: Path) -> None:
+def test_corrupt_images_are_named_and_survived(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images", images=24)
     empty, torn = tmp_path / "images" / "class0" / "empty.jpg", tmp_path / "images" / "class1" / "torn.jpg"
     empty.touch()
@@ -154,14 +154,14 @@ def test_corrupt_images_are_named_and_survived(command: Run, tmp_path: Path) -> 
     assert "72 images of 3 classes" in done.stdout
 
 
-def test_too_many_corrupt_images_stop_it(command: Run, tmp_path: Path) -> None:
+def test_too_many_corrupt_images_stop_it(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images")
     for number in range(6):
         (tmp_path / "images" / "class0" / f"empty{number}.jpg").touch()
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class0/empty")
 
 
-def test_a_study_goes_on_with_the_same_images_only(command: Run, tmp_path: Path) -> None:
+def test_a_study_goes_on_with_the_same_images_only(command: Invoke, one_process: None, tmp_path: Path) -> None:
     import shutil
 
     make_images(tmp_path / "images")
@@ -180,7 +180,9 @@ def test_a_study_goes_on_with_the_same_images_only(command: Run, tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_fresh_study_on_other_images_trains_its_winner_again(command: Run, tmp_path: Path) -> None:
+def test_a_fresh_study_on_other_images_trains_its_winner_again(
+    command: Invoke, one_process: None, tmp_path: Path
+) -> None:
     """The configuration is the same to the letter; the images are not. Each image size has a baseline of its own."""
     import csv
     import json
@@ -210,11 +212,11 @@ def test_a_fresh_study_on_other_images_trains_its_winner_again(command: Run, tmp
     assert json.loads(card.read_text())["provenance"]["dataset_digest"] != before
 
 
-def test_a_matcher_that_was_edited_or_is_not_there(command: Run, small_study: Path, tmp_path: Path) -> None:
+def test_a_matcher_that_was_edited_or_is_not_there(command: Invoke, small_study: Path, tmp_path: Path) -> None:
     import shutil
 
     Image.new("L", (9, 9), 100).save(tmp_path / "a.png")
-    match = ("-m", "imagematch", "match", "--model")
+    match = ("match", "--model")
     refused(command, *match, "nowhere", "a.png", "a.png", code=5, says="nowhere")
     shutil.copytree(small_study / "exp" / "saved_models" / "small", tmp_path / "model")
     refused(command, *match, "model", "a.png", "b.png", code=3, says="b.png")
@@ -226,7 +228,7 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
     command = [sys.executable, "-m", "imagematch", "data", "list"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (4, "error: the output cannot be written: there is no space left\n")
+    assert (done.returncode, done.stderr) == (4, "error: the output cannot be written: No space left on device\n")
 
 
 def test_a_name_that_the_terminal_has_no_letters_for_is_shown_escaped() -> None:

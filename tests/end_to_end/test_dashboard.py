@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import run_command
+from tests.conftest import Invoke
 
 pytest.importorskip("optuna_dashboard")
 
@@ -44,7 +44,7 @@ def address_fixture(small_study: Path) -> Iterator[str]:
         process.kill()
 
 
-def test_each_trial_has_its_curve_and_its_configuration(address: str, tmp_path: Path) -> None:
+def test_each_trial_has_its_curve_and_its_configuration(address: str, invoke: Invoke, tmp_path: Path) -> None:
     _, page = fetch(address + "/dashboard/")
     assert b"<html" in page.lower()
     studies = json.loads(fetch(address + "/api/studies")[1])["study_summaries"]
@@ -64,10 +64,10 @@ def test_each_trial_has_its_curve_and_its_configuration(address: str, tmp_path: 
         assert f"embedding_dim: {params['embedding_dim']}" in configuration
         file = tmp_path / f"config-{trial['number']}.yaml"
         file.write_text(configuration)
-        assert run_command("train.py", "--config", file, "--validate", cwd=tmp_path).returncode == 0
+        assert invoke("train", "--config", file, "--validate").returncode == 0
 
 
-def test_a_dashboard_of_no_study(tmp_path: Path) -> None:
-    done = run_command("-m", "imagematch", "study", "dashboard", "--study", "none", cwd=tmp_path)
+def test_a_dashboard_of_no_study(command: Invoke) -> None:
+    done = command("study", "dashboard", "--study", "none")
     assert done.returncode == 2
     assert "study list" in done.stderr

@@ -20,6 +20,8 @@ from imagematch.config import parse_train
 from imagematch.files import Layout
 from imagematch.pipeline import run_training
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 SMALL = ("feature_extractor=pixels", "image_size=8", "epochs=2", "batch_classes=3")
 """What stands in for the network, the patience and the many classes of a page."""
 FEW = ("n_trials=2", "rerun_top_k=1", "rerun_seeds=1")
@@ -191,7 +193,9 @@ def test_every_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RUN_PAGES))
-def test_the_blocks_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_page_run(
+    name: str, one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("imagematch.cli.running._mute_native_libraries", lambda: None)
     monkeypatch.setattr("plotly.graph_objects.Figure.show", lambda _self: None)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from tests.conftest import Run, run_command
+from tests.conftest import Invoke
 
 from imagematch import ImageMatcher
 from imagematch.config import load_train
@@ -65,10 +65,10 @@ def write_table(path: Path, lines: Sequence[Sequence[object]]) -> Path:
     return path
 
 
-def test_evaluate_gives_the_figures_of_the_training(copied: Path) -> None:
-    kept = json.loads((copied / MODEL / "metrics.json").read_text())
-    command = ("-m", "imagematch", "evaluate", "--model", MODEL, "--one-shot", "5", "--output", "out", "--json")
-    done = run_command(*command, cwd=copied)
+def test_evaluate_gives_the_figures_of_the_training(inside: Path, invoke: Invoke) -> None:
+    kept = json.loads((inside / MODEL / "metrics.json").read_text())
+    command = ("evaluate", "--model", MODEL, "--one-shot", "5", "--output", "out", "--json")
+    done = invoke(*command)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {"validation", "test", "baseline", "one_shot"}
@@ -77,12 +77,12 @@ def test_evaluate_gives_the_figures_of_the_training(copied: Path) -> None:
     assert found["baseline"]["test"]["roc_auc"] == kept["baseline"]["test"]["roc_auc"]
     assert found["one_shot"]["matcher"]["trials"] == 100
     assert 0 <= found["one_shot"]["matcher"]["error_rate"] < 0.5
-    assert json.loads((copied / "out" / "metrics.json").read_text()) == found
-    assert "ROC AUC" in (copied / "out" / "report.html").read_text(encoding="utf-8")
+    assert json.loads((inside / "out" / "metrics.json").read_text()) == found
+    assert "ROC AUC" in (inside / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_evaluate_in_words(copied: Path) -> None:
-    done = run_command("-m", "imagematch", "evaluate", "--model", MODEL, "--split", "calibration", cwd=copied)
+def test_evaluate_in_words(inside: Path, invoke: Invoke) -> None:
+    done = invoke("evaluate", "--model", MODEL, "--split", "calibration")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines[1:3]] == ["calibration", "baseline, calibration"]
@@ -100,8 +100,10 @@ def test_evaluate_in_words(copied: Path) -> None:
         (["--pairs", "nowhere.csv"], 3, "nowhere.csv"),
     ],
 )
-def test_what_cannot_be_evaluated_is_one_line(copied: Path, options: list[str], code: int, says: str) -> None:
-    done = run_command("-m", "imagematch", "evaluate", "--model", MODEL, *options, cwd=copied)
+def test_what_cannot_be_evaluated_is_one_line(
+    inside: Path, invoke: Invoke, options: list[str], code: int, says: str
+) -> None:
+    done = invoke("evaluate", "--model", MODEL, *options)
     assert done.returncode == code, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
@@ -109,23 +111,25 @@ def test_what_cannot_be_evaluated_is_one_line(copied: Path, options: list[str], 
     assert ("ROC AUC" in done.stdout) == ("40" in options), "finished figures are printed all the same"
 
 
-def test_a_table_of_pairs_is_folded_and_bad_images_are_named(copied: Path, faces: Path, tmp_path: Path) -> None:
+def test_a_table_of_pairs_is_folded_and_bad_images_are_named(
+    inside: Path, invoke: Invoke, faces: Path, tmp_path: Path
+) -> None:
     (faces / "torn.jpg").write_bytes((faces / image(0, 1)).read_bytes()[:200])
     lines = [(image(label, n), image(label, n + 1), 1) for label in range(4) for n in range(1, 12)]
     lines += [(image(label, n), image((label + 1) % 4, n), 0) for label in range(4) for n in range(1, 12)]
     table = [("path_a", "path_b", "same"), *lines, ("torn.jpg", image(0, 1), 1), (image(1, 1), "a\x1b[31m\nb.jpg", 0)]
     write_table(tmp_path / "pairs.csv", table)
-    command = ("-m", "imagematch", "evaluate", "--model", MODEL, "--pairs", tmp_path / "pairs.csv", "--data-dir", faces)
-    done = run_command(*command, cwd=copied)
+    command = ("evaluate", "--model", MODEL, "--pairs", tmp_path / "pairs.csv", "--data-dir", faces)
+    done = invoke(*command)
     assert done.returncode == 0, done.stderr
     assert "88 pairs, 44 genuine; 2 left out: 2 images" in done.stdout
     assert done.stdout.count("mean and standard error of 10 folds") == 2, "the baseline's, too"
     assert "torn.jpg" in done.stderr
     assert "\x1b" not in done.stderr
-    found = json.loads(run_command(*command, "--json", "--output", tmp_path / "out", cwd=copied).stdout)
+    found = json.loads(invoke(*command, "--json", "--output", tmp_path / "out").stdout)
     assert set(found["unreadable"]) == {"torn.jpg", "a\x1b[31m\nb.jpg"}
     assert found == json.loads((tmp_path / "out" / "metrics.json").read_text())
-    matcher = ImageMatcher.load(copied / MODEL)
+    matcher = ImageMatcher.load(inside / MODEL)
     scores = matcher.predict([faces / a for a, _, _ in lines], [faces / b for _, b, _ in lines])
     right = (-scores < matcher.threshold) == np.array([same for *_, same in lines], bool)
     assert found["threshold"]["accuracy"] == pytest.approx(right.mean())
@@ -222,16 +226,16 @@ def test_an_export_gives_the_matchers_embeddings(inside: Path, tmp_path: Path, k
     export_matcher(MODEL, kind, output)  # its own may be replaced
 
 
-def test_export_as_a_command(copied: Path, tmp_path: Path) -> None:
-    command = ("-m", "imagematch", "export", "--model", MODEL, "--format", "onnx")
-    done = run_command(*command, "--output", tmp_path / "model.onnx", cwd=copied)
+def test_export_as_a_command(inside: Path, invoke: Invoke, tmp_path: Path) -> None:
+    command = ("export", "--model", MODEL, "--format", "onnx")
+    done = invoke(*command, "--output", tmp_path / "model.onnx")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("onnx  ")
     for options, says in ((["--output", "x.bin"], "onnx is a file .onnx"), ([], "--output")):
-        refused = run_command(*command, *options, cwd=copied)
+        refused = invoke(*command, *options)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert says in refused.stderr
-    unknown = run_command(*command[:-1], "pytorch", cwd=copied)
+    unknown = invoke(*command[:-1], "pytorch")
     assert unknown.returncode == 2
     assert "onnx, litert, openvino, saved_model, projector" in unknown.stderr
 
@@ -317,7 +321,7 @@ def test_a_matcher_whose_name_leads_elsewhere_is_refused(inside: Path, tmp_path:
     assert not Path("elsewhere").exists()
 
 
-def test_evaluate_and_export_are_in_the_help(command: Run) -> None:
-    done = command("-m", "imagematch", "--help")
+def test_evaluate_and_export_are_in_the_help(invoke: Invoke) -> None:
+    done = invoke("--help")
     assert "evaluate" in done.stdout
     assert "export" in done.stdout

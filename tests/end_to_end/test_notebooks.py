@@ -10,7 +10,7 @@ import nbclient
 import nbformat
 import optuna
 import pytest
-from tests.conftest import run_command
+from tests.conftest import Invoke, train_in_this_process, without_report
 
 from imagematch.config import parse_study
 from imagematch.files import Layout
@@ -40,6 +40,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workplace")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        train_in_this_process(patch)
+        without_report(patch)
         run_study(parse_study(STUDY), Layout())
     return folder
 
@@ -88,13 +90,13 @@ def test_a_foreign_study_without_finished_trials_gives_clear_lines(tmp_path):
 
 
 @pytest.mark.realdata
-def test_the_original_studys_database_is_visualised_after_an_upgrade(tmp_path):
+def test_the_original_studys_database_is_visualised_after_an_upgrade(tmp_path, invoke: Invoke):
     original = Path(os.environ.get("IMAGEMATCH_DATA", "data")) / "seed_hpt_study-0.db"
     if not original.is_file():
         pytest.skip(f"{original} is not there: set IMAGEMATCH_DATA to where the data packs are unpacked")
     copy = tmp_path / "seed.db"
     copy.write_bytes(original.read_bytes())
-    upgraded = run_command("-m", "imagematch", "study", "upgrade", copy, cwd=tmp_path)
+    upgraded = invoke("study", "upgrade", copy)
     assert (upgraded.returncode, upgraded.stderr) == (0, "")
     shown = executed("hpt_visualizer.ipynb", tmp_path, STUDY_NAME="hpt_study-0", DATABASE="seed.db")
     assert "12 complete, 3 pruned" in shown

@@ -228,7 +228,7 @@ def test_the_page_is_self_contained_and_marks_right_and_wrong(retrieve: Command,
     assert 'class="tile right"' in page
     assert 'class="tile wrong"' in page
     assert "&lt;img src=x onerror=alert(1)&gt;.png" in page
-    assert "<script" not in page
+    assert page.count("<script") == 1  # the page's own
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
 
 
@@ -409,7 +409,7 @@ def test_names_of_any_kind_are_unchanged_in_json_and_csv_and_harmless_in_pages(r
     rows = table("out.csv")
     assert {Path("gallery", row["gallery"]).is_file() for row in rows} == {True}
     assert {f"digit 1/{name}" for name in BAD_NAMES} <= {row["gallery"] for row in rows}
-    assert "<script" not in Path("out.html").read_text()
+    assert Path("out.html").read_text().count("<script") == 1  # the page's own
     shutil.move("gallery/digit 1/=1+1.png", "gallery/=1+1.png")
     assert retrieve("--top-k", "200", output="out.csv")[0] == 0
     names = {row["gallery"] for row in table("out.csv")}

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagematch.data import read_corrections
 from imagematch.retrieval import Gallery
 
 ROOT = Path(__file__).parent.parent.parent
@@ -200,9 +201,17 @@ def test_pairs_are_reviewed_by_keyboard_and_answers_undone(place: Path, tmp_path
     ):
         page.click("nav a[href='#review']")
         page.wait_for_selector("text=They match, and their labels differ.")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector("#pair .tile:nth-child(2).chosen")
         page.keyboard.press("w")
+        assert page.input_value("#right-label") == "red"  # the other image's
+        page.keyboard.press("Escape")
+        assert page.locator("#naming").is_hidden()
+        page.keyboard.press("w")
+        page.keyboard.press("Enter")
         page.wait_for_selector("text=Nothing is left to review.")
-        assert table.read_text().splitlines()[1].split(",")[5] == "wrong label"
+        (said,) = read_corrections(table)
+        assert (said.label, said.answer, said.new_label) == ("crimson", "wrong label", "red")
         page.keyboard.press("u")
         page.wait_for_selector("text=They match, and their labels differ.")
         assert len(table.read_text().splitlines()) == 1
@@ -211,6 +220,47 @@ def test_pairs_are_reviewed_by_keyboard_and_answers_undone(place: Path, tmp_path
         page.wait_for_selector("text=Recorded: same.")
         assert table.read_text().splitlines()[1].split(",")[5] == "same"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+def test_an_unknown_that_comes_back_is_named_and_copies_are_deleted(place: Path, tmp_path: Path) -> None:
+    gallery, table = tmp_path / "gallery", tmp_path / "corrections.csv"
+    for name in ("red", "blue"):
+        Image.open(place / f"{name}.png").save(tmp_path / f"{name}.bmp")
+    with Gallery.create(gallery, place / "matcher") as made:
+        made.add([place / "red.png", tmp_path / "red.bmp"], "red")
+    with (
+        running(place, "--gallery", str(gallery), "--corrections", str(table)) as (_, url),
+        browser(url, color_scheme="dark") as page,
+    ):
+        for suffix in ("png", "bmp"):
+            folder = place if suffix == "png" else tmp_path
+            assert post(f"{url}/search?threshold=0.001", (folder / f"blue.{suffix}").read_bytes())[1]["unknown"]
+        page.click("nav a[href='#review']")
+        page.wait_for_selector("text=2 searches were for this")
+        assert page.locator("#answers button[data-answer='same']").is_hidden()
+        page.keyboard.press("x")
+        page.wait_for_selector("#pair :text('likely copies')")
+        page.keyboard.press("u")
+        page.wait_for_selector("text=2 searches were for this")
+        page.keyboard.press("w")
+        page.keyboard.type("blue")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#pair :text('likely copies')")
+        with Gallery.open(gallery) as changed:
+            assert changed.labels() == {"blue": 1, "red": 2}
+        page.keyboard.press("x")
+        page.wait_for_selector("text=Recorded: delete.")
+        assert [one.answer for one in read_corrections(table)] == ["delete"]
+        page.keyboard.press("u")
+        page.wait_for_selector("text=Taken back: delete.")
+        page.keyboard.press("x")
+        page.wait_for_selector("text=Recorded: delete.")
+        page.click("nav a[href='#gallery']")
+        page.click("#label-list button:has-text('blue')")
+        page.wait_for_selector("#tiles .tile:only-child:has-text('blue')")
+        page.fill("#label-filter", "re")
+        page.wait_for_selector("#label-list li:only-child:has-text('red')")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
@@ -247,7 +297,7 @@ def test_the_page_searches_decides_adds_names_and_removes(place: Path, tmp_path:
                 round(value, 2),
             )
             assert page.inner_text("#search-found .tile div:nth-of-type(2)") == verdict
-            assert "not measured" in page.inner_text("#rates")
+            assert "at most" in page.inner_text("#rates div:has-text('FNIR')")
         page.click("nav a[href='#compare']")
         page.set_input_files("#first-drop input", place / "red.png")
         page.set_input_files("#second-drop input", place / "red.png")

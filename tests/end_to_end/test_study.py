@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from tests.conftest import SMALL_STUDY, Run, run_command
+from tests.conftest import SMALL_STUDY, Invoke, run_command
 
 from imagematch import ImageMatcher, config
 from imagematch.data import open_dataset
@@ -79,6 +79,14 @@ def test_the_trials_table_agrees_with_the_database(small_study: Path) -> None:
     assert [row["state"] for row in rows] == [t.state.name for t in study.trials]
 
 
+@pytest.fixture
+def copy(small_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a copy of the study's."""
+    folder = Path(shutil.copytree(small_study, tmp_path / "copy"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
 def pictures_run(folder: Path) -> int:
     """How many pictures went through a network, by all that was logged in a folder."""
     logs = (folder / EXP).rglob("run.jsonl")
@@ -97,54 +105,57 @@ def test_the_network_runs_once_per_image(small_study: Path) -> None:
     assert [size for size, _ in kept_rows(small_study)] == [1797 * 8 * 8 * 3 * 4]
 
 
-def test_a_second_study_and_a_later_evaluation_run_the_network_zero_times(small_study: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(small_study, folder)
+def test_a_second_study_and_a_later_evaluation_run_the_network_zero_times(
+    copy: Path, invoke: Invoke, one_process: None
+) -> None:
     text = SMALL_STUDY.replace("study_name: small", "study_name: second").replace("n_trials: 3", "n_trials: 2")
-    (folder / "study.yaml").write_text(text.replace("rerun_top_k: 2", "rerun_top_k: 0"))
-    before = kept_rows(folder)
-    second = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=folder)
+    (copy / "study.yaml").write_text(text.replace("rerun_top_k: 2", "rerun_top_k: 0"))
+    before = kept_rows(copy)
+    second = invoke("hpt", "--hpt-config-filepath", "study.yaml")
     assert second.returncode == 0, second.stderr
-    evaluated = run_command("-m", "imagematch", "evaluate", "--model", "exp/saved_models/second", cwd=folder)
+    evaluated = invoke("evaluate", "--model", "exp/saved_models/second")
     assert evaluated.returncode == 0, evaluated.stderr
-    assert (folder / EXP / "hpt_studies" / "second" / "run.jsonl").is_file()
-    reports = [(folder / EXP / "hpt_studies" / name / "report.html").read_text() for name in ("small", "second")]
+    assert (copy / EXP / "hpt_studies" / "second" / "run.jsonl").is_file()
+    reports = [(copy / EXP / "hpt_studies" / name / "report.html").read_text() for name in ("small", "second")]
     assert ["The features were computed once" in report for report in reports] == [True, False]
     assert ["no image went through the network" in report for report in reports] == [False, True]
-    assert pictures_run(folder) == 1797
-    assert kept_rows(folder) == before
+    assert pictures_run(copy) == 1797
+    assert kept_rows(copy) == before
 
 
-def test_a_finished_study_resumes_to_its_summary(small_study: Path, tmp_path: Path) -> None:
-    shutil.copytree(small_study, tmp_path / "copy")
-    again = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", "--resume", cwd=tmp_path / "copy")
+def test_a_finished_study_resumes_to_its_summary(copy: Path, invoke: Invoke) -> None:
+    again = invoke("hpt", "--hpt-config-filepath", "study.yaml", "--resume")
     assert again.returncode == 0, again.stderr
     assert "ROC AUC" in again.stdout
     assert "epoch" not in again.stdout.split("ROC AUC")[0].replace("epochs", "")
 
 
-def test_more_trials_go_on_where_the_study_was(small_study: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(small_study, folder)
-    again = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4", cwd=folder)
+def test_more_trials_go_on_where_the_study_was(copy: Path, invoke: Invoke, one_process: None) -> None:
+    again = invoke("hpt", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4")
     assert again.returncode == 0, again.stderr
-    study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder / EXP}/hpt_studies/small.db")
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{copy / EXP}/hpt_studies/small.db")
     counted = [t for t in study.trials if t.state.is_finished() and "duplicate_of" not in t.user_attrs]
     assert len(counted) == 4
 
 
-def test_neither_flag_is_a_usage_error_that_names_both(small_study: Path) -> None:
-    refused = run_command("hpt.py", "--hpt-config-filepath", "study.yaml", cwd=small_study)
+def test_neither_flag_is_a_usage_error_that_names_both(
+    small_study: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_study)
+    refused = invoke("hpt", "--hpt-config-filepath", "study.yaml")
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
     assert "--fresh" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 
-def test_another_space_under_the_same_name_is_refused_with_the_difference(small_study: Path, tmp_path: Path) -> None:
+def test_another_space_under_the_same_name_is_refused_with_the_difference(
+    small_study: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_study)
     changed = tmp_path / "changed.yaml"
     changed.write_text(SMALL_STUDY.replace("[8, 16]", "[8, 32]"))
-    refused = run_command("hpt.py", "--hpt-config-filepath", changed, "--resume", cwd=small_study)
+    refused = invoke("hpt", "--hpt-config-filepath", changed, "--resume")
     assert refused.returncode == 4
     assert "choices 8, 16 became choices 8, 32" in refused.stderr
     assert refused.stderr.count("\n") == 1
@@ -164,29 +175,24 @@ def test_the_saved_matcher_tells_digits_apart(small_study: Path, monkeypatch: py
     assert ((distances < matcher.threshold) == genuine).mean() == pytest.approx(kept["accuracy"], abs=1e-3)
 
 
-def test_match_answers_in_words_and_json(small_study: Path, tmp_path: Path) -> None:
+def test_match_answers_in_words_and_json(
+    small_study: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
+    monkeypatch.chdir(small_study)
     for name, grey in (("a.png", 10), ("b.png", 200)):
         Image.new("L", (20, 30), grey).save(tmp_path / name)
-    arguments = (
-        "-m",
-        "imagematch",
-        "match",
-        "--model",
-        "exp/saved_models/small",
-        tmp_path / "a.png",
-        tmp_path / "b.png",
-    )
-    words = run_command(*arguments, cwd=small_study)
+    arguments = ("match", "--model", "exp/saved_models/small", tmp_path / "a.png", tmp_path / "b.png")
+    words = invoke(*arguments)
     assert words.returncode == 0, words.stderr
     assert words.stdout.startswith(("match: distance", "no match: distance"))
-    answer = json.loads(run_command(*arguments, "--json", cwd=small_study).stdout)
+    answer = json.loads(invoke(*arguments, "--json").stdout)
     assert set(answer) == {"is_match", "distance", "threshold", "probability"}
     assert answer["is_match"] == (answer["distance"] < answer["threshold"])
 
 
-def test_validate_and_dry_run_say_what_would_run(command: Run, tmp_path: Path) -> None:
+def test_validate_and_dry_run_say_what_would_run(command: Invoke, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(SMALL_STUDY)
     plan = command("hpt.py", "--hpt-config-filepath", "study.yaml", "--validate")
     assert plan.returncode == 0

@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.conftest import Run
+from tests.conftest import Invoke
 
 SECRET = "hunter2hunter2"
-STUDY = ("-m", "imagematch", "study")
+STUDY = ("study",)
 
 
 @pytest.fixture(name="studies")
@@ -20,7 +20,7 @@ def studies_fixture(small_study: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_list_goes_on_past_what_cannot_be_read(command: Run, studies: Path) -> None:
+def test_the_list_goes_on_past_what_cannot_be_read(command: Invoke, studies: Path) -> None:
     (studies / "broken.db").write_bytes(b"no database at all")
     done = command(*STUDY, "list")
     assert done.returncode == 0, done.stderr
@@ -30,7 +30,7 @@ def test_the_list_goes_on_past_what_cannot_be_read(command: Run, studies: Path) 
     assert "small-rerun" not in done.stdout, "the repeated runs are no study of their own"
 
 
-def test_a_study_is_shown_with_baseline_best_trials_and_reasons(command: Run, studies: Path) -> None:
+def test_a_study_is_shown_with_baseline_best_trials_and_reasons(command: Invoke, studies: Path) -> None:
     assert studies.is_dir()
     done = command(*STUDY, "show", "small")
     assert done.returncode == 0, done.stderr
@@ -47,7 +47,7 @@ def test_a_study_is_shown_with_baseline_best_trials_and_reasons(command: Run, st
 @pytest.mark.parametrize(
     "url", [f"postgresql+psycopg//me:{SECRET}@host/db", f"postgresql:me:{SECRET}@host/db", f"me:{SECRET}@host"]
 )
-def test_a_misspelt_url_is_not_taken_for_a_path_and_shown(command: Run, url: str) -> None:
+def test_a_misspelt_url_is_not_taken_for_a_path_and_shown(command: Invoke, url: str) -> None:
     for arguments in (("show", "x", "--storage", url), ("list", "--storage", url)):
         done = command(*STUDY, *arguments)
         assert done.returncode == 4
@@ -56,7 +56,7 @@ def test_a_misspelt_url_is_not_taken_for_a_path_and_shown(command: Run, url: str
         assert "%40" in done.stderr
 
 
-def test_a_bare_dashboard_says_which_studies_there_are(command: Run, studies: Path) -> None:
+def test_a_bare_dashboard_says_which_studies_there_are(command: Invoke, studies: Path) -> None:
     shutil.copy(studies / "small.db", studies / "other.db")
     done = command(*STUDY, "dashboard")
     assert done.returncode == 2
@@ -73,7 +73,9 @@ def test_a_bare_dashboard_says_which_studies_there_are(command: Run, studies: Pa
         (("dashboard", "--study", "x" * 300), 2, "there is no study"),
     ],
 )
-def test_a_name_that_is_too_long_is_of_no_study(command: Run, arguments: tuple[str, ...], code: int, says: str) -> None:
+def test_a_name_that_is_too_long_is_of_no_study(
+    command: Invoke, arguments: tuple[str, ...], code: int, says: str
+) -> None:
     done = command(*STUDY, *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert says in done.stderr
@@ -82,7 +84,7 @@ def test_a_name_that_is_too_long_is_of_no_study(command: Run, arguments: tuple[s
 @pytest.mark.parametrize("url", ["sqlite:///typo/TYPO.db", "sqlite+pysqlite:///typo/TYPO.db"])
 @pytest.mark.parametrize("arguments", [("list",), ("show", "x"), ("dashboard",)])
 def test_a_database_that_is_not_there_is_told_and_not_made(
-    command: Run, tmp_path: Path, url: str, arguments: tuple[str, ...]
+    command: Invoke, tmp_path: Path, url: str, arguments: tuple[str, ...]
 ) -> None:
     if arguments == ("dashboard",):
         pytest.importorskip("optuna_dashboard")

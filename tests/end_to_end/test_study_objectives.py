@@ -6,7 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tests.conftest import Run
+from tests.conftest import Invoke
 
 FOLDED = """\
 study_name: folded
@@ -28,7 +28,7 @@ rerun_top_k: 0
 pytestmark = pytest.mark.slow
 
 
-def test_two_objectives_over_folds_under_a_limit(command: Run, tmp_path: Path) -> None:
+def test_two_objectives_over_folds_under_a_limit(command: Invoke, one_process: None, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(FOLDED)
     done = command("hpt.py", "--hpt-config-filepath", "study.yaml")
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,9 @@ def test_two_objectives_over_folds_under_a_limit(command: Run, tmp_path: Path) -
     assert metrics["test"]["split_by"] == "class"
 
 
-def test_a_study_in_which_no_trial_is_complete_leaves_a_report_that_says_why(command: Run, tmp_path: Path) -> None:
+def test_a_study_in_which_no_trial_is_complete_leaves_a_report_that_says_why(
+    command: Invoke, one_process: None, tmp_path: Path
+) -> None:
     text = FOLDED.replace("folds: 2\n", "").replace("max_parameters: 6000", "max_parameters: 5")
     (tmp_path / "study.yaml").write_text(text)
     done = command("hpt.py", "--hpt-config-filepath", "study.yaml")
@@ -62,11 +64,11 @@ def test_a_study_in_which_no_trial_is_complete_leaves_a_report_that_says_why(com
     report = (tmp_path / "exp" / "hpt_studies" / "folded" / "report.html").read_text()
     assert "No trial is finished" in report
     assert "parameters are over max_parameters" in report
-    shown = command("-m", "imagematch", "study", "show", "folded")
+    shown = command("study", "show", "folded")
     assert "No trial is finished yet" in shown.stdout
 
 
-def test_a_dry_run_refuses_batches_of_more_classes_than_a_fold_has(command: Run, tmp_path: Path) -> None:
+def test_a_dry_run_refuses_batches_of_more_classes_than_a_fold_has(command: Invoke, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(FOLDED + "batch_classes: 4\n")
     done = command("hpt.py", "--hpt-config-filepath", "study.yaml", "--dry-run")
     assert done.returncode == 2

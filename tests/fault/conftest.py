@@ -15,6 +15,12 @@ from tests.postgres import NoServerError, Server, private_server
 Start = Callable[..., subprocess.Popen[str]]
 
 
+def with_tests() -> dict[str, str]:
+    """The environment of a process that can import `tests`."""
+    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 @pytest.fixture(scope="session", name="one_server")
 def one_server_fixture() -> Iterator[Server]:
     """The server that the tests of a process share."""
@@ -42,18 +48,19 @@ def quick_fixture(tmp_path: Path) -> Iterator[Start]:
     """Starts `tests.quick_study` with some arguments in the test's folder; ends what is left of them."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, trial_s: float = 0, folder: Path = tmp_path) -> subprocess.Popen[str]:
-        paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "QUICK_TRIAL_S": str(trial_s)}
+    def start(
+        *arguments: str, trial_s: float = 0, folder: Path = tmp_path, own_group: bool = False
+    ) -> subprocess.Popen[str]:
         folder.mkdir(exist_ok=True)
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.quick_study", *arguments],
             cwd=folder,
-            env=environment,
+            env={**with_tests(), "QUICK_TRIAL_S": str(trial_s)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=own_group,
         )
         processes.append(process)
         return process

@@ -47,9 +47,9 @@ def _starts(folder: Path) -> int:
     return sum(json.loads(line)["event"] == "trial_started" for line in lines if line.endswith("}"))
 
 
-def _wait_for_a_start(folder: Path, before: int) -> None:
+def wait_for_a_start(folder: Path, before: int = 0) -> None:
     """Until another trial has been started than the `before` that were."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while _starts(folder) == before:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -71,7 +71,7 @@ def kill_at_random_moments(folder: Path, quick: Start, *, kills: int, trials: in
         if draw.random() < 0.5:
             time.sleep(draw.uniform(0.1, 4.0))
         else:
-            _wait_for_a_start(folder, before)
+            wait_for_a_start(folder, before)
             time.sleep(draw.uniform(0.0, 3.0))
         assert process.poll() is None, "the study was over before the kills were"
         process.kill()
@@ -87,7 +87,7 @@ def seconds_to_resume(folder: Path, quick: Start, *, trials: int) -> float:
     """From starting the process to its first trial; then it is killed."""
     before, started = _starts(folder), time.monotonic()
     process = quick(f"sqlite:///{folder}/kept.db", "--trials", str(trials), trial_s=60)
-    _wait_for_a_start(folder, before)
+    wait_for_a_start(folder, before)
     seconds = time.monotonic() - started
     process.kill()
     process.communicate()
@@ -98,6 +98,6 @@ def finish(folder: Path, quick: Start, *, trials: int) -> list[FrozenTrial]:
     """Goes on with the study to its end; returns its trials."""
     url = f"sqlite:///{folder}/kept.db"
     process = quick(url, "--trials", str(trials))
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 0, stderr
     return trials_in(url)

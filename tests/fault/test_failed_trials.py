@@ -20,7 +20,7 @@ def test_a_trial_that_fails_costs_one_trial(
     monkeypatch.setenv(variable, "16")
     url = f"sqlite:///{tmp_path}/kept.db"
     process = quick(url, "--trials", "8", "--workers", "2", "--sampler", "random")
-    stdout, stderr = process.communicate(timeout=240)
+    stdout, stderr = process.communicate(timeout=600)
     assert (process.returncode, stderr) == (0, "")
     trials = trials_in(url)
     assert_sound(trials, planned=8, processes=2)
@@ -40,10 +40,10 @@ def test_images_that_are_gone_end_the_search_after_three_trials_and_leave_none_r
 ) -> None:
     url = f"sqlite:///{tmp_path}/kept.db"
     first = quick(url, "--trials", "2", "--sampler", "random")
-    assert first.wait(timeout=60) == 0
+    assert first.wait(timeout=600) == 0
     monkeypatch.setenv("QUICK_GONE_DIM", "16")
     process = quick(url, "--trials", "60", "--workers", "2", "--sampler", "random", trial_s=0.6)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 3
     assert stderr == "error: here: the images are gone; bring them back\n"
     trials = trials_in(url)
@@ -55,5 +55,5 @@ def test_images_that_are_gone_end_the_search_after_three_trials_and_leave_none_r
     assert len(waiting) == len(cut) <= 1, "what the other worker was at is queued again"
     monkeypatch.delenv("QUICK_GONE_DIM")
     again = quick(url, "--trials", "60", "--workers", "2", "--sampler", "random")
-    assert again.wait(timeout=60) == 0
+    assert again.wait(timeout=600) == 0
     assert_sound(trials_in(url), planned=60, processes=2)

@@ -3,15 +3,19 @@
 import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from tests.conftest import ROOT, SMALL_STUDY, run_command
-from tests.fault.shared_studies import assert_sound
+import pytest
+from tests.conftest import SMALL_STUDY, Invoke
+from tests.fault.conftest import Start
+from tests.fault.shared_studies import assert_sound, trials_in
 
 from imagematch.tuning import attributes
+
+pytestmark = pytest.mark.usefixtures("no_report")
 
 BIG_HEADS = """\
 study_name: big
@@ -27,22 +31,15 @@ rerun_top_k: 0
 """
 
 
-def run_with_room(file_bytes: int, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs hpt.py where no file, its own or its workers', can grow over `file_bytes`."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
-    return subprocess.run(
-        [sys.executable, str(ROOT / "hpt.py"), *arguments],
-        cwd=cwd,
-        preexec_fn=limit,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+@contextmanager
+def room(file_bytes: int) -> Iterator[None]:
+    """Inside, no file of this process and of those that it starts can grow over `file_bytes`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -53,14 +50,17 @@ def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/exp/hpt_studies/{name}.db").trials
 
 
-def test_no_room_for_the_study(small_study: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(small_study, folder)
+def test_no_room_for_the_study(
+    small_study: Path, invoke: Invoke, one_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(small_study, tmp_path / "copy"))
+    monkeypatch.chdir(folder)
     database, matcher = folder / "exp/hpt_studies/small.db", folder / "exp/saved_models/small"
     before, kept = trials_of(folder, "small"), contents(matcher)
     (folder / "study.yaml").write_text(SMALL_STUDY)
-    command = ("--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4")
-    done = run_with_room(database.stat().st_size, *command, cwd=folder)
+    command = ("hpt", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4")
+    with room(database.stat().st_size):
+        done = invoke(*command)
     assert done.returncode == 4, (done.stdout, done.stderr)
     assert done.stderr.count("\n") == 1, done.stderr
     assert "free some space" in done.stderr
@@ -70,41 +70,42 @@ def test_no_room_for_the_study(small_study: Path, tmp_path: Path) -> None:
     with sqlite3.connect(database) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert contents(matcher) == kept
-    again = run_command("hpt.py", *command, cwd=folder)
+    again = invoke(*command)
     assert again.returncode == 0, again.stderr
     assert_sound(trials_of(folder, "small"), planned=4, processes=1)
 
 
-def test_no_room_for_the_winner(tmp_path: Path) -> None:
+def test_no_room_for_the_winner(command: Invoke, one_process: None, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(BIG_HEADS)
-    command = ("--hpt-config-filepath", "study.yaml", "--resume")
-    done = run_with_room(2**21, *command, cwd=tmp_path)
+    hpt = ("hpt", "--hpt-config-filepath", "study.yaml", "--resume")
+    with room(2**21):
+        done = command(*hpt)
     assert done.returncode == 4, (done.stdout, done.stderr)
     assert done.stderr.count("\n") == 1, done.stderr
     assert "free some space" in done.stderr
     assert "exp/saved_models/big: cannot write" in done.stderr
     before = trials_of(tmp_path, "big")
-    again = run_command("hpt.py", *command, cwd=tmp_path)
+    again = command(*hpt)
     assert again.returncode == 0, again.stderr
     trials = trials_of(tmp_path, "big")
     assert [t.values for t in trials] == [t.values for t in before], "only the winner was trained again"
     assert_sound(trials, planned=2, processes=1)
 
 
-def test_a_worker_that_cannot_write_loses_no_trial(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(BIG_HEADS)
-    command = ("--hpt-config-filepath", "study.yaml", "--resume")
-    in_the_way = tmp_path / "exp/hpt_studies/big/trials"
+def test_a_worker_that_cannot_write_loses_no_trial(quick: Start, tmp_path: Path) -> None:
+    """The folder of a trial's files has a file in its place."""
+    in_the_way = tmp_path / "exp/hpt_studies/quick/trials"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.touch()
-    done = run_command("hpt.py", *command, cwd=tmp_path)
-    assert done.returncode == 4, (done.stdout, done.stderr)
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "exp/hpt_studies/big/trials" in done.stderr
+    url = f"sqlite:///{tmp_path}/quick.db"
+    process = quick(url, "--trials", "2")
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 4, stderr
+    assert stderr.count("\n") == 1, stderr
+    assert "exp/hpt_studies/quick/trials" in stderr
     in_the_way.unlink()
-    again = run_command("hpt.py", *command, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    trials = trials_of(tmp_path, "big")
+    assert quick(url, "--trials", "2").wait(timeout=600) == 0
+    trials = trials_in(url)
     assert_sound(trials, planned=2, processes=1)
     cut = [t for t in trials if t.state.name == "FAIL" and not attributes.is_duplicate(t)]
     assert len(cut) == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pandas as pd
+import pytest
 from tests.conftest import ROOT, run_command
 
 OPTIONS = ("--losses", "nt_xent", "arcface", "--trials", "1", "--seeds", "2", "--output", "out")
@@ -17,6 +18,7 @@ def table(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "out" / "recipes.csv").drop(columns="search_minutes")
 
 
+@pytest.mark.soak  # three whole comparisons
 def test_kill_9_and_the_same_command_give_the_same_table(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):

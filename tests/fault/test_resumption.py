@@ -1,36 +1,31 @@
 """What a cut-off study resumes: the same trials whatever prunes them, and a trial at the epoch it had reached."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from optuna.trial import FrozenTrial
-from tests.conftest import ROOT
 from tests.fault.conftest import Start
 from tests.fault.shared_studies import trials_in
 
-from imagematch.tuning import attributes
+from imagematch.config import parse_study
+from imagematch.errors import InterruptedRunError
+from imagematch.events import SILENT
+from imagematch.files import Layout
+from imagematch.interruption import StopRequest
+from imagematch.training import loop
+from imagematch.tuning import attributes, open_study
+from imagematch.tuning.study import WorkerJob
+from imagematch.tuning.trainer import Trainer
+from imagematch.tuning.worker import Worker
 
-EPOCHS = 80
-ONE_TRIAL = f"""\
-study_name: cut
-dataset: digits
-feature_extractor: pixels
-image_size: 8
-embedding_dim_grid: [4, 8]
-dropout: 0
-epochs: {EPOCHS}
-early_stopping_patience: {EPOCHS}
-n_trials: 1
-rerun_top_k: 0
-"""
-HPT = (
-    "from imagematch.tuning import worker_process; worker_process.WORKER = 'tests.counting_worker'; "
-    "from imagematch.cli import main; main.hpt_script()"
-)
+EPOCHS, CUT_AFTER = 8, 5
+ONE_TRIAL = {
+    **{"study_name": "cut", "dataset": "digits", "feature_extractor": "pixels", "image_size": 8, "dropout": 0},
+    **{"embedding_dim_grid": [4, 8], "epochs": EPOCHS, "early_stopping_patience": EPOCHS},
+    **{"n_trials": 1, "rerun_top_k": 0},
+}
 
 
 def ends_of(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
@@ -50,49 +45,40 @@ def test_killed_and_resumed_hyperband_prunes_as_it_would_have(tmp_path: Path, qu
         process = quick(cut, *options, trial_s=0.4, folder=tmp_path / "cut")
         assert process.stdout is not None
         while f"[{finished}/20" not in process.stdout.readline():
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()
         time.sleep(0.2)
         process.kill()
         process.communicate()
-    assert quick(cut, *options, folder=tmp_path / "cut").wait(timeout=120) == 0
-    assert uncut.wait(timeout=120) == 0
+    assert quick(cut, *options, folder=tmp_path / "cut").wait(timeout=600) == 0
+    assert uncut.wait(timeout=600) == 0
     assert ends_of(trials_in(cut)) == ends_of(trials_in(whole))
     assert any(t.state.name == "PRUNED" for t in trials_in(whole))
     assert any(t.state.name == "FAIL" for t in trials_in(cut))
 
 
-def test_a_trial_goes_on_with_its_last_epoch(tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(ONE_TRIAL)
-    counted = tmp_path / "epochs.txt"
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "COUNTED_EPOCHS": str(counted)}
+def test_a_trial_goes_on_with_its_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, layout, stop = parse_study(ONE_TRIAL), Layout(tmp_path / "exp"), StopRequest()
+    trained: list[int] = []
+    validate = loop._Run.validate
 
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", HPT, "--hpt-config-filepath", "study.yaml", "--resume"],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def counting(self: Any, *arguments: Any, **options: Any) -> Any:
+        record = validate(self, *arguments, **options)
+        trained.append(record["epoch"])
+        if len(trained) == CUT_AFTER:
+            stop.ask(2)
+        return record
 
-    def trained() -> list[int]:
-        return [int(line) for line in counted.read_text().split()] if counted.exists() else []
+    def work(until: StopRequest) -> list[FrozenTrial]:
+        study = open_study(settings, layout)
+        trainer = Trainer(settings, layout.manifests, SILENT)
+        assert Worker(study, WorkerJob(settings, layout, first=len(study.trials)), trainer, stop=until).run()
+        return study.trials
 
-    process = start()
-    while len(trained()) < 5:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
-    before = trained()
-    assert 5 <= len(before) < EPOCHS
-    resumed = start()
-    _, stderr = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, stderr
-    assert trained() == list(range(1, EPOCHS + 1)), "no epoch twice, none left out"
-    trials = trials_in(f"sqlite:///{tmp_path}/exp/hpt_studies/cut.db", "cut")
+    monkeypatch.setattr(loop._Run, "validate", counting)
+    with pytest.raises(InterruptedRunError):
+        work(stop)
+    assert trained == list(range(1, CUT_AFTER + 1))
+    trials = work(StopRequest())
+    assert trained == list(range(1, EPOCHS + 1)), "no epoch twice, none left out"
     assert [t.state.name for t in trials] == ["FAIL", "COMPLETE"]
     assert list(trials[1].intermediate_values) == list(range(1, EPOCHS + 1)), "the earlier epochs are told again"

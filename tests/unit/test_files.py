@@ -78,6 +78,17 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "file" in caught.value.where
 
 
+def test_what_a_killed_save_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A kill between the renames and the removal of the old folder leaves both."""
+    for name in ("model", ".model.old", ".model.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    with replacing_dir(tmp_path / "model") as fresh:
+        (fresh / "file").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "file").read_text() == "new"
+
+
 def test_nan_is_not_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"a": float("nan")})

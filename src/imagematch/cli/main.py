@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imagematch import __version__
+from imagematch.cli.compare import compare_command
 from imagematch.cli.data import data_app
 from imagematch.cli.doctor import doctor
 from imagematch.cli.duplicates import duplicates
@@ -16,6 +17,7 @@ from imagematch.cli.extractors import extractors_app
 from imagematch.cli.features import features_app
 from imagematch.cli.gallery import gallery_app
 from imagematch.cli.hpt import hpt
+from imagematch.cli.init import init
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve_command
 from imagematch.cli.running import run
@@ -47,12 +49,14 @@ def _options(
     pass
 
 
+app.command()(init)
 app.command()(hpt)
 app.command("train")(train_command)
 app.command()(evaluate)
 app.command()(match)
 app.command("retrieve")(retrieve_command)
 app.command()(duplicates)
+app.command("compare")(compare_command)
 app.command()(serve)
 app.command()(export)
 app.command()(upgrade)

@@ -9,13 +9,16 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
-from imagematch.errors import ConfigError, ImagematchError, StudyError
+from imagematch.errors import ConfigError, ImagematchError, StudyError, unloadable_library
 from imagematch.events import printable
+from imagematch.files import os_reason, write_error
 
 _INTERRUPTED = 130
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _SECRETS = (
     (re.compile(r"((?://[^\s/:@]*)?:)(?!//|PASSWORD@)\S*@"), r"\1***@"),
     (re.compile(r"([?&]\w*(?:passw|pwd)\w*=)[^\s&]*", re.IGNORECASE), r"\1***"),
@@ -60,15 +63,28 @@ def exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:
         _forget_output()
         return 0
-    except Exception as error:  # a defect of ours: one line all the same, and how to see more
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
-            _forget_output()
-            return _tell(StudyError("the output cannot be written: there is no space left"), debug)
+    except Exception as error:
+        if (known := _of_this_machine(error)) is not None:
+            return _tell(known, debug)
         if debug:
             _print(traceback.format_exc())
             return 1
         _say(f"{type(error).__name__}: {error}; this is a defect of imagematch: run it again with --debug to see where")
         return 1
+
+
+def _of_this_machine(error: Exception) -> ImagematchError | None:
+    """What a full disk, a lack of memory or a damaged installation is told as; None of a defect of ours."""
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        if error.filename is None:
+            _forget_output()
+            return StudyError(f"the output cannot be written: {os_reason(error)}")
+        return write_error(Path(str(error.filename)), error)
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        return StudyError("there is not enough memory", do="close other programs, or raise its limit (ulimit -v)")
+    if isinstance(error, ImportError) and not str(error.name).startswith("imagematch"):
+        return unloadable_library(error)
+    return None
 
 
 def _forget_output() -> None:

@@ -103,8 +103,8 @@ WITH_FACES = Condition(
 )
 WITH_BLOCKS = Condition(
     "with feed-forward blocks",
-    ("intermediate_ff_block_units",),
-    lambda values: len(values["intermediate_ff_block_units"]) > 0,
+    ("intermediate_ff_block_units", "parallel_heads"),
+    lambda values: len(values["intermediate_ff_block_units"]) > 0 or any(values["parallel_heads"]),
 )
 WITH_A_NETWORK = Condition(
     "without pixels as the extractor", ("feature_extractor",), lambda values: values["feature_extractor"] != "pixels"

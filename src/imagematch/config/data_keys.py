@@ -69,6 +69,15 @@ class DataKeys(BaseModel):
         choice("error", names.MISSING_FILES, "Images that a table names and that are not there: stops, or goes on."),
         **_DATA,
     )
+    corrections: values.PathField | None = key(
+        Option(
+            None,
+            values.PATH,
+            "What people said of the images, a table: other labels, images to leave out, pairs to compare matchers on.",
+            expects="a path",
+        ),
+        **_DATA,
+    )
     near_duplicates: str = key(
         choice("together", names.NEAR_DUPLICATES, "Near duplicates of a class stay in one split, or where they fall."),
         **_DATA,

@@ -24,7 +24,7 @@ EXTRACTORS = tuple(_EXTRACTOR_SPECS)
 FROM_SCRATCH = tuple(name for name, spec in _EXTRACTOR_SPECS.items() if spec.from_scratch)
 """Extractors without published weights: all of one is trained, unless `weights` is a path."""
 ENGINES = ("auto", "openvino", "tensorflow")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 
 LOSSES: tuple[str, ...] = tuple(LOSS_REGISTRY.all())
 PAIR_LOSSES = LOSS_REGISTRY.names("pair")

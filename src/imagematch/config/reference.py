@@ -106,7 +106,13 @@ def _lines() -> Iterator[str]:
     yield "Editors complete and check files whose first line names `docs/schema/train.schema.json` or"
     yield "`docs/schema/study.schema.json`, as those in configs/ do."
     for group, title in _TITLES.items():
-        yield from ("", f"## {title}", "", "| key | default | takes | study | stage | what it does |", "|---|---|---|---|---|---|")
+        yield from (
+            "",
+            f"## {title}",
+            "",
+            "| key | default | takes | study | stage | what it does |",
+            "|---|---|---|---|---|---|",
+        )
         for row in rows:
             if row.group == group:
                 stage = "yes" if row.per_stage else ""

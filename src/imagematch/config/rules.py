@@ -48,6 +48,13 @@ def _several_extractors(values: Values) -> Iterator[Problem]:
         yield Problem("trainable", what, "set trainable: false, or name one feature_extractor")
 
 
+@_rule("feature_precision", *WITH_FROZEN_FEATURES.depends_on)
+def _trained_in_8_bits(values: Values) -> Iterator[Problem]:
+    if values["feature_precision"] == "int8" and not WITH_FROZEN_FEATURES.holds(values):
+        what = "feature_precision: int8 is for a frozen extractor, and this one is trained"
+        yield Problem("feature_precision", what, "leave feature_precision out")
+
+
 @_rule("loss", "batch_size", "batch_images", "cross_batch_memory", "objective")
 def _pairs_in_a_batch(values: Values) -> Iterator[Problem]:
     loss = values["loss"]
@@ -79,6 +86,18 @@ def _trains_nothing(values: Values) -> Iterator[Problem]:
     elif values["objective"] == "val_loss":
         what = "val_loss has no meaning with epochs: 0, where nothing is trained"
         yield Problem("objective", what, "choose another objective, such as val_map_at_r")
+
+
+@_rule("epochs", "parallel_heads")
+def _untrained_heads(values: Values) -> Iterator[Problem]:
+    if values["parallel_heads"] and not values["epochs"]:
+        yield Problem("parallel_heads", "parallel_heads are trained, and epochs: 0 trains nothing", "leave it out")
+
+
+@_rule("parallel_heads", "stages")
+def _parallel_heads_in_stages(values: Values) -> Iterator[Problem]:
+    if values["parallel_heads"] and values["stages"]:
+        yield Problem("parallel_heads", "parallel_heads do not go with stages", "leave one of them out")
 
 
 @_rule("join", "objective")

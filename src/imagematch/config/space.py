@@ -15,6 +15,15 @@ Label = str | int | float | bool
 _DIGITS = 12  # a value of a stepped range is rounded so: 3 x 0.1 is 0.3
 
 
+def with_lists(value: Any) -> Any:
+    """A value with lists for tuples, at any depth, as JSON gives it back."""
+    return [with_lists(one) for one in value] if isinstance(value, (tuple, list)) else value
+
+
+def _with_tuples(value: Any) -> Any:
+    return tuple(_with_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
+
+
 @dataclass(frozen=True)
 class Choices:
     """One of several values, in the order of the file.
@@ -57,7 +66,7 @@ class Choices:
         return self.options[self._index(value)]
 
     def _index(self, value: Any) -> int:
-        wanted = tuple(value) if isinstance(value, list) else value
+        wanted = _with_tuples(value)
         for index, option in enumerate(self.options):
             if option == wanted and isinstance(option, bool) == isinstance(wanted, bool):
                 return index
@@ -79,7 +88,7 @@ class Choices:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that tells this dimension from any other."""
-        return {"choices": [list(option) if isinstance(option, tuple) else option for option in self.options]}
+        return {"choices": with_lists(self.options)}
 
     def __str__(self) -> str:
         return ", ".join(json.dumps(option) if not isinstance(option, str) else option for option in self.options)
@@ -187,6 +196,9 @@ class IntRange:
 
 
 Dimension = Choices | FloatRange | IntRange
+
+DEFAULT_DROPOUT = FloatRange(0.0, 0.9, 0.1)
+"""What a study searches that names no dropout, where some head has blocks."""
 
 
 def _manner(step: float | None, log: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -39,10 +40,6 @@ class TrainSettings(TrainKeys):
         self.__dict__.update(resolved)  # the model is frozen for everybody else
         return self
 
-    def changed_to(self, **changes: Any) -> Self:
-        """These settings with other values, checked and resolved anew. Raises pydantic's ValidationError."""
-        return type(self).model_validate({key: getattr(self, key) for key in self.model_fields_set} | changes)
-
     @property
     def loss_options(self) -> dict[str, Any]:
         """The loss's own options with their values; one that another option rules out is left out."""
@@ -54,10 +51,14 @@ class TrainSettings(TrainKeys):
 
     @property
     def joined(self) -> Mapping[str, Any] | None:
-        """The options of `join`, its defaults where nothing is trained; None where nothing is joined."""
-        if self.join != "none":
-            return dict(self.join)
-        return JOIN_DEFAULTS if self.trains_nothing else None
+        """The options of `join`, its defaults where nothing is trained; None where nothing is joined.
+
+        Parallel heads are joined too, without half-whitened features where `join` is none, and always reduced.
+        """
+        if self.join == "none" and not self.parallel_heads:
+            return JOIN_DEFAULTS if self.trains_nothing else None
+        join = {**JOIN_DEFAULTS, "weight": math.inf} if self.join == "none" else dict(self.join)
+        return {**join, "reduce": True} if self.parallel_heads else join
 
     @property
     def trains_nothing(self) -> bool:
@@ -105,13 +106,14 @@ class TrainSettings(TrainKeys):
     def describe(self) -> list[str]:
         """What would run, in lines for people."""
         blocks = list(self.intermediate_ff_block_units)
+        parallel = "".join(f" and {list(units)}" for units in self.parallel_heads)
         options = ", ".join(f"{name} {value}" for name, value in self.loss_options.items())
         source = f"{self.dataset}{f' in {self.data_dir}' if self.data_dir else ''}"
         faces = [] if self.face_crop == "none" else [self._describe_faces()]
         return [
             f"experiment {self.experiment_name}: {source}, by {self.split_by}",
             *faces,
-            f"{_joined(self.feature_extractor)} ({_joined(self.weights)}), blocks {blocks}, "
+            f"{_joined(self.feature_extractor)} ({_joined(self.weights)}), blocks {blocks}{parallel}, "
             f"embedding_dim {self.embedding_dim}",
             f"{self.loss}{f' ({options})' if options else ''}, batches of {self._describe_batch()}",
             *(

@@ -107,6 +107,8 @@ PathText = Annotated[str, BeforeValidator(_text_of_path)]
 """Text that may be a path."""
 Units = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(_list_as_tuple)]
 """Numbers of units, one for each block."""
+Heads = Annotated[tuple[Units, ...], BeforeValidator(_list_as_tuple)]
+"""The blocks of several heads."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_list_as_tuple)]
 """Several names."""
 PathTexts = Annotated[tuple[PathText, ...], BeforeValidator(_list_as_tuple)]

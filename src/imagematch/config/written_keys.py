@@ -99,8 +99,24 @@ class WrittenKeys(DataKeys):
         ),
         **_HEAD,
     )
+    parallel_heads: values.Heads = key(
+        Option(
+            (),
+            {"type": "array", "items": {"type": "array", "items": _UNITS, "maxItems": _MAX_BLOCKS}, "maxItems": 8},
+            "Further heads on the same features, each a list of its blocks' units, side by side with the first; "
+            "together they are reduced to embedding_dim.",
+            expects="a list of at most 8 lists of units, as [[], [1024]]",
+        ),
+        **_HEAD,
+        condition=conditions.WITH_FROZEN_FEATURES,
+    )
     dropout: float = key(
-        number(0.0, 0, 1, "Share of a block's outputs left out in training; a study searches it by default."),
+        number(
+            0.0,
+            0,
+            1,
+            "Share of a block's outputs left out in training; a study of heads with blocks searches it by default.",
+        ),
         **_HEAD,
         condition=conditions.WITH_BLOCKS,
     )
@@ -113,7 +129,11 @@ class WrittenKeys(DataKeys):
         tunable="it changes how fast features come, not what they are",
     )
     feature_precision: str = key(
-        choice("auto", names.PRECISIONS, "The numbers a frozen extractor computes in."),
+        choice(
+            "auto",
+            names.PRECISIONS,
+            "The numbers a frozen extractor computes in; auto: lower ones where they are faster here and rank as well.",
+        ),
         group="features",
         affects=Affects.FEATURES,
         tunable="it belongs to the machine, not to the model",

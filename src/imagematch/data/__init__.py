@@ -10,8 +10,9 @@ from __future__ import annotations
 from imagematch.data.audit import Audit, audit_data
 from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment, draw_augmentations
 from imagematch.data.boxes import check_digest, decoded_digest
-from imagematch.data.build import NO_FACE, open_dataset
+from imagematch.data.build import NO_FACE, open_dataset, scan_images
 from imagematch.data.contact_sheet import draw_contact_sheet
+from imagematch.data.corrections import ANSWERS, AnsweredPair, Correction, answered_pairs, read_corrections
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, ImageFacts, Thumbnail, decode, inspect, thread_count, thumbnail
 from imagematch.data.decoding_limits import MAX_MEGAPIXELS
@@ -25,13 +26,16 @@ from imagematch.data.streaming import stream_batches
 from imagematch.data.value_ranges import ValueRange, describe_range, set_range
 
 __all__ = [
+    "ANSWERS",
     "AUGMENTATION_VERSION",
     "DECODER_VERSION",
     "MAX_MEGAPIXELS",
     "NO_FACE",
     "N_DRAWS",
     "SPLITS",
+    "AnsweredPair",
     "Audit",
+    "Correction",
     "Dataset",
     "Face",
     "FaceCropper",
@@ -39,6 +43,7 @@ __all__ = [
     "Quarantined",
     "Thumbnail",
     "ValueRange",
+    "answered_pairs",
     "audit_data",
     "augment",
     "check_digest",
@@ -58,8 +63,10 @@ __all__ = [
     "manifest_path",
     "open_dataset",
     "open_image",
+    "read_corrections",
     "read_faces",
     "read_manifest",
+    "scan_images",
     "set_range",
     "stream_batches",
     "thread_count",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagematch.data.boxes import decoded_digest
+from imagematch.data.corrections import corrected, read_corrections
 from imagematch.data.dataset import Dataset, NearDuplicates, Quarantined
 from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, read_faces
 from imagematch.data.manifest import (
@@ -126,19 +127,19 @@ def scan_images(settings: TrainSettings, *, manifest_dir: Path, log: RunLog = SI
     for note in listing_notes(listing, settings.split_by):
         log.event("data_note", note)
     source.check_files(listing.rows)
-    classes = _frequent_classes(listing.rows, settings, log)
-    listed = [row for row in listing.rows if row.label in classes]
-    rows = tuple(
-        read_manifest(settings.dataset, source, listed, manifest_dir, log, settings.max_megapixels * 1_000_000)
-    )
+    answers = None if settings.corrections is None else read_corrections(settings.corrections)
+    listed = listing.rows if answers else _of_frequent_classes(listing.rows, settings, log)
+    rows = read_manifest(settings.dataset, source, listed, manifest_dir, log, settings.max_megapixels * 1_000_000)
+    if answers:
+        rows = _of_frequent_classes(corrected(rows, answers, log), settings, log)
     manifest = manifest_path(settings.dataset, source.root, manifest_dir)
     cropper = FaceCropper.of(settings)
     if cropper is None:
-        return Scan(settings, source, listing, rows, manifest=manifest)
+        return Scan(settings, source, listing, tuple(rows), manifest=manifest)
     searched = [row for row in rows if not row.reason and row.box is None]
     cache = faces_path(settings.dataset, source.root, manifest_dir, cropper)
     faces = read_faces(cache, source, searched, cropper, log=log)
-    return Scan(settings, source, listing, rows, cropper, faces, manifest)
+    return Scan(settings, source, listing, tuple(rows), cropper, faces, manifest)
 
 
 def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> Dataset:
@@ -201,14 +202,14 @@ def _crop(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
     return crop_faces(rows, scan.faces, cropper)
 
 
-def _frequent_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLog) -> set[str]:
-    """The `max_classes` most frequent of the large enough classes; of equally frequent ones the first by name."""
+def _of_frequent_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLog) -> list[ImageRow]:
+    """The images of the `max_classes` most frequent of the large enough classes; of equals the first by name."""
     classes = _large_classes(rows, settings, log)
-    if settings.max_classes is None or len(classes) <= settings.max_classes:
-        return classes
-    sizes = Counter(row.label for row in rows if row.label in classes)
-    log.event("classes_left_out", f"{settings.max_classes:,} most frequent of {len(classes):,} classes are used")
-    return set(sorted(sizes, key=lambda label: (-sizes[label], label))[: settings.max_classes])
+    if settings.max_classes is not None and len(classes) > settings.max_classes:
+        sizes = Counter(row.label for row in rows if row.label in classes)
+        log.event("classes_left_out", f"{settings.max_classes:,} most frequent of {len(classes):,} classes are used")
+        classes = set(sorted(sizes, key=lambda label: (-sizes[label], label))[: settings.max_classes])
+    return [row for row in rows if row.label in classes]
 
 
 def _large_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLog) -> set[str]:

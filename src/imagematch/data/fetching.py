@@ -18,7 +18,7 @@ from imagematch.data.unpacking import unpack
 from imagematch.errors import ConfigError, DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import BusyError, locked
-from imagematch.files import make_dir, os_reason, write_error
+from imagematch.files import check_room, make_dir, os_reason, write_error
 from imagematch.reading import open_file
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources import Archive, Download
@@ -147,6 +147,7 @@ def _download(archive: Archive, part: Path, log: RunLog) -> None:
         have = 0
     if have == archive.size:
         return
+    check_room(part.parent, archive.size - have)
     response = _opened(archive, part, have)
     with response:
         if have and response.status != http.HTTPStatus.PARTIAL_CONTENT:  # it sends everything again

@@ -13,11 +13,12 @@ from imagematch.registry import register_extractor
 if TYPE_CHECKING:
     from imagematch.extractors.concatenation import Concatenation, choose_extractor, member_network
     from imagematch.extractors.engines import (
-        BFLOAT16_COSINE,
         Engine,
         EngineChoice,
         check_network_file,
         choose_engine,
+        converted_files,
+        lower_precisions,
         mean_cosine,
         open_engine,
         sample_images,
@@ -27,11 +28,19 @@ if TYPE_CHECKING:
     from imagematch.extractors.feature_scaling import concatenate_features
     from imagematch.extractors.frozen_part import FrozenPart, find_frozen_part
     from imagematch.extractors.layers import FixedLength
+    from imagematch.extractors.quantization import (
+        CALIBRATION_IMAGES,
+        CalibrationImages,
+        QuantizedNetwork,
+        can_quantize,
+        quantized,
+    )
     from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
     from imagematch.extractors.trainable import network_inside
 
 _MODULES = {
-    "BFLOAT16_COSINE": "engines",
+    "CALIBRATION_IMAGES": "quantization",
+    "CalibrationImages": "quantization",
     "Concatenation": "concatenation",
     "Engine": "engines",
     "EngineChoice": "engines",
@@ -40,27 +49,33 @@ _MODULES = {
     "FrozenPart": "frozen_part",
     "NETWORK_VERSION": "extractor",
     "Network": "extractor",
+    "QuantizedNetwork": "quantization",
     "SavedExtractor": "saved",
     "TrainedNetwork": "saved",
     "build_network": "extractor",
+    "can_quantize": "quantization",
     "check_network_file": "engines",
     "choose_engine": "engines",
     "choose_extractor": "concatenation",
     "concatenate_features": "feature_scaling",
     "find_frozen_part": "frozen_part",
+    "lower_precisions": "engines",
     "make_extractor": "extractor",
     "mean_cosine": "engines",
     "member_network": "concatenation",
+    "converted_files": "engines",
     "network_inside": "trainable",
     "open_engine": "engines",
+    "quantized": "quantization",
     "sample_images": "engines",
     "write_converted": "engines",
     "write_extractor": "saved",
 }
 
 __all__ = [
-    "BFLOAT16_COSINE",
+    "CALIBRATION_IMAGES",
     "NETWORK_VERSION",
+    "CalibrationImages",
     "Concatenation",
     "Engine",
     "EngineChoice",
@@ -68,19 +83,24 @@ __all__ = [
     "FixedLength",
     "FrozenPart",
     "Network",
+    "QuantizedNetwork",
     "SavedExtractor",
     "TrainedNetwork",
     "build_network",
+    "can_quantize",
     "check_network_file",
     "choose_engine",
     "choose_extractor",
     "concatenate_features",
+    "converted_files",
     "find_frozen_part",
+    "lower_precisions",
     "make_extractor",
     "mean_cosine",
     "member_network",
     "network_inside",
     "open_engine",
+    "quantized",
     "register_extractor",
     "sample_images",
     "write_converted",

@@ -79,7 +79,7 @@ class ReorderedRows:
                     return np.asarray(np.memmap(file, self.dtype, "r+", shape=self.shape))
             except OSError as error:
                 if size > _MOST_IN_MEMORY_BYTES:
-                    raise write_error(self._folder, error) from error
+                    raise write_error(self._folder, error, needed=size) from error
         return np.empty(self.shape, self.dtype)
 
 

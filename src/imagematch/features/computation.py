@@ -12,6 +12,7 @@ from imagematch.extractors import Engine, EngineChoice, Network
 from imagematch.features.entry import BLOCK_BYTES, FeatureEntry
 from imagematch.features.entry_index import RowBlock, split_table
 from imagematch.features.extraction import Decode, extract
+from imagematch.files import check_room
 
 _BLOCK_SECONDS = 20.0
 _FIRST_BLOCK_ROWS = 64
@@ -58,6 +59,7 @@ class Computation:
         repaired = {digest for block in repairs for digest in block.images()}
         missing = [row for row in missing if digests[row] not in repaired]
         total = len(missing) + sum(block.count for block in repairs)
+        check_room(self._entry.folder, total * self._entry.row_bytes)
         computed = 0
         with self._log.progress(f"features ({self._network.name})", total) as done:
             for block in repairs:

@@ -168,7 +168,7 @@ class FeatureEntry:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise write_error(self._rows, error) from error
+            raise write_error(self._rows, error, needed=len(data)) from error
         block = RowBlock(first, len(features), zlib.crc32(data), digests)
         if instead_of is None:
             append_block(self._index, block)

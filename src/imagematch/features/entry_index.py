@@ -149,18 +149,23 @@ def append_block(path: Path, block: RowBlock) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             os.ftruncate(descriptor, index.end)
-            write_at(descriptor, block.record(), index.end)
-            os.fsync(descriptor)
+            try:
+                write_at(descriptor, block.record(), index.end)
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, index.end)
+                raise
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, needed=len(block.digests)) from error
 
 
 def write_blocks(path: Path, blocks: Sequence[RowBlock]) -> None:
     """Replaces the whole index in one step. Raises StudyError where it cannot be written."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(b"".join(block.record() for block in blocks))
+    data = b"".join(block.record() for block in blocks)
+    with replacing(path, needed=len(data)) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:

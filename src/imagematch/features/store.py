@@ -23,8 +23,9 @@ from imagematch.features.extraction import MIRROR, ImageRows, decoder
 from imagematch.file_locks import BusyError, locked
 from imagematch.files import is_file, write_text
 from imagematch.reading import KB, read_file
+from imagematch.registry import short_name
 
-_DTYPES = {"float32": "float32", "bfloat16": "float16"}
+_DTYPES = {"float32": "float32", "bfloat16": "float16", "int8": "float16"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Features:
         array: (n, feature_dim) float32 or float16, in the data set's order; read-only where it is mapped from disk.
             Cached in another order, or for a concatenation, it is gathered when rows are asked for.
         engine: `openvino`, `tensorflow` or `numpy`.
-        precision: `float32` or `bfloat16`.
+        precision: `float32`, `bfloat16` or `int8`.
         computed: number of images that went through the network now; 0 where all were cached.
         seconds: how long it took to have them.
     """
@@ -124,8 +125,8 @@ class FeatureStore:
             extractor: the network; only a frozen one has features worth caching. Of a concatenation each member's are
                 cached, as those of the member alone.
             engine: `auto`, `openvino` or `tensorflow`.
-            precision: `auto`, `float32` or `bfloat16`. With an engine given too, what is cached is found even where
-                that engine cannot run.
+            precision: `auto`, `float32`, `bfloat16`; `int8` of a quantised network. With an engine given too,
+                what is cached is found even where that engine cannot run.
             view: 0 is the images as they are, MIRROR their mirror images; 1, 2, ... are augmented views, always the
                 same for a seed.
             seed: of the augmentation; without effect on the other views.
@@ -204,7 +205,11 @@ class FeatureStore:
         }
         if view not in (0, MIRROR):
             key |= {"augmentation": AUGMENTATION_VERSION, "augmentation_seed": seed}
-        facts = {"extractor": network.name, **key, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        facts = {
+            "extractor": short_name(network.name),
+            **key,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         return FeatureEntry(self.root / entry_name(facts), facts)
 
     @contextmanager

@@ -24,9 +24,9 @@ _BATCH = 64
 _DECODED_BLOCK = 256
 _FEW = 2
 _WAVE_ROWS = 64
-_SAME_DISTANCE = {"float32": 0.014, "bfloat16": 0.1}
-_REPLACED_DISTANCE = 0.2
-"""Between an embedding and itself, computed again; cosines of 0.9999, 0.995 and 0.98."""
+_SAME_DISTANCE = {"float32": 0.014, "bfloat16": 0.1, "int8": 0.1}
+_REPLACED_DISTANCE = {"float32": 0.2, "bfloat16": 0.2, "int8": 0.6}
+"""Between an embedding and itself, computed again: cosines of 0.9999, 0.995, 0.98 and 0.82."""
 
 
 class Embedder:
@@ -98,7 +98,9 @@ def open_embedder(card: EmbeddingCard, network: Network, head: Head, log: RunLog
         ModelError: the network cannot be run here.
     """
     engine = _open_engine(card, network, log)
-    distance = _SAME_DISTANCE[card.precision] if engine.precision == card.precision else _REPLACED_DISTANCE
+    distance = (
+        _SAME_DISTANCE[card.precision] if engine.precision == card.precision else _REPLACED_DISTANCE[card.precision]
+    )
     return Embedder(engine, head, test_time_flip=card.test_time_flip, golden_distance=distance)
 
 

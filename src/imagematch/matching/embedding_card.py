@@ -100,7 +100,7 @@ class EmbeddingCard(StrictCard):
     image_size: int = Field(ge=1, le=2_048)
     decoder: Annotated[str, Field(max_length=100)]
     engine: Literal["openvino", "tensorflow", "numpy"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "int8"]
     trained: bool
     head: HeadCard | None
     join: JoinCard | None = None
@@ -188,6 +188,8 @@ class EmbeddingCard(StrictCard):
                 raise ValueError("the engine openvino needs the converted network")
         if self.engine == "numpy" and any(one.name != "pixels" for one in self.extractors):
             raise ValueError("the engine numpy runs no network")
+        if self.precision == "int8" and (self.engine != "openvino" or self.trained):
+            raise ValueError("only a frozen network on OpenVINO computes in 8 bits")
         return self
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import (
+    CalibrationImages,
     Concatenation,
     Extractor,
     TrainedNetwork,
+    converted_files,
     member_network,
+    quantized,
     write_converted,
     write_extractor,
 )
@@ -37,7 +39,7 @@ from imagematch.matching.embedder import golden_images, open_embedder, saved_net
 from imagematch.matching.embedding_card import EmbeddingCard, ExtractorCard
 from imagematch.model import read_head, write_head
 from imagematch.reading import GB, MB, check_file
-from imagematch.registry import ONNX_PREFIX
+from imagematch.registry import short_name
 
 if TYPE_CHECKING:
     import keras
@@ -62,6 +64,7 @@ def save_matcher(
     threshold: ThresholdCard,
     probability: ProbabilityCard | None,
     provenance: ProvenanceCard,
+    calibration: CalibrationImages | None = None,
     network_dir: Path | None = None,
     also: Callable[[Path], None] = lambda _folder: None,
     log: RunLog = SILENT,
@@ -80,6 +83,7 @@ def save_matcher(
         threshold: where a match begins.
         probability: distance -> probability.
         provenance: what it was made from; versions and the time are added.
+        calibration: what the extractor was quantised on; None where it does not run in 8 bits.
         network_dir: where converted networks are cached.
         also: writes further files (metrics, history, report) into the folder it is given.
         log: told what happens.
@@ -94,7 +98,7 @@ def save_matcher(
         whole = None if _came_as_file(extractor) else network if network is not None else extractor.build()
         if whole is not None:
             build_feature_model(whole, head).save(fresh / KERAS_FILE)
-        extractors = _write_extractors(fresh, extractor, network, whole, network_dir, log)
+        extractors = _write_extractors(fresh, extractor, network, whole, calibration, network_dir, log)
         values = {**embedding, "extractors": extractors, "trained": trained}
         if trained:  # its threshold was chosen in float32, where all engines agree
             engine = "tensorflow" if any(one.network is None for one in extractors) else "openvino"
@@ -137,12 +141,13 @@ def _write_extractors(
     extractor: Extractor | Concatenation,
     network: keras.Model | None,
     whole: keras.Model | None,
+    calibration: CalibrationImages | None,
     network_dir: Path | None,
     log: RunLog,
 ) -> tuple[ExtractorCard, ...]:
     """Writes weights and converted network of each extractor; of one that came as a file, the network alone."""
     members: Sequence[Any] = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
-    named = [ExtractorCard(name=card_name(one.name), feature_dim=one.feature_dim, network=None) for one in members]
+    named = [ExtractorCard(name=short_name(one.name), feature_dim=one.feature_dim, network=None) for one in members]
     cards = []
     for number, (member, card, file) in enumerate(zip(members, named, weights_files(named), strict=True)):
         digest, weights = None, not _came_as_file(member)
@@ -152,18 +157,12 @@ def _write_extractors(
             write_extractor(folder / str(file), built)
         if member.name != "pixels":
             source = member if network is None else TrainedNetwork(member, built)
+            source = source if calibration is None else quantized(source, calibration)
             digest = write_converted(source, folder, network_dir if network is None else None, log)
         if digest is None and not weights:
             raise ModelError("cannot be saved without OpenVINO, which runs it", where=member.name)
         cards.append(card.model_copy(update={"network": digest, "weights": weights}))
     return tuple(cards)
-
-
-def card_name(extractor: str) -> str:
-    """An extractor's name without the folder that it came from."""
-    name = re.sub(r"[^A-Za-z0-9_.:-]+", "_", extractor.rsplit("/", 1)[-1])
-    prefix = ONNX_PREFIX if extractor.startswith(ONNX_PREFIX) and "/" in extractor else ""  # not taken for one of ours
-    return f"{prefix}{name}"[:100]
 
 
 def open_folder(folder: Path) -> MatcherCard:
@@ -185,6 +184,12 @@ def open_folder(folder: Path) -> MatcherCard:
         if digest != card.files[file]:
             raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
     return card
+
+
+def matcher_files(card: MatcherCard) -> tuple[str, ...]:
+    """The names of all files that a matcher needs: its card, what that names, and the converted networks."""
+    digests = [one.network for one in card.embedding.extractors if one.network is not None]
+    return (CARD_FILE, *card.files, *(name for digest in digests for name in converted_files(digest)))
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from imagematch.config import TrainSettings
 from imagematch.errors import DataError, TrainingFailedError
 from imagematch.events import RunLog
 from imagematch.interruption import StopRequest
+from imagematch.model import HeadShape
 from imagematch.pipeline.calibration import Calibration, calibrate, measure_split
 from imagematch.training import sample_rows
 
@@ -107,9 +108,12 @@ def refit(
 
 
 def _settled(training: Training, settings: TrainSettings) -> TrainSettings:
-    """The settings with the weight of the join that validation chose."""
+    """The settings with the weight of the join, and the heads, that validation chose."""
     if training.join is None or settings.trains_nothing:
         return settings
     weight = training.join.weight
     join: Any = "none" if math.isinf(weight) else {**(settings.joined or {}), "weight": weight}
+    if isinstance(training.shape, HeadShape):
+        alone = {"intermediate_ff_block_units": training.shape.units, "parallel_heads": ()}
+        return settings.model_copy(update={"join": "none", **alone})
     return settings.model_copy(update={"join": join})

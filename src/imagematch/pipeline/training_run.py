@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,6 +32,7 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
+from imagematch.pipeline.answered_pairs import compare_with_older
 from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
 from imagematch.pipeline.experiments import (
     CHECKPOINT_FILE,
@@ -43,11 +43,12 @@ from imagematch.pipeline.experiments import (
     unfinished_dir,
 )
 from imagematch.pipeline.refit import REFIT_FILE, refit
+from imagematch.pipeline.training_lines import data_line, empty_steps_line, epoch_line, join_line
 from imagematch.reporting import write_model_report
 from imagematch.training import TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
-    from imagematch.training import Join, Training
+    from imagematch.training import Training
 
 
 def run_training(
@@ -107,7 +108,7 @@ def _train(
     name = settings.experiment_name
     with stop.at_once():
         data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
-    log.event("data", _data_line(data), **data.dataset.summary())
+    log.event("data", data_line(data), **data.dataset.summary())
     writer = _tensorboard(layout.tensorboard_dir(name))
     labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
@@ -128,7 +129,7 @@ def _train(
         log.event("epoch", epoch_line(record, epochs), **record)
         if random_batches and not warned and EMPTY_STEPS in record:
             warned = True
-            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+            log.event(EMPTY_STEPS, empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
         return False
 
     training = train_model(
@@ -149,7 +150,7 @@ def _train(
         seconds=result.seconds,
     )
     if training.join is not None:
-        log.event("joined", _join_line(training.join, settings), weight=training.join.weight)
+        log.event("joined", join_line(training.join, settings), weight=training.join.weight)
     with stop.at_once():
         calibration, metrics = calibrate_and_measure(
             training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
@@ -159,6 +160,7 @@ def _train(
         training, calibration, metrics = again.training, again.calibration, again.metrics
 
     def write_figures(folder: Path) -> None:
+        compare_with_older(settings, layout, folder, log)
         write_json(folder / METRICS_FILE, metrics)
         pd.DataFrame(result.history).to_csv(folder / "history.csv", index=False)
         if (checkpoint.parent / LOG_FILE).exists():
@@ -185,6 +187,7 @@ def _train(
         extractor=data.extractor,
         network=training.network,
         trained=training.network is not None,
+        calibration=data.calibration if training.network is None else None,
         head=training.head,
         config=settings.to_yaml(),
         embedding=_embedding(training, settings),
@@ -238,46 +241,10 @@ def _training_classes(dataset: Dataset) -> tuple[str, ...]:
 
 def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: TrainingData) -> None:
     """Lets the saved matcher find the features that its training cached."""
-    extractor = data.extractor
-    members = extractor.members if isinstance(extractor, Concatenation) else (extractor,)
+    network = data.network
+    members = network.members if isinstance(network, Concatenation) else (network,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
-
-
-def _data_line(data: TrainingData) -> str:
-    dataset = data.dataset
-    counts = ", ".join(
-        f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test")
-    )
-    return f"{dataset.name}: {len(dataset.paths):,} images of {len(dataset.class_names):,} classes ({counts})"
-
-
-def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
-    """An epoch in one line for people."""
-    shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
-    stage = [f"stage {record['stage']}"] if "stage" in record else []
-    return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
-
-
-def _join_line(join: Join, settings: TrainSettings) -> str:
-    """What became of joining, in one line for people."""
-    objective = settings.objective
-    if not join.alone:
-        return f"half-whitened features alone: {objective} {join.metrics[objective]:.4f}"
-    if objective not in join.metrics:
-        return f"joined with half-whitened features, weight {join.weight:g}"
-    values = f"{objective} {join.alone[objective]:.4f} of the head alone, {join.metrics[objective]:.4f} joined"
-    if math.isinf(join.weight):
-        return f"joining with half-whitened features does not help: the head stays alone ({values.split(',')[0]})"
-    return f"joined with half-whitened features, weight {join.weight:g}: {values}"
-
-
-def _empty_steps_line(count: int, settings: TrainSettings) -> str:
-    steps = "1 step" if count == 1 else f"{count:,} steps"
-    return (
-        f"{steps} of this epoch taught nothing: {settings.loss} found nothing to compare in the random batch; "
-        "give batch_classes x batch_images instead of batch_size, or a larger batch_size"
-    )
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imagematch.reporting.html import Page, ReportCard, render
+from imagematch.reporting.escaping import visible
+from imagematch.reporting.html import Page, ReportCard
 from imagematch.reporting.images import image_uri, is_pixelated
 from imagematch.reporting.numbers import count_text
 from imagematch.reporting.tables import nearest_rows
 from imagematch.retrieval import Group, ImageFolder, Retrieval
 
-_SIDE = 112
+_SIDE = 160
 _QUERIES = 200
 _OF_A_QUERY = 50
 _GROUPS = 300
 _IN_A_GROUP = 30
+_SEVERAL = "several classes"
 
 
 def write_neighbours_page(path: Path, found: Retrieval, *, model: str) -> None:
@@ -32,19 +34,56 @@ def write_neighbours_page(path: Path, found: Retrieval, *, model: str) -> None:
     width = found.neighbours.rows.shape[1]
     page.section("Queries", f"The {width:,} nearest of the gallery, by {found.metric} distance.")
     if found.metrics is not None:
-        page.text("A tick and a green frame: of the query's class. A cross and an orange frame: of another one.")
+        page.text(
+            "Worst first: the nearest is of another class, the more alike the worse; then those that find nothing; "
+            "then the others, the farthest first. Green frame and tick: of the query's class. Orange frame and cross: "
+            "of another one."
+        )
+    else:
+        page.text("Worst first: those that find nothing, then those whose nearest is farthest.")
     if len(found.queries) > _QUERIES:
-        page.text(f"The first {_QUERIES:,} of {len(found.queries):,} queries; a .csv or .json output has all.")
+        page.text(f"The {_QUERIES:,} worst of {len(found.queries):,} queries; a .csv or .json output has all.")
     if width > _OF_A_QUERY:
         page.text(f"Of each query the first {_OF_A_QUERY:,} are shown; a .csv or .json output has all.")
     of_gallery = cache(lambda row: _image(found.gallery, row))  # the same neighbours turn up again and again
-    for query in range(min(len(found.queries), _QUERIES)):
-        tiles = [{**_image(found.queries, query), "text": "query", "kind": "plain"}]
-        for row, distance in nearest_rows(found, query)[:_OF_A_QUERY]:
-            kind = {None: "plain", True: "right", False: "wrong"}[found.right(query, row)]
-            tiles.append({**of_gallery(row), "text": f"{distance:.4f}", "kind": kind})
-        page.html(render("tiles.html.j2", tiles=tiles, more=""))
+    ranked = sorted((_worst_first(found, query), query) for query in range(len(found.queries)))[:_QUERIES]
+    page.browse([_query_item(found, query, of_gallery) for _, query in ranked])
     page.write(path)
+
+
+def _nearest_kind(found: Retrieval, query: int) -> str:
+    near = nearest_rows(found, query)
+    if not near:
+        return "nothing found"
+    return {None: "found", True: "nearest right", False: "nearest wrong"}[found.right(query, near[0][0])]
+
+
+def _worst_first(found: Retrieval, query: int) -> tuple[int, float]:
+    """A key by which the worst answered queries come first."""
+    kind, near = _nearest_kind(found, query), nearest_rows(found, query)
+    if kind == "nearest wrong":
+        return 0, near[0][1]
+    return (1, 0.0) if not near else (2, -near[0][1])
+
+
+def _query_item(found: Retrieval, query: int, of_gallery: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    tiles = [{**_image(found.queries, query), "text": f"query {_class(found.queries, query)}".strip(), "kind": "plain"}]
+    for row, distance in nearest_rows(found, query)[:_OF_A_QUERY]:
+        kind = {None: "plain", True: "right", False: "wrong"}[found.right(query, row)]
+        tiles.append({**of_gallery(row), "text": f"{distance:.4f} {_class(found.gallery, row)}".strip(), "kind": kind})
+    kind = _nearest_kind(found, query)
+    return _item(f"{visible(found.queries.paths[query])}: {kind}", kind, tiles, [_class(found.queries, query, None)])
+
+
+def _item(
+    title: str, kind: str, tiles: Sequence[dict[str, Any]], classes: Sequence[str], more: int = 0
+) -> dict[str, Any]:
+    text = " ".join(visible(one, None) for one in (*classes, *(tile["path"] for tile in tiles)))
+    return {"title": title, "kind": kind, "text": text, "tiles": tiles, "more": f"{more:,}" if more > 0 else ""}
+
+
+def _class(images: ImageFolder, row: int, at_most: int | None = 22) -> str:
+    return "" if images.labels is None else visible(images.labels[row], at_most)
 
 
 def _search_cards(found: Retrieval) -> list[ReportCard]:
@@ -52,10 +91,19 @@ def _search_cards(found: Retrieval) -> list[ReportCard]:
         ReportCard("queries", f"{len(found.queries):,}", _left_out(found.queries)),
         ReportCard("gallery", f"{len(found.gallery):,}", _left_out(found.gallery)),
     ]
-    if (metrics := found.metrics) is not None:
-        cards += [ReportCard(f"Recall@{k}", f"{value:.4f}") for k, value in metrics.recall_at_k.items()]
-        cards.append(ReportCard("MAP@R", f"{metrics.map_at_r:.4f}"))
-        cards += [ReportCard(f"kNN accuracy, k = {k}", f"{value:.4f}") for k, value in metrics.knn_accuracy.items()]
+    if (metrics := found.metrics) is None:
+        return cards
+    alone = found.baseline
+
+    def card(title: str, value: float, baseline: float | None) -> ReportCard:
+        beside = () if baseline is None else (f"baseline {baseline:.4f}",)
+        return ReportCard(title, f"{value:.4f}", beside)
+
+    for k, value in metrics.recall_at_k.items():
+        cards.append(card(f"Recall@{k}", value, None if alone is None else alone.recall_at_k.get(k)))
+    cards.append(card("MAP@R", metrics.map_at_r, None if alone is None else alone.map_at_r))
+    for k, value in metrics.knn_accuracy.items():
+        cards.append(card(f"kNN accuracy, k = {k}", value, None if alone is None else alone.knn_accuracy.get(k)))
     return cards
 
 
@@ -85,7 +133,10 @@ def write_groups_page(
             ReportCard("threshold", f"{threshold:.4f}"),
         ]
     )
-    page.text("All images of a group match each other. The tightest group comes first. Nothing was deleted.")
+    page.text(
+        "All images of a group match each other. Groups with several classes come first, then the tightest. "
+        "Nothing was deleted."
+    )
     if undivided:
         page.warning(
             f"{undivided:,} images more hang together, match by match, and are not divided into groups: the threshold "
@@ -95,11 +146,24 @@ def write_groups_page(
         page.text("No two images match.")
     if len(groups) > _GROUPS:
         page.text(f"The first {_GROUPS:,} of {len(groups):,} groups; a .csv or .json output has all.")
-    for number, group in enumerate(groups[:_GROUPS], start=1):
-        page.heading(f"{number}: {count_text(len(group.rows), 'image')}, at most {group.diameter:.4f} apart")
+    kinds = [_group_kind(images, group) for group in groups]
+    order = sorted(range(len(groups)), key=lambda number: (kinds[number] != _SEVERAL, number))[:_GROUPS]
+    items = []
+    for number in order:
+        group = groups[number]
+        title = f"{number + 1}: {count_text(len(group.rows), 'image')}, at most {group.diameter:.4f} apart"
+        classes = sorted({_class(images, row, None) for row in group.rows.tolist()})
         more = len(group.rows) - _IN_A_GROUP
-        page.html(render("tiles.html.j2", tiles=_group_tiles(images, group), more=f"{more:,}" if more > 0 else ""))
+        items.append(_item(title, kinds[number], _group_tiles(images, group), classes, more))
+    if items:
+        page.browse(items)
     page.write(path)
+
+
+def _group_kind(images: ImageFolder, group: Group) -> str:
+    if images.labels is not None and len({images.labels[row] for row in group.rows.tolist()}) > 1:
+        return _SEVERAL
+    return "same bytes" if len(set(images.digests[group.rows].tolist())) == 1 else "one class or none"
 
 
 def _group_tiles(images: ImageFolder, group: Group) -> list[dict[str, Any]]:
@@ -108,7 +172,7 @@ def _group_tiles(images: ImageFolder, group: Group) -> list[dict[str, Any]]:
     return [
         {
             **_image(images, row),
-            "text": f"{distance:.4f}" + (" same bytes" if digests.count(digest) > 1 else ""),
+            "text": f"{distance:.4f} {_class(images, row)}" + (" same bytes" if digests.count(digest) > 1 else ""),
             "kind": "plain",
         }
         for row, distance, digest in members

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from imagematch.reporting.escaping import spreadsheet_cell
 from imagematch.reporting.images import SplitView, image_uri, is_pixelated
 from imagematch.reporting.tables import write_csv
 
@@ -103,7 +102,10 @@ def near_duplicates(view: SplitView | None, others: SplitView | None) -> int:
 
 
 def write_suspect_labels(path: Path, suspects: Sequence[SuspectLabel]) -> None:
-    """Writes path, label, suggested label and share of neighbours, the clearest first; where there are none, a header.
+    """Writes path, label, new_label (as suggested), the share of neighbours and an empty answer, the clearest first.
+
+    It is a table of corrections as soon as somebody fills in answers: see `imagematch.data.read_corrections`. Texts are
+    as they are. Where there are none, a header.
 
     Raises:
         StudyError: it cannot be written.
@@ -111,12 +113,13 @@ def write_suspect_labels(path: Path, suspects: Sequence[SuspectLabel]) -> None:
     import pandas as pd
 
     columns: dict[str, list[object]] = {
-        "path": [spreadsheet_cell(one.view.path(one.row)) for one in suspects],
-        "label": [spreadsheet_cell(one.view.label_name(int(one.view.labels[one.row]))) for one in suspects],
-        "suggested label": [spreadsheet_cell(one.view.label_name(one.suggested)) for one in suspects],
+        "path": [one.view.path(one.row) for one in suspects],
+        "label": [one.view.label_name(int(one.view.labels[one.row])) for one in suspects],
+        "new_label": [one.view.label_name(one.suggested) for one in suspects],
         "share of neighbours": [round(one.share, 2) for one in suspects],
+        "answer": ["" for _ in suspects],
     }
-    write_csv(path, pd.DataFrame(columns))
+    write_csv(path, pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()}))
 
 
 def suspect_tile(suspect: SuspectLabel) -> dict[str, object]:

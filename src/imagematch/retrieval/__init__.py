@@ -10,7 +10,9 @@ from imagematch.retrieval.distances import SEARCH_DISTANCES, distances
 from imagematch.retrieval.duplicates import Group, duplicate_groups
 from imagematch.retrieval.folder_search import Retrieval, RetrievalSettings, retrieve, same_content
 from imagematch.retrieval.gallery import IMAGE_SIDE, Gallery
+from imagematch.retrieval.gallery_copy import copy_gallery
 from imagematch.retrieval.gallery_hits import Hit, Hits
+from imagematch.retrieval.gallery_images import checked_label, small_image
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
 from imagematch.retrieval.images import SPACES, ImageFolder, common_labels, embed_images, list_images
 from imagematch.retrieval.index import INDEXES, NeighbourIndex, choose_index
@@ -44,8 +46,10 @@ __all__ = [
     "SavedIndex",
     "SearchMetrics",
     "check_url",
+    "checked_label",
     "choose_index",
     "common_labels",
+    "copy_gallery",
     "distances",
     "duplicate_groups",
     "embed_images",
@@ -56,5 +60,6 @@ __all__ = [
     "retrieve",
     "same_content",
     "search_metrics",
+    "small_image",
     "submit",
 ]

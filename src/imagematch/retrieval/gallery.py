@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -88,9 +87,7 @@ class Gallery:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -181,25 +178,29 @@ class Gallery:
         if k < 1:
             raise ValueError(f"k must be 1 or more, not {k}")
         threshold = self.matcher.threshold if threshold is None else threshold
-        find = self._labels_found if by_label else self._found
-        return [find(query[None], k, threshold) for query in self.matcher.embed(as_list(images))]
+        queries = self.matcher.embed(as_list(images))
+        if by_label:
+            return [self._labels_found(query[None], k, threshold) for query in queries]
+        return self._found(queries, k, threshold)
 
-    def neighbours(self, image_id: int, k: int = 10) -> Hits:
-        """The k nearest of the gallery to one of its images, which must be there, without itself."""
-        found = self._found(self.embeddings([image_id]), k + 1, self.matcher.threshold)
-        return Hits([hit for hit in found if hit.id != image_id][:k])
+    def neighbours(self, ids: Sequence[int], k: int = 10) -> list[Hits]:
+        """The k nearest of the gallery to each of its images, which must be there, without itself."""
+        found = self._found(self.embeddings(ids), k + 1, self.matcher.threshold)
+        return [Hits([hit for hit in hits if hit.id != own][:k]) for own, hits in zip(ids, found, strict=True)]
 
-    def _found(self, query: np.ndarray, k: int, threshold: float) -> Hits:
-        ids, distances = self._store.search(query, k)
-        images = self._store.find(ids[0].tolist())
-        found = zip(ids[0].tolist(), distances[0].tolist(), strict=True)
-        return Hits(self._hit(images[one], distance, threshold) for one, distance in found if one in images)
+    def _found(self, queries: np.ndarray, k: int, threshold: float) -> list[Hits]:
+        ids, distances = self._store.search(queries, k)
+        images = self._store.find(np.unique(ids).tolist())
+        return [
+            Hits(self._hit(images[one], near, threshold) for one, near in zip(*row, strict=True) if one in images)
+            for row in zip(ids.tolist(), distances.tolist(), strict=True)
+        ]
 
     def _labels_found(self, query: np.ndarray, k: int, threshold: float) -> Hits:
         count, depth = len(self), 4 * k
         while True:
             nearest: dict[str | None, Hit] = {}
-            for hit in self._found(query, depth, threshold):
+            for hit in self._found(query, depth, threshold)[0]:
                 if hit.label is not None:
                     nearest.setdefault(hit.label, hit)
             if len(nearest) >= k or depth >= count:
@@ -236,6 +237,10 @@ class Gallery:
     def page(self, label: str | None = None, *, after: int = 0, limit: int = _AT_ONCE) -> list[GalleryImage]:
         """At most `limit` images with an id over `after`, by id; of one label where one is given ("": of none)."""
         return self._store.images(label=label, after=after, limit=limit)
+
+    def find(self, ids: Sequence[int]) -> dict[int, GalleryImage]:
+        """Images by id; those that are not there are left out."""
+        return self._store.find(ids)
 
     def relabel(self, image_id: int, label: str) -> bool:
         """Puts another label in place of an image's; False where there is no such image.

@@ -15,7 +15,7 @@ from imagematch.errors import StudyError
 from imagematch.files import digest_file, recovered_dir, replacing_dir, write_json
 from imagematch.reading import KB, check_file, read_file
 from imagematch.retrieval.distances import Euclidean, import_faiss
-from imagematch.retrieval.index_files import FILE_BYTES, check_faiss_file
+from imagematch.retrieval.index_files import FILE_BYTES, check_faiss_file, write_faiss_file
 from imagematch.retrieval.search import nearest
 
 SAVED_AFTER = 20_000
@@ -107,7 +107,7 @@ class GalleryIndex:
     def save(self) -> None:
         """Writes it, whole or not at all. Raises StudyError where it cannot be written."""
         with replacing_dir(self._folder) as fresh:
-            import_faiss().write_index(self._index, str(fresh / _VECTORS))
+            write_faiss_file(self._index, fresh / _VECTORS)
             facts = {"token": self.token, "generation": self.generation, "reach": self._reach}
             facts["digest"] = digest_file(fresh / _VECTORS)
             write_json(fresh / _FACTS, facts)

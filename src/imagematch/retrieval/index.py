@@ -10,7 +10,7 @@ import numpy as np
 
 from imagematch.errors import ConfigError, DataError
 from imagematch.retrieval.distances import import_faiss, make_distance
-from imagematch.retrieval.index_files import check_faiss_file, check_links
+from imagematch.retrieval.index_files import check_faiss_file, check_links, write_faiss_file
 from imagematch.retrieval.search import LeftOut, Neighbours, batches, nearest, nothing_found, ranked
 
 INDEXES = ("flat", "hnsw", "ivfpq")
@@ -176,7 +176,7 @@ class NeighbourIndex:
     def write(self, path: Path) -> None:
         """Writes it into a file; an empty one has none."""
         if self._index is not None:
-            import_faiss().write_index(self._index, str(path))
+            write_faiss_file(self._index, path)
 
     def read(self, path: Path) -> None:
         """Takes what `write` left.

@@ -5,7 +5,9 @@ FAISS opens whatever a file says that it is: indexes of other types, inverted li
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from imagematch.reading import GB, open_file
+from imagematch.retrieval.distances import import_faiss
 
 FILE_BYTES = 256 * GB
 """Of one file of an index: 1,000 bytes for each of 250 million images."""
@@ -21,6 +24,16 @@ FILE_BYTES = 256 * GB
 _HEADER = struct.Struct("<4siqqqBi")
 _L2 = 1
 _TYPES = {"flat": b"IxF2", "hnsw": b"IHNf", "ivfpq": b"IxRF", "cells": b"IwPQ", "gallery": b"IxM2"}
+
+
+def write_faiss_file(index: Any, path: Path) -> None:
+    """Writes a FAISS index. Raises OSError where it cannot be written; FAISS itself tells that in a text."""
+    try:
+        import_faiss().write_index(index, str(path))
+    except RuntimeError as error:
+        codes = [code for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if os.strerror(code) in str(error)]
+        code = codes[0] if codes else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def check_faiss_file(path: Path, kind: str, dim: int) -> None:

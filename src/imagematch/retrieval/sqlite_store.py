@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import DataError, ModelError, StudyError
-from imagematch.files import os_reason, read_error, replacing_dir
+from imagematch.files import full_disk_error, os_reason, read_error, replacing_dir
 from imagematch.reading import GB, RefusedFileError, check_file
 from imagematch.retrieval.gallery_index import Changes, GalleryIndex
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, NewImage
-from imagematch.sqlite_files import open_checked
+from imagematch.sqlite_files import is_full, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one."""
 
-_FILE, _INDEX = "gallery.sqlite", "index"
+GALLERY_FILE, _INDEX = "gallery.sqlite", "index"
 _FORMAT = 1
 _AT_ONCE = 500
 _NO_GALLERY = "create one: imagematch gallery create"
@@ -51,7 +51,7 @@ class SqliteStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / _FILE
+        self._path = folder / GALLERY_FILE
         self._lock = threading.RLock()
         try:
             self._base = open_checked(
@@ -78,30 +78,30 @@ class SqliteStore:
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
         folder = Path(location)
         if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-            what = "is a gallery already" if (folder / _FILE).exists() else "is there already"
+            what = "is a gallery already" if (folder / GALLERY_FILE).exists() else "is there already"
             raise DataError(what, where=location, do="choose another name, or remove it")
         values = {"format": _FORMAT, **asdict(facts)}
-        with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / _FILE)) as base:
+        with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / GALLERY_FILE)) as base:
             try:
                 base.executescript(f"begin; {_SCHEMA} commit;")
                 with base:
                     base.executemany("insert into facts values (?, ?)", values.items())
                     base.execute("insert into generations values (0, ?)", (uuid.uuid4().hex,))
             except sqlite3.Error as error:
-                raise StudyError(f"cannot be written: {error}", where=location) from error
+                raise _write_error(folder, f"cannot be written: {error}") from error
         return cls.open(location)
 
     @classmethod
     def open(cls, location: str) -> SqliteStore:
         folder = Path(location)
         try:
-            check_file(folder / _FILE, max_bytes=GALLERY_FILE_BYTES)
+            check_file(folder / GALLERY_FILE, max_bytes=GALLERY_FILE_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError("no gallery is there", where=location, do=_NO_GALLERY) from None
         except RefusedFileError as error:
-            raise DataError(f"its {_FILE} {os_reason(error)}", where=location, do=_NO_GALLERY) from error
+            raise DataError(f"its {GALLERY_FILE} {os_reason(error)}", where=location, do=_NO_GALLERY) from error
         except OSError as error:
-            raise read_error(folder / _FILE, error) from error
+            raise read_error(folder / GALLERY_FILE, error) from error
         return cls(folder)
 
     def _error(self, error: sqlite3.Error) -> StudyError | DataError:
@@ -109,8 +109,7 @@ class SqliteStore:
             return DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
         if "locked" in str(error):
             return StudyError("another process is writing to it", where=str(self._folder), do="try again later")
-        do = "free some space" if "full" in str(error) else ""
-        return StudyError(f"the gallery cannot be used: {error}", where=str(self._folder), do=do)
+        return _write_error(self._folder, f"the gallery cannot be used: {error}")
 
     def _read_facts(self) -> GalleryFacts:
         found = dict(self._base.execute("select key, value from facts"))
@@ -295,3 +294,7 @@ def _image(row: tuple[Any, ...]) -> GalleryImage:
 
 
 GALLERY_STORES.register("sqlite", SqliteStore)
+
+
+def _write_error(folder: Path, what: str) -> StudyError:
+    return full_disk_error(folder, what) if is_full(what) else StudyError(what, where=str(folder))

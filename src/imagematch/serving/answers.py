@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ _METRICS_BYTES = 16 * MB
 class DecisionRates(BaseModel):
     """Where a match begins, and how often that was measured to be wrong; null where it was not measured.
 
-    FAR and FRR are those of the calibration pairs. At another distance than a measured one they are upper bounds: the
-    FAR of the next looser measured threshold, the FRR of the next stricter one. FPIR and FNIR are of `measured_on`,
-    at the matcher's own threshold only.
+    FAR and FRR are those of the calibration pairs, FPIR and FNIR those of the searches of `measured_on`. At another
+    distance than a measured one they are upper bounds: FAR and FPIR of the next looser measured threshold, FRR and FNIR
+    of the next stricter one.
     """
 
     threshold: float
@@ -104,6 +105,20 @@ class LabelsAnswer(BaseModel):
     next: str | None
 
 
+class UnknownAnswer(BaseModel):
+    """Somebody, or something, that several searches were for and that nothing in the gallery matched."""
+
+    id: int
+    searches: int = Field(description="With how many different images.")
+    last: str = Field(description="When the last one was, ISO 8601, UTC.")
+
+
+class UnknownsAnswer(BaseModel):
+    """Those that were searched for more than once, the most often first."""
+
+    unknowns: list[UnknownAnswer]
+
+
 class RemoveAnswer(BaseModel):
     """How many images were removed."""
 
@@ -152,24 +167,25 @@ class MeasuredRates:
         metrics = _read_metrics(folder / "metrics.json")
         self.measured_on = next((split for split in ("test", "validation") if _part(metrics, split)), None)
         self.metrics = _part(metrics, self.measured_on) if self.measured_on else None
+        self._searches = _searches(self.metrics)
 
     def at(self, distance: float) -> DecisionRates:
         """Those of a threshold."""
-        own, rates = self._threshold, self._threshold.rates
+        own, rates, measured = self._threshold, self._threshold.rates, _part(self.metrics, "threshold")
+        fpir, fnir = _rate(measured, "fpir"), _rate(measured, "fnir")
         if distance == own.distance:
-            measured = _part(self.metrics, "threshold")
             far, frr = (rates.far, rates.frr) if rates else (_rate(measured, "far"), _rate(measured, "frr"))
-            fpir, fnir = _rate(measured, "fpir"), _rate(measured, "fnir")
             return DecisionRates(threshold=distance, far=far, frr=frr, fpir=fpir, fnir=fnir)
-        known = [(point.distance, point.far, point.frr) for point in own.curve]
-        known += [(own.distance, rates.far, rates.frr)] if rates else []
-        far = min((point[1] for point in known if point[0] >= distance), default=None)
-        frr = min((point[2] for point in known if point[0] <= distance), default=None)
-        return DecisionRates(threshold=distance, far=far, frr=frr, fpir=None, fnir=None)
+        pairs = [(point.distance, point.far, point.frr) for point in own.curve]
+        pairs += [(own.distance, rates.far, rates.frr)] if rates else []
+        far, frr = _bounds(pairs, distance)
+        fpir, fnir = _bounds([*self._searches, (own.distance, fpir, fnir)], distance)
+        return DecisionRates(threshold=distance, far=far, frr=frr, fpir=fpir, fnir=fnir)
 
     def curve(self) -> list[DecisionRates]:
         """Those of every measured threshold."""
-        distances = {point.distance for point in self._threshold.curve} | {self._threshold.distance}
+        distances = {self._threshold.distance, *(point.distance for point in self._threshold.curve)}
+        distances |= {distance for distance, _, _ in self._searches}
         return [self.at(distance) for distance in sorted(distances)]
 
     def distance(self, threshold: float | None, far: float | None) -> float:
@@ -179,6 +195,26 @@ class MeasuredRates:
         if far is not None:
             return self._threshold.at_far(far).distance
         return self._threshold.distance if threshold is None else threshold
+
+
+def _bounds(
+    measured: Sequence[tuple[float, float | None, float | None]], distance: float
+) -> tuple[float | None, float | None]:
+    """The first rate of the next looser measured threshold, and the second of the next stricter one."""
+    looser = [first for at, first, _ in measured if at >= distance and first is not None]
+    stricter = [second for at, _, second in measured if at <= distance and second is not None]
+    return min(looser, default=None), min(stricter, default=None)
+
+
+def _searches(metrics: dict[str, Any] | None) -> list[tuple[float, float | None, float | None]]:
+    """Distance, FPIR and FNIR at each threshold of the metrics' curve."""
+    points = metrics.get("threshold_curve") if metrics else None
+    found = [(one.get("distance"), one) for one in points if isinstance(one, dict)] if isinstance(points, list) else []
+    return [
+        (float(distance), _rate(one, "fpir"), _rate(one, "fnir"))
+        for distance, one in found
+        if isinstance(distance, int | float) and 0 <= distance <= 2
+    ]
 
 
 def _read_metrics(path: Path) -> Any:

@@ -39,8 +39,8 @@ from imagematch.serving.answers import (
 from imagematch.serving.guard import PAGE_PATH, Guard
 from imagematch.serving.monitoring import ServerMetrics, log_line
 from imagematch.serving.received import RequestError
-from imagematch.serving.review import add_review
-from imagematch.serving.service import Service
+from imagematch.serving.review import add_review, add_unknowns
+from imagematch.serving.service import Service, image_response
 from imagematch.serving.settings import SETTINGS_VARIABLE, ServerSettings
 
 _PAGE_FILES = resources.files("imagematch.serving").joinpath("page")
@@ -92,6 +92,7 @@ def create_app(settings: ServerSettings, matcher: ImageMatcher | None = None) ->
     _add_matching(app, service)
     _add_gallery(app, service)
     add_review(app, service)
+    add_unknowns(app, service)
     _add_pages(app)
     return app
 
@@ -203,9 +204,14 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         gallery = service.gallery
         async with service.received(request, *fields) as given:
             decision, images = service.decision(given), given.many()
-            wanted = partial(
-                gallery.search_many, images, given.k(10), threshold=decision.threshold, by_label=given.flag("by_label")
-            )
+            k, by_label = given.k(10), given.flag("by_label")
+
+            def wanted() -> list[Hits]:
+                hits = gallery.search_many(images, k, threshold=decision.threshold, by_label=by_label)
+                if service.unknowns is not None:
+                    service.unknowns.remember(images, hits)
+                return hits
+
             found = [_found(hits) for hits in await service.work(len(images), wanted)]
         results = found if len(found) > 1 else None
         return SearchAnswer(**decision.model_dump(), **found[0].model_dump(), results=results)
@@ -236,10 +242,13 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         return PageAnswer(images=images, next=images[-1].id if len(found) > limit else None, count=count)
 
     @app.get("/labels")
-    async def labels(after: Annotated[str | None, Query(max_length=1000)] = None) -> LabelsAnswer:
-        """The labels after one, in order, and how many images each has."""
-        counts = await service.look(service.gallery.labels)
-        names = sorted(name for name in counts if after is None or name > after)
+    async def labels(
+        after: Annotated[str | None, Query(max_length=1000)] = None,
+        contains: Annotated[str, Query(max_length=1000)] = "",
+    ) -> LabelsAnswer:
+        """The labels after one that contain a text, in order, and how many images each has."""
+        counts, part_of_name = await service.look(service.gallery.labels), contains.casefold()
+        names = sorted(name for name in counts if (after is None or name > after) and part_of_name in name.casefold())
         part = [LabelAnswer(label=name or None, count=counts[name]) for name in names[:_LABELS_AT_ONCE]]
         more = len(names) > _LABELS_AT_ONCE
         return LabelsAnswer(labels=part, next=names[_LABELS_AT_ONCE - 1] if more else None)
@@ -250,8 +259,7 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         data = await service.look(partial(service.gallery.image_file, image_id))
         if data is None:
             raise RequestError(404, f"there is no image {image_id}, or it was stored without its file")
-        kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+        return image_response(data)
 
     @app.patch("/gallery/{image_id}", openapi_extra=_body({"label": {"type": "string"}}, ()))
     async def relabel(image_id: _ImageId, request: Request) -> RelabelAnswer:

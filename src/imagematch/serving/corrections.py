@@ -1,4 +1,4 @@
-"""`corrections.csv`: what people said of images, a row an answer, the last of which can be taken back."""
+"""The table of corrections that the review writes: a row an answer, the last of which can be taken back."""
 
 from __future__ import annotations
 
@@ -6,33 +6,15 @@ import csv
 import io
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
+from imagematch.data import Correction, read_corrections
 from imagematch.errors import DataError, StudyError
 from imagematch.file_locks import locked
-from imagematch.files import os_reason, write_text
-from imagematch.reading import MB, read_file
+from imagematch.files import write_text
+from imagematch.reading import MB
+from imagematch.sources import Table
 
-CORRECTIONS_BYTES = 64 * MB
-ANSWERS = ("same", "different", "not sure", "wrong label", "delete")
-
-
-class Correction(NamedTuple):
-    """An answer: the digests and labels of the image and of the one it was compared with ("" for none), their distance,
-    one of `ANSWERS`, and when it was given (ISO 8601, UTC). "wrong label" and "delete" are said of the first image."""
-
-    digest: str
-    label: str
-    other_digest: str
-    other_label: str
-    distance: str
-    answer: str
-    answered: str
-
-    @property
-    def pair(self) -> frozenset[str]:
-        """The digests of its images."""
-        return frozenset((self.digest, self.other_digest))
+_MOST_BYTES = 64 * MB
 
 
 class Corrections:
@@ -48,39 +30,31 @@ class Corrections:
 
     def read(self) -> list[Correction]:
         """All answers, in their order. Raises DataError where the file is something else."""
-        try:
-            text = read_file(self._path, max_bytes=CORRECTIONS_BYTES).decode("utf-8")
-        except FileNotFoundError:
-            return []
-        except (OSError, UnicodeDecodeError) as error:
-            reason = os_reason(error) if isinstance(error, OSError) else "is not UTF-8 text"
-            raise DataError(f"cannot be read: {reason}", where=str(self._path)) from error
-        try:
-            head, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-            if tuple(head) != Correction._fields:
-                raise ValueError("another header")
-            return [Correction._make(row) for row in rows]
-        except (csv.Error, ValueError, TypeError) as error:
-            raise DataError("is no table of corrections", where=str(self._path), do="name another file") from error
+        return read_corrections(self._path) if self._path.exists() else []
 
-    def add(self, digest: str, label: str, other_digest: str, other_label: str, distance: float, answer: str) -> None:
-        """Adds an answer. Raises StudyError where it cannot be written."""
+    def add(self, correction: Correction) -> int:
+        """Adds an answer; how many there are. Raises StudyError where it cannot be written, DataError as `read`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        row = Correction(digest, label, other_digest, other_label, f"{distance:.6f}", answer, now)
         with locked(self._lock):
-            self._write([*self.read(), row])
+            rows = [*self.read(), correction._replace(answered=now)]
+            self._write(rows)
+        return len(rows)
 
-    def undo(self) -> Correction | None:
-        """Takes back the last answer, and gives it; None where there is none."""
+    def undo(self) -> tuple[Correction | None, int]:
+        """Takes back the last answer: it, None where there is none, and how many are left."""
         with locked(self._lock):
             rows = self.read()
-            if rows:
-                self._write(rows[:-1])
-        return rows[-1] if rows else None
+            if not rows:
+                return None, 0
+            self._write(rows[:-1])
+        return rows[-1], len(rows) - 1
 
     def _write(self, rows: list[Correction]) -> None:
+        if self._path.exists() and (others := Table(self._path, dict.fromkeys(Correction._fields, ())).unused):
+            what = f"has columns that are not the review's own, as {others[0]!r}"
+            raise DataError(what, where=str(self._path), do="name another file")
         file = io.StringIO(newline="")
-        csv.writer(file).writerows([Correction._fields, *rows])
-        if file.tell() > CORRECTIONS_BYTES:
+        csv.writer(file, lineterminator="\n").writerows([Correction._fields, *rows])
+        if file.tell() > _MOST_BYTES:
             raise StudyError("is full", where=str(self._path), do="train with it, and begin a new one")
         write_text(self._path, file.getvalue())

@@ -71,7 +71,7 @@ class Guard:
                 await JSONResponse({"error": "internal error; the server's log has more"}, 500)(scope, receive, sending)
         seconds = time.perf_counter() - started
         route = getattr(scope.get("route"), "path", None) or "other"
-        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PATCH", "DELETE") else "other"
+        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") else "other"
         self._metrics.request(method, route, status, seconds)
         fields: dict[str, Any] = {"error": error[:1000]} if error else {}
         log_line(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from imagematch.retrieval import Gallery, GalleryImage
+from imagematch.data import Correction
+from imagematch.retrieval import Gallery, checked_label
+from imagematch.serving.answers import RemoveAnswer, UnknownsAnswer
 from imagematch.serving.corrections import Corrections
 from imagematch.serving.received import RequestError
-from imagematch.serving.service import Service
+from imagematch.serving.service import Service, image_response
+from imagematch.serving.unknowns import Unknowns
 
 _AT_ONCE = 40
 """Images whose neighbours are searched for in one request."""
@@ -19,7 +22,10 @@ _NEIGHBOURS = 4
 _NEAR = 0.05
 """Distance from the threshold under which a decision is worth a look."""
 
-Reason = Literal["other label", "no label", "near threshold"]
+_COPIES = 0.1
+"""Share of the threshold under which images are likely copies of each other."""
+
+Reason = Literal["other label", "no label", "duplicate", "near threshold"]
 
 
 class ReviewImage(BaseModel):
@@ -32,8 +38,8 @@ class ReviewImage(BaseModel):
 class ReviewItem(BaseModel):
     """A pair to look at.
 
-    Reasons: "other label": they match, and their labels differ; "no label": they match, and one has none; "near
-    threshold": their distance is within 0.05 of it.
+    Reasons: "other label": they match, and their labels differ; "no label": they match, and one has none; "duplicate":
+    their distance is under a tenth of the threshold; "near threshold": their distance is within 0.05 of it.
     """
 
     reason: Reason
@@ -57,6 +63,7 @@ class CorrectionRequest(BaseModel):
     second: int = Field(ge=1, lt=2**63)
     distance: float = Field(ge=0, le=2.001)
     answer: Literal["same", "different", "not sure", "wrong label", "delete"]
+    new_label: str = Field(default="", max_length=1000, description='What a "wrong label" should be; empty: not known.')
 
 
 class CorrectionAnswer(BaseModel):
@@ -70,10 +77,11 @@ def review_items(gallery: Gallery, after: int, answered: set[frozenset[str]]) ->
     """Pairs of the images after an id with their neighbours, without those that were answered before."""
     threshold, found = gallery.matcher.threshold, dict[frozenset[int], tuple[float, ReviewItem]]()
     page = gallery.page(after=after, limit=_AT_ONCE)
-    for image in page:
-        for hit in gallery.neighbours(image.id, _NEIGHBOURS):
-            reason = _reason(image.label, hit.label or "", hit.distance, threshold)
-            other = _image(gallery, hit.id)
+    neighbours = gallery.neighbours([image.id for image in page], _NEIGHBOURS)
+    others = gallery.find(sorted({hit.id for hits in neighbours for hit in hits}))
+    for image, hits in zip(page, neighbours, strict=True):
+        for hit in hits:
+            reason, other = _reason(image.label, hit.label or "", hit.distance, threshold), others.get(hit.id)
             if reason is None or other is None or frozenset((image.digest, other.digest)) in answered:
                 continue
             item = ReviewItem(
@@ -93,12 +101,9 @@ def _reason(label: str, other: str, distance: float, threshold: float) -> Reason
         return "other label"
     if distance < threshold and bool(label) != bool(other):
         return "no label"
+    if distance < _COPIES * threshold:
+        return "duplicate"
     return "near threshold" if abs(distance - threshold) < _NEAR else None
-
-
-def _image(gallery: Gallery, image_id: int) -> GalleryImage | None:
-    page = gallery.page(after=image_id - 1, limit=1)
-    return page[0] if page and page[0].id == image_id else None
 
 
 def add_review(app: FastAPI, service: Service) -> None:
@@ -122,11 +127,22 @@ def add_review(app: FastAPI, service: Service) -> None:
         gallery, file = service.gallery, corrections()
 
         def record() -> int:
-            first, second = _image(gallery, given.first), _image(gallery, given.second)
-            if first is None or second is None:
-                raise RequestError(404, f"there is no image {given.first if first is None else given.second}")
-            file.add(first.digest, first.label, second.digest, second.label, given.distance, given.answer)
-            return len(file.read())
+            images = gallery.find([given.first, given.second])
+            for wanted in (given.first, given.second):
+                if wanted not in images:
+                    raise RequestError(404, f"there is no image {wanted}")
+            first, second = images[given.first], images[given.second]
+            return file.add(
+                Correction(
+                    digest=first.digest,
+                    label=first.label,
+                    other_digest=second.digest,
+                    other_label=second.label,
+                    distance=f"{given.distance:.6f}",
+                    answer=given.answer,
+                    new_label=checked_label(given.new_label),
+                )
+            )
 
         return CorrectionAnswer(count=await service.look(record))
 
@@ -134,7 +150,38 @@ def add_review(app: FastAPI, service: Service) -> None:
     async def undo() -> CorrectionAnswer:
         """Takes back the last answer."""
         file = corrections()
-        last = await service.look(file.undo)
+        last, left = await service.look(file.undo)
         if last is None:
             raise RequestError(404, "there is no answer to take back")
-        return CorrectionAnswer(count=len(await service.look(partial(file.read))), undone=last.answer)
+        return CorrectionAnswer(count=left, undone=last.answer)
+
+
+def add_unknowns(app: FastAPI, service: Service) -> None:
+    """Adds `/unknowns` to an application."""
+
+    def unknowns() -> Unknowns:
+        if service.unknowns is None:
+            raise RequestError(404, "unknowns are remembered by a server with --corrections and one worker")
+        return service.unknowns
+
+    @app.get("/unknowns")
+    async def often() -> UnknownsAnswer:
+        """What several searches were for and nothing in the gallery matched, since the server was started."""
+        return unknowns().often()
+
+    @app.get("/unknowns/{number}/image", response_class=Response)
+    async def image(number: int) -> Response:
+        """The small image of the first of these searches."""
+        return image_response(unknowns().image_file(number))
+
+    @app.delete("/unknowns/{number}")
+    async def dismiss(number: int) -> RemoveAnswer:
+        """Shows it no more."""
+        unknowns().dismiss(number, True)
+        return RemoveAnswer(removed=1)
+
+    @app.put("/unknowns/{number}")
+    async def restore(number: int) -> RemoveAnswer:
+        """Shows it again."""
+        unknowns().dismiss(number, False)
+        return RemoveAnswer(removed=0)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar, cast
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from imagematch.errors import ImagematchError
 from imagematch.matching import ImageMatcher, read_card
@@ -19,6 +20,7 @@ from imagematch.serving.batching import BatchingMatcher, BatchingStore
 from imagematch.serving.monitoring import ServerMetrics
 from imagematch.serving.received import Allowance, Received, RequestError, received
 from imagematch.serving.settings import ServerSettings
+from imagematch.serving.unknowns import Unknowns
 
 _T = TypeVar("_T")
 
@@ -49,6 +51,8 @@ class Service:
         except BaseException:
             self.matcher.close()
             raise
+        recorded = settings.corrections is not None and settings.workers == 1
+        self.unknowns = Unknowns(self.matcher) if recorded and self.has_gallery else None
         self.rates = MeasuredRates(matcher.card, settings.model)
         self.waiting = Allowance(settings.max_waiting)
         self.memory = Allowance(settings.max_memory_mb * 1_000_000)
@@ -108,6 +112,12 @@ class Service:
         self.matcher.close()
         if self._gallery is not None:
             self._gallery.close()
+
+
+def image_response(data: bytes) -> Response:
+    """A small image that is stored."""
+    kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+    return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
 
 def _opened(location: str, matcher: BatchingMatcher) -> Gallery:

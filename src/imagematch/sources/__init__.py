@@ -23,7 +23,7 @@ from imagematch.sources.listing import (
 )
 from imagematch.sources.remarks import composed, listing_notes, same_when_folded
 from imagematch.sources.scanning import SYSTEM_FILES, image_files
-from imagematch.sources.tables import TABLE_SUFFIXES, file_below, table_rows
+from imagematch.sources.tables import TABLE_SUFFIXES, Table, file_below, table_rows
 
 __all__ = [
     "MISSING",
@@ -36,6 +36,7 @@ __all__ = [
     "Listing",
     "Source",
     "SourceOptions",
+    "Table",
     "composed",
     "file_below",
     "file_mode",

@@ -42,8 +42,5 @@ class FolderSource(Source):
         if not self.options.labelled:  # to be searched, all images count
             unlabelled = [row for rows in reading.left_out.values() for row in rows]
             return Listing(tuple(sorted([*reading.rows, *unlabelled])), left_out=scan.left_out)
-        if not self.options.labelled:  # to be searched, all images count
-            unlabelled = [row for rows in reading.left_out.values() for row in rows]
-            return Listing(tuple(sorted([*reading.rows, *unlabelled])), left_out=scan.left_out)
         left_out = {**{why: [row.path for row in rows] for why, rows in reading.left_out.items()}, **scan.left_out}
         return Listing(tuple(reading.rows), notes=(reading.describe(),), left_out=left_out)

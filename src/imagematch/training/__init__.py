@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagematch.interruption import StopRequest, stop_on_signals
 from imagematch.keras_internals import release_graphs
+from imagematch.limited_process import check_address_space
 from imagematch.training.batch_sources import BatchSource, FeatureSource, ImageSource, embed_rows
 from imagematch.training.batches import (
     BatchPlan,
@@ -86,4 +87,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    check_address_space()
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -46,7 +46,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     about = json.dumps({"identity": checkpoint.identity, "history": list(checkpoint.history)})
     arrays: dict[str, Any] = {f"variable_{i:05d}": a for i, a in enumerate(checkpoint.variables)}
     arrays |= {f"best_{i:05d}": a for i, a in enumerate(checkpoint.best)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    needed = sum(array.nbytes for array in arrays.values())
+    with replacing(path, needed=needed) as temporary, temporary.open("wb") as file:
         np.savez(file, about=np.frombuffer(about.encode(), dtype=np.uint8), **arrays)
 
 

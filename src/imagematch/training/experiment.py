@@ -21,7 +21,6 @@ from imagematch.losses import make_loss
 from imagematch.model import (
     AnyHeadShape,
     HeadShape,
-    JoinedShape,
     Whitening,
     build_feature_model,
     build_head,
@@ -30,9 +29,11 @@ from imagematch.model import (
 )
 from imagematch.training.joining import Join, join_heads
 from imagematch.training.loop import EpochRecord, FitResult, fit
-from imagematch.training.stages import network_to_train, prepare_stages, training_classes, validation_rows
+from imagematch.training.stages import Stage, network_to_train, prepare_stages, training_classes, validation_rows
 from imagematch.training.training_data import TrainingData
 from imagematch.training.validation import spread_of
+
+tf.get_logger().setLevel("ERROR")  # each head is compiled once, which TensorFlow takes for needless retracing
 
 _VERSION = 3
 """Raised whenever the same settings come to train something else: no checkpoint of an older version is resumed."""
@@ -81,7 +82,7 @@ class Training:
         def trained(block: Any) -> Any:
             return self._model(np.asarray(block, np.float32), training=False)
 
-        as_trained = self.network is not None or (as_validated and not isinstance(self.shape, JoinedShape))
+        as_trained = self.network is not None or (as_validated and self.join is None)
         embed = trained if as_trained else head_in_numpy(self.shape, self.head)
         embeddings = map_blocks(embed, self._blocks(rows), len(rows))
         if as_validated or not self._flip:
@@ -133,42 +134,64 @@ def train_model(
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
     if settings.trains_nothing:
         return _untrained(data, settings, on_epoch, validate_on)
-    head = build_head(
-        extractor.feature_dim,
-        units=settings.intermediate_ff_block_units,
-        dropout=settings.dropout,
-        embedding_dim=settings.embedding_dim,
-        seed=head_seed,
-        whitening=_whitening(data, settings.feature_whitening),
-        feature_dropout=settings.feature_dropout,
-        name="head" if settings.joined is None else "head_1",
-    )
     network = network_to_train(data, network_seed)
     n_classes = len(training_classes(data.dataset))
-    loss = make_loss(settings, n_classes=n_classes, embedding_dim=settings.embedding_dim)
-    stages = prepare_stages(data, settings, loss, network, head, (plan_seed, view_seed), validate_on=validate_on)
-    result = fit(
-        stages,
-        loss,
-        on_epoch=on_epoch,
-        on_resume=on_resume,
-        stop=stop,
-        checkpoint=checkpoint,
-        identity=training_identity(data, settings) + ("" if last_epoch is None else f", to epoch {last_epoch}"),
-        discard_unfit=discard_unfit,
-        last_epoch=last_epoch,
-    )
-    units, whitening = settings.intermediate_ff_block_units, settings.feature_whitening
-    shape: AnyHeadShape = HeadShape(extractor.feature_dim, units, settings.embedding_dim, whitening)
+
+    def trained(
+        units: tuple[int, ...], number: int, told: Callable[[EpochRecord], bool], resumed: Callable[[int], None]
+    ) -> tuple[keras.Model, HeadShape, list[Stage], FitResult]:
+        """Trains one head; the first, number 1, has the checkpoint's own name."""
+        seed = head_seed if number == 1 else int(np.random.SeedSequence([head_seed, number]).generate_state(1)[0])
+        head = build_head(
+            extractor.feature_dim,
+            units=units,
+            dropout=settings.dropout,
+            embedding_dim=settings.embedding_dim,
+            seed=seed,
+            whitening=_whitening(data, settings.feature_whitening),
+            feature_dropout=settings.feature_dropout,
+            name="head" if settings.joined is None else f"head_{number}",
+        )
+        loss = make_loss(settings, n_classes=n_classes, embedding_dim=settings.embedding_dim)
+        stages = prepare_stages(data, settings, loss, network, head, (plan_seed, view_seed), validate_on=validate_on)
+        parts = [training_identity(data, settings), "" if last_epoch is None else f", to epoch {last_epoch}"]
+        own = checkpoint
+        if number > 1:
+            parts.append(f", head {number}")
+            own = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
+        result = fit(
+            stages,
+            loss,
+            on_epoch=told,
+            on_resume=resumed,
+            stop=stop,
+            checkpoint=own,
+            identity="".join(parts),
+            discard_unfit=discard_unfit,
+            last_epoch=last_epoch,
+        )
+        return (
+            head,
+            HeadShape(extractor.feature_dim, units, settings.embedding_dim, settings.feature_whitening),
+            stages,
+            result,
+        )
+
+    first, shape, stages, result = trained(settings.intermediate_ff_block_units, 1, on_epoch, on_resume)
+    head: keras.Model = first
     metrics, join = _metrics_of(result), None
+    found: AnyHeadShape = shape
     if settings.joined is not None and result.ended_by != "callback":
-        assert isinstance(shape, HeadShape)
+        further = [
+            trained(units, number, lambda _record: False, lambda _epochs: None)[:2]
+            for number, units in enumerate(settings.parallel_heads, 2)
+        ]
         rows = validation_rows(data.dataset, settings) if validate_on is None else validate_on
-        join = join_heads(data, settings, [(head, shape)], settings.joined, rows)
-        head, shape, metrics = join.head, join.shape, {**metrics, **join.metrics}
+        join = join_heads(data, settings, [(first, shape), *further], settings.joined, rows)
+        head, found, metrics = join.head, join.shape, {**metrics, **join.metrics}
     parameters = head.count_params() + (0 if network is None else network.count_params())
     last, flip = stages[-1], settings.test_time_flip
-    return Training(data, head, network, result, parameters, shape, metrics, join, last.source.blocks, last.model, flip)
+    return Training(data, head, network, result, parameters, found, metrics, join, last.source.blocks, last.model, flip)
 
 
 def _metrics_of(result: FitResult) -> dict[str, float]:

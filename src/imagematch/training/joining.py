@@ -53,7 +53,7 @@ def join_heads(
     """Puts half-whitened features beside heads: l2([l2(P x), weight l2(head(x))]).
 
     P is fitted to the training images, and the weight chosen on validation, by the objective: where joining does not
-    help, the heads alone are the result, and where the heads do not help, the half-whitened features alone.
+    help, the best head alone is the result, and where the heads do not help, the half-whitened features alone.
 
     Args:
         data: with a frozen extractor.
@@ -66,21 +66,22 @@ def join_heads(
         ConfigError: the features do not have so many components, or are too long.
     """
     array, labels = data.features.array, data.dataset.labels[rows]
-    layer = data.half_whitening(join["power"], join["dim"])
+    weights = [0.0] if not heads else list(_WEIGHTS) if join["weight"] == "auto" else [join["weight"]]
+    chosen_here = join["weight"] in ("auto", HEAD_ALONE)
+    layer = None if weights == [HEAD_ALONE] else data.half_whitening(join["power"], join["dim"])
     names = embedding_metric_names([settings.objective])
 
     def measured(embeddings: np.ndarray) -> dict[str, float]:
         return {f"val_{name}": value for name, value in epoch_metrics(embeddings, labels, names).items()}
 
-    features = map_features(lambda block: half_whitened(block, layer), [array], rows)
+    features = [] if layer is None else [map_features(lambda block: half_whitened(block, layer), [array], rows)]
     own = [map_features(head_in_numpy(shape, head), [array], rows) for head, shape in heads]
 
     def side_by_side(weight: float) -> np.ndarray:
-        parts = [*own, features]
-        shares = _shares(weight, len(own))
+        parts = [*own, *features]
+        shares = _shares(weight, len(own))[: len(parts)]
         return np.concatenate([share * part for share, part in zip(shares, parts, strict=True) if share], axis=1)
 
-    weights = [0.0] if not heads else list(_WEIGHTS) if join["weight"] == "auto" else [join["weight"]]
     found = {weight: measured(side_by_side(weight)) for weight in weights}
     alone = found.get(HEAD_ALONE) or (measured(side_by_side(HEAD_ALONE)) if heads else {})
     sign = 1.0 if direction_of(settings.objective) == "maximize" else -1.0
@@ -89,15 +90,15 @@ def join_heads(
         return sign * metrics.get(settings.objective, 0.0)  # val_loss is not measured, and its weight is given
 
     best = max(weights, key=lambda weight: score(found[weight]))
-    head, shape = _joined(data, heads, layer, best)
-    metrics = found[best]
+    (head, shape), metrics = _joined(data, heads, layer, best), found[best]
     if join["reduce"] and isinstance(shape, JoinedShape) and shape.joined_dim > settings.embedding_dim:
-        reduced = _reduced(data, heads, layer, best, settings.embedding_dim)
-        metrics = measured(map_features(head_in_numpy(reduced[1], reduced[0]), [array], rows))
-        if join["weight"] == "auto" and len(heads) == 1 and score(metrics) <= score(alone):
-            best, metrics = HEAD_ALONE, dict(alone)
-            reduced = _joined(data, heads, layer, best)
-        head, shape = reduced
+        head, shape = _reduced(data, heads, layer, best, settings.embedding_dim)
+        metrics = measured(map_features(head_in_numpy(shape, head), [array], rows))
+        if chosen_here:  # not worse on validation than the best head alone, which is as long
+            single = [measured(one) for one in own] if len(own) > 1 else [alone] * len(own)
+            at = max(range(len(own)), key=lambda number: score(single[number]), default=None)
+            if at is not None and score(metrics) <= score(single[at]):
+                (head, shape), best, metrics = heads[at], HEAD_ALONE, dict(single[at])
     return Join(head, shape, best, metrics, alone)
 
 
@@ -111,7 +112,7 @@ def _shares(weight: float, heads: int) -> list[float]:
 def _joined(
     data: TrainingData,
     heads: Sequence[tuple[keras.Model, HeadShape]],
-    layer: Whitening,
+    layer: Whitening | None,
     weight: float,
     reduction: np.ndarray | None = None,
 ) -> tuple[keras.Model, AnyHeadShape]:
@@ -135,7 +136,7 @@ def _joined(
 def _reduced(
     data: TrainingData,
     heads: Sequence[tuple[keras.Model, HeadShape]],
-    layer: Whitening,
+    layer: Whitening | None,
     weight: float,
     dim: int,
 ) -> tuple[keras.Model, AnyHeadShape]:

@@ -13,9 +13,19 @@ from imagematch.config import TrainSettings
 from imagematch.data import Dataset, open_dataset
 from imagematch.errors import ConfigError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import Concatenation, Extractor, FrozenPart, Network, choose_extractor, find_frozen_part
+from imagematch.extractors import (
+    CalibrationImages,
+    Concatenation,
+    Extractor,
+    FrozenPart,
+    Network,
+    choose_extractor,
+    find_frozen_part,
+    quantized,
+)
 from imagematch.features import MIRROR, FeatureArray, Features, FeatureStore, normalized_features
 from imagematch.files import digest_bytes
+from imagematch.training.precision import calibration_images, choose_precision
 from imagematch.training.whitening import (
     HALF_WHITENED_DIM,
     HALF_WHITENED_POWER,
@@ -63,13 +73,20 @@ class TrainingData:
         extractor: the network by name, with its weights, and what the last stage trains of it.
         features: of every image as it is. With a trainable extractor: those of its initial weights, for the baseline.
         inputs: what the trained part takes, for each stage.
+        calibration: what the extractor was quantised on; None where its features are not those of 8 bits.
     """
 
     dataset: Dataset
     extractor: Extractor | Concatenation
     features: Features
     inputs: tuple[StageInputs, ...]
+    calibration: CalibrationImages | None = None
     _components: dict[str, PrincipalComponents] = field(default_factory=dict)  # shared by folds
+
+    @property
+    def network(self) -> Network:
+        """What `features` were computed with: the extractor, or its form in 8 bits."""
+        return self.extractor if self.calibration is None else quantized(self.extractor, self.calibration)
 
     def baseline(self, rows: np.ndarray) -> np.ndarray:
         """The extractor's features alone, L2-normalised, of data-set rows: (len(rows), feature_dim) float32."""
@@ -141,15 +158,17 @@ def load_training_data(settings: TrainSettings, *, manifest_dir: Path, log: RunL
     extractors = [choose_extractor(stage) for stage in settings.stage_settings]
     dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
     store = FeatureStore(Path(settings.feature_dir))
+    resolved = choose_precision(settings, dataset, extractors[-1], store, log)
+    calibration = calibration_images(dataset) if resolved == "int8" else None
 
     @functools.cache
     def cached(digest: str, view: int | str) -> Features:
         network = networks[digest]
         # What is trained above a cut runs as one float32 model later: its threshold is chosen on the same numbers.
-        precision = "float32" if isinstance(network, FrozenPart) else settings.feature_precision
+        precision = "float32" if isinstance(network, FrozenPart) else resolved
         return store.features(
             dataset,
-            network,
+            network if calibration is None else quantized(network, calibration),
             engine=settings.engine,
             precision=precision,
             view=view,
@@ -168,7 +187,7 @@ def load_training_data(settings: TrainSettings, *, manifest_dir: Path, log: RunL
         _stage_inputs(stage, extractor, plain, features, log)
         for stage, extractor in zip(settings.stage_settings, extractors, strict=True)
     ]
-    return TrainingData(dataset, extractors[-1], plain, tuple(inputs))
+    return TrainingData(dataset, extractors[-1], plain, tuple(inputs), calibration)
 
 
 def _stage_inputs(

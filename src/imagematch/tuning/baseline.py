@@ -113,7 +113,7 @@ def _measure(
     train = settings.settings_for(settings.values_of(params))
     try:
         measured = measure(with_study_precision(study, train))
-    except ImagematchError:
+    except (ImagematchError, MemoryError, ImportError):
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -240,17 +241,19 @@ def trained_parameters(settings: TrainSettings, network_parameters: Mapping[str,
         ModelError: the extractor's weights cannot be found.
     """
     extractor = choose_extractor(settings.stage_settings[-1])  # a stage trains what those before it train
-    count, width = 0, extractor.feature_dim
-    if settings.feature_whitening is not None:
-        count, width = (width + 1) * settings.feature_whitening, settings.feature_whitening
-    if (join := settings.joined) is not None:
+    count, join = 0, settings.joined
+    if join is not None and join["weight"] != math.inf:
         count += (extractor.feature_dim + 1) * (join["dim"] or min(HALF_WHITENED_DIM, extractor.feature_dim))
         if settings.trains_nothing:
             return count
-    for units in settings.intermediate_ff_block_units:
-        count += (width + 4) * units  # a kernel without bias; scale, shift, mean and variance of the batch norm
-        width = units
-    count += (width + 1) * settings.embedding_dim
+    for blocks in (settings.intermediate_ff_block_units, *settings.parallel_heads):
+        width = extractor.feature_dim
+        if settings.feature_whitening is not None:
+            count, width = count + (width + 1) * settings.feature_whitening, settings.feature_whitening
+        for units in blocks:
+            count += (width + 4) * units  # a kernel without bias; scale, shift, mean and variance of the batch norm
+            width = units
+        count += (width + 1) * settings.embedding_dim
     return count if extractor.frozen else count + network_parameters[extractor.name]
 
 
@@ -282,6 +285,6 @@ def _embedder(training: Training, settings: TrainSettings) -> Embedder:
         engine = open_engine(TrainedNetwork(extractor, training.network), "auto", "float32")
     else:
         name = "auto" if features.engine == "numpy" else features.engine
-        engine = open_engine(extractor, name, features.precision, Path(settings.feature_dir) / "networks")
+        engine = open_engine(training.data.network, name, features.precision, Path(settings.feature_dir) / "networks")
     head = head_in_numpy(training.shape, training.head)
     return Embedder(engine, head, test_time_flip=settings.test_time_flip)

@@ -6,9 +6,12 @@ import contextlib
 import functools
 import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagematch.errors import StudyError
+from imagematch.files import FREE_SPACE, full_disk_error
+from imagematch.sqlite_files import is_full
 from imagematch.tuning.optuna_internals import RDB_HOOKS
 
 if TYPE_CHECKING:
@@ -102,7 +105,14 @@ def _of_the_database() -> tuple[type[Exception], ...]:
 
 
 def _study_error(error: BaseException, url: str) -> StudyError:
-    return StudyError(f"the database refuses: {reason_of(error, url)}", where=shown_url(url), do=_advice(error))
+    from sqlalchemy.engine import make_url
+
+    reason = reason_of(error, url)
+    what = f"the database refuses: {reason}"
+    full = is_full(reason) or isinstance(error, AssertionError)
+    if full and url.startswith("sqlite") and (file := make_url(url).database):
+        return full_disk_error(Path(file), what)
+    return StudyError(what, where=shown_url(url), do=FREE_SPACE if full else _advice(reason.lower()))
 
 
 def reason_of(error: BaseException, url: str = "") -> str:
@@ -128,12 +138,9 @@ def _secrets(url: str) -> list[str]:
     return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
 
 
-def _advice(error: BaseException) -> str:
-    reason = reason_of(error).lower()
+def _advice(reason: str) -> str:
     if "locked" in reason:
         return "another process is writing: wait for it, or use PostgreSQL for many processes"
-    if "full" in reason or "i/o" in reason or isinstance(error, AssertionError):
-        return "free some space and run the same command with --resume"
     if "malformed" in reason or "not a database" in reason:
         return "restore it from a backup, or choose another study_name"
     if "authentication" in reason or "role" in reason:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from imagematch.config import TrainSettings
-from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError
+from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, TrainingFailedError, unloadable_library
 from imagematch.events import SILENT, RunLog
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import attributes
@@ -23,13 +23,11 @@ from imagematch.tuning.failures import error_json, too_many_failures
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.objective import OnStep, TrialFiles
 from imagematch.tuning.plan import Plan, is_running
-from imagematch.tuning.planned_trial import PlannedTrial
-from imagematch.tuning.progress import log_failed, log_finished, log_rerun
+from imagematch.tuning.planned_trial import PlannedTrial, log_failed, log_finished, log_rerun
 from imagematch.tuning.recovery import fail, heartbeats, recover, requeue
 from imagematch.tuning.reruns import RerunPlan
 from imagematch.tuning.storage import HEARTBEAT_S
-from imagematch.tuning.study import with_study_precision
-from imagematch.tuning.worker_job import WorkerJob
+from imagematch.tuning.study import WorkerJob, with_study_precision
 
 if TYPE_CHECKING:
     import optuna
@@ -181,6 +179,9 @@ class Worker:
                     self._requeue(planned)
                     raise
                 self._fail(planned, error_json(error))
+            except ImportError as error:  # no trial can do without it
+                self._requeue(planned)
+                raise unloadable_library(error) from error
             except Exception as error:  # whatever one trial does must not end the study
                 traceback.print_exc()
                 self._fail(planned, {"what": f"{type(error).__name__}: {error}"})

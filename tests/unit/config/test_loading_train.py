@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from pathlib import Path
 
 import pytest
@@ -53,10 +52,8 @@ def test_learning_rates(tmp_path: Path, text: str) -> None:
 
 
 def test_unknown_key(tmp_path: Path) -> None:
-    started = time.perf_counter()
     message = _error(tmp_path, "experiment_name: x\nembeding_dim: 3\n")
     assert message == "train.yaml:2: unknown key 'embeding_dim'; did you mean embedding_dim?"
-    assert time.perf_counter() - started < 0.5
 
 
 def test_the_first_by_line_and_how_many_more(tmp_path: Path) -> None:

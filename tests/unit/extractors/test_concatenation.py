@@ -130,7 +130,6 @@ def test_one_that_would_be_trained_is_refused() -> None:
     ("bears", "asked", "expected"),
     [
         ({"a": ("openvino", "bfloat16"), "b": ("openvino", "bfloat16")}, "auto", ("openvino", "bfloat16")),
-        ({"a": ("openvino", "bfloat16"), "b": ("openvino", "float32")}, "auto", ("openvino", "float32")),
         ({"a": ("openvino", "bfloat16"), "b": ("tensorflow", "float32")}, "auto", ("tensorflow", "float32")),
         ({"a": ("openvino", "bfloat16"), "b": ("numpy", "float32")}, "auto", ("openvino", "bfloat16")),
     ],

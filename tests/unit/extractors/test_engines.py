@@ -201,11 +201,6 @@ def test_a_network_that_openvino_computes_differently_runs_in_tensorflow(monkeyp
     assert open_engine(extractor()).name == "tensorflow"
 
 
-def test_a_network_that_cannot_bear_bfloat16_runs_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "mean_cosine", lambda *_arrays: 0.99)
-    assert open_engine(extractor()).precision == "float32"
-
-
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     engine = open_engine(extractor(), cache_dir=tmp_path / "file" / "networks")

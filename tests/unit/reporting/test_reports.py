@@ -242,7 +242,7 @@ def test_the_suspect_labels_stand_in_the_report_and_in_the_table_beside_it(tmp_p
     code = write(tmp_path / "report.html", replace(view, labels=labels), others=view)
     assert "1 label may be wrong" in Outline(code).shown
     assert "class 2 → class 1?" in Outline(code).shown
-    assert (tmp_path / "suspect_labels.csv").read_text().splitlines()[1:] == ["class 1/7.png,class 2,class 1,1.0"]
+    assert (tmp_path / "suspect_labels.csv").read_text().splitlines()[1:] == ["class 1/7.png,class 2,class 1,1.0,"]
 
 
 def test_what_the_slider_moves_is_there_at_the_matchers_own_threshold_without_a_script(tmp_path, view):

@@ -78,6 +78,26 @@ def test_a_page_shows_fifty_of_a_query_and_reads_each_image_once(
     assert len(read) == 2 + 4
 
 
+def test_the_worst_answered_queries_come_first_and_the_baseline_stands_beside(
+    images: ImageFolder, tmp_path: Path
+) -> None:
+    neighbours = Neighbours(np.array([[1], [3], [-1], [0]]), np.array([[0.2], [0.3], [np.inf], [0.1]]))
+    alone = dataclasses.replace(METRICS, recall_at_k={1: 0.25})
+    found = Retrieval(images, images, neighbours, "euclidean", "flat", 0, 0, METRICS, alone)
+    write_neighbours_page(tmp_path / "p.html", found, model="m")
+    page = (tmp_path / "p.html").read_text()
+    titles = re.findall(r"<h3>(.*?): (.*?)</h3>", page)
+    expected = ["nearest wrong", "nearest wrong", "nothing found", "nearest right"]
+    assert [kind for _, kind in titles] == expected
+    assert [path for path, _ in titles][1:] == ["rose/1.png", "rose/2.png", "rose/0.png"]
+    assert "baseline 0.2500" in page
+    unlabelled = dataclasses.replace(found, metrics=None, baseline=None)
+    write_neighbours_page(tmp_path / "p.html", unlabelled, model="m")
+    titles = re.findall(r"<h3>(.*?): (.*?)</h3>", (tmp_path / "p.html").read_text())
+    assert [kind for _, kind in titles] == ["nothing found", "found", "found", "found"]
+    assert [path for path, _ in titles][:3] == ["rose/2.png", "rose/1.png", "rose/0.png"]
+
+
 def test_the_aspect_ratio_of_images_does_not_change(images: ImageFolder, tmp_path: Path) -> None:
     small = images.thumbnail(0, 112)
     assert small.pixels.shape == (56, 112, 3)
@@ -93,7 +113,10 @@ def test_groups_are_a_table_and_a_page_with_harmless_names(images: ImageFolder, 
     write_groups_page(tmp_path / "p.html", images, groups, model="m<b>", threshold=0.5)
     page = (tmp_path / "p.html").read_text()
     assert page.count("<img ") == 4
-    assert "<script" not in page
+    assert page.count("<script") == 1  # the page's own
+    assert "alert(1)</script>" not in page
+    assert re.findall(r'data-kind="([^"]*)"', page) == ["several classes", "same bytes"]
+    assert page.index("<h3>2: 2 images") < page.index("<h3>1: 2 images")
     assert "m&lt;b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert len(groups_table(images, [])) == 0

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from imagematch.data import read_corrections
 from imagematch.reporting import suspect_labels, write_suspect_labels
 from imagematch.reporting.suspects import near_duplicates
 
@@ -64,15 +65,19 @@ def test_few_images_and_classes_of_two_images_give_no_suspects():
     assert suspect_labels([make_view(images=400, classes=200, noise=0.01, dim=16)]) == []
 
 
-def test_the_table_is_written_for_correction_and_holds_no_formula(tmp_path):
+def test_the_table_becomes_corrections_when_its_answers_are_filled_in(tmp_path):
     view = mislabelled(names=("a", "b", "=1+1", "d", "e", "f"))
     view = replace(view, label_names=("n0", "=n1", "n2", "n3", "n4", "n5"))
     write_suspect_labels(tmp_path / "s.csv", suspect_labels([view]))
     with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row == {"path": "b/7.png", "label": "n2", "suggested label": "'=n1", "share of neighbours": "1.0"}
+    assert row == {"path": "b/7.png", "label": "n2", "new_label": "=n1", "share of neighbours": "1.0", "answer": ""}
+    assert read_corrections(tmp_path / "s.csv") == []
+    (tmp_path / "s.csv").write_text((tmp_path / "s.csv").read_text()[:-1] + "wrong label\n")
+    (said,) = read_corrections(tmp_path / "s.csv")
+    assert (said.image, said.answer, said.new_label) == ("b/7.png", "wrong label", "=n1")
     write_suspect_labels(tmp_path / "none.csv", [])
-    assert (tmp_path / "none.csv").read_text() == "path,label,suggested label,share of neighbours\n"
+    assert (tmp_path / "none.csv").read_text() == "path,label,new_label,share of neighbours,answer\n"
 
 
 def test_near_duplicates_are_counted_across_views():

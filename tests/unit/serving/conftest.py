@@ -58,7 +58,9 @@ def write_matcher(folder: Path, *, seed: int = 1) -> Path:
         network_dir=None,
     )
     threshold = {"distance": 1.0, "far": 0.021, "frr": 0.06, "fpir": 0.2, "fnir": 0.1}
-    (folder / "metrics.json").write_text(json.dumps({"test": {"roc_auc": 0.9, "threshold": threshold}}))
+    curve = [{"distance": 0.6, "fpir": 0.15, "fnir": 0.3}, {"distance": 1.1, "fpir": 0.4, "fnir": 0.05}]
+    test = {"roc_auc": 0.9, "threshold": threshold, "threshold_curve": curve}
+    (folder / "metrics.json").write_text(json.dumps({"test": test}))
     return folder
 
 

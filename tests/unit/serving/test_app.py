@@ -69,9 +69,13 @@ def test_many_images_are_searched_at_a_time(client: TestClient) -> None:
 
 def test_another_threshold_comes_with_its_own_rates(client: TestClient) -> None:
     client.post("/gallery", files={"image": ONE})
-    at = {"far": 0.01, "frr": 0.4, "fpir": None, "fnir": None}
-    found = client.post("/search", files={"image": ONE}, data={"threshold": "0.5"}).json()
-    assert {key: found[key] for key in ("threshold", *at)} == {"threshold": 0.5, **at}
+    for threshold, at in {
+        "0.5": {"far": 0.01, "frr": 0.4, "fpir": 0.15, "fnir": None},  # of the next looser and the next stricter
+        "0.8": {"far": 0.02, "frr": 0.1, "fpir": 0.2, "fnir": 0.3},
+        "1.9": {"far": None, "frr": 0.01, "fpir": None, "fnir": 0.05},
+    }.items():
+        found = client.post("/search", files={"image": ONE}, data={"threshold": threshold}).json()
+        assert {key: found[key] for key in ("threshold", *at)} == {"threshold": float(threshold), **at}
     found = client.post("/search", files={"image": ONE}, data={"far": "0.001"}).json()
     assert (found["threshold"], found["far"], found["frr"]) == (0.3, 0.001, 0.4)
     unresolved = client.post("/search", files={"image": ONE}, data={"far": "0.00001"})
@@ -89,6 +93,7 @@ def test_the_gallery_is_paged_and_has_labels(client: TestClient) -> None:
     assert [image["id"] for image in client.get("/gallery", params={"label": "b"}).json()["images"]] == [2, 4]
     labels = [{"label": "a", "count": 3}, {"label": "b", "count": 2}]
     assert client.get("/labels").json() == {"labels": labels, "next": None}
+    assert client.get("/labels?contains=B").json() == {"labels": labels[1:], "next": None}
     assert client.get("/gallery/1/image").headers["content-type"] == "image/png"
     assert client.get("/gallery/99/image").status_code == 404
 
@@ -123,7 +128,7 @@ def test_the_model_says_what_was_measured(client: TestClient) -> None:
         *("small", OWN_RATES, 0),
         False,
     )
-    assert [point["threshold"] for point in model["curve"]] == [0.3, 0.7, 1.0, 1.2]
+    assert [point["threshold"] for point in model["curve"]] == [0.3, 0.6, 0.7, 1.0, 1.1, 1.2]
     assert (model["measured_on"], model["calibration"]["far_ci95"]) == ("test", [0.01, 0.03])
     assert "golden" not in model["card"]
 
@@ -186,6 +191,7 @@ def test_the_interface_is_described_without_a_network(client: TestClient) -> Non
     assert set(described["paths"]) == {
         *("/match", "/embed", "/model", "/health", "/metrics", "/search", "/gallery", "/labels"),
         *("/gallery/{image_id}", "/gallery/{image_id}/image", "/review", "/corrections", "/corrections/last"),
+        *("/unknowns", "/unknowns/{number}", "/unknowns/{number}/image"),
     }
     body = described["paths"]["/search"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/json", "application/octet-stream"}

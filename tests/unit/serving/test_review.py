@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from imagematch.data import Correction, read_corrections
 from imagematch.errors import DataError
-from imagematch.retrieval import Gallery
+from imagematch.matching import ImageMatcher
+from imagematch.retrieval import Gallery, Hits
 from imagematch.serving.corrections import Corrections
 from imagematch.serving.review import review_items
+from imagematch.serving.unknowns import Unknowns
 
 from .conftest import image_file
 
@@ -40,7 +43,7 @@ def test_pairs_near_the_threshold_are_shown_the_nearest_first(matcher_folder: Pa
         expected = {
             frozenset((image.id, hit.id))
             for image in gallery.images()
-            for hit in gallery.neighbours(image.id, 4)
+            for hit in gallery.neighbours([image.id], 4)[0]
             if abs(hit.distance - threshold) < 0.05
         }
         items = review_items(gallery, 0, set()).items
@@ -74,6 +77,57 @@ def test_answers_that_are_wrong_change_nothing(reviewed: TestClient, tmp_path: P
     assert not (tmp_path / "corrections.csv").exists()
 
 
+def test_a_wrong_label_is_recorded_with_the_right_one_and_a_training_reads_it(
+    reviewed: TestClient, tmp_path: Path
+) -> None:
+    given = {"first": 2, "second": 1, "distance": 0.0, "answer": "wrong label", "new_label": '=a,\n"b"'}
+    assert reviewed.post("/corrections", json=given).json()["count"] == 1
+    assert reviewed.post("/corrections", json={**given, "new_label": "x" * 1001}).status_code == 422
+    (said,) = read_corrections(tmp_path / "corrections.csv")
+    assert (said.label, said.answer, said.new_label) == ("b", "wrong label", given["new_label"])
+
+
+def test_likely_copies_of_one_label_are_shown(start: Callable[..., TestClient], tmp_path: Path) -> None:
+    client = start(corrections=tmp_path / "corrections.csv")
+    for kind in ("PNG", "BMP"):
+        client.post("/gallery", files={"image": image_file(1, kind)}, data={"label": "a"})
+    (item,) = client.get("/review").json()["items"]
+    assert (item["reason"], item["first"]["id"], item["second"]["id"]) == ("duplicate", 1, 2)
+
+
+def test_unknowns_that_keep_coming_back_are_remembered_and_dismissed(
+    start: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    client = start(corrections=tmp_path / "corrections.csv")
+
+    def search(seed: int, kind: str = "PNG", threshold: float = 0.01) -> None:
+        client.post("/search", files={"image": image_file(seed, kind)}, data={"threshold": threshold})
+
+    client.post("/gallery", files={"image": image_file(1)})
+    search(1)
+    for kind in ("PNG", "PNG", "BMP", "TIFF"):  # the same file twice is one search
+        search(2, kind)
+    (found,) = client.get("/unknowns").json()["unknowns"]
+    assert found["searches"] == 3
+    path = f"/unknowns/{found['id']}"
+    assert client.get(f"{path}/image").content.startswith(b"\x89PNG")
+    assert client.delete(path).status_code == 200
+    assert client.get("/unknowns").json() == {"unknowns": []}
+    assert client.put(path).status_code == 200
+    assert len(client.get("/unknowns").json()["unknowns"]) == 1
+    assert client.get("/unknowns/99/image").status_code == 404
+
+
+def test_no_more_unknowns_are_remembered_than_memory_has_room_for(
+    matcher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagematch.serving.unknowns._MOST", 2)
+    monkeypatch.setattr(Unknowns, "_nearest", lambda *_: None)
+    unknowns = Unknowns(ImageMatcher.load(matcher_folder))
+    unknowns.remember([image_file(seed) for seed in range(5)], [Hits()] * 5)
+    assert sorted(unknowns._found) == [4, 5]
+
+
 def test_without_a_file_nothing_is_reviewed(client: TestClient) -> None:
     assert client.get("/review").json() == {
         "error": "answers are not recorded; start the server with --corrections FILE"
@@ -81,8 +135,8 @@ def test_without_a_file_nothing_is_reviewed(client: TestClient) -> None:
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
-    for text in ("path,label\na,b\n", "", "\0", 'digest,"'):
+    for text in ("path,label\na,b\n", "", "\0", 'digest,"', "path,answer,share of neighbours\na,,1.0\n"):
         (tmp_path / "table.csv").write_text(text)
-        with pytest.raises(DataError, match="no table of corrections"):
-            Corrections(tmp_path / "table.csv").add("1", "a", "2", "b", 0.5, "same")
+        with pytest.raises(DataError):
+            Corrections(tmp_path / "table.csv").add(Correction("1", "a", "2", "b", "0.5", "same"))
         assert (tmp_path / "table.csv").read_text() == text

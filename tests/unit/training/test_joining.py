@@ -118,3 +118,43 @@ def test_a_head_in_keras_gives_what_the_matcher_does(train: Any) -> None:
 def test_more_components_than_there_are_is_one_line(train: Any) -> None:
     with pytest.raises(ConfigError, match="join: 65 is more than the features have"):
         train(join={"dim": 65})
+
+
+def test_parallel_heads_stand_side_by_side_and_are_as_long_as_one(train: Any) -> None:
+    training = train(join={"weight": 1}, parallel_heads=[[16], []])
+    assert isinstance(training.shape, JoinedShape)
+    assert [head.units for head in training.shape.heads] == [(), (16,), ()]
+    assert (training.shape.dim, training.shape.components is not None) == (8, True)
+    first, _, third = (training.head.get_layer(f"head_{n}").get_weights()[0] for n in (1, 2, 3))
+    assert not np.array_equal(first, third), "each head has a seed of its own"
+    rows = training.data.dataset.rows("test")
+    embeddings = training.embed(rows)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    features = np.asarray(training.data.features.array[rows], np.float32)
+    np.testing.assert_allclose(np.asarray(training.head(features)), embeddings, atol=1e-5)
+
+
+def test_parallel_heads_without_a_join_are_not_worse_on_validation_than_the_best_of_them(train: Any) -> None:
+    training = train(parallel_heads=[[16]], epochs=2)
+    assert training.shape.dim == 8
+    if isinstance(training.shape, JoinedShape):
+        assert training.shape.components is None
+    for units in ([], [16]):
+        assert measured(training) >= measured(train(intermediate_ff_block_units=units, epochs=2)) - 0.02
+
+
+def test_a_head_that_is_better_alone_is_the_result(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the reduced heads are worse than one of them on validation."""
+    scores = iter([0.1, 0.1, 0.5, 0.6])  # side by side, reduced, the first, the second
+    monkeypatch.setattr(joining, "epoch_metrics", lambda *_: {"map_at_r": next(scores), "roc_auc": 0.5})
+    training = train(parallel_heads=[[16]])
+    assert training.shape == HeadShape(192, (16,), 8)
+    assert training.metrics["val_map_at_r"] == 0.6
+
+
+def test_parallel_heads_have_no_meaning_where_nothing_is_trained_or_in_stages(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="parallel_heads are trained, and epochs: 0 trains nothing"):
+        settings_of(tmp_path, parallel_heads=[[16]], epochs=0)
+    stages = [{"epochs": 1}, {"epochs": 2}]
+    with pytest.raises(ConfigError, match="parallel_heads do not go with stages"):
+        settings_of(tmp_path, parallel_heads=[[16]], stages=stages)

@@ -15,8 +15,8 @@ from imagematch.events import RunLog
 from imagematch.interruption import StopRequest
 from imagematch.tuning import attributes, worker
 from imagematch.tuning.attributes import FEATURE_PRECISIONS
-from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import requeue
+from imagematch.tuning.samplers import longest_training, make_pruner
 from imagematch.tuning.study import network_label
 
 
@@ -116,14 +116,18 @@ def test_a_training_that_fails_costs_its_trial_and_no_other(error: Exception, re
 
 def test_a_defect_is_told_as_what_it_is_and_not_as_the_databases(tmp_path: Path) -> None:
     """An assertion and a missing module have nothing to do with a full disk or a storage URL."""
-    for error in (AssertionError("so it is not"), ImportError("No module named fcntl")):
+    told = {
+        AssertionError("so it is not"): "no trial was finished",
+        ImportError("No module named fcntl"): "a library cannot be loaded",
+    }
+    for error, beginning in told.items():
 
         def value(_settings: TrainSettings, _seed: int, error: Exception = error) -> float:
             raise error
 
         settings = settings_of(3)
         study = study_of(settings)
-        with pytest.raises(StudyError, match="no trial was finished") as caught:
+        with pytest.raises(StudyError, match=beginning) as caught:
             work(study, settings, FakeTrainer(value), tmp_path / type(error).__name__)
         assert str(error) in str(caught.value)
         assert "database" not in str(caught.value)

@@ -13,10 +13,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.engines.engine import ConcatenatedEngine, Engine, PixelEngine
 from imagematch.extractors.extractor import Extractor, Network
+from imagematch.extractors.quantization import QuantizedNetwork
 from imagematch.extractors.saved import SavedExtractor
-
-BFLOAT16_COSINE = 0.999
-"""`precision: auto` takes bfloat16 where its features have at least this mean cosine similarity with float32's."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class EngineChoice:
 
     Attributes:
         name: `openvino`, `tensorflow` or `numpy`.
-        precision: `float32` or `bfloat16`.
+        precision: `float32`, `bfloat16` or `int8`.
         open: makes the engine.
     """
 
@@ -44,9 +42,9 @@ def choose_engine(
     """Chooses engine and precision; cheap, and without TensorFlow, where the converted network is cached.
 
     `auto` is numpy for `pixels`; TensorFlow where it sees a GPU; else OpenVINO; else TensorFlow, and the log says why.
-    The precision `auto` is bfloat16 where the processor computes in it natively and the network's features bear it
-    (`BFLOAT16_COSINE`), else float32. Networks side by side get one engine and one precision, which all of them bear;
-    only `pixels` among them stays with numpy.
+    The precision `auto` is float32: whether a lower one does is measured on a data set (`imagematch.training`). A
+    `QuantizedNetwork` runs in int8 alone. Networks side by side get one engine and one precision; only `pixels` among
+    them stays with numpy.
 
     Args:
         network: an `Extractor`, or that of a saved matcher, which brings its converted network with it.
@@ -68,6 +66,12 @@ def choose_engine(
         return _pixels(network)
     from imagematch.extractors.engines.tensorflow import gpu_visible
 
+    if isinstance(network, QuantizedNetwork) or (precision == "int8" and isinstance(network, SavedExtractor)):
+        return _int8(network, engine, cache_dir, log)
+    if precision == "int8":
+        raise ModelError(
+            "8 bits need images to choose their ranges on", where=network.name, do="give another precision"
+        )
     from_file = isinstance(network, Extractor) and network.spec.convert is not None
     if engine == "tensorflow" or (engine == "auto" and not from_file and gpu_visible()):
         return _tensorflow(network, precision)
@@ -93,6 +97,20 @@ def open_engine(
     return choose_engine(network, engine, precision, cache_dir, log).open()
 
 
+def lower_precisions() -> tuple[str, ...]:
+    """The precisions below float32 that OpenVINO has here, each faster than the one before; none without it."""
+    if importlib.util.find_spec("openvino") is None:
+        return ()
+    try:
+        import openvino
+
+        from imagematch.extractors.engines.openvino import native_bfloat16
+
+        return ("bfloat16", "int8") if native_bfloat16(openvino.Core()) else ("int8",)
+    except (ImportError, OSError, RuntimeError):  # a system library or its CPU plugin is missing
+        return ()
+
+
 class _UnusableError(Exception):
     """Why OpenVINO cannot be used here."""
 
@@ -104,8 +122,6 @@ def _concatenated(
     shared = [choice for choice in choices if choice.name != "numpy"] or choices
     if len({choice.name for choice in shared}) > 1:
         return _concatenated(network, "tensorflow", precision, cache_dir, log)
-    if len({choice.precision for choice in shared}) > 1:
-        return _concatenated(network, engine, "float32", cache_dir, log)
     name, resolved = shared[0].name, shared[0].precision
     return EngineChoice(
         name, resolved, lambda: ConcatenatedEngine([choice.open() for choice in choices], name, resolved)
@@ -114,6 +130,16 @@ def _concatenated(
 
 def _pixels(network: Network) -> EngineChoice:
     return EngineChoice("numpy", "float32", lambda: PixelEngine(network.image_size))
+
+
+def _int8(network: Network, engine: str, cache_dir: Path | None, log: RunLog) -> EngineChoice:
+    try:
+        if engine == "tensorflow":
+            raise _UnusableError("only OpenVINO computes in 8 bits")
+        return _openvino(network, "int8", cache_dir, log)
+    except _UnusableError as error:
+        what = f"{network.name} cannot run in 8 bits: {error}"
+        raise ModelError(what, where="feature_precision: int8", do="choose another feature_precision") from error
 
 
 def _tensorflow(network: Network, precision: str) -> EngineChoice:
@@ -126,7 +152,7 @@ def _tensorflow(network: Network, precision: str) -> EngineChoice:
 def _openvino(network: Network, precision: str, cache_dir: Path | None, log: RunLog) -> EngineChoice:
     if importlib.util.find_spec("openvino") is None:
         raise _UnusableError("it is not installed")
-    from imagematch.extractors.engines.conversion import Converted, UnconvertibleError, converted_network
+    from imagematch.extractors.engines.conversion import UnconvertibleError, converted_network
     from imagematch.extractors.engines.network_file import read_network
     from imagematch.extractors.engines.openvino import OpenVinoEngine, native_bfloat16
     from imagematch.extractors.engines.trial_run import try_network
@@ -135,24 +161,19 @@ def _openvino(network: Network, precision: str, cache_dir: Path | None, log: Run
         import openvino
 
         core = openvino.Core()
-        bfloat16 = native_bfloat16(core)
+        unusable = precision == "bfloat16" and not native_bfloat16(core)
     except (ImportError, OSError, RuntimeError) as error:  # a system library or its CPU plugin is missing
         raise _UnusableError(" ".join(str(error).split())[:200]) from error
-    if precision == "bfloat16" and not bfloat16:
+    if unusable:
         raise _UnusableError("this processor has no bfloat16")
     if isinstance(network, SavedExtractor) and network.network is not None:
         size, dim = network.image_size, network.feature_dim
         try_network(network.folder, network.network, image_size=size, feature_dim=dim)
         model = read_network(core, network.folder, network.network, image_size=size, feature_dim=dim)
-        converted = Converted(model, None)
     else:
         try:
-            converted = converted_network(core, network, cache_dir, bfloat16=bfloat16, log=log)
+            model = converted_network(core, network, cache_dir, log)
         except UnconvertibleError as error:
             raise _UnusableError(str(error)) from error
-    cosine = converted.bfloat16_cosine
-    bearable = bfloat16 and cosine is not None and cosine >= BFLOAT16_COSINE
-    resolved = ("bfloat16" if bearable else "float32") if precision == "auto" else precision
-    return EngineChoice(
-        "openvino", resolved, lambda: OpenVinoEngine(core, converted.model, resolved, network.feature_dim)
-    )
+    resolved = "float32" if precision == "auto" else precision
+    return EngineChoice("openvino", resolved, lambda: OpenVinoEngine(core, model, resolved, network.feature_dim))

@@ -6,7 +6,6 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from imagematch.extractors.engines.network_file import read_network, write_netwo
 from imagematch.extractors.engines.tensorflow import exact_float32
 from imagematch.extractors.engines.trial_run import remember_network
 from imagematch.extractors.extractor import Network
+from imagematch.extractors.quantization import QuantizedNetwork, quantize
 from imagematch.file_locks import locked
 from imagematch.files import digest_json, replacing_dir, write_json
 from imagematch.reading import KB, read_file
@@ -39,55 +39,40 @@ class UnconvertibleError(Exception):
     """This OpenVINO cannot run this network, or runs it to another result."""
 
 
-@dataclass(frozen=True)
-class Converted:
-    """A network in OpenVINO's form.
-
-    Attributes:
-        model: input (batch, h, w, 3) uint8 of free sizes, output (batch, feature_dim) float32.
-        bfloat16_cosine: mean cosine similarity of its bfloat16 features, rounded to float16 as they are cached, with
-            its float32 ones, on sample images; None where the processor that converted it has no bfloat16.
-    """
-
-    model: openvino.Model
-    bfloat16_cosine: float | None
-
-
-def converted_network(
-    core: openvino.Core, network: Network, cache_dir: Path | None, *, bfloat16: bool, log: RunLog
-) -> Converted:
+def converted_network(core: openvino.Core, network: Network, cache_dir: Path | None, log: RunLog) -> openvino.Model:
     """The network in OpenVINO's form: read from `cache_dir`, or converted (this imports TensorFlow) and cached there.
 
     Args:
         core: OpenVINO.
-        network: what to convert.
+        network: what to convert; a `QuantizedNetwork` is converted and then quantised.
         cache_dir: where converted networks are cached; None caches none. One that cannot be written is no error.
-        bfloat16: whether this processor computes in bfloat16 natively.
         log: told that a network is being converted.
+
+    Returns:
+        (batch, h, w, 3) uint8 of free sizes -> (batch, feature_dim) float32.
 
     Raises:
         UnconvertibleError: it cannot be converted, or its features differ from TensorFlow's. That is cached too, and
             tried again only with another OpenVINO.
-        ModelError: the network cannot be built.
+        ModelError: the network cannot be built or quantised.
     """
     folder = None if cache_dir is None else cache_dir / _cache_name(network)
-    cached = None if folder is None else _read(core, folder, network, bfloat16)
+    cached = None if folder is None else _read(core, folder, network)
     if cached is not None:
         return cached
     with _turn(folder):
-        cached = None if folder is None else _read(core, folder, network, bfloat16)
+        cached = None if folder is None else _read(core, folder, network)
         if cached is not None:
             return cached
-        log.say(f"converting {network.name} for OpenVINO (once)")
+        if not isinstance(network, QuantizedNetwork):
+            log.say(f"converting {network.name} for OpenVINO (once)")
         try:
-            converted = _convert(core, network, bfloat16)
+            converted = _convert(core, network, cache_dir, log)
         except UnconvertibleError as error:
             _cache(error, folder, network, log)
             raise
         for remark in getattr(getattr(network, "spec", None), "remarks", ()):
             log.event("remark", f"{network.name}: {remark}")
-        if converted.bfloat16_cosine is not None:
-            log.say(f"{network.name}: bfloat16 features have cosine {converted.bfloat16_cosine:.5f} with float32's")
         _cache(converted, folder, network, log)
         return converted
 
@@ -107,13 +92,10 @@ def write_converted(network: Network, folder: Path, cache_dir: Path | None, log:
     try:
         import openvino
 
-        from imagematch.extractors.engines.openvino import native_bfloat16
-
-        core = openvino.Core()
-        converted = converted_network(core, network, cache_dir, bfloat16=native_bfloat16(core), log=log)
+        converted = converted_network(openvino.Core(), network, cache_dir, log)
     except (ImportError, RuntimeError, UnconvertibleError):
         return None
-    digest = write_network(converted.model, folder)
+    digest = write_network(converted, folder)
     remember_network(digest, image_size=network.image_size, feature_dim=network.feature_dim)
     return digest
 
@@ -135,8 +117,8 @@ def _cache_name(network: Network) -> str:
     return digest_json([network.digest, _FORMAT, openvino.__version__])
 
 
-def _read(core: openvino.Core, folder: Path, network: Network, bfloat16: bool) -> Converted | None:
-    """The cached network, or None where it is missing, damaged, or lacks what this processor needs to know.
+def _read(core: openvino.Core, folder: Path, network: Network) -> openvino.Model | None:
+    """The cached network, or None where it is missing or damaged.
 
     Raises:
         UnconvertibleError: OpenVINO was found unable to run it.
@@ -145,56 +127,61 @@ def _read(core: openvino.Core, folder: Path, network: Network, bfloat16: bool) -
         facts: dict[str, Any] = json.loads(read_file(folder / "network.json", max_bytes=_MAX_FACTS_BYTES))
         if "unconvertible" in facts:
             raise UnconvertibleError(str(facts["unconvertible"]))
-        cosine = facts["bfloat16_cosine"]
-        if bfloat16 and cosine is None:
-            return None
         size, dim = network.image_size, network.feature_dim
-        return Converted(read_network(core, folder, facts["network"], image_size=size, feature_dim=dim), cosine)
+        return read_network(core, folder, facts["network"], image_size=size, feature_dim=dim)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError):
         return None
 
 
-def _cache(found: Converted | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
+def _cache(found: openvino.Model | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
     """Caches the network, or why there is none; that it cannot be cached is told and no error."""
     if folder is None:
         return
     facts: dict[str, Any] = {"extractor": network.name}
     try:
         with replacing_dir(folder) as fresh:
-            if isinstance(found, Converted):
-                facts |= {"network": write_network(found.model, fresh), "bfloat16_cosine": found.bfloat16_cosine}
-            else:
+            if isinstance(found, UnconvertibleError):
                 facts["unconvertible"] = str(found)
+            else:
+                facts["network"] = write_network(found, fresh)
             write_json(fresh / "network.json", facts)
     except (StudyError, RuntimeError) as error:
         log.say(f"{network.name}: what was found of it cannot be cached in {folder.parent}: {error}")
 
 
-def _convert(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
+def _convert(core: openvino.Core, network: Network, cache_dir: Path | None, log: RunLog) -> openvino.Model:
+    if isinstance(network, QuantizedNetwork):
+        return _quantized(core, network, cache_dir, log)
     convert = getattr(getattr(network, "spec", None), "convert", None)
-    return _from_keras(core, network, bfloat16) if convert is None else _from_file(core, network, convert, bfloat16)
+    return _from_keras(core, network) if convert is None else _from_file(core, network, convert)
 
 
-def _from_file(core: openvino.Core, network: Network, convert: Callable[[Path], str], bfloat16: bool) -> Converted:
+def _quantized(core: openvino.Core, network: QuantizedNetwork, cache_dir: Path | None, log: RunLog) -> openvino.Model:
+    model = converted_network(core, network.network, cache_dir, log)
+    log.say(f"quantising {network.name} to 8 bits on images of the training split (once)")
+    in_8_bits = quantize(model, network.calibration, network.image_size)
+    size, dim = network.image_size, network.feature_dim
+    with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
+        try:
+            return read_network(
+                core, Path(folder), write_network(in_8_bits, Path(folder)), image_size=size, feature_dim=dim
+            )
+        except ModelError as error:
+            raise UnconvertibleError(f"in 8 bits it {error.what}") from error
+
+
+def _from_file(core: openvino.Core, network: Network, convert: Callable[[Path], str]) -> openvino.Model:
     """A network that came as a file. Raises ModelError where it cannot be used any more."""
     size, dim = network.image_size, network.feature_dim
     with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
-        model = read_network(core, Path(folder), convert(Path(folder)), image_size=size, feature_dim=dim)
-    images = sample_images(_sample_count(size), min(size, 256))
-    exact = _features(core, model, images, "f32")
-    return Converted(model, _rounding_cosine(_features(core, model, images, "bf16"), exact) if bfloat16 else None)
+        return read_network(core, Path(folder), convert(Path(folder)), image_size=size, feature_dim=dim)
 
 
 def _sample_count(image_size: int) -> int:
     return max(2, min(_SAMPLES, _SAMPLE_PIXELS // image_size**2))
 
 
-def _rounding_cosine(rounded: np.ndarray, exact: np.ndarray) -> float:
-    with np.errstate(over="ignore"):
-        return mean_cosine(rounded.astype(np.float16), exact)
-
-
-def _from_keras(core: openvino.Core, network: Network, bfloat16: bool) -> Converted:
+def _from_keras(core: openvino.Core, network: Network) -> openvino.Model:
     import openvino
     import tensorflow as tf
 
@@ -208,19 +195,18 @@ def _from_keras(core: openvino.Core, network: Network, bfloat16: bool) -> Conver
         raw = openvino.convert_model(function.get_concrete_function())
         features = next(out for out in raw.outputs if out.partial_shape.rank == 2)
         converted = openvino.Model([features], raw.get_parameters(), network.name)
-        exact = _features(core, converted, images, "f32")
-        rounded = _features(core, converted, images, "bf16") if bfloat16 else None
+        exact = _features(core, converted, images)
     except ImagematchError:
         raise
     except Exception as error:  # OpenVINO raises many kinds, its own and RuntimeError
         raise UnconvertibleError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     if exact.shape != expected.shape or not relative_error(exact, expected) <= _FLOAT32_TOLERANCE:
         raise UnconvertibleError("its features differ from TensorFlow's")
-    return Converted(converted, None if rounded is None else _rounding_cosine(rounded, exact))
+    return converted
 
 
-def _features(core: openvino.Core, model: openvino.Model, images: np.ndarray, precision: str) -> np.ndarray:
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+def _features(core: openvino.Core, model: openvino.Model, images: np.ndarray) -> np.ndarray:
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.array(compiled(images)[0])
 
 

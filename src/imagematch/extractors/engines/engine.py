@@ -17,7 +17,7 @@ class Engine(ABC):
 
     Attributes:
         name: `openvino`, `tensorflow` or `numpy`.
-        precision: `float32` or `bfloat16`, what the network computes in.
+        precision: `float32`, `bfloat16` or `int8`, what the network computes in.
         feature_dim: length of the features.
         batch_size: how many images at once it likes best.
     """

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors.engines.choice import open_engine
+from imagematch.extractors.engines.choice import lower_precisions, open_engine
 from imagematch.extractors.engines.conversion import sample_images
 from imagematch.extractors.extractor import make_extractor
 from imagematch.extractors.network_files import open_network_file
@@ -29,7 +29,7 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
     extractor = make_extractor(SimpleNamespace(feature_extractor=name, input=given, **wanted))
     speeds = {}
     images = sample_images(_TIMED_IMAGES, min(extractor.image_size, 256))
-    for precision in ("float32", "auto"):
+    for precision in ("float32", *(one for one in lower_precisions() if one != "int8")):
         engine = open_engine(extractor, "auto", precision, None, log)
         engine.run(images[: engine.batch_size + 1])
         started = time.perf_counter()

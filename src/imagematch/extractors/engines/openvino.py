@@ -14,7 +14,7 @@ from imagematch.extractors.engines.engine import Engine
 if TYPE_CHECKING:
     import openvino
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
 def native_bfloat16(core: openvino.Core) -> bool:

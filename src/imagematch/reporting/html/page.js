@@ -54,17 +54,25 @@
     mark(figure);
   }
 
-  // The line of the slider's threshold in the plot of distances.
+  // The slider's threshold: a line in the plot of distances, a mark on the matcher's curve in those of error rates.
   let threshold = null;
   function mark(figure) {
-    const layout = figure.spec && figure.spec.layout;
-    const line = layout && threshold !== null && (layout.shapes || []).find((shape) => shape.name === "threshold");
-    if (!line || line.x0 === threshold) return;
-    line.x0 = line.x1 = threshold;
-    for (const label of layout.annotations) {
-      if (label.name === "threshold") { label.x = threshold; label.text = `threshold ${threshold.toFixed(4)}`; }
+    if (!figure.spec || threshold === null) return;
+    const { data, layout } = figure.spec, name = `threshold ${threshold.toFixed(4)}`;
+    const line = (layout.shapes || []).find((shape) => shape.name === "threshold");
+    const point = data.find((trace) => trace.meta === "threshold");
+    if (!line && !point || (line ? line.x0 === threshold : point.name === name)) return;
+    if (line) {
+      line.x0 = line.x1 = threshold;
+      for (const label of layout.annotations) {
+        if (label.name === "threshold") { label.x = threshold; label.text = name; }
+      }
+    } else {
+      const curve = data[0], distances = curve.customdata.map((value) => [value].flat().at(-1));
+      const at = Math.max(0, distances.findLastIndex((distance) => distance <= threshold));
+      point.x = [curve.x[at]]; point.y = [curve.y[at]]; point.name = name;
     }
-    Plotly.react(figure.querySelector(".canvas"), figure.spec.data, painted(layout, false), config);
+    Plotly.react(figure.querySelector(".canvas"), data, painted(layout, false), config);
   }
   document.addEventListener("threshold", (event) => { threshold = event.detail; figures.forEach(mark); });
 

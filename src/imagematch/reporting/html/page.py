@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -84,6 +85,7 @@ class Page:
         self._sections: list[dict[str, Any]] = [{"id": "s0", "title": "", "parts": []}]
         self._plots: list[str] = []
         self._threshold_steps: Markup | None = None
+        self._browsed = False
 
     def _add(self, kind: str, **values: Any) -> None:
         self._sections[-1]["parts"].append({"kind": kind, **values})
@@ -113,6 +115,17 @@ class Page:
     def link(self, text: str, path: str) -> None:
         """A paragraph that leads to another file, whose path is relative to the page."""
         self._add("link", text=text, href=quote(path))
+
+    def browse(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of images that are filtered by kind and by text, a page at a time, each image enlarged when clicked.
+
+        Args:
+            items: in their order, each with `title`, `kind`, `text` (what it is found by), `tiles` as the tiles'
+                template wants them, and `more` (how many tiles were left out, in words).
+        """
+        kinds = Counter(str(item["kind"]) for item in items)
+        self.html(render("browse.html.j2", items=items, kinds=sorted(kinds.items())))
+        self._browsed = True
 
     def threshold_steps(self, numbers: Markup) -> None:
         """The numbers that the page's slider shows: JSON, in which there is no text of anybody's."""
@@ -195,6 +208,7 @@ class Page:
             script=_own_file("page.js"),
             threshold_steps=self._threshold_steps,
             threshold_script=_own_file("threshold.js"),
+            browse_script=_own_file("browse.js") if self._browsed else None,
             plotly=_packed_plotly() if self._plots else None,
             plots=_packed(f"[{','.join(self._plots)}]"),
         )

@@ -77,9 +77,9 @@ def roc_plot(curves: Mapping[str, PairDistances], threshold: float | None = None
             smallest = min(smallest, float(curve.far[shown][0]))
         figure.add_trace(
             go.Scatter(
-                x=curve.far[shown],
-                y=curve.tar[shown],
-                customdata=curve.distance[shown],
+                x=curve.far[shown].tolist(),  # lists: the page looks its slider's threshold up in them
+                y=curve.tar[shown].tolist(),
+                customdata=curve.distance[shown].tolist(),
                 mode="lines",
                 name=f"{plot_label(name)} (AUC {roc_auc(pairs):.4f})",
                 line={"color": colour, "dash": dash, "width": 2.2},
@@ -115,7 +115,8 @@ def _add_mark(figure: Figure, x: float, y: float, name: str) -> None:
     import plotly.graph_objects as go
 
     marker = {"color": MARK_COLOUR, "size": 10, "symbol": "x"}
-    figure.add_trace(go.Scatter(x=[x], y=[y], mode="markers", name=name, marker=marker, hoverinfo="name"))
+    mark = go.Scatter(x=[x], y=[y], mode="markers", name=name, marker=marker, hoverinfo="name", meta="threshold")
+    figure.add_trace(mark)
 
 
 def _probit(rates: np.ndarray) -> np.ndarray:
@@ -147,9 +148,9 @@ def det_plot(curves: Mapping[str, PairDistances], threshold: float | None = None
         floors += [float(rates[shown].min()) for rates in (curve.far, curve.frr) if shown.any()]
         figure.add_trace(
             go.Scatter(
-                x=_probit(curve.far[shown]),
-                y=_probit(curve.frr[shown]),
-                customdata=np.stack([curve.far[shown], curve.frr[shown], curve.distance[shown]], axis=1),
+                x=_probit(curve.far[shown]).tolist(),
+                y=_probit(curve.frr[shown]).tolist(),
+                customdata=np.stack([curve.far[shown], curve.frr[shown], curve.distance[shown]], axis=1).tolist(),
                 mode="lines",
                 name=plot_label(name),
                 line={"color": colour, "dash": dash, "width": 2.2},

@@ -14,10 +14,36 @@ export function labelText(text) {
   return text === null ? "(no label)" : visible(text);
 }
 
-export async function refreshLabels() {
-  const { labels } = await get("/labels");
-  const options = labels.filter((one) => one.label !== null).map((one) => element("option", { value: one.label }));
-  document.querySelector("#labels").replaceChildren(...options);
+const MOST_LABELS = 60;
+const known = document.querySelector("#labels");
+const labelList = document.querySelector("#label-list");
+
+// The labels that contain what is typed, as suggestions for every field of labels and as buttons; the server may have many.
+export async function refreshLabels(text = filter.value) {
+  const { labels } = await get(`/labels?${new URLSearchParams({ contains: text })}`);
+  const named = labels.filter((one) => one.label !== null);
+  known.replaceChildren(...named.map((one) => element("option", { value: one.label })));
+  if (text !== filter.value) return;
+  const buttons = labels.slice(0, MOST_LABELS).map((one) => {
+    const button = element("button", { type: "button" }, `${labelText(one.label)} `, element("span", { class: "soft" }, one.count.toLocaleString("en")));
+    button.addEventListener("click", () => showLabel(one.label ?? ""));
+    return element("li", {}, button);
+  });
+  if (labels.length > MOST_LABELS) buttons.push(element("li", { class: "soft" }, "and more: type a part of the label"));
+  labelList.replaceChildren(...buttons);
+}
+
+let typing = 0;
+
+// Asks once the typing has paused.
+function suggest(event) {
+  clearTimeout(typing);
+  if (event.target.getAttribute("list") === "labels") typing = setTimeout(() => refreshLabels(event.target.value).catch(() => {}), 150);
+}
+
+function showLabel(given) {
+  [label, starts] = [given, [0]];
+  attempt(showPage);
 }
 
 export async function showPage() {
@@ -33,7 +59,7 @@ export async function showPage() {
 
 function tile(one) {
   const image = element("img", { alt: `Image ${one.id}`, loading: "lazy" });
-  showImage(image, one.id);
+  showImage(image, `/gallery/${one.id}/image`);
   const name = element("div", { class: "name" }, labelText(one.label));
   const rename = element("button", { type: "button", "aria-label": `Other name for image ${one.id}` }, "Name");
   const away = element("button", { type: "button", "aria-label": `Remove image ${one.id}` }, "Remove");
@@ -80,15 +106,13 @@ function edit(one, name) {
 }
 
 export function startGallery() {
-  const show = (given) => {
-    [label, starts] = [given, [0]];
-    attempt(showPage);
-  };
-  document.querySelector("#show-label").addEventListener("click", () => show(filter.value || null));
-  filter.addEventListener("keydown", (event) => event.key === "Enter" && show(filter.value || null));
+  document.addEventListener("input", suggest);
+  document.querySelector("#show-label").addEventListener("click", () => showLabel(filter.value || null));
+  filter.addEventListener("keydown", (event) => event.key === "Enter" && showLabel(filter.value || null));
   document.querySelector("#show-all").addEventListener("click", () => {
     filter.value = "";
-    show(null);
+    showLabel(null);
+    attempt(refreshLabels);
   });
   document.querySelector("#next").addEventListener("click", () => {
     starts.push(following);

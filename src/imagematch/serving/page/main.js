@@ -44,7 +44,7 @@ function showView() {
     else link.removeAttribute("aria-current");
   }
   if (shown.id === "review" && model) attempt(showReview);
-  if (shown.id === "gallery" && model) attempt(showPage);
+  if (shown.id === "gallery" && model) attempt(() => Promise.all([showPage(), refreshLabels()]));
 }
 
 async function search(image) {
@@ -79,7 +79,7 @@ const images = new Map();
 function hitTile(hit) {
   if (!images.has(hit.id)) {
     const image = element("img", { alt: `Image ${hit.id} of the gallery` });
-    showImage(image, hit.id);
+    showImage(image, `/gallery/${hit.id}/image`);
     images.set(hit.id, image);
   }
   const matches = hit.distance < threshold();
@@ -133,10 +133,11 @@ function showCard() {
     ["imagematch", visible(model.version)],
     ["folder", model.changed_on_disk ? "holds another matcher by now: restart the server to use it" : "unchanged since the start"],
   ].map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)));
-  const head = ["threshold", "FAR", "FRR"].map((name) => element("th", { scope: "col" }, name));
-  const curve = model.curve.map((point) =>
-    element("tr", {}, ...[point.threshold.toFixed(3), percent(point.far), percent(point.frr)].map((text) => element("td", {}, text))),
-  );
+  const head = ["threshold", "FAR", "FRR", "FPIR", "FNIR"].map((name) => element("th", { scope: "col" }, name));
+  const curve = model.curve.map((point) => {
+    const rates = [point.far, point.frr, point.fpir, point.fnir].map(percent);
+    return element("tr", {}, ...[point.threshold.toFixed(3), ...rates].map((text) => element("td", {}, text)));
+  });
   document.querySelector("#card").replaceChildren(
     element("div", { class: "scroll" }, element("table", {}, ...rows)),
     element("h3", {}, "Measured thresholds"),

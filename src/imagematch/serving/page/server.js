@@ -55,11 +55,18 @@ export async function remove(path) {
   return (await answer(path, { method: "DELETE" })).json();
 }
 
+export async function restore(path) {
+  return (await answer(path, { method: "PUT" })).json();
+}
+
+export async function blobOf(path) {
+  return (await answer(path)).blob();
+}
+
 // An <img> sends no token, so images are fetched and shown as blobs.
-export async function showImage(image, id) {
+export async function showImage(image, path) {
   try {
-    const blob = await (await answer(`/gallery/${id}/image`)).blob();
-    image.src = URL.createObjectURL(blob);
+    image.src = URL.createObjectURL(await blobOf(path));
     image.onload = () => URL.revokeObjectURL(image.src);
   } catch {
     image.replaceWith(element("div", { class: "blank" }));

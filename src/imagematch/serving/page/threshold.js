@@ -29,13 +29,15 @@ export function startThreshold(given) {
   changed();
 }
 
-// As the server has it: the FAR of the next looser measured threshold, the FRR of the next stricter one.
+// As the server has it: FAR and FPIR of the next looser measured threshold, FRR and FNIR of the next stricter one.
 function ratesAt(distance) {
   if (distance === model.decision.threshold) return model.decision;
-  const looser = model.curve.filter((point) => point.threshold >= distance && point.far !== null);
-  const stricter = model.curve.filter((point) => point.threshold <= distance && point.frr !== null);
-  const least = (points, name) => (points.length ? Math.min(...points.map((point) => point[name])) : null);
-  return { far: least(looser, "far"), frr: least(stricter, "frr"), fpir: null, fnir: null };
+  const least = (name, holds) => {
+    const measured = model.curve.filter((point) => point[name] !== null && holds(point.threshold)).map((point) => point[name]);
+    return measured.length ? Math.min(...measured) : null;
+  };
+  const [looser, stricter] = [(at) => at >= distance, (at) => at <= distance];
+  return { far: least("far", looser), frr: least("frr", stricter), fpir: least("fpir", looser), fnir: least("fnir", stricter) };
 }
 
 export function percent(rate) {
@@ -60,9 +62,8 @@ function changed() {
     return element("div", { title: meaning }, element("dt", {}, short), element("dd", {}, bound + percent(rates[name])));
   });
   document.querySelector("#rates").replaceChildren(...list);
-  const split = model.measured_on ?? "no split";
   document.querySelector("#rates-note").textContent =
-    "FAR: pairs of different things that match. FRR: pairs of the same thing that do not. Both of the calibration images. " +
-    (own ? `FPIR and FNIR are those of searches, measured on ${split}.` : "FPIR and FNIR are measured at the matcher's own threshold only.");
+    "FAR: pairs of different things that match. FRR: pairs of the same thing that do not. Both of the calibration images." +
+    (model.measured_on ? ` FPIR: searches for something not in the gallery that return anything. FNIR: those for something in it that do not return it. Both of the ${model.measured_on} images.` : "");
   for (const listener of listeners) listener(distance);
 }

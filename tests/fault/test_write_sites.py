@@ -1,0 +1,104 @@
+"""A full disk, wherever something is written: one line with the path and the room needed, and nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.conftest import ROOT
+from tests.fault.write_sites import WRITES
+
+from imagematch.errors import StudyError
+from imagematch.files import check_room, shown_bytes, write_error
+
+KEEPS_ITS_PART = {"download", "run log"}
+"""Files that are appended to: what came before the disk was full stays."""
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond 64 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", sorted(WRITES))
+def test_one_line_and_nothing_is_lost(name: str, tmp_path: Path) -> None:
+    write = WRITES[name](tmp_path)
+    before = files_in(tmp_path)
+    with full_disk(), pytest.raises(StudyError) as caught:
+        write()
+    told = str(caught.value)
+    assert "\n" not in told
+    assert str(tmp_path) in told
+    assert "are free" in told
+    assert "free some space" in told
+    if name not in KEEPS_ITS_PART:
+        assert {path: data for path, data in files_in(tmp_path).items() if data} == {
+            path: data for path, data in before.items() if data
+        }
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITES) - {"gallery", "upgrade", "download", "dashboard"}))
+def test_once_there_is_room_it_is_written(name: str, tmp_path: Path) -> None:
+    write = WRITES[name](tmp_path)
+    with full_disk(), pytest.raises(StudyError):
+        write()
+    before = files_in(tmp_path)
+    write()
+    assert name == "features, copied" or files_in(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1001, "1.1 kB"), (25_000_000, "25.0 MB"), (2 * 10**13, "20,000.0 GB")],
+)
+def test_sizes_are_rounded_up(count: int, text: str) -> None:
+    assert shown_bytes(count) == text
+
+
+def test_the_room_that_is_needed_is_told_before_the_work(tmp_path: Path) -> None:
+    check_room(tmp_path / "not" / "there", 1)
+    with pytest.raises(StudyError, match=r"the disk is too full \(needs at least 1,000,000\.0 GB, .* are free\)"):
+        check_room(tmp_path / "not" / "there", 10**15)
+
+
+def test_a_folder_that_may_not_be_written_is_no_full_disk(tmp_path: Path) -> None:
+    told = str(write_error(tmp_path, OSError(errno.EROFS, os.strerror(errno.EROFS)), needed=10))
+    assert told == f"{tmp_path}: cannot write: Read-only file system; check the folder and its permissions"
+
+
+@pytest.mark.parametrize("command", ["train", "study"])
+def test_two_gigabytes_of_address_space_end_in_one_line(command: str, tmp_path: Path) -> None:
+    """With so much TensorFlow cannot be loaded, or waits for ever for threads that it could not start."""
+    common = "dataset: digits\nfeature_extractor: pixels\nimage_size: 8\nepochs: 1\n"
+    (tmp_path / "train.yaml").write_text(f"experiment_name: a\n{common}")
+    (tmp_path / "study.yaml").write_text(f"study_name: a\nn_trials: 1\nembedding_dim_grid: [8]\n{common}")
+    script = {"train": ["train.py", "--config"], "study": ["hpt.py", "--hpt-config-filepath"]}[command]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script[0]), script[1], f"{command}.yaml"],
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30)),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "ulimit -v" in done.stderr

@@ -1,4 +1,4 @@
-"""The two notebooks, executed as a user runs them: all cells, in a folder that holds a finished study."""
+"""The three notebooks, executed as a user runs them: all cells, in a folder that holds a finished study."""
 
 from __future__ import annotations
 
@@ -63,11 +63,12 @@ def executed(name: str, folder: Path, **parameters: Any) -> str:
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize("name", ["hpt_visualizer.ipynb", "evaluate_e2e_model.ipynb"])
+@pytest.mark.parametrize("name", ["getting_started.ipynb", "hpt_visualizer.ipynb", "evaluate_e2e_model.ipynb"])
 def test_a_notebook_is_committed_clean_with_its_parameters_first(name):
     notebook = nbformat.read(REPOSITORY / name, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code[0].metadata["tags"] == ["parameters"]
+    assert "**Needs** imagematch" in notebook.cells[0].source
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
@@ -118,3 +119,15 @@ def test_the_matcher_is_evaluated(workplace):
     assert "data:image/png;base64" in shown
     assert shown.count("application/vnd.plotly") == 6
     assert shown.count("image/svg+xml") == 1, "the learning curves"
+
+
+def test_a_folder_of_photos_comes_to_a_threshold(tmp_path):
+    shown = executed("getting_started.ipynb", tmp_path, FAR=0.05)
+    assert "'0': 178" in shown, "the digits were written"
+    assert "On new images of classes that it has seen it recognises" in shown
+    assert "far 0.05" in shown.lower()
+    assert "FAR" in shown
+    assert "on test" in shown
+    assert shown.count("Match(is_match=") == 2
+    assert shown.count("application/vnd.plotly") == 1
+    assert (tmp_path / "exp/saved_models/digits_started/report.html").is_file()

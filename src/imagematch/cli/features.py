@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import Json
 from imagematch.events import printable
 
 if TYPE_CHECKING:
@@ -20,11 +23,14 @@ _STORE = Path("exp/features")
 
 
 @features_app.command("list")
-def list_features(feature_dir: StoreOption = _STORE) -> None:
-    """Lists what is kept, with sizes."""
+def list_features(feature_dir: StoreOption = _STORE, as_json: Json = False) -> None:
+    """Lists what is cached, with sizes."""
     from imagematch.features import list_entries, networks_bytes
 
     reports = list_entries(feature_dir)
+    if as_json:
+        print(json.dumps({"entries": list(map(asdict, reports)), "networks_bytes": networks_bytes(feature_dir)}))
+        return
     for report in reports:
         print(_line(report))
     networks = networks_bytes(feature_dir)
@@ -35,14 +41,16 @@ def list_features(feature_dir: StoreOption = _STORE) -> None:
 
 
 @features_app.command()
-def verify(feature_dir: StoreOption = _STORE) -> None:
+def verify(feature_dir: StoreOption = _STORE, as_json: Json = False) -> None:
     """Reads every byte and compares it with its checksum; what is damaged will be computed again when needed."""
     from imagematch.errors import StudyError
     from imagematch.features import verify_features
 
     reports = verify_features(feature_dir)
-    for report in reports:
+    for report in () if as_json else reports:
         print(f"{_line(report)}  {_soundness(report)}")
+    if as_json:
+        print(json.dumps({"entries": list(map(asdict, reports))}))
     images = sum(report.damaged_images or 0 for report in reports)
     entries = sum(bool(report.damage) for report in reports)
     if images or entries:
@@ -50,7 +58,8 @@ def verify(feature_dir: StoreOption = _STORE) -> None:
         what += [f"{entries:,} of {len(reports):,} entries have a damaged index or description"] if entries else []
         do = "what is damaged will be computed again when it is needed"
         raise StudyError(" and ".join(what), where=str(feature_dir), do=do)
-    print(f"{len(reports)} entries are sound in {feature_dir}")
+    if not as_json:
+        print(f"{len(reports)} entries are sound in {feature_dir}")
 
 
 def _soundness(report: EntryReport) -> str:

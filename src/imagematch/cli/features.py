@@ -1,13 +1,16 @@
-"""`features list | verify | clear`: the feature store at a glance, and its maintenance."""
+"""`features list | verify | compute | merge | clear`: the feature store at a glance, and its maintenance."""
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import Json
 from imagematch.events import printable
 
 if TYPE_CHECKING:
@@ -20,11 +23,14 @@ _STORE = Path("exp/features")
 
 
 @features_app.command("list")
-def list_features(feature_dir: StoreOption = _STORE) -> None:
-    """Lists what is kept, with sizes."""
+def list_features(feature_dir: StoreOption = _STORE, as_json: Json = False) -> None:
+    """Lists what is cached, with sizes."""
     from imagematch.features import list_entries, networks_bytes
 
     reports = list_entries(feature_dir)
+    if as_json:
+        print(json.dumps({"entries": list(map(asdict, reports)), "networks_bytes": networks_bytes(feature_dir)}))
+        return
     for report in reports:
         print(_line(report))
     networks = networks_bytes(feature_dir)
@@ -35,14 +41,16 @@ def list_features(feature_dir: StoreOption = _STORE) -> None:
 
 
 @features_app.command()
-def verify(feature_dir: StoreOption = _STORE) -> None:
+def verify(feature_dir: StoreOption = _STORE, as_json: Json = False) -> None:
     """Reads every byte and compares it with its checksum; what is damaged will be computed again when needed."""
     from imagematch.errors import StudyError
     from imagematch.features import verify_features
 
     reports = verify_features(feature_dir)
-    for report in reports:
+    for report in () if as_json else reports:
         print(f"{_line(report)}  {_soundness(report)}")
+    if as_json:
+        print(json.dumps({"entries": list(map(asdict, reports))}))
     images = sum(report.damaged_images or 0 for report in reports)
     entries = sum(bool(report.damage) for report in reports)
     if images or entries:
@@ -50,7 +58,8 @@ def verify(feature_dir: StoreOption = _STORE) -> None:
         what += [f"{entries:,} of {len(reports):,} entries have a damaged index or description"] if entries else []
         do = "what is damaged will be computed again when it is needed"
         raise StudyError(" and ".join(what), where=str(feature_dir), do=do)
-    print(f"{len(reports)} entries are sound in {feature_dir}")
+    if not as_json:
+        print(f"{len(reports)} entries are sound in {feature_dir}")
 
 
 def _soundness(report: EntryReport) -> str:
@@ -59,6 +68,50 @@ def _soundness(report: EntryReport) -> str:
     if report.cut_off_rows:
         found += f" ({report.cut_off_rows:,} rows at the end belong to a block that was cut off, or is being written)"
     return found
+
+
+@features_app.command()
+def compute(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A train or study file, YAML.")],
+    shard: Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts, one for each machine.")] = "1/1",
+    feature_dir: Annotated[Path | None, typer.Option("--feature-dir", help="The store, not the file's.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Computes the features that a file's trainings need, or a part of them, and trains nothing.
+
+    Images belong to a part by their content, so that machines need not agree on an order. Each part goes into a
+    store of its own (--feature-dir), and `features merge` puts them together.
+    """
+    from imagematch.events import RunLog
+    from imagematch.files import Layout
+    from imagematch.pipeline import Shard, compute_features
+
+    log = RunLog(stream=sys.stderr)
+    done = compute_features(config, overrides or [], Shard.of(shard), feature_dir, layout=Layout(), log=log)
+    if as_json:
+        print(json.dumps(list(map(asdict, done))))
+        return
+    for one in done:
+        print(f"{one.extractor} {one.precision}: {one.computed:,} of {one.images:,} images computed, in {one.store}")
+
+
+@features_app.command()
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores whose features are copied.")],
+    feature_dir: StoreOption = _STORE,
+    as_json: Json = False,
+) -> None:
+    """Copies the features of other stores, as other machines computed them; each block is checked before."""
+    from imagematch.features import merge_features
+
+    done = {str(source): asdict(merge_features(source, feature_dir)) for source in sources}
+    if as_json:
+        print(json.dumps(done))
+        return
+    for source, one in done.items():
+        damaged = f", {one['damaged']:,} damaged left out" if one["damaged"] else ""
+        print(f"{printable(source)}: {one['images']:,} copied, {one['known']:,} known{damaged}")
 
 
 @features_app.command()

@@ -55,7 +55,7 @@ def list_entries(root: Path) -> list[EntryReport]:
     Raises:
         StudyError: the store cannot be read.
     """
-    return [_report(entry) for entry in _entries(root)]
+    return [_report(entry) for entry in store_entries(root)]
 
 
 def verify_features(root: Path) -> list[EntryReport]:
@@ -68,7 +68,7 @@ def verify_features(root: Path) -> list[EntryReport]:
     Raises:
         StudyError: the store cannot be read.
     """
-    return [_report(entry, check=True) for entry in _entries(root)]
+    return [_report(entry, check=True) for entry in store_entries(root)]
 
 
 def networks_bytes(root: Path) -> int:
@@ -89,7 +89,7 @@ def clear_features(root: Path, name: str | None = None) -> int:
     Raises:
         StudyError: another process is computing features there, nothing has that name, or removal is refused.
     """
-    chosen = [entry for entry in _entries(root) if name in (None, entry.folder.name, entry.facts["extractor"])]
+    chosen = [entry for entry in store_entries(root) if name in (None, entry.folder.name, entry.facts["extractor"])]
     if name is not None and not chosen:
         raise StudyError(f"no features of {name!r}", where=str(root), do="see imagematch features list")
     freed = 0
@@ -107,7 +107,8 @@ def clear_features(root: Path, name: str | None = None) -> int:
     return freed
 
 
-def _entries(root: Path) -> list[FeatureEntry]:
+def store_entries(root: Path) -> list[FeatureEntry]:
+    """Every entry of a store, also one whose description is damaged. Raises StudyError where it cannot be read."""
     entries = []
     try:
         for folder in sorted(root.iterdir()):

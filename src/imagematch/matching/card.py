@@ -166,6 +166,13 @@ class MatcherCard(StrictCard):
     golden: tuple[tuple[_Unit, ...], ...]
     digest: Digest
 
+    @property
+    def summary(self) -> str:
+        """What it is, in a line for people."""
+        network = " + ".join(one.name for one in self.embedding.extractors)
+        chosen = f"a match under {self.threshold.distance:.4f}, chosen on {self.threshold.chosen_on}"
+        return f"{self.name}: {network}, embeddings of {self.embedding.dim} values, {chosen}"
+
     @field_validator("name")
     @classmethod
     def _name_is_one(cls, name: str) -> str:

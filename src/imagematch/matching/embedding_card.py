@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode
+from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode, find_face
 from imagematch.model import AnyHeadShape, HeadShape, JoinedShape
 from imagematch.registry import EXTRACTOR_REGISTRY
 
@@ -154,6 +154,12 @@ class EmbeddingCard(StrictCard):
         if cropper is None:
             return decode(image, self.image_size, **self.decoding)
         return cropper.decode(image, self.image_size, **self.decoding)
+
+    def without_face(self, image: Any) -> bool:
+        """Whether the whole of an image is compared since no face was found in it; see `FaceCropper`."""
+        if self.face_crop is None or self.face_crop.missing != "whole":
+            return False
+        return find_face(image, eyes=self.face_crop.align) is None
 
     @model_validator(mode="after")
     def _gives_embeddings(self) -> Self:

@@ -67,6 +67,9 @@ class ImageMatcher:
         self._embedder = embedder
         self._probability = None if card.probability is None else card.probability.probability()
 
+    def __repr__(self) -> str:
+        return f"<ImageMatcher {self.card.summary}>"
+
     @classmethod
     def load(cls, folder: str | Path, *, log: RunLog = SILENT) -> ImageMatcher:
         """Opens a matcher's folder and checks that it still gives its own results.
@@ -85,9 +88,8 @@ class ImageMatcher:
         card = open_folder(folder)
         embedding = card.embedding
         if embedding.decoder != DECODER_VERSION:
-            log.event(
-                "other_decoder", f"{folder}: made when images were decoded another way; distances may differ slightly"
-            )
+            what = f"{folder}: made when images were decoded another way; distances may differ slightly"
+            log.event("other_decoder", what)
         head = read_head(folder / HEAD_FILE, embedding.head_shape, inside=folder)
         matcher = cls(card, folder, open_embedder(embedding, saved_network(card, folder), head, log))
         matcher._check_golden()

@@ -17,6 +17,7 @@ from imagematch.pipeline.experiments import (
     unfinished_dir,
 )
 from imagematch.pipeline.export import export_matcher, export_projector
+from imagematch.pipeline.feature_shards import Shard, compute_features
 from imagematch.pipeline.first_study import FirstStudy, first_study
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
@@ -31,12 +32,14 @@ __all__ = [
     "PairDecisions",
     "PairListMetrics",
     "PairsEvaluation",
+    "Shard",
     "TrainedMatcher",
     "TrainingResult",
     "TuningResult",
     "calibrate_and_measure",
     "check_output_folder",
     "compare_on_corrections",
+    "compute_features",
     "evaluate_model",
     "evaluate_pairs",
     "export_bundle",

@@ -16,6 +16,7 @@ from imagematch.training.batches import (
     check_batch_classes,
     plan_batches,
 )
+from imagematch.training.precision import SomeImages, calibration_images, choose_precision
 from imagematch.training.schedules import settings_in_force
 from imagematch.training.training_data import TrainingData, load_training_data, training_data_key
 from imagematch.training.validation import EpochValidator, embedding_metric_names, sample_rows
@@ -43,11 +44,14 @@ __all__ = [
     "Join",
     "OfflineTriplets",
     "RandomBatches",
+    "SomeImages",
     "Stage",
     "StopRequest",
     "Training",
     "TrainingData",
+    "calibration_images",
     "check_batch_classes",
+    "choose_precision",
     "compiled_steps",
     "embed_rows",
     "embedding_metric_names",

@@ -46,7 +46,7 @@ _METRICS = {"map_at_r": "MAP@R", "roc_auc": "AUC"}
 
 
 @dataclass(frozen=True)
-class _Rows:
+class SomeImages:
     """Some images of a data set."""
 
     dataset: Dataset
@@ -188,7 +188,7 @@ class _Gate:
 
     def _metrics(self, precision: str) -> dict[str, float]:
         """MAP@R and ROC AUC of the validation images by their features alone."""
-        images = _Rows(self._dataset, self._rows)
+        images = SomeImages(self._dataset, self._rows)
         how: dict[str, Any] = {"engine": self._settings.engine, "precision": precision, "log": self._log}
         array = self._store.features(images, self._network(precision), **how).array
         every = np.arange(len(self._rows))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.conftest import Invoke
 
 from imagematch.cli.main import app
 from imagematch.cli.running import run
@@ -85,3 +87,12 @@ def test_clear_without_a_terminal_wants_to_be_told(command: Command, store: Feat
     assert command("clear", "--yes")[0] == 0
     assert not list(store.root.glob("*/rows.bin"))
     assert not store.networks.exists()
+
+
+@pytest.mark.usefixtures("store")
+def test_both_looks_as_json(invoke: Invoke) -> None:
+    listed, verified = (json.loads(invoke("features", name, "--json").stdout) for name in ("list", "verify"))
+    assert listed["networks_bytes"] == 1_500_000
+    (entry,) = listed["entries"]
+    assert (entry["extractor"], entry["images"], entry["damaged_images"]) == ("pixels", 3, None)
+    assert verified["entries"] == [{**entry, "damaged_images": 0}]

@@ -108,9 +108,17 @@ def test_without_a_face() -> None:
     one, seen = matcher(FaceCropCard(margin=0.2, align=False, missing="whole"))
     one.embed(wall)
     assert np.array_equal(seen.pictures[0], decode(wall, SIZE))
+    assert one.card.embedding.without_face(wall)
+    assert not one.card.embedding.without_face(photo())
+    assert not card(None).embedding.without_face(wall), "none is looked for"
     one, _ = matcher(FaceCropCard(margin=0.2, align=False, missing="skip"))
     with pytest.raises(DataError, match="no face found"):
         one.match(wall, photo())
+
+
+def test_a_matcher_is_shown_in_a_line() -> None:
+    shown = "<ImageMatcher x: pixels, embeddings of 2 values, a match under 1.0000, chosen on calibration>"
+    assert repr(matcher(None)[0]) == shown
 
 
 def test_the_card_survives_json() -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import sqlite3
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +57,28 @@ def looked_at(path: Path) -> list[str]:
     """All that the commands show of a study, as lines."""
     study = read_study(path)
     return [*study_lines(study), *trials_table(study).to_json().splitlines()]
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+base = sqlite3.connect(sys.argv[1], isolation_level=None)
+base.execute("pragma cache_size = 1")
+base.execute("begin immediate")
+base.executemany(
+    "insert into study_user_attributes (study_id, key, value_json) values (1, ?, ?)",
+    [(str(number), "1" * 2000) for number in range(200)],
+)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_transaction_that_a_kill_cut_off_is_rolled_back(database: Path) -> None:
+    """Pages of it are in the file by then, and the journal has what stood there before."""
+    before = looked_at(database)
+    subprocess.run([sys.executable, "-c", KILLED, str(database)], check=False)
+    assert database.with_name(f"{database.name}-journal").stat().st_size > 0
+    assert looked_at(database) == before
+    check_database(database)
 
 
 SCHEMAS = {

@@ -43,12 +43,18 @@ def database_of(study: optuna.Study) -> RDBStorage | None:
 def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[None]:
     """Held while a trial is planned, a fraction of a second. A process that hangs in it loses it after a minute.
 
+    Args:
+        study: whose trials are planned.
+        file: the lock, where the study is on no server and in no file; a file has it beside itself, so that processes
+            that run in different folders share it.
+        stop: looked at while another process has it.
+
     Raises:
         InterruptedRunError: a stop was requested while another process held it.
     """
     storage = _server(database_of(study))
     if storage is None:
-        with _file_lock(file, stop):
+        with _file_lock(_beside_database(study) or file, stop):
             yield
         return
     key = _key(study.study_name, "plan")
@@ -58,6 +64,18 @@ def plan_lock(study: optuna.Study, file: Path, stop: StopRequest) -> Iterator[No
         yield
     finally:
         _end(connection)
+
+
+def _beside_database(study: optuna.Study) -> Path | None:
+    """The lock of a study in an SQLite file; None of one in memory."""
+    from sqlalchemy.engine import make_url
+
+    database = database_of(study)
+    url = None if database is None else make_url(database.url)
+    if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    path = Path(str(url.database))
+    return path.with_name(f".{path.name}.plan.lock")
 
 
 @contextlib.contextmanager

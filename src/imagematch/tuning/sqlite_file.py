@@ -58,7 +58,10 @@ def first_bytes(path: Path) -> bytes:
 
 
 def check_database(path: Path) -> None:
-    """Refuses a SQLite file that is more, or far larger, than a study; nothing is written.
+    """Refuses a SQLite file that is more, or far larger, than a study.
+
+    Nothing is written, but that SQLite rolls back what a kill left of a transaction: a connection that may not write
+    refuses a file with such a journal.
 
     Raises:
         StudyError: it holds views, triggers or computed columns, values without measure, or its journal names other
@@ -67,8 +70,9 @@ def check_database(path: Path) -> None:
     """
     check_files_beside(path, max_bytes=STUDY_FILE_BYTES, noun="study")
     check_schema_size(path, max_bytes=STUDY_FILE_BYTES, noun="study", do=_AGAIN)
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
     with contextlib.closing(
-        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, factory=BoundedConnection)
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, factory=BoundedConnection)
     ) as base:
         try:
             check_schema(base, path, noun="study", do=_AGAIN, tables=_TABLES)

@@ -92,3 +92,18 @@ def test_mistakes_are_one_line_and_write_nothing(invoke: Invoke, tmp_path: Path)
         assert part in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "there.yaml"]
     assert (tmp_path / "there.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", [("train", "--config"), ("hpt", "--hpt-config-filepath")])
+def test_a_dry_run_names_weights_that_are_not_there_and_shows_the_splits(
+    invoke: Invoke, command: tuple[str, str]
+) -> None:
+    name = "experiment_name" if command[0] == "train" else "study_name"
+    network = "feature_extractor: mobilenet_v2\nimage_size: 32\nweights: nowhere.h5\n"
+    Path("file.yaml").write_text(f"{name}: a\ndataset: digits\n{network}")
+    done = invoke(*command, "file.yaml", "--dry-run")
+    assert (done.returncode, done.stderr) == (5, "error: weights: nowhere.h5: there is no such file; check the path\n")
+    done = invoke(*command, "file.yaml", "--dry-run", "--set", "weights=random")
+    assert done.returncode == 0, done.stderr
+    for line in ("images: 1,797", "train: 1,257", "validation: 270", "calibration: 90", "test: 180"):
+        assert line in done.stdout.splitlines()

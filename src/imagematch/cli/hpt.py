@@ -51,11 +51,14 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
     for line in study.describe():
         print(line)
     if dry_run:
+        from imagematch.cli.dry_run import check_weights, print_images
         from imagematch.data import fold_datasets, open_dataset
         from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
+        searched = study.space["weights"].values() if "weights" in study.space else ()
+        check_weights([study.settings_for(first).weights, *searched])
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests, log=console_log())
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
         folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
@@ -63,8 +66,7 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
             check_batch_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
         points = study.grid_points
         print(f"grid points: {'endless' if points is None else f'{points:,}'}")
-        print(f"images: {len(dataset.paths):,}")
-        print(f"classes: {len(dataset.class_names):,}")
+        print_images(dataset)
         if folds:
             held_out = [len(one.rows("validation")) for one in folds]
             print(f"folds: {study.folds}, of {min(held_out):,} to {max(held_out):,} images")

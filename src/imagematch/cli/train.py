@@ -36,16 +36,15 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
     for line in settings.describe():
         print(line)
     if dry_run:
+        from imagematch.cli.dry_run import check_weights, print_images
         from imagematch.data import open_dataset
         from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
+        check_weights([settings.weights])
         dataset = open_dataset(settings, manifest_dir=layout.manifests, log=console_log())
         check_batch_classes(settings, dataset.labels[dataset.rows("train")])
-        print(f"images: {len(dataset.paths):,}")
-        print(f"classes: {len(dataset.class_names):,}")
-        for split in ("train", "validation", "calibration", "test"):
-            print(f"{split}: {len(dataset.rows(split)):,}")
+        print_images(dataset)
 
 
 def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) -> None:

@@ -12,7 +12,7 @@ from imagematch.data.augmentation import AUGMENTATION_VERSION, N_DRAWS, augment,
 from imagematch.data.boxes import check_digest, decoded_digest
 from imagematch.data.build import NO_FACE, open_dataset, scan_images
 from imagematch.data.contact_sheet import draw_contact_sheet
-from imagematch.data.corrections import ANSWERS, Correction, AnsweredPair, answered_pairs, read_corrections
+from imagematch.data.corrections import ANSWERS, AnsweredPair, Correction, answered_pairs, read_corrections
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, ImageFacts, Thumbnail, decode, inspect, thread_count, thumbnail
 from imagematch.data.decoding_limits import MAX_MEGAPIXELS
@@ -33,16 +33,17 @@ __all__ = [
     "NO_FACE",
     "N_DRAWS",
     "SPLITS",
+    "AnsweredPair",
     "Audit",
     "Correction",
     "Dataset",
     "Face",
     "FaceCropper",
     "ImageFacts",
-    "AnsweredPair",
     "Quarantined",
     "Thumbnail",
     "ValueRange",
+    "answered_pairs",
     "audit_data",
     "augment",
     "check_digest",
@@ -59,7 +60,6 @@ __all__ = [
     "find_face",
     "fold_datasets",
     "inspect",
-    "answered_pairs",
     "manifest_path",
     "open_dataset",
     "open_image",

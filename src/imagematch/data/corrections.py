@@ -101,7 +101,9 @@ def read_corrections(path: Path) -> list[Correction]:
 def answered_pairs(corrections: Sequence[Correction]) -> list[AnsweredPair]:
     """The pairs that somebody called the same or different, by the last answer to each."""
     last = {one.pair: one for one in corrections if one.answer in ("same", "different", "not sure")}
-    return [AnsweredPair(one.image, one.other, one.answer == "same") for one in last.values() if one.answer != "not sure"]
+    return [
+        AnsweredPair(one.image, one.other, one.answer == "same") for one in last.values() if one.answer != "not sure"
+    ]
 
 
 def corrected(rows: Sequence[ImageRow], corrections: Sequence[Correction], log: RunLog) -> list[ImageRow]:
@@ -137,7 +139,11 @@ def corrected(rows: Sequence[ImageRow], corrections: Sequence[Correction], log: 
         f"{counts['deleted']:,} are left out as deleted",
         f"{counts['unknown']:,} as wrongly labelled, without the right label",
         *([f"{counts['changed']:,} have another label by now, and keep it"] if counts["changed"] else []),
-        *([f"{len(said) - len(found):,} answers are about images that are not there"] if len(said) > len(found) else []),
+        *(
+            [f"{len(said) - len(found):,} answers are about images that are not there"]
+            if len(said) > len(found)
+            else []
+        ),
         f"{same:,} pairs judged the same and {len(pairs) - same:,} different are kept to compare matchers on",
     ]
     missing = len(said) - len(found)

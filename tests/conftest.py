@@ -151,9 +151,9 @@ def command(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
     """Studies train in the process that runs them: as a worker does, without its start of TensorFlow."""
+    from imagematch.tuning.study import WorkerJob
     from imagematch.tuning.trainer import Trainer
     from imagematch.tuning.worker import Worker
-    from imagematch.tuning.worker_job import WorkerJob
 
     def run_workers(study: Any, settings: Any, layout: Any, *, log: Any, stop: Any, **_options: Any) -> None:
         job = WorkerJob(settings, layout, first=len(study.get_trials(deepcopy=False)))
@@ -168,3 +168,15 @@ def train_in_this_process(patch: pytest.MonkeyPatch) -> None:
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """See `train_in_this_process`."""
     train_in_this_process(monkeypatch)
+
+
+def without_report(patch: pytest.MonkeyPatch) -> None:
+    """Trainings write a word for their report, whose projections and plots take longer than a small training."""
+    write = "imagematch.pipeline.training_run.write_model_report"
+    patch.setattr(write, lambda path, **_metrics: path.write_text("left out", encoding="utf-8"))
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `without_report`."""
+    without_report(monkeypatch)

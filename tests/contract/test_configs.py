@@ -47,7 +47,7 @@ def test_all_names_differ() -> None:
 
 def test_the_original_files_load_unchanged() -> None:
     study = load_study(ROOT / "configs" / "hpt" / "seed.yaml")
-    assert study.grid_points == 312
+    assert study.grid_points == 4 * (1 + 7 * 10)
     assert study.n_trials == 15
     train = load_train(ROOT / "configs" / "train" / "seed.yaml")
     assert (train.intermediate_ff_block_units, train.dropout, train.early_stopping_patience) == ((512, 256), 0.5, 10)

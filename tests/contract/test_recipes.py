@@ -95,6 +95,7 @@ def test_the_weights_of_other_images_are_published_ones_unless_given(recipes: Mo
 def test_a_folder_of_few_classes_is_compared_in_batches_that_every_fold_can_draw(
     recipes: ModuleType,
     one_process: None,
+    no_report: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from tests.conftest import Invoke
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 TRAIN = """\
 experiment_name: x
 dataset: folder
@@ -226,7 +228,7 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
     command = [sys.executable, "-m", "imagematch", "data", "list"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (4, "error: the output cannot be written: there is no space left\n")
+    assert (done.returncode, done.stderr) == (4, "error: the output cannot be written: No space left on device\n")
 
 
 def test_a_name_that_the_terminal_has_no_letters_for_is_shown_escaped() -> None:

@@ -20,6 +20,8 @@ from imagematch.config import parse_train
 from imagematch.files import Layout
 from imagematch.pipeline import run_training
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 SMALL = ("feature_extractor=pixels", "image_size=8", "epochs=2", "batch_classes=3")
 """What stands in for the network, the patience and the many classes of a page."""
 FEW = ("n_trials=2", "rerun_top_k=1", "rerun_seeds=1")

@@ -22,6 +22,8 @@ from imagematch.pipeline.export import export_matcher
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.retrieval import embed_images, list_images
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 BASE = {"dataset": "digits", "image_size": 8, "embedding_dim": 8, "epochs": 2, "max_classes": 4}
 RECIPES: dict[str, dict[str, Any]] = {
     "flip": {"feature_extractor": "pixels", "test_time_flip": True},

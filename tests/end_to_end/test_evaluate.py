@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import without_report
 from tests.unit.data.drawings import photo
 
 from imagematch.cli.summary import metric_lines
@@ -52,6 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        without_report(patch)
         run_training(parse_train(SETTINGS), Layout())
     return folder
 

@@ -10,7 +10,7 @@ import nbclient
 import nbformat
 import optuna
 import pytest
-from tests.conftest import Invoke, train_in_this_process
+from tests.conftest import Invoke, train_in_this_process, without_report
 
 from imagematch.config import parse_study
 from imagematch.files import Layout
@@ -41,6 +41,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         train_in_this_process(patch)
+        without_report(patch)
         run_study(parse_study(STUDY), Layout())
     return folder
 

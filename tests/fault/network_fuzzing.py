@@ -18,7 +18,7 @@ import numpy as np
 from tests.forging import DIM, SIZE
 
 from imagematch.errors import ModelError
-from imagematch.extractors.engines.network_file import network_files, read_network
+from imagematch.extractors.engines.network_file import converted_files, read_network
 from imagematch.extractors.engines.openvino import OpenVinoEngine
 from imagematch.extractors.engines.operations import OPERATIONS
 from imagematch.files import digest_bytes, digest_json
@@ -137,7 +137,7 @@ def _outcome(folder: Path, description: bytes, weights: bytes) -> str:
     import openvino
 
     digest = digest_json([digest_bytes(description), digest_bytes(weights)])
-    paths = [folder / name for name in network_files(digest)]
+    paths = [folder / name for name in converted_files(digest)]
     for path, data in zip(paths, (description, weights), strict=True):
         path.write_bytes(data)
     try:

@@ -15,6 +15,8 @@ from tests.fault.shared_studies import assert_sound, trials_in
 
 from imagematch.tuning import attributes
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 BIG_HEADS = """\
 study_name: big
 dataset: digits

@@ -25,6 +25,8 @@ from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.pipeline import training_run
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 STUDY = """\
 study_name: cut
 dataset: digits

@@ -16,9 +16,9 @@ from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.training import loop
 from imagematch.tuning import attributes, open_study
+from imagematch.tuning.study import WorkerJob
 from imagematch.tuning.trainer import Trainer
 from imagematch.tuning.worker import Worker
-from imagematch.tuning.worker_job import WorkerJob
 
 EPOCHS, CUT_AFTER = 8, 5
 ONE_TRIAL = {

@@ -22,13 +22,12 @@ from imagematch.files import Layout
 from imagematch.reporting import read_study, study_lines
 from imagematch.tuning import attributes, not_worked_on, open_study, study_exists
 from imagematch.tuning.locks import database_of
-from imagematch.tuning.processes import this_process
-from imagematch.tuning.recovery import alive, queue, recover, send_heartbeat
+from imagematch.tuning.recovery import alive, queue, recover, send_heartbeat, this_process
 from imagematch.tuning.retrying_storage import WAIT_S, RetryingStorage
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
+from imagematch.tuning.study import WorkerJob
 from imagematch.tuning.tables import study_overviews
 from imagematch.tuning.worker import Worker
-from imagematch.tuning.worker_job import WorkerJob
 
 
 @pytest.fixture(name="url", params=["sqlite", "postgresql"])

@@ -102,6 +102,7 @@ PLACES: dict[str, dict[str, str]] = {
     "reporting/retrieval_pages.py": {"page.write": IN_REPORTING, "page.write (2)": IN_REPORTING},
     "reporting/study_report.py": {"page.write": IN_REPORTING},
     "retrieval/folder_search.py": {"saved.save": IN_REPLACING, "empty.save": IN_REPLACING},
+    "retrieval/gallery_copy.py": {"base.backup": IN_REPLACING},
     "retrieval/gallery_images.py": {
         "Image.fromarray(pixels).save": NO_FILE,
         "Image.fromarray(pixels).save (2)": NO_FILE,

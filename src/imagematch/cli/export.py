@@ -1,14 +1,20 @@
-"""`export`: a matcher's network for other programs, or its embeddings for the projector."""
+"""`export`: a matcher's network for other programs, its embeddings for the projector, or a bundle to take along."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-_FORMATS = ("onnx", "litert", "openvino", "saved_model", "projector")
+from imagematch.cli.options import Json
+
+if TYPE_CHECKING:
+    from imagematch.events import RunLog
+
+_FORMATS = ("onnx", "litert", "openvino", "saved_model", "projector", "bundle")
 
 
 def export(
@@ -22,26 +28,63 @@ def export(
     ] = None,
     split: Annotated[str, typer.Option(help="projector: whose images.")] = "test",
     data_dir: Annotated[Path | None, typer.Option(help="projector: where the images are now.")] = None,
+    gallery: Annotated[str | None, typer.Option(help="bundle: the gallery's folder, which is copied into it.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Writes the network, image -> embedding, for another program, and checks that it gives the same embeddings."""
+    """Writes the network, image -> embedding, for another program, and checks that it gives the same embeddings.
+
+    A bundle is a folder with the matcher, its network and its gallery, for `serve` and Python elsewhere.
+    """
     from imagematch.errors import ConfigError
     from imagematch.events import RunLog
 
     if kind not in _FORMATS:
         raise ConfigError(f"{kind!r} is not one of {', '.join(_FORMATS)}", where="--format")
+    if gallery is not None and kind != "bundle":
+        raise ConfigError("belongs to a bundle", where="--gallery", do="give --format bundle")
     log = RunLog(stream=sys.stderr)
     if kind == "projector":
         from imagematch.pipeline import export_projector
 
         folder, logs = export_projector(model, output, split=split, data_dir=data_dir, log=log)
-        print(f"projector    {folder} (load vecs.tsv and meta.tsv at projector.tensorflow.org)")
-        print(f"tensorboard  tensorboard --logdir {logs}")
+        _print(
+            {"path": str(folder), "tensorboard": str(logs)},
+            [
+                f"projector    {folder} (load vecs.tsv and meta.tsv at projector.tensorflow.org)",
+                f"tensorboard  tensorboard --logdir {logs}",
+            ],
+            as_json,
+        )
         return
     if output is None:
         raise ConfigError("names no file or folder", where="--output", do="give one: --output PATH")
+    if kind == "bundle":
+        _export_bundle(model, output, gallery, log, as_json)
+        return
     from imagematch.pipeline import export_matcher
 
     done = export_matcher(model, kind, output, log=log)
-    print(f"{kind}  {done.path} (embeddings at most {done.distance:.1g} from the matcher's own)")
-    for note in done.notes:
-        print(f"note: {note}")
+    lines = [f"{kind}  {done.path} (embeddings at most {done.distance:.1g} from the matcher's own)"]
+    lines += [f"note: {note}" for note in done.notes]
+    _print({"path": str(done.path), "distance": done.distance, "notes": list(done.notes)}, lines, as_json)
+
+
+def _export_bundle(model: Path, output: Path, gallery: str | None, log: RunLog, as_json: bool) -> None:
+    from imagematch.pipeline import export_bundle
+
+    done = export_bundle(model, output, gallery, log=log)
+    images = "no gallery" if done.images is None else f"a gallery of {done.images:,} images"
+    lines = [f"bundle  {done.path} ({done.bytes / 1_000_000:,.1f} MB, {images})"]
+    if done.needs_tensorflow:
+        lines.append("note: its network is not converted: it needs TensorFlow where it is opened")
+    with_gallery = "" if done.images is None else f" --gallery {done.path / 'gallery'}"
+    lines.append(f"serve   imagematch serve --model {done.path / 'model'}{with_gallery}")
+    value = {"path": str(done.path), "images": done.images, "bytes": done.bytes}
+    _print({**value, "needs_tensorflow": done.needs_tensorflow}, lines, as_json)
+
+
+def _print(value: dict[str, object], lines: list[str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(value))
+    else:
+        print("\n".join(lines))

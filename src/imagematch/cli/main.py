@@ -17,6 +17,7 @@ from imagematch.cli.extractors import extractors_app
 from imagematch.cli.features import features_app
 from imagematch.cli.gallery import gallery_app
 from imagematch.cli.hpt import hpt
+from imagematch.cli.init import init
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve_command
 from imagematch.cli.running import run
@@ -48,6 +49,7 @@ def _options(
     pass
 
 
+app.command()(init)
 app.command()(hpt)
 app.command("train")(train_command)
 app.command()(evaluate)

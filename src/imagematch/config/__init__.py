@@ -33,7 +33,7 @@ from imagematch.config.names import (
     direction_of,
 )
 from imagematch.config.problems import did_you_mean
-from imagematch.config.reference import ReferenceRow, reference_rows, write_reference
+from imagematch.config.reference import ReferenceRow, reference_rows, study_schema, write_reference
 from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label, space_difference
 from imagematch.config.study_rules import LARGEST_GRID
 from imagematch.config.study_settings import RERUN_SUFFIX, STUDY_FACTS, STUDY_KEYS, StudySettings
@@ -106,6 +106,7 @@ __all__ = [
     "reference_rows",
     "space_difference",
     "starting_points",
+    "study_schema",
     "to_yaml",
     "write_reference",
 ]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from imagematch.config.dimension_parsing import parse_dimension
 from imagematch.config.problems import Problem, did_you_mean, problems_of, refuse, shown
-from imagematch.config.space import Dimension, FloatRange
+from imagematch.config.space import DEFAULT_DROPOUT, Dimension
 from imagematch.config.study_rules import broken_study_rules
 from imagematch.config.study_settings import STUDY_KEYS, StudySettings
 from imagematch.config.train_keys import KEYS, TRAIN_KEYS, TUNABLE, TrainKeys
@@ -27,7 +27,7 @@ DIMENSION_KEYS = tuple(
     key + form for key in TUNABLE for form in _FORMS[1:] if form == "_grid" or KEYS[key].kind in ("int", "float")
 )
 STUDY_FILE_KEYS = (*STUDY_KEYS, *_PLAIN_KEYS, *DIMENSION_KEYS)
-_DEFAULT_DROPOUT = FloatRange(0.0, 1.0, 0.1)  # a study that names no dropout field has always searched it
+_BLOCKS = tuple(key + form for key in ("intermediate_ff_block_units", "parallel_heads") for form in ("", "_grid"))
 _SINGLE = ("integer", "number", "boolean", "string")
 _KEYS_DOC = "docs/reference.md lists every key"
 
@@ -219,6 +219,11 @@ def _space(given: Mapping[str, Any]) -> tuple[dict[str, Dimension], list[Problem
             problems.append(dimension)
         else:
             space[_field_of(key)] = dimension
-    if not any("dropout" + form in given for form in _FORMS):
-        space["dropout"] = _DEFAULT_DROPOUT
+    if not any("dropout" + form in given for form in _FORMS) and any(_has_blocks(given.get(key)) for key in _BLOCKS):
+        space["dropout"] = DEFAULT_DROPOUT
     return space, problems
+
+
+def _has_blocks(units: Any) -> bool:
+    """Whether there is a number of units in lists of them, however deep; a list may be written as text, too."""
+    return any(map(_has_blocks, units)) if isinstance(units, list) else any(map(str.isdigit, str(units)))

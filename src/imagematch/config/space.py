@@ -197,6 +197,9 @@ class IntRange:
 
 Dimension = Choices | FloatRange | IntRange
 
+DEFAULT_DROPOUT = FloatRange(0.0, 0.9, 0.1)
+"""What a study searches that names no dropout, where some head has blocks."""
+
 
 def _manner(step: float | None, log: bool) -> str:
     return f" in steps of {step:g}" if step is not None else " by logarithm" if log else ""

@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ValidationInfo
 from imagematch.config import names
 from imagematch.config.fields import REQUIRED, Affects, facts_of, key, names_of
 from imagematch.config.problems import invalid, problems_of, refuse, shown
-from imagematch.config.space import Choices, Dimension, with_lists
+from imagematch.config.space import DEFAULT_DROPOUT, Choices, Dimension, with_lists
 from imagematch.config.train_keys import CONDITIONS, DEFAULTS, KEYS, is_active
 from imagematch.config.train_settings import TrainSettings
 from imagematch.config.values import Names, checked_choice, checked_run_name
@@ -114,6 +114,7 @@ class StudyKeys(BaseModel):
 
 STUDY_FACTS = facts_of(StudyKeys)
 """Key -> what is known about it."""
+_IMPLIED = " (not written: of heads with blocks it is searched)"
 STUDY_KEYS: tuple[str, ...] = tuple(STUDY_FACTS)
 """Every key that is about the study itself."""
 
@@ -277,14 +278,12 @@ class StudySettings(StudyKeys):
         lines = [
             f"study {self.study_name}: {trials}; sampler {self.sampler}, pruner {pruner}, seed {self.seed}",
             f"objective {objectives}{folds}{limit}",
-            *(f"searched {field}: {dimension}" for field, dimension in self.space.items()),
+            *(f"searched {field}: {one}{_IMPLIED * (one is DEFAULT_DROPOUT)}" for field, one in self.space.items()),
         ]
         if self.sampler == "cmaes":
             moved = [field for field in self.space if self._counts_always(field)]
-            few = "" if len(moved) > 1 else ", too few for CMA-ES, so TPE draws all"
-            lines.append(
-                f"cmaes moves ranges that always count ({', '.join(moved) or 'none'}{few}); TPE draws the rest"
-            )
+            named = f"{', '.join(moved) or 'none'}{'' if len(moved) > 1 else ', too few for CMA-ES, so TPE draws all'}"
+            lines.append(f"cmaes moves ranges that always count ({named}); TPE draws the rest")
         if self.fixed:
             lines.append("fixed " + ", ".join(f"{field} {_plain(value)}" for field, value in self.fixed.items()))
         if self.rerun_top_k and self.rerun_seeds:

@@ -40,10 +40,6 @@ class TrainSettings(TrainKeys):
         self.__dict__.update(resolved)  # the model is frozen for everybody else
         return self
 
-    def changed_to(self, **changes: Any) -> Self:
-        """These settings with other values, checked and resolved anew. Raises pydantic's ValidationError."""
-        return type(self).model_validate({key: getattr(self, key) for key in self.model_fields_set} | changes)
-
     @property
     def loss_options(self) -> dict[str, Any]:
         """The loss's own options with their values; one that another option rules out is left out."""

@@ -111,7 +111,12 @@ class WrittenKeys(DataKeys):
         condition=conditions.WITH_FROZEN_FEATURES,
     )
     dropout: float = key(
-        number(0.0, 0, 1, "Share of a block's outputs left out in training; a study searches it by default."),
+        number(
+            0.0,
+            0,
+            1,
+            "Share of a block's outputs left out in training; a study of heads with blocks searches it by default.",
+        ),
         **_HEAD,
         condition=conditions.WITH_BLOCKS,
     )

@@ -203,7 +203,7 @@ def _crop(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
 
 
 def _of_frequent_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLog) -> list[ImageRow]:
-    """The images of the `max_classes` most frequent of the large enough classes; of equally frequent the first by name."""
+    """The images of the `max_classes` most frequent of the large enough classes; of equals the first by name."""
     classes = _large_classes(rows, settings, log)
     if settings.max_classes is not None and len(classes) > settings.max_classes:
         sizes = Counter(row.label for row in rows if row.label in classes)

@@ -109,7 +109,7 @@ def answered_pairs(corrections: Sequence[Correction]) -> list[AnsweredPair]:
 def corrected(rows: Sequence[ImageRow], corrections: Sequence[Correction], log: RunLog) -> list[ImageRow]:
     """The images as people corrected them, by the last answer to each; says how many were changed.
 
-    A wrong label becomes the new one. Where none is given the image is left out, unless its label is another one by now.
+    A wrong label becomes the new one. Without a new one the image is left out, unless its label is another by now.
     """
     said = {one.image: one for one in corrections if one.answer in ("wrong label", "delete")}
     superclass = {row.label: row.superclass for row in rows}

@@ -86,7 +86,8 @@ def open_network_file(name: str, given: Mapping[str, Any] | None = None, image_s
     except OSError as error:
         raise ModelError(f"cannot be read: {os_reason(error)}", where=name, do="check the path") from error
     settings, source = _settings(path, dict(given or {}), image_size)
-    remembered = _cache_folder() / f"{digest_json([_VERSION, digest, settings, _openvino_version()])}.json"
+    key = digest_json([_VERSION, digest, settings, _openvino_version()])
+    remembered = cache_folder() / "network-files" / f"{key}.json"
     facts = _read_facts(remembered)
     if facts is None:
         with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
@@ -224,8 +225,13 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
     return facts if sound and facts["image_size"] > 0 and facts["feature_dim"] > 0 else None
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "imagematch" / "network-files"
+def cache_folder() -> Path:
+    """Where what was found out of networks is remembered; for a user without a home nowhere: nothing can be there."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(given or Path("~/.cache").expanduser()) / "imagematch"
+    except RuntimeError:
+        return Path(os.devnull) / "imagematch"
 
 
 def _openvino_version() -> str:

@@ -22,7 +22,7 @@ from imagematch.matching.embedding_card import (
     JoinCard,
     head_fields,
 )
-from imagematch.matching.folder import save_matcher
+from imagematch.matching.folder import matcher_files, save_matcher
 from imagematch.matching.matcher import ImageMatcher, Match
 from imagematch.matching.upgrade import upgrade_matcher
 
@@ -45,6 +45,7 @@ __all__ = [
     "golden_images",
     "head_fields",
     "is_many",
+    "matcher_files",
     "read_card",
     "replacement",
     "save_matcher",

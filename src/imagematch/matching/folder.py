@@ -17,6 +17,7 @@ from imagematch.extractors import (
     Concatenation,
     Extractor,
     TrainedNetwork,
+    converted_files,
     member_network,
     quantized,
     write_converted,
@@ -183,6 +184,12 @@ def open_folder(folder: Path) -> MatcherCard:
         if digest != card.files[file]:
             raise ModelError("was changed since it was saved", where=str(path), do="restore it, or train again")
     return card
+
+
+def matcher_files(card: MatcherCard) -> tuple[str, ...]:
+    """The names of all files that a matcher needs: its card, what that names, and the converted networks."""
+    digests = [one.network for one in card.embedding.extractors if one.network is not None]
+    return (CARD_FILE, *card.files, *(name for digest in digests for name in converted_files(digest)))
 
 
 def _now() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imagematch.pipeline.answered_pairs import MatcherComparison, PairDecisions, compare_on_corrections
 from imagematch.pipeline.api import TrainingResult, TuningResult, train, tune
+from imagematch.pipeline.bundle import Bundle, export_bundle
 from imagematch.pipeline.calibration import calibrate_and_measure
 from imagematch.pipeline.evaluate import Evaluation, evaluate_model, one_shot_trials, write_evaluation
 from imagematch.pipeline.experiments import (
@@ -16,13 +17,16 @@ from imagematch.pipeline.experiments import (
     unfinished_dir,
 )
 from imagematch.pipeline.export import export_matcher, export_projector
+from imagematch.pipeline.first_study import FirstStudy, first_study
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.training_run import run_training
 
 __all__ = [
+    "Bundle",
     "Evaluation",
     "FinishedStudy",
+    "FirstStudy",
     "MatcherComparison",
     "PairDecisions",
     "PairListMetrics",
@@ -35,9 +39,11 @@ __all__ = [
     "compare_on_corrections",
     "evaluate_model",
     "evaluate_pairs",
+    "export_bundle",
     "export_matcher",
     "export_projector",
     "finished_training",
+    "first_study",
     "forget_study",
     "one_shot_trials",
     "refuse_other_settings",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,7 +32,6 @@ from imagematch.matching import (
     save_matcher,
     saved_extractors,
 )
-from imagematch.model import JoinedShape
 from imagematch.pipeline.answered_pairs import compare_with_older
 from imagematch.pipeline.calibration import calibrate_and_measure, other_images, split_view
 from imagematch.pipeline.experiments import (
@@ -45,11 +43,12 @@ from imagematch.pipeline.experiments import (
     unfinished_dir,
 )
 from imagematch.pipeline.refit import REFIT_FILE, refit
+from imagematch.pipeline.training_lines import data_line, empty_steps_line, epoch_line, join_line
 from imagematch.reporting import write_model_report
 from imagematch.training import TrainingData, load_training_data, settings_in_force
 
 if TYPE_CHECKING:
-    from imagematch.training import Join, Training
+    from imagematch.training import Training
 
 
 def run_training(
@@ -109,7 +108,7 @@ def _train(
     name = settings.experiment_name
     with stop.at_once():
         data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
-    log.event("data", _data_line(data), **data.dataset.summary())
+    log.event("data", data_line(data), **data.dataset.summary())
     writer = _tensorboard(layout.tensorboard_dir(name))
     labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
@@ -130,7 +129,7 @@ def _train(
         log.event("epoch", epoch_line(record, epochs), **record)
         if random_batches and not warned and EMPTY_STEPS in record:
             warned = True
-            log.event(EMPTY_STEPS, _empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+            log.event(EMPTY_STEPS, empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
         return False
 
     training = train_model(
@@ -151,7 +150,7 @@ def _train(
         seconds=result.seconds,
     )
     if training.join is not None:
-        log.event("joined", _join_line(training.join, settings), weight=training.join.weight)
+        log.event("joined", join_line(training.join, settings), weight=training.join.weight)
     with stop.at_once():
         calibration, metrics = calibrate_and_measure(
             training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
@@ -246,46 +245,6 @@ def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: T
     members = network.members if isinstance(network, Concatenation) else (network,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
-
-
-def _data_line(data: TrainingData) -> str:
-    dataset = data.dataset
-    counts = ", ".join(
-        f"{split} {len(dataset.rows(split)):,}" for split in ("train", "validation", "calibration", "test")
-    )
-    return f"{dataset.name}: {len(dataset.paths):,} images of {len(dataset.class_names):,} classes ({counts})"
-
-
-def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
-    """An epoch in one line for people."""
-    shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
-    stage = [f"stage {record['stage']}"] if "stage" in record else []
-    return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
-
-
-def _join_line(join: Join, settings: TrainSettings) -> str:
-    """What became of joining, in one line for people."""
-    objective = settings.objective
-    if not join.alone:
-        return f"half-whitened features alone: {objective} {join.metrics[objective]:.4f}"
-    if objective not in join.metrics:
-        return f"joined with half-whitened features, weight {join.weight:g}"
-    values = f"{objective} {join.alone[objective]:.4f} of the head alone, {join.metrics[objective]:.4f} joined"
-    if settings.parallel_heads and math.isinf(join.weight):
-        if isinstance(join.shape, JoinedShape):
-            return f"{len(join.shape.heads)} heads side by side: {objective} {join.metrics[objective]:.4f}"
-        return f"the best head alone is as good as all together: {objective} {join.metrics[objective]:.4f}"
-    if math.isinf(join.weight):
-        return f"joining with half-whitened features does not help: the head stays alone ({values.split(',')[0]})"
-    return f"joined with half-whitened features, weight {join.weight:g}: {values}"
-
-
-def _empty_steps_line(count: int, settings: TrainSettings) -> str:
-    steps = "1 step" if count == 1 else f"{count:,} steps"
-    return (
-        f"{steps} of this epoch taught nothing: {settings.loss} found nothing to compare in the random batch; "
-        "give batch_classes x batch_images instead of batch_size, or a larger batch_size"
-    )
 
 
 def _tensorboard(folder: Path) -> Any:

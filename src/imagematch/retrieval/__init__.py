@@ -10,6 +10,7 @@ from imagematch.retrieval.distances import SEARCH_DISTANCES, distances
 from imagematch.retrieval.duplicates import Group, duplicate_groups
 from imagematch.retrieval.folder_search import Retrieval, RetrievalSettings, retrieve, same_content
 from imagematch.retrieval.gallery import IMAGE_SIDE, Gallery
+from imagematch.retrieval.gallery_copy import copy_gallery
 from imagematch.retrieval.gallery_hits import Hit, Hits
 from imagematch.retrieval.gallery_images import checked_label, small_image
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
@@ -48,6 +49,7 @@ __all__ = [
     "checked_label",
     "choose_index",
     "common_labels",
+    "copy_gallery",
     "distances",
     "duplicate_groups",
     "embed_images",

@@ -27,7 +27,7 @@ GALLERY_FILE_BYTES = 1024 * GB
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another one."""
 
-_FILE, _INDEX = "gallery.sqlite", "index"
+GALLERY_FILE, _INDEX = "gallery.sqlite", "index"
 _FORMAT = 1
 _AT_ONCE = 500
 _NO_GALLERY = "create one: imagematch gallery create"
@@ -51,7 +51,7 @@ class SqliteStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / _FILE
+        self._path = folder / GALLERY_FILE
         self._lock = threading.RLock()
         try:
             self._base = open_checked(
@@ -78,10 +78,10 @@ class SqliteStore:
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
         folder = Path(location)
         if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-            what = "is a gallery already" if (folder / _FILE).exists() else "is there already"
+            what = "is a gallery already" if (folder / GALLERY_FILE).exists() else "is there already"
             raise DataError(what, where=location, do="choose another name, or remove it")
         values = {"format": _FORMAT, **asdict(facts)}
-        with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / _FILE)) as base:
+        with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / GALLERY_FILE)) as base:
             try:
                 base.executescript(f"begin; {_SCHEMA} commit;")
                 with base:
@@ -95,13 +95,13 @@ class SqliteStore:
     def open(cls, location: str) -> SqliteStore:
         folder = Path(location)
         try:
-            check_file(folder / _FILE, max_bytes=GALLERY_FILE_BYTES)
+            check_file(folder / GALLERY_FILE, max_bytes=GALLERY_FILE_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError("no gallery is there", where=location, do=_NO_GALLERY) from None
         except RefusedFileError as error:
-            raise DataError(f"its {_FILE} {os_reason(error)}", where=location, do=_NO_GALLERY) from error
+            raise DataError(f"its {GALLERY_FILE} {os_reason(error)}", where=location, do=_NO_GALLERY) from error
         except OSError as error:
-            raise read_error(folder / _FILE, error) from error
+            raise read_error(folder / GALLERY_FILE, error) from error
         return cls(folder)
 
     def _error(self, error: sqlite3.Error) -> StudyError | DataError:

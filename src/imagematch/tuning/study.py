@@ -1,13 +1,26 @@
-"""A study as a whole: created, joined or refused, marked as worked on, deleted."""
+"""A study as a whole: created, joined or refused, marked as worked on, deleted; and what its workers are told of it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from imagematch.config import Choices, StudySettings, TrainSettings, direction_of, space_difference, starting_points
+from pydantic_core import to_jsonable_python
+
+from imagematch.config import (
+    STUDY_KEYS,
+    Choices,
+    StudySettings,
+    TrainSettings,
+    direction_of,
+    parse_study,
+    space_difference,
+    starting_points,
+)
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import BusyError
@@ -17,9 +30,9 @@ from imagematch.tuning import optuna_internals
 from imagematch.tuning.attributes import DEFINITION, FEATURE_PRECISIONS, TRIAL_INDEX
 from imagematch.tuning.locks import database_of, lock_at_once, long_lock
 from imagematch.tuning.planned_trial import settings_of
-from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import alive
 from imagematch.tuning.reruns import refuse_another, rerun_study_of
+from imagematch.tuning.samplers import longest_training, make_pruner
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
@@ -160,3 +173,43 @@ def not_worked_on(name: str, url: str, layout: Layout) -> Iterator[None]:
 def lock_file(study_name: str, layout: Layout) -> Path:
     """The lock that every process holds which works on the study, where the storage has no locks of its own."""
     return layout.study_dir(study_name) / ".lock"
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """What a worker is to do.
+
+    Attributes:
+        settings: of the study.
+        layout: where files go.
+        first: the number of the first trial whose failure counts; see `too_many_failures`.
+    """
+
+    settings: StudySettings
+    layout: Layout
+    first: int
+
+    def to_json(self) -> str:
+        """In one line."""
+        study = study_values(self.settings)
+        return json.dumps({"study": study, "root": str(self.layout.root), "first": self.first})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> WorkerJob:
+        """The job that `to_json` wrote."""
+        job = json.loads(text)
+        return cls(parse_study(job["study"]), Layout(Path(job["root"])), job["first"])
+
+
+def study_values(settings: StudySettings) -> dict[str, Any]:
+    """What a study file would say of these settings, as JSON; `parse_study` gives them back."""
+    values = settings.model_dump(mode="json", include=set(STUDY_KEYS), exclude_unset=True)
+    values |= to_jsonable_python(settings.fixed)
+    for field, dimension in settings.space.items():
+        if isinstance(dimension, Choices):
+            values[f"{field}_grid"] = to_jsonable_python(dimension.options)
+        else:
+            limits = {"low": dimension.low, "high": dimension.high, "step": dimension.step, "log": dimension.log}
+            unset = [name for name in ("step", "log") if not limits[name] or (name == "step" and dimension.log)]
+            values[f"{field}_range"] = {name: value for name, value in limits.items() if name not in unset}
+    return values

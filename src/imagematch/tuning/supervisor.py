@@ -21,8 +21,8 @@ from imagematch.tuning.failures import error_of
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.recovery import recover
 from imagematch.tuning.reruns import rerun_study_of
+from imagematch.tuning.study import WorkerJob
 from imagematch.tuning.worker import Worker
-from imagematch.tuning.worker_job import WorkerJob
 from imagematch.tuning.worker_process import ERROR, RENEW, WorkerProcess
 
 if TYPE_CHECKING:

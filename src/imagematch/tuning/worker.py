@@ -23,13 +23,11 @@ from imagematch.tuning.failures import error_json, too_many_failures
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.objective import OnStep, TrialFiles
 from imagematch.tuning.plan import Plan, is_running
-from imagematch.tuning.planned_trial import PlannedTrial
-from imagematch.tuning.progress import log_failed, log_finished, log_rerun
+from imagematch.tuning.planned_trial import PlannedTrial, log_failed, log_finished, log_rerun
 from imagematch.tuning.recovery import fail, heartbeats, recover, requeue
 from imagematch.tuning.reruns import RerunPlan
 from imagematch.tuning.storage import HEARTBEAT_S
-from imagematch.tuning.study import with_study_precision
-from imagematch.tuning.worker_job import WorkerJob
+from imagematch.tuning.study import WorkerJob, with_study_precision
 
 if TYPE_CHECKING:
     import optuna

@@ -27,10 +27,9 @@ from imagematch.events import RunLog
 from imagematch.files import make_dir, write_error
 from imagematch.interruption import StopRequest
 from imagematch.tuning.failures import error_json
-from imagematch.tuning.study import open_study
+from imagematch.tuning.study import WorkerJob, open_study
 from imagematch.tuning.trainer import Trainer
 from imagematch.tuning.worker import TrialTrainer, Worker
-from imagematch.tuning.worker_job import WorkerJob
 
 WORKER = "imagematch.tuning.worker_process"
 """The module that a worker's process runs."""

@@ -70,8 +70,8 @@ def test_the_original_study_file(load: Load) -> None:
     assert study.space["embedding_dim"] == Choices((128, 256, 512, 1024))
     blocks = ((), (256,), (256, 256), (512,), (512, 256), (512, 512), (1024,), (1024, 512))
     assert study.space["intermediate_ff_block_units"] == Choices(blocks)
-    assert study.space["dropout"] == FloatRange(0.0, 1.0, 0.1)
-    assert study.grid_points == 4 * (7 * 11 + 1)
+    assert study.space["dropout"] == FloatRange(0.0, 0.9, 0.1)
+    assert study.grid_points == 4 * (7 * 10 + 1)
 
 
 def test_defaults(load: Load) -> None:
@@ -83,7 +83,24 @@ def test_defaults(load: Load) -> None:
 @pytest.mark.parametrize("line", ["dropout: 0.5", "dropout_grid: [0.5]", "dropout_range: {low: 0.5, high: 0.5}"])
 def test_a_dropout_field_of_its_own_takes_the_place_of_the_default_range(load: Load, line: str) -> None:
     study = load(line)
-    assert study.fixed.get("dropout", study.space.get("dropout")) != FloatRange(0.0, 1.0, 0.1)
+    assert study.fixed.get("dropout", study.space.get("dropout")) != FloatRange(0.0, 0.9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "searched"),
+    [
+        ("embedding_dim_grid: [8, 16]", False),
+        ("intermediate_ff_block_units: []", False),
+        ('intermediate_ff_block_units_grid: ["[]"]', False),
+        ("intermediate_ff_block_units_grid: [[], [8]]", True),
+        ("intermediate_ff_block_units: [8]", True),
+        ("parallel_heads: [[], [8]]", True),
+    ],
+)
+def test_dropout_is_searched_by_itself_only_where_a_head_has_blocks(load: Load, line: str, searched: bool) -> None:
+    study = load(line)
+    assert ("dropout" in study.space) == searched
+    assert any("not written" in text for text in study.describe()) == searched
 
 
 def test_lists_as_json_and_plain_are_the_same(load: Load) -> None:

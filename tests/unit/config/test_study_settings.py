@@ -189,7 +189,8 @@ def test_space_as_json() -> None:
 
 
 def test_differences_are_readable() -> None:
-    old = parse_study({"study_name": "s", "embedding_dim_grid": [8, 16], "epochs": 3})
+    dropout = {"low": 0, "high": 1, "step": 0.1}
+    old = parse_study({"study_name": "s", "embedding_dim_grid": [8, 16], "dropout_range": dropout, "epochs": 3})
     new = parse_study(
         {"study_name": "s", "embedding_dim_grid": [8, 32], "dropout": 0.5, "loss": "arcface", "objective": "val_eer"}
     )

@@ -13,7 +13,7 @@ from tests.forging import DIM, SIZE, small_network
 
 from imagematch.errors import ModelError
 from imagematch.extractors.engines.network_description import RefusedNetworkError, checked_description
-from imagematch.extractors.engines.network_file import network_files, read_network, write_network
+from imagematch.extractors.engines.network_file import converted_files, read_network, write_network
 from imagematch.files import digest_bytes, digest_json
 
 openvino = pytest.importorskip("openvino")
@@ -70,7 +70,7 @@ def given_by(model: Any) -> np.ndarray:
 def put(folder: Path, description: str | bytes, weights: bytes) -> str:
     content = description.encode() if isinstance(description, str) else description
     digest = digest_json([digest_bytes(content), digest_bytes(weights)])
-    for name, data in zip(network_files(digest), (content, weights), strict=True):
+    for name, data in zip(converted_files(digest), (content, weights), strict=True):
         (folder / name).write_bytes(data)
     return digest
 
@@ -104,7 +104,7 @@ def test_what_was_changed_or_is_no_file_is_refused(tmp_path: Path, sound: tuple[
     for digits in ("../../x", digest.upper(), digest + "0", ""):
         with pytest.raises(ModelError, match="is not the digest of a network"):
             read(tmp_path, digits)
-    for name in network_files(digest):
+    for name in converted_files(digest):
         path = tmp_path / name
         content = path.read_bytes()
         path.write_bytes(content + b" ")

@@ -15,6 +15,7 @@ from tests.unit.matching.conftest import write_matcher
 from imagematch import ImageMatcher
 from imagematch.errors import ModelError
 from imagematch.extractors import SavedExtractor, choose_engine
+from imagematch.extractors.engines import trial_run
 from imagematch.extractors.engines.network_file import read_network
 
 pytest.importorskip("openvino")
@@ -122,3 +123,15 @@ def test_a_network_that_is_cut_while_it_runs_goes_on(sound: Path, tmp_path: Path
         os.truncate(path, 0)
     found = core.compile_model(model, "CPU")(IMAGE[None])[0]
     assert found.shape == (1, 3)
+
+
+def test_a_user_without_a_home_remembers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is run under any number."""
+
+    def no_home(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    trial_run.remember_network("0" * 32, image_size=8, feature_dim=8)
+    assert not trial_run._mark("0" * 32, 8, 8).is_file()

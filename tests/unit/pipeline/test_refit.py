@@ -19,6 +19,8 @@ from imagematch.matching import read_card
 from imagematch.pipeline import evaluate_model, run_training
 from imagematch.training import load_training_data, train_model
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 VALUES = {
     "experiment_name": "x",
     "dataset": "digits",

@@ -14,6 +14,8 @@ from imagematch.files import Layout
 from imagematch.pipeline import run_training
 from imagematch.training import StopRequest
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 
 @pytest.mark.parametrize(("batch", "times"), [({"batch_size": 3}, 1), ({"batch_classes": 3}, 0)])
 def test_random_batches_without_two_images_of_a_class_are_told_once(

@@ -14,8 +14,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.tuning.objective import OnStep, TrialFiles
+from imagematch.tuning.study import WorkerJob
 from imagematch.tuning.worker import Worker
-from imagematch.tuning.worker_job import WorkerJob
 
 
 class FakeTrainer:

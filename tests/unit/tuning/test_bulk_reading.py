@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 from tests.large_study import NAME, make_study
 
-from imagematch.tuning.bulk_reading import BulkReadingStorage
+from imagematch.tuning.sound_storage import BulkReadingStorage
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 

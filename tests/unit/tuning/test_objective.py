@@ -223,7 +223,7 @@ def test_metrics_are_of_what_every_fold_measures(
 def test_val_loss_is_no_second_objective_where_validation_classes_have_no_proxies(
     materials: TrainingData, settings: TrainSettings, tmp_path: Path
 ) -> None:
-    proxies = settings.changed_to(loss="proxy_nca", epochs=1)
+    proxies = parse_train({**settings.model_dump(exclude_unset=True), "loss": "proxy_nca", "epochs": 1})
     dataset = materials.dataset
     seen = (dataset.splits == "validation") & (dataset.labels == 0)
     splits = np.where(dataset.labels == 0, np.where(seen, "validation", ""), dataset.splits)

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imagematch.tuning import processes
-from imagematch.tuning.processes import is_dead, is_here, this_process
+from imagematch.tuning import recovery
+from imagematch.tuning.recovery import is_dead, is_here, this_process
 
 LINUX = Path("/proc/self/stat").exists()
 
@@ -19,7 +19,7 @@ LINUX = Path("/proc/self/stat").exists()
 def zombie_fixture() -> Iterator[tuple[psutil.Process, float | None]]:
     """A process that has ended, which its parent has not noticed; and when it was started."""
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
-        told, started = psutil.Process(process.pid), processes._start(process.pid)
+        told, started = psutil.Process(process.pid), recovery._start(process.pid)
         process.kill()
         while told.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
@@ -77,7 +77,7 @@ def test_records_of_older_versions_are_understood() -> None:
 
 
 def test_where_there_is_no_proc_the_systems_own_time_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_read", lambda _path: "")
+    monkeypatch.setattr(recovery, "_read", lambda _path: "")
     me = this_process()
     assert me["started"] == psutil.Process().create_time()
     assert not is_dead(me)
@@ -85,12 +85,12 @@ def test_where_there_is_no_proc_the_systems_own_time_is_taken(monkeypatch: pytes
 
 def test_two_machines_of_one_name_without_proc_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """As two Macs of one name: a trial of the other one is no dead process of this one."""
-    monkeypatch.setattr(processes, "_read", lambda _path: "")
-    monkeypatch.setattr(processes, "_link", lambda _path: "")
+    monkeypatch.setattr(recovery, "_read", lambda _path: "")
+    monkeypatch.setattr(recovery, "_link", lambda _path: "")
     machines = []
     for session in ("5C1E", "77AB"):
-        monkeypatch.setattr(processes, "_boot_session", lambda session=session: session)
-        processes._machine.cache_clear()
+        monkeypatch.setattr(recovery, "_boot_session", lambda session=session: session)
+        recovery._machine.cache_clear()
         machines.append(this_process())
     try:
         assert machines[0]["host"] == machines[1]["host"]
@@ -98,4 +98,4 @@ def test_two_machines_of_one_name_without_proc_are_told_apart(monkeypatch: pytes
         assert is_here(machines[1])
         assert not is_here({**machines[1], "boot": ""}), "as version 0.1 noted it there"
     finally:
-        processes._machine.cache_clear()
+        recovery._machine.cache_clear()

@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from imagematch.config import parse_study
 from imagematch.tuning import attributes
-from imagematch.tuning.pruners import Halving, longest_training, make_pruner
+from imagematch.tuning.samplers import Halving, longest_training, make_pruner
 
 LONGEST, TRIALS = 45, 60
 

@@ -7,8 +7,7 @@ import optuna
 from optuna.trial import TrialState
 
 from imagematch.tuning import attributes
-from imagematch.tuning.processes import this_process
-from imagematch.tuning.recovery import alive, queue, recover
+from imagematch.tuning.recovery import alive, queue, recover, this_process
 from imagematch.tuning.samplers import derived_seed
 
 

@@ -18,8 +18,7 @@ from imagematch.reporting.studies import rerun_trials
 from imagematch.tuning import attributes, choose_winner, delete_study, open_study
 from imagematch.tuning.attributes import COMPARED, RERUN_OF, SEED_NUMBER, WINNER
 from imagematch.tuning.planned_trial import settings_of as trial_settings
-from imagematch.tuning.processes import this_process
-from imagematch.tuning.recovery import queue, recover
+from imagematch.tuning.recovery import queue, recover, this_process
 from imagematch.tuning.reruns import open_rerun_study, rerun_values
 from imagematch.tuning.storage import open_storage
 from imagematch.tuning.tables import study_overviews

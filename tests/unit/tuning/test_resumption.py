@@ -12,8 +12,8 @@ from imagematch.events import SILENT
 from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
 from imagematch.tuning.planned_trial import PlannedTrial
-from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import recover
+from imagematch.tuning.samplers import longest_training, make_pruner
 
 EPOCHS, TRIALS = 27, 24
 CUTS = (0, 5, 11, 26)

@@ -21,8 +21,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.tuning import attributes, open_study, run_workers, worker_process
+from imagematch.tuning.study import WorkerJob
 from imagematch.tuning.supervisor import _Supervisor
-from imagematch.tuning.worker_job import WorkerJob
 from imagematch.tuning.worker_process import EventLines
 
 Run = Callable[..., optuna.Study]

@@ -15,8 +15,8 @@ from imagematch.events import RunLog
 from imagematch.interruption import StopRequest
 from imagematch.tuning import attributes, worker
 from imagematch.tuning.attributes import FEATURE_PRECISIONS
-from imagematch.tuning.pruners import longest_training, make_pruner
 from imagematch.tuning.recovery import requeue
+from imagematch.tuning.samplers import longest_training, make_pruner
 from imagematch.tuning.study import network_label
 
 

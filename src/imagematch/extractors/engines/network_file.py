@@ -50,12 +50,12 @@ def write_network(model: openvino.Model, folder: Path) -> str:
     new = folder / "network.xml"
     openvino.save_model(model, new, compress_to_fp16=False)
     digest = _digest(new.read_bytes(), np.memmap(new.with_suffix(".bin"), np.uint8, "r"))
-    for path, target in zip((new, new.with_suffix(".bin")), network_files(digest), strict=True):
+    for path, target in zip((new, new.with_suffix(".bin")), converted_files(digest), strict=True):
         path.replace(folder / target)
     return digest
 
 
-def network_files(digest: str) -> tuple[str, str]:
+def converted_files(digest: str) -> tuple[str, str]:
     """Names of the two files of a network."""
     return f"network-{digest}.xml", f"network-{digest}.bin"
 
@@ -82,7 +82,7 @@ def read_network(
     import openvino
 
     description, weights = read_plain(folder, digest)
-    where = str(folder / network_files(digest)[0])
+    where = str(folder / converted_files(digest)[0])
     try:
         model = core.read_model(description, openvino.Tensor(weights))
         _check_model(model, image_size, feature_dim)
@@ -108,7 +108,7 @@ def read_plain(folder: Path, digest: str) -> tuple[bytes, np.ndarray]:
     """
     if not _DIGEST.fullmatch(digest):
         raise ModelError(f"{digest[:40]!r} is not the digest of a network", where=str(folder))
-    xml_path, bin_path = (folder / name for name in network_files(digest))
+    xml_path, bin_path = (folder / name for name in converted_files(digest))
     try:
         description = read_file(xml_path, max_bytes=_MAX_XML_BYTES, inside=folder)
         with open_file(bin_path, max_bytes=_MAX_BIN_BYTES, inside=folder, dense=True) as file:

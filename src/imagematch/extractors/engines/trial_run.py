@@ -5,7 +5,6 @@ What has run is remembered by its content in the user's cache folder, and so is 
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import numpy as np
 
 from imagematch.extractors.engines.engine import Engine
 from imagematch.extractors.engines.network_file import read_network, read_plain
-from imagematch.files import digest_json, is_file
+from imagematch.extractors.network_files import cache_folder
+from imagematch.files import digest_json
 from imagematch.limited_process import run_limited
 from imagematch.reading import GB
 
@@ -31,8 +31,9 @@ def try_network(folder: Path, digest: str, *, image_size: int, feature_dim: int)
     Raises:
         ModelError: as `read_network`; or it crashes OpenVINO, or costs too much.
     """
-    if is_file(_mark(digest, image_size, feature_dim)):
-        return
+    with suppress(OSError):  # a folder that may not be read remembers nothing
+        if _mark(digest, image_size, feature_dim).is_file():
+            return
     size = len(read_plain(folder, digest)[1])  # which refuses most that is hostile, without a process
     arguments = (str(folder), digest, str(image_size), str(feature_dim))
     run_limited(
@@ -57,8 +58,7 @@ def remember_network(digest: str, *, image_size: int, feature_dim: int) -> None:
 def _mark(digest: str, image_size: int, feature_dim: int) -> Path:
     import openvino
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return cache / "imagematch" / "networks" / digest_json([digest, image_size, feature_dim, openvino.__version__])
+    return cache_folder() / "networks" / digest_json([digest, image_size, feature_dim, openvino.__version__])
 
 
 def run_saved_network(folder: str, digest: str, image_size: str, feature_dim: str) -> None:

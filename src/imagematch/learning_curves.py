@@ -62,6 +62,7 @@ def learning_curves_svg(history: History, objective: str, *, embedded: bool = Fa
     size = (_COLUMNS * cell_width, rows * cell_height)
     svg = Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {size[0]} {size[1]}")
     svg.attrib |= {"class": "curves", "role": "img", "font-family": "system-ui, sans-serif", "font-size": "12"}
+    svg.attrib["aria-label"] = "Learning curves: loss and validation metrics by epoch"
     if not embedded:
         svg.attrib |= {"width": str(size[0]), "height": str(size[1]), "color": "#1f242b"}
         SubElement(svg, "rect", width=str(size[0]), height=str(size[1]), fill="white")

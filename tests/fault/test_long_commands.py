@@ -116,7 +116,9 @@ def test_sigterm_while_a_server_waits_for_the_rest_of_a_request(place: Path) -> 
     assert process.stdout is not None
     port = int(process.stdout.readline().split()[0].rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as client:
-        head = f"POST /embed HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: image/png\r\nContent-Length: 900\r\n\r\n"
+        head = (
+            f"POST /embed HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: image/png\r\nContent-Length: 900\r\n\r\n"
+        )
         client.sendall(head.encode() + b"\x89PNG")
         time.sleep(1)
         process.terminate()

@@ -118,7 +118,6 @@ class Received:
             raise RequestError(422, f"`{name}` must be true or false")
         return meanings[str(value).lower()]
 
-
     def model(self, kind: type[_Model]) -> _Model:
         """All fields, each at most once. Raises RequestError where one is of another kind."""
         if twice := [name for name, values in self._fields.items() if len(values) != 1]:

@@ -67,7 +67,10 @@ class CorrectionRequest(BaseModel):
 
 
 _CORRECTION = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": CorrectionRequest.model_json_schema()}}}
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": CorrectionRequest.model_json_schema()}},
+    }
 }
 
 

@@ -51,7 +51,9 @@ def parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
                 where=table,
             )
         except ModelError as error:
-            raise DataError(f"cannot be read as Parquet: {error.what}", where=str(table), do="save it as CSV") from error
+            raise DataError(
+                f"cannot be read as Parquet: {error.what}", where=str(table), do="save it as CSV"
+            ) from error
         for number, line in enumerate(text_lines(rows, max_bytes=TABLE_BYTES + MB)):
             yield f"{table}, row {number}" if number else str(table), json.loads(line)
 

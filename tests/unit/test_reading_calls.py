@@ -212,7 +212,7 @@ PLACES: dict[str, dict[str, str]] = {
     "sources/parquet_rows.py": {
         "ParquetFile": CHECKED,
         "ParquetFile (2)": CHECKED,
-        "open": WRITES,
+        "Path(target).open": WRITES,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

@@ -174,12 +174,12 @@ _CHECKS: dict[str, Callable[[_Reader, int], object]] = {
 
 
 def check_links(faiss: Any, index: Any) -> None:
-    """Raises ValueError where a graph or a list that was read leads to vectors that are not there, or are no numbers."""
+    """Raises ValueError where a graph or a list that was read leads to no vectors, or they are no numbers."""
     count = int(index.ntotal)
     flat = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
     if count and isinstance(flat, faiss.IndexFlat):
         values = faiss.rev_swig_ptr(flat.get_xb(), count * flat.d)
-        if not (-_LARGEST <= values.min() and values.max() <= _LARGEST):  # nor is a NaN
+        if not (values.min() >= -_LARGEST and values.max() <= _LARGEST):  # nor is a NaN
             raise ValueError("its vectors are no numbers, or too large")
     if isinstance(index, faiss.IndexHNSW):
         graph = index.hnsw

@@ -155,19 +155,19 @@ def evaluate_model(
     if history is None:
         remarks.append(_NO_HISTORY)
     for remark in remarks:
-        log.event("remark", remark)
+        log.event("remark", remark, level="warning")
     replaced = replacement(matcher.card.embedding, matcher.engine)  # told when the matcher was loaded
     remarks += [] if replaced is None else [replaced]
     threshold = matcher.card.threshold.threshold()
     stored = matcher.card.probability
     probability = None if stored is None else stored.probability()
     whitened = None if whole else whitened_baseline(alone_features, dataset.rows("train"))
-    metrics = {
-        "validation": None,
-        "test": None,
-        split: measure_split(embed, dataset, split, threshold, probability, remarks, _trained_labels(dataset, matcher)),
-        "baseline": measure_without_head(baseline, whitened, dataset, split, settings.threshold),
-    }
+    trained = _trained_labels(dataset, matcher)
+    metrics: dict[str, Any] = {"validation": None, "test": None}
+    with log.progress("measurements", 3) as advance:
+        metrics[split] = measure_split(embed, dataset, split, threshold, probability, remarks, trained)
+        advance()
+        metrics["baseline"] = measure_without_head(baseline, whitened, dataset, split, settings.threshold, advance)
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
     assert view is not None
     assert baseline_view is not None

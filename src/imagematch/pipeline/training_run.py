@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.config import TrainSettings
+from imagematch.config import TrainSettings, direction_of
 from imagematch.data import DECODER_VERSION, Dataset
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
@@ -113,34 +113,41 @@ def _train(
     labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
+    better = max if direction_of(settings.objective) == "maximize" else min
     random_batches = any(stage.batch_size for stage in settings.stage_settings)
-    warned, resumed_after = False, 0
+    warned, resumed_after, best = False, 0, None
 
     def on_resume(done: int) -> None:
         nonlocal resumed_after
         resumed_after = done
+        advance.skip(done)
         log.event("resumed", f"resuming after epoch {done} of {epochs}", epoch=done)
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
-        nonlocal warned
+        nonlocal warned, best
         writer(record)
+        value = record[settings.objective]
+        best = value if best is None else better(best, value)
         if record["epoch"] <= resumed_after:
             return False
-        log.event("epoch", epoch_line(record, epochs), **record)
+        log.event("epoch", epoch_line(record, epochs), level="detail", **record)
+        advance(note=f"best {settings.objective} {best:.4f}")
         if random_batches and not warned and EMPTY_STEPS in record:
             warned = True
-            log.event(EMPTY_STEPS, empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+            line = empty_steps_line(record[EMPTY_STEPS], settings)
+            log.event(EMPTY_STEPS, line, level="warning", epoch=record["epoch"])
         return False
 
-    training = train_model(
-        data,
-        settings,
-        on_epoch=on_epoch,
-        on_resume=on_resume,
-        stop=stop,
-        checkpoint=checkpoint,
-        discard_unfit=discard_unfit,
-    )
+    with log.progress("epochs", epochs) as advance:
+        training = train_model(
+            data,
+            settings,
+            on_epoch=on_epoch,
+            on_resume=on_resume,
+            stop=stop,
+            checkpoint=checkpoint,
+            discard_unfit=discard_unfit,
+        )
     result = training.result
     log.event(
         "trained",
@@ -153,7 +160,7 @@ def _train(
         log.event("joined", join_line(training.join, settings), weight=training.join.weight)
     with stop.at_once():
         calibration, metrics = calibrate_and_measure(
-            training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
+            training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings, log
         )
     again = refit(training, calibration, metrics, settings, folder=checkpoint.parent, log=log, stop=stop)
     if again is not None:

@@ -230,7 +230,7 @@ class Plan:
         if self._exhausted:
             return
         self._exhausted = True
-        self._log.event("exhausted", f"{reason}: the search ends here")
+        self._log.event("exhausted", f"{reason}: the search ends here", level="warning")
 
 
 def is_running(trials: list[FrozenTrial]) -> bool:

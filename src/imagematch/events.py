@@ -79,7 +79,7 @@ class _Pace(Advance):
 
 
 class RunLog:
-    """Tells people in lines (and live bars on a terminal) and programs in `run.jsonl`, one JSON object a line.
+    """Reports events as console lines (with live bars on a terminal) and in `run.jsonl`, one JSON object a line.
 
     Args:
         path: the `run.jsonl` to append to; None keeps no file.
@@ -123,7 +123,7 @@ class RunLog:
             self.say(message, level)
 
     def say(self, message: str, level: Level = "info") -> None:
-        """Shows a line to people only: one, whatever is in it (a file's name may have line feeds and escape codes)."""
+        """Prints one console line that is not recorded; control characters in it are escaped."""
         if self._stream is None or _LEVELS.index(level) < _LEVELS.index(self._shows):
             return
         line = printable(message).replace("\n", "\\n")
@@ -163,7 +163,7 @@ class RunLog:
 
 
 class EachEventOnce(RunLog):
-    """Passes to another log what has not been passed on before: for a folder that is looked through twice."""
+    """Forwards each distinct event to another log only once, for a folder that is scanned twice."""
 
     def __init__(self, log: RunLog) -> None:
         super().__init__()

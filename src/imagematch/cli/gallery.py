@@ -121,7 +121,7 @@ def search(
     far: FarOption = None,
     as_json: Json = False,
 ) -> None:
-    """Finds the nearest of a gallery, and says which of them match, or that nobody does: unknown."""
+    """Finds the nearest images of a gallery, and says which of them match, or that none does (unknown)."""
     from imagematch.retrieval import Gallery
 
     with Gallery.open(location, model) as gallery:
@@ -216,7 +216,7 @@ def _export(gallery: Gallery, output: Path) -> int:
 
 @gallery_app.command()
 def rebuild(location: Location, model: Model, as_json: Json = False) -> None:
-    """Embeds the stored images anew, for another matcher. Broken off, it leaves the gallery as it was."""
+    """Embeds the stored images again, for another matcher. If it is interrupted, the gallery stays as it was."""
     from imagematch.retrieval import Gallery
 
     with Gallery.open(location) as gallery:
@@ -231,7 +231,7 @@ def _shown(image: GalleryImage) -> dict[str, Any]:
 
 
 def _print(value: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """One JSON object, or lines: a label may hold anything, and is one line all the same."""
+    """Prints one JSON object, or lines; a label with line breaks is still one line."""
     from imagematch.events import RunLog
 
     if as_json:

@@ -124,7 +124,7 @@ def _fetch_one(archive: Archive, place: Path, log: RunLog, pause_s: float) -> No
 
 
 def _remove_if_unused(place: Path) -> None:
-    """Nothing came: where there is nothing but locks, nothing stays that looks like the data set."""
+    """Removes the folder of a failed download if it holds nothing but lock files."""
     inside = list(place.iterdir())
     if all(path.suffix == ".lock" for path in inside):
         _remove(place)

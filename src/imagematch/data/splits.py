@@ -139,7 +139,7 @@ def first_possible_split(
 
 
 def _lacking(split: str, missing: str, split_by: str, whole: Sequence[str], splits: Sequence[str]) -> DataError:
-    """Why a split cannot be used: what it lacks, and whether the source or copies in other splits are the cause."""
+    """Why a split is unusable: what it lacks, and whether the source or copies in other splits are the cause."""
     do = "add images, or change split or split_by"
     if split_by == "predefined" and split not in whole:
         two = ", give `split` two numbers for no test" if split == "test" else ""

@@ -57,7 +57,7 @@ class NetworkFile:
 
     @property
     def remarks(self) -> list[str]:
-        """What a user should know before believing its features."""
+        """Warnings that a user of its features needs."""
         if self.facts["variation"] < _CONSTANT:
             return ["its features are nearly the same for all images: its mean, std or scale may be wrong"]
         return []
@@ -226,7 +226,7 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def cache_folder() -> Path:
-    """Where what was found out of networks is remembered; for a user without a home nowhere: nothing can be there."""
+    """Folder of cached facts about network files; for a user without a home, a path at which nothing exists."""
     given = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(given or Path("~/.cache").expanduser()) / "imagematch"

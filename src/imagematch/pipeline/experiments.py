@@ -99,7 +99,7 @@ def read_config(folder: Path) -> str:
 
 
 def check_output_folder(folder: Path, own: Sequence[str]) -> None:
-    """Refuses a folder in which results would take the place of something else, before any work is done.
+    """Raises, before any work is done, if results would overwrite something else in the folder.
 
     Args:
         folder: where they are to go.

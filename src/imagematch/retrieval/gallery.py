@@ -64,7 +64,7 @@ class Gallery:
 
     @classmethod
     def open(cls, location: str | Path, matcher: ImageMatcher | str | Path | None = None) -> Gallery:
-        """The gallery that is there.
+        """Opens an existing gallery.
 
         Args:
             location: as for `create`.
@@ -91,7 +91,7 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Lets go of its files."""
+        """Closes its files."""
         self._store.close()
 
     def __len__(self) -> int:

@@ -79,7 +79,7 @@ class GalleryStore(Protocol):
         """The one that is there. Raises DataError where there is none, or something else."""
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes it."""
 
     def add(self, images: Sequence[NewImage]) -> list[int]:
         """Their ids. An image whose digest is there already keeps its id and embedding; a label, where one is given,

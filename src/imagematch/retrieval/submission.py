@@ -104,7 +104,7 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 
 
 def _within(seconds: float, work: Callable[[], _T]) -> _T:
-    """What `work` gives, in a thread that is left alone after so long: a server may send a byte now and then for ever.
+    """The result of `work`, run in a thread that is abandoned at the time-out: a server may drip bytes for ever.
 
     Raises:
         TimeoutError: it took longer.
@@ -128,7 +128,7 @@ def _within(seconds: float, work: Callable[[], _T]) -> _T:
 
 
 def _post(request: urllib.request.Request, timeout_s: float) -> tuple[int, str]:
-    """The server's status, and the beginning of what it says: what of that comes within one and a half time-outs."""
+    """The server's status and the beginning of its answer, as far as it arrives within one and a half time-outs."""
     deadline = time.monotonic() + 1.5 * timeout_s
     try:
         response: Any = urllib.request.build_opener(_NoRedirection).open(request, timeout=timeout_s)

@@ -64,7 +64,7 @@ class ServerSettings(BaseModel):
             return self.host == "localhost"
 
     def token(self) -> str | None:
-        """The token that requests must bear, from the file or the environment.
+        """The bearer token that requests must send, from the file or the environment.
 
         Raises:
             ConfigError: it cannot be read or is too short; or there is none, and other machines reach the address.

@@ -22,7 +22,7 @@ _KINDS = "fiub"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a training needs to resume: its variables, the best ones so far, and its history.
+    """Everything a training needs to resume: its variables, the best ones so far, and its history.
 
     Attributes:
         identity: digest of what is trained (settings and data); the checkpoint of another training is refused.

@@ -91,7 +91,7 @@ class PixelEngine(Engine):
         out[rows] = enlarged.reshape(len(images), -1) * np.float32(1 / 255)
 
     def finish(self) -> None:
-        """Nothing is left to wait for."""
+        """Nothing to wait for: batches were computed in `start`."""
 
 
 def enlarge(images: np.ndarray, image_size: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def _neighbours(size: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 class ConcatenatedEngine(Engine):
-    """Hands every batch to each member's engine; what they give is concatenated when all of it is there.
+    """Passes every batch to each member's engine, and concatenates their features when all are complete.
 
     Args:
         engines: one a member, in the order of their features.

@@ -62,7 +62,7 @@ class _Operation:
 
 
 def checked_description(description: bytes, weights: np.ndarray) -> bytes:
-    """A description that says the same in other words; `weights` are the bytes of the constants.
+    """The description, checked and written anew from what was parsed; `weights` are the bytes of the constants.
 
     Raises:
         RefusedNetworkError: it is no description, or has anything but plain operations.

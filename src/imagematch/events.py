@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -102,6 +101,10 @@ class RunLog:
         self._clock = clock
         self._bars: Any = None
 
+    def recorded_in(self, path: Path) -> RunLog:
+        """The same for people, with events in `path`."""
+        return RunLog(path, self._stream, shows=self._shows, clock=self._clock)
+
     def event(self, kind: str, message: str | None = None, *, level: Level = "info", **fields: Any) -> None:
         """Records an event; `message` is also shown to people. `fields` must be JSON values.
 
@@ -112,7 +115,7 @@ class RunLog:
             record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields}
             if message is not None:
                 record["message"] = message
-            line = json.dumps(_finite(record), default=str, allow_nan=False) + "\n"
+            line = json.dumps(finite(record), default=str, allow_nan=False) + "\n"
             make_dir(self._path.parent)
             try:
                 with self._path.open("a", encoding="utf-8") as file:
@@ -222,13 +225,13 @@ def time_text(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same value with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def printable(text: str) -> str:
@@ -238,8 +241,3 @@ def printable(text: str) -> str:
 
 SILENT = RunLog()
 """A log that tells nobody: the default in library functions."""
-
-
-def console_log(path: Path | None = None, *, shows: Level = "info") -> RunLog:
-    """The log of a command: lines on standard output, events in `path`."""
-    return RunLog(path, sys.stdout, shows=shows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
-from imagematch.errors import ConfigError
+from imagematch.errors import ConfigError, first_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -79,10 +79,8 @@ def refuse(problems: Sequence[Problem], location: Callable[[str], tuple[int, str
     """
     if not problems:
         return
-    first, *rest = sorted(problems, key=lambda problem: location(problem.key)[0])
-    more = tuple(ConfigError(problem.what, where=location(problem.key)[1], do=problem.do) for problem in rest)
-    count = f" (and {len(more)} more)" if more else ""
-    raise ConfigError(first.what + count, where=location(first.key)[1], do=first.do, more=more)
+    ordered = sorted(problems, key=lambda problem: location(problem.key)[0])
+    raise first_of([ConfigError(problem.what, where=location(problem.key)[1], do=problem.do) for problem in ordered])
 
 
 def closest_name(typed: str, valid: Iterable[str]) -> str | None:

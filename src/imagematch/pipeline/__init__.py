@@ -19,16 +19,19 @@ from imagematch.pipeline.experiments import (
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.feature_shards import Shard, compute_features
 from imagematch.pipeline.first_study import FirstStudy, first_study
+from imagematch.pipeline.outlook import Estimate, Outlook, look_ahead
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.training_run import run_training
 
 __all__ = [
     "Bundle",
+    "Estimate",
     "Evaluation",
     "FinishedStudy",
     "FirstStudy",
     "MatcherComparison",
+    "Outlook",
     "PairDecisions",
     "PairListMetrics",
     "PairsEvaluation",
@@ -48,6 +51,7 @@ __all__ = [
     "finished_training",
     "first_study",
     "forget_study",
+    "look_ahead",
     "one_shot_trials",
     "refuse_other_settings",
     "run_study",

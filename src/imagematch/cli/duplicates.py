@@ -79,8 +79,8 @@ def duplicates(
         log.say(_WIDE, "warning")
     for chain in undivided:
         log.say(
-            f"{len(chain):,} images more hang together, match by match, as {images.paths[chain[0]]}: they are not "
-            "divided into groups, since the threshold is too wide for them; give a smaller --threshold",
+            f"{len(chain):,} more images, such as {images.paths[chain[0]]}, form a chain of matches too long to be "
+            "divided into groups: the threshold is too wide for them; give a smaller --threshold",
             "warning",
         )
     listed = [] if as_json or output is not None else _listed(images, groups)

@@ -209,7 +209,7 @@ def _cached(path: Path | None, log: RunLog) -> Fingerprints:
             return cached
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
         pass
-    log.event("manifest_rebuilt", f"{path} is damaged and is made again", path=str(path), level="warning")
+    log.event("manifest_rebuilt", f"{path} is damaged and is rebuilt", path=str(path), level="warning")
     return nothing
 
 

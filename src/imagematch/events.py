@@ -219,10 +219,10 @@ def _live_bars(stream: TextIO) -> Any:
 
 def time_text(seconds: float) -> str:
     """A rough time in words: 40 s, 3 min, 2 h 10 min."""
-    if seconds < 90:
+    if seconds < 100:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def finite(value: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from imagematch.cli.options import Json, show
+
 
 def serve(
     model: Annotated[Path, typer.Option(help="A matcher's folder, as exp/saved_models/NAME.")],
@@ -34,6 +36,7 @@ def serve(
         Path | None, typer.Option(help="A .csv file for what people answer in the page's review.")
     ] = None,
     body_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Time in which a request must arrive.")] = 30,
+    as_json: Json = False,
 ) -> None:
     """Serves a matcher over HTTP, with a page at / and its interface at /docs. Ctrl-C ends it.
 
@@ -63,4 +66,4 @@ def serve(
         body_seconds=body_seconds,
         corrections=None if corrections is None else corrections.absolute(),
     )
-    serve_matcher(settings, RunLog(stream=sys.stdout).say, RunLog(stream=sys.stderr))
+    serve_matcher(settings, lambda line: show({"started": line}, [line], as_json), RunLog(stream=sys.stderr))

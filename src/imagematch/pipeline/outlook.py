@@ -57,7 +57,8 @@ class Estimate:
             trained = "1 training" if self.trainings == 1 else f"{self.trainings:,} trainings"
             parts.append(f"{trained} at {_span(*self.steps_per_s)} steps a second")
         low, high = time_text(self.low_s), time_text(self.high_s)
-        return f"time: about {low if low == high else f'{low} to {high}'}; {', then '.join(parts) or 'nothing is computed'}"
+        how = ", then ".join(parts) or "nothing is computed"
+        return f"time: about {low if low == high else f'{low} to {high}'}; {how}"
 
 
 @dataclass

@@ -36,10 +36,12 @@ def export(
 
     A bundle is a folder with the matcher, its network and its gallery, for `serve` and Python elsewhere.
     """
+    from imagematch.config import did_you_mean
     from imagematch.errors import ConfigError
 
     if kind not in _FORMATS:
-        raise ConfigError(f"{kind!r} is not one of {', '.join(_FORMATS)}", where="--format")
+        do = did_you_mean(kind, _FORMATS)
+        raise ConfigError(f"{kind!r} is not one of {', '.join(_FORMATS)}", where="--format", do=do)
     if gallery is not None and kind != "bundle":
         raise ConfigError("belongs to a bundle", where="--gallery", do="give --format bundle")
     log = command_log(as_json, quiet, verbose, stream=sys.stderr)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 
+_ABBREVIATION = 3
+"""Letters from which on the start of one name alone is that name."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong: the key as the user wrote it, what is wrong with it, what to do."""
@@ -84,9 +88,13 @@ def refuse(problems: Sequence[Problem], location: Callable[[str], tuple[int, str
 
 
 def closest_name(typed: str, valid: Iterable[str]) -> str | None:
-    """The valid name most like `typed`, whatever its case and with '-' for '_'; None where none is near."""
-    names = list(valid)
-    matches = difflib.get_close_matches(typed[:100].lower().replace("-", "_").replace(" ", "_"), names, n=1, cutoff=0.6)
+    """The valid name most like `typed`, whatever its case and with '-' for '_'; None where none is near.
+
+    A name that alone begins so is meant, too: `val` is validation.
+    """
+    names, start = list(valid), typed[:100].lower().replace("-", "_").replace(" ", "_")
+    begun = [name for name in names if len(start) >= _ABBREVIATION and name.startswith(start)]
+    matches = begun if len(begun) == 1 else difflib.get_close_matches(start, names, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.config import TrainSettings, load_train
+from imagematch.config import TrainSettings, did_you_mean, load_train
 from imagematch.data import Dataset, decode, open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.evaluation import OneShot, Probability, Threshold, one_shot
@@ -118,7 +118,8 @@ def evaluate_model(
     whole = split is None and data_dir is not None
     split = "test" if split is None else split
     if split not in _SPLITS:
-        raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split")
+        do = did_you_mean(split, _SPLITS)
+        raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split", do=do)
     folder, layout = Path(model_dir), layout or Layout()
     matcher = ImageMatcher.load(folder, log=log)
     settings = load_train(folder / "config.yaml")

@@ -234,8 +234,8 @@ HEAD = f"""# Mistakes, and what is said
 
 A mistake is one line: where, what, what to do. All mistakes of a file are said at once, before anything slow begins,
 and nothing that was finished is lost. The exit code says the kind: 2 configuration, 3 images, 4 study or disk, 5
-network or matcher. `--validate` reads the file alone; `--dry-run` also opens the images, looks for weights, and estimates the
-time.
+network or matcher. `--validate` reads the file alone; `--dry-run` also opens the images, looks for weights, and
+estimates the time.
 Below are {len(MISTAKES)} mistakes, made by a test, with what the program says.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +231,7 @@ def _training(settings: TrainSettings, dataset: Dataset) -> _TrainingTime:
     from imagematch.training import plan_batches, release_graphs, train_model
 
     extractor = choose_extractor(settings.stage_settings[-1])
-    noise = _Noise(len(dataset), extractor.feature_dim)
-    rows = dataset.rows("train")
+    noise, rows = _Noise(len(dataset), extractor.feature_dim), dataset.rows("train")
     few = _some_classes(dataset, rows)
     data = TrainingData(
         few,
@@ -268,8 +267,6 @@ def _training(settings: TrainSettings, dataset: Dataset) -> _TrainingTime:
 
 def _some_classes(dataset: Dataset, rows: np.ndarray) -> Dataset:
     """The data set with whole classes of training images, up to some number of images."""
-    from dataclasses import replace
-
     if len(rows) <= _MOST_TRAINED:
         return dataset
     order = rows[np.argsort(dataset.labels[rows], kind="stable")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagematch.callbacks import Callbacks, Run
 from imagematch.config import TrainSettings, direction_of
 from imagematch.data import DECODER_VERSION, Dataset
 from imagematch.errors import StudyError
@@ -83,9 +83,20 @@ def run_training(
             if fresh:
                 for file in (CHECKPOINT_FILE, REFIT_FILE):
                     (work / file).unlink(missing_ok=True)
-            trained = _train(
-                settings, layout, work / CHECKPOINT_FILE, discard_unfit, study_report, log, stop or StopRequest()
+            callbacks = Callbacks(settings.callbacks, log)
+            told = Run(
+                name,
+                settings.model_dump(mode="json", exclude_none=True),
+                layout.model_dir(name),
+                layout.tensorboard_dir(name),
             )
+            callbacks.call("on_training_begin", told)
+            trained = None
+            checkpoint, stop = work / CHECKPOINT_FILE, stop or StopRequest()
+            try:
+                trained = _train(settings, layout, checkpoint, discard_unfit, study_report, log, stop, callbacks)
+            finally:
+                callbacks.call("on_training_end", None if trained is None else trained.metrics)
             remove_locked_dir(work, work / LOCK_FILE)
             return trained
     except BusyError as error:
@@ -100,6 +111,7 @@ def _train(
     study_report: str | None,
     log: RunLog,
     stop: StopRequest,
+    callbacks: Callbacks,
 ) -> TrainedMatcher:
     import pandas as pd
 
@@ -109,7 +121,6 @@ def _train(
     with stop.at_once():
         data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
     log.event("data", data_line(data), **data.dataset.summary())
-    writer = _tensorboard(layout.tensorboard_dir(name))
     labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
@@ -125,7 +136,7 @@ def _train(
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
         nonlocal warned, best
-        writer(record)
+        callbacks.call("on_epoch_end", record)
         value = record[settings.objective]
         best = value if best is None else better(best, value)
         if record["epoch"] <= resumed_after:
@@ -252,22 +263,3 @@ def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: T
     members = network.members if isinstance(network, Concatenation) else (network,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A function that writes an epoch's record for TensorBoard, where that is installed; older runs are removed."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if importlib.util.find_spec("tensorboard") is None:  # the extra; tf.summary needs it
-        return lambda _record: None
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(str(folder))
-
-    def write(record: Mapping[str, Any]) -> None:
-        with writer.as_default(step=int(record["epoch"])):
-            for key, value in record.items():
-                if key != "epoch":
-                    tf.summary.scalar(key, value)
-        writer.flush()
-
-    return write

@@ -117,6 +117,8 @@ def log_finished(log: RunLog, planned: PlannedTrial, results: Mapping[str, Any],
         finished=finished,
         of=of,
         best=best_text,
+        params=dict(trial.params),
+        metrics=results.get(attributes.TRIAL_METRICS, {}),
     )
 
 

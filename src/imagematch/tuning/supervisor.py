@@ -11,6 +11,7 @@ import queue
 import time
 from typing import TYPE_CHECKING, Any
 
+from imagematch.callbacks import Callbacks, TrialResult
 from imagematch.config import StudySettings
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError
 from imagematch.events import Advance, RunLog
@@ -42,6 +43,7 @@ def run_workers(
     stop: StopRequest,
     workers: int = 1,
     threads: int | None = None,
+    callbacks: Callbacks | None = None,
 ) -> None:
     """Runs workers until the study is complete: its baselines, its trials, and the reruns of the best.
 
@@ -53,6 +55,7 @@ def run_workers(
         stop: level 1 finishes the running trials, level 2 ends them at their next step.
         workers: how many train at a time.
         threads: threads a worker may use; None lets it choose.
+        callbacks: told of each trial that ends.
 
     Raises:
         InterruptedRunError: a stop was requested; the study can be resumed.
@@ -61,19 +64,26 @@ def run_workers(
     job = WorkerJob(settings, layout, first=len(study.get_trials(deepcopy=False)))
     whole = Worker(study, job)
     if not whole.is_complete():
-        with _Supervisor(study, job, log, stop, threads) as supervisor:
+        with _Supervisor(study, job, log, stop, threads, callbacks) as supervisor:
             supervisor.run(workers, whole.plan.target)
 
 
 class _Supervisor:
     def __init__(
-        self, study: optuna.Study, job: WorkerJob, log: RunLog, stop: StopRequest, threads: int | None
+        self,
+        study: optuna.Study,
+        job: WorkerJob,
+        log: RunLog,
+        stop: StopRequest,
+        threads: int | None,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self._study = study
         self._job = job
         self._log = log
         self._stop = stop
         self._threads = threads
+        self._callbacks = callbacks or Callbacks()
         self._dir = job.layout.study_dir(job.settings.study_name)
         self._planning = functools.partial(plan_lock, study, self._dir / ".plan.lock", stop)
         self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
@@ -153,6 +163,8 @@ class _Supervisor:
             self._idle_deaths = 0
             self._bar(self, "trials", fields["of"])(fields["finished"] - self._finished, fields["best"])
             self._finished = fields["finished"]
+            found = (fields["trial"], fields["state"], tuple(fields["values"]), fields["params"], fields["metrics"])
+            self._callbacks.call("on_trial_end", TrialResult(*found))
         elif kind == "rerun":
             self._bar(self, "reruns", settings.rerun_top_k * settings.rerun_seeds)()
 

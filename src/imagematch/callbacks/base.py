@@ -113,7 +113,7 @@ class Callbacks:
             spec = CALLBACK_REGISTRY.all()[name]
             if spec.module and importlib.util.find_spec(spec.module) is None:
                 what = f"callbacks: {name} needs the package {spec.module}, which is not installed"
-                raise ConfigError(what, do=f"pip install {spec.module}, or leave {name} out")
+                raise ConfigError(what, do=f"install it (see imagematch doctor), or leave {name} out")
             try:
                 self._callbacks[name] = spec.maker()
             except Exception as error:

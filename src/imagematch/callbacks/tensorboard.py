@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imagematch.callbacks.base import Callback, Run, TrialResult, numbers, register_callback, split_numbers
+from imagematch.files import make_dir
 
 
 @register_callback("tensorboard", "curves and trials in exp/logs, where the extra tensorboard is installed")
@@ -37,9 +38,9 @@ class TensorBoard(Callback):
         if self._there:
             values = {f"objective_{number}": value for number, value in enumerate(trial.values, 1)}
             with closing(_EventFile(self._logs / str(trial.number))) as events:
-                events.write(_session(trial.params))
-                events.write(_scalars(values | dict(trial.metrics)))
-                events.write(_session(None))
+                events.add(_session(trial.params))
+                events.add(_scalars(values | dict(trial.metrics)))
+                events.add(_session(None))
 
     def on_training_begin(self, training: Run) -> None:
         """What an earlier training wrote is removed: the epochs before an interruption are told again."""
@@ -52,13 +53,13 @@ class TensorBoard(Callback):
         if self._writer is not None:
             self._last_epoch = int(record["epoch"])
             curves = {key: value for key, value in record.items() if key != "epoch"}
-            self._writer.write(_scalars(curves), self._last_epoch)
+            self._writer.add(_scalars(curves), self._last_epoch)
 
     def on_training_end(self, metrics: Mapping[str, Any] | None) -> None:
         """The figures of the splits, as one point."""
         if self._writer is not None:
             if metrics is not None:
-                self._writer.write(_scalars(split_numbers(metrics)), self._last_epoch)
+                self._writer.add(_scalars(split_numbers(metrics)), self._last_epoch)
             self._writer.close()
 
 
@@ -69,9 +70,9 @@ class _EventFile:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
         self._event = Event
-        self._file = (folder / f"events.out.tfevents.{time.time():.6f}.imagematch").open("wb")
+        path = make_dir(folder) / f"events.out.tfevents.{time.time():.6f}.imagematch"
+        self._file = path.open("wb")
         self._records = RecordWriter(self._file)
         self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
 
@@ -79,7 +80,7 @@ class _EventFile:
         """Ends it."""
         self._file.close()
 
-    def write(self, summary: Any, step: int = 0) -> None:
+    def add(self, summary: Any, step: int = 0) -> None:
         """Adds a summary, at once."""
         event = self._event(wall_time=time.time(), step=step, summary=summary)
         self._records.write(event.SerializeToString())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imagematch.callbacks.base import Callback, Run, TrialResult, numbers, register_callback, split_numbers
+from imagematch.files import make_dir
 
 
 @register_callback("wandb", "runs in Weights & Biases; WANDB_MODE=offline keeps them in exp/logs", module="wandb")
@@ -49,8 +50,7 @@ class WeightsAndBiases(Callback):
 def _start(run: Run, name: str, config: Mapping[str, Any], job_type: str) -> Any:
     import wandb
 
-    folder = run.logs.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_dir(run.logs.parent)
     project = os.environ.get("WANDB_PROJECT", "imagematch")
     return wandb.init(
         project=project, group=run.name, name=name, job_type=job_type, config=dict(config), dir=str(folder)

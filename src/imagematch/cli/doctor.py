@@ -26,6 +26,8 @@ _EXTRAS = {
     "faces": ("cv2", "face_crop"),
     "serve": ("fastapi", "imagematch serve"),
     "tensorboard": ("tensorboard", "logs for TensorBoard in exp/logs"),
+    "mlflow": ("mlflow", "callbacks: [mlflow]"),
+    "wandb": ("wandb", "callbacks: [wandb]"),
     "notebooks": ("notebook", "the notebooks"),
     "heif": ("pillow_heif", "HEIC and HEIF photos"),
     "kerashub": ("keras_hub", "networks of KerasHub: feature_extractor kerashub:PRESET"),

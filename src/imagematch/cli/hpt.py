@@ -59,7 +59,7 @@ def hpt(
 
 def _run(study: StudySettings, log: RunLog, *, resume: bool, fresh: bool, workers: int, as_json: bool) -> None:
     from imagematch.cli.prompts import resume_or_fresh
-    from imagematch.cli.summary import study_summary
+    from imagematch.cli.summary import study_outcome
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import forget_study, run_study, training_exists
     from imagematch.tuning import study_exists
@@ -75,4 +75,4 @@ def _run(study: StudySettings, log: RunLog, *, resume: bool, fresh: bool, worker
         log.say(line)
     with stop_on_signals(patient=True) as stop:
         finished = run_study(study, layout, workers=workers, log=log, stop=stop)
-    show(*study_summary(finished, layout), as_json)
+    show(*study_outcome(finished, layout), as_json)

@@ -17,7 +17,7 @@ _BESIDE = ("baseline", "refit")
 _METRICS = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
 
 
-def matcher_summary(trained: TrainedMatcher) -> tuple[dict[str, Any], list[str]]:
+def matcher_outcome(trained: TrainedMatcher) -> tuple[dict[str, Any], list[str]]:
     """A matcher's figures and where it is: as JSON, and in lines."""
     report = trained.folder / "report.html"
     lines = [
@@ -29,10 +29,10 @@ def matcher_summary(trained: TrainedMatcher) -> tuple[dict[str, Any], list[str]]
     return {"matcher": trained.folder, "report": report, "metrics": trained.metrics}, lines
 
 
-def study_summary(finished: FinishedStudy, layout: Layout) -> tuple[dict[str, Any], list[str]]:
+def study_outcome(finished: FinishedStudy, layout: Layout) -> tuple[dict[str, Any], list[str]]:
     """The same of a study and its winner."""
     study = finished.settings.experiment_name
-    found, lines = matcher_summary(finished.matcher)
+    found, lines = matcher_outcome(finished.matcher)
     report = layout.study_dir(study) / "report.html"
     lines += [
         f"study    {report}",

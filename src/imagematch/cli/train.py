@@ -46,7 +46,7 @@ def train_command(
 
 def _run(settings: TrainSettings, log: RunLog, *, resume: bool, fresh: bool, as_json: bool) -> None:
     from imagematch.cli.prompts import resume_or_fresh
-    from imagematch.cli.summary import matcher_summary
+    from imagematch.cli.summary import matcher_outcome
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import (
         finished_training,
@@ -64,11 +64,11 @@ def _run(settings: TrainSettings, log: RunLog, *, resume: bool, fresh: bool, as_
         finished = finished_training(layout, name)
         if choice == "resume" and finished is not None and not training_begun(layout, name):
             refuse_other_settings(finished, settings)
-            show(*matcher_summary(finished), as_json)
+            show(*matcher_outcome(finished), as_json)
             return
     log = log.recorded_in(unfinished_dir(layout, name) / "run.jsonl")
     for line in settings.describe():
         log.say(line)
     with stop_on_signals() as stop:
         trained = run_training(settings, layout, fresh=choice == "fresh", log=log, stop=stop)
-    show(*matcher_summary(trained), as_json)
+    show(*matcher_outcome(trained), as_json)

@@ -201,7 +201,8 @@ class FeatureStore:
         Args:
             seconds: how long is measured, about; and a moment before, to warm up.
         """
-        running = choose_engine(extractor, engine, precision, self.networks, log).open()
+        choice = choose_engine(extractor, engine, precision, self.networks, log)
+        running = choice.open()
         decode, largest = decoder(dataset, extractor.image_size, 0, 0), 3 * extractor.image_size**2
         order = np.random.default_rng(0).permutation(len(dataset.digests))
         count, rate = 2 * running.batch_size, 0.0

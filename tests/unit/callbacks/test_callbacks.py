@@ -117,7 +117,9 @@ def test_names_are_checked_and_change_no_trial() -> None:
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_package_that_is_not_there_is_said_before_anything_begins(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _module: None)
-    with pytest.raises(ConfigError, match=f"callbacks: {name} needs the package {name}, which is not installed; pip"):
+    with pytest.raises(
+        ConfigError, match=f"callbacks: {name} needs the package {name}, which is not installed; install it"
+    ):
         Callbacks((name,))
 
 

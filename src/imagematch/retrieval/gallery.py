@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,17 +28,18 @@ class Gallery:
     An image is in a gallery once, by the digest of its content: adding it again gives its id, and the new label, where
     there is one, replaces the old. Ids are never given to another image. What is added is found by the next search, in
     any process; what writes happens whole or not at all, whenever the process is killed. Threads may share a gallery.
+    `location` is its folder, or its URL without a password.
     """
 
     def __init__(self, store: GalleryStore, location: str, matcher: ImageMatcher | None) -> None:
         self._store = store
-        self._location = _SECRET.sub("//", location)
+        self.location = _SECRET.sub("//", location)
         self._matcher = matcher
         if matcher is not None and model_identity(matcher.card) != store.facts.matcher:
             raise ModelError(
                 f"belongs to another matcher, which is called {store.facts.matcher_name}",
-                where=self._location,
-                do="use that one, or embed its images anew: imagematch gallery rebuild",
+                where=self.location,
+                do=f"use that one, or embed its images anew: imagematch gallery rebuild {self.location} --model DIR",
             )
 
     @classmethod
@@ -58,8 +60,7 @@ class Gallery:
             StudyError: it cannot be written.
         """
         matcher = _loaded(matcher)
-        card = matcher.card
-        facts = GalleryFacts(model_identity(card), card.name, card.embedding.dim, image_side)
+        facts = _facts(matcher, image_side)
         return cls(GALLERY_STORES.of(str(location)).create(str(location), facts), str(location), matcher)
 
     @classmethod
@@ -76,8 +77,7 @@ class Gallery:
             ConfigError: no store has the URL's scheme.
             StudyError: it cannot be read.
         """
-        store_class = GALLERY_STORES.of(str(location))
-        store = store_class.open(str(location))
+        store = GALLERY_STORES.of(str(location)).open(str(location))
         try:
             return cls(store, str(location), None if matcher is None else _loaded(matcher))
         except BaseException:
@@ -106,7 +106,7 @@ class Gallery:
     def matcher(self) -> ImageMatcher:
         """The matcher it was opened with. Raises ModelError where it was opened without one."""
         if self._matcher is None:
-            raise ModelError("was opened without its matcher", where=self._location, do="give the matcher")
+            raise ModelError("was opened without its matcher", where=self.location, do="give the matcher")
         return self._matcher
 
     def add(
@@ -114,6 +114,7 @@ class Gallery:
         images: Any,
         labels: str | Sequence[str | None] | None = None,
         *,
+        digests: Sequence[str | None] | None = None,
         unusable: Callable[[int, DataError], None] | None = None,
     ) -> list[int]:
         """Adds one or many images, all of them or none.
@@ -121,6 +122,7 @@ class Gallery:
         Args:
             images: as for `ImageMatcher.embed`, or files' bytes.
             labels: one for all, or one for each; None and "" are no label.
+            digests: of their content, as a data set knows images that are parts of files; None: their own.
             unusable: told the place of every image that cannot be used, and why; the others are added. None raises at
                 the first one.
 
@@ -148,7 +150,8 @@ class Gallery:
                     raise failed[row]
                 source = str(image) if isinstance(image, str | Path) else ""
                 small = small_image(image, self.facts.image_side, **decoding)
-                new.append(NewImage(image_digest(image, **decoding), checked[row], source, embeddings[row], small))
+                digest = (digests[row] if digests else None) or image_digest(image, **decoding)
+                new.append(NewImage(digest, checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise
@@ -190,7 +193,7 @@ class Gallery:
 
     def _found(self, queries: np.ndarray, k: int, threshold: float) -> list[Hits]:
         ids, distances = self._store.search(queries, k)
-        images = self._store.find(np.unique(ids).tolist())
+        images = self.find(np.unique(ids).tolist())
         return [
             Hits(self._hit(images[one], near, threshold) for one, near in zip(*row, strict=True) if one in images)
             for row in zip(ids.tolist(), distances.tolist(), strict=True)
@@ -225,8 +228,7 @@ class Gallery:
 
     def images(self, label: str | None = None) -> Iterator[GalleryImage]:
         """Every image, by id; of one label where one is given ("": of none)."""
-        for page in self._pages(label):
-            yield from page
+        return itertools.chain.from_iterable(self._pages(label))
 
     def _pages(self, label: str | None = None) -> Iterator[list[GalleryImage]]:
         after = 0
@@ -278,21 +280,24 @@ class Gallery:
             StudyError: the gallery was changed meanwhile, or cannot be written; it is as it was before.
         """
         matcher = _loaded(matcher)
-        card, seen = matcher.card, self._store.generation()
+        seen = self._store.generation()
         embeddings: list[tuple[int, np.ndarray]] = []
         for page in self._pages():
             ids = [image.id for image in page]
             embeddings += zip(ids, matcher.embed([self._stored(image_id) for image_id in ids]), strict=True)
-        facts = GalleryFacts(model_identity(card), card.name, card.embedding.dim, self.facts.image_side)
-        self._store.replace(facts, embeddings, seen=seen)
+        self._store.replace(_facts(matcher, self.facts.image_side), embeddings, seen=seen)
         self._matcher = matcher
         return len(embeddings)
 
     def _stored(self, image_id: int) -> bytes:
         data = self.image_file(image_id)
         if data is None:
-            raise DataError(f"image {image_id} is stored without its file", where=self._location, do="add it anew")
+            raise DataError(f"image {image_id} is stored without its file", where=self.location, do="add it anew")
         return data
+
+
+def _facts(matcher: ImageMatcher, image_side: int) -> GalleryFacts:
+    return GalleryFacts(model_identity(matcher.card), matcher.card.name, matcher.card.embedding.dim, image_side)
 
 
 def _loaded(matcher: ImageMatcher | str | Path) -> ImageMatcher:

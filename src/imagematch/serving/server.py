@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -26,12 +27,45 @@ _STOPPING_S = 60
 """How long what was begun may take when the server is to stop."""
 
 
-def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log: RunLog = SILENT) -> None:
+class ServerStart(NamedTuple):
+    """What a server that takes requests says of itself.
+
+    Attributes:
+        address: where it is reached.
+        matcher: its name.
+        model: its folder.
+        gallery: its folder or URL without a password; None: no gallery.
+        images: of the gallery; None likewise.
+        token: requests must bear one; else only this machine reaches it.
+        workers: processes.
+        corrections: the file of answers; None records none.
+    """
+
+    address: str
+    matcher: str
+    model: str
+    gallery: str | None
+    images: int | None
+    token: bool
+    workers: int
+    corrections: str | None
+
+    @property
+    def line(self) -> str:
+        """The same for people."""
+        parts = [f"{self.address}  matcher {self.matcher}"]
+        parts += [] if self.images is None else [f"a gallery of {self.images:,} images"]
+        parts += [f"answers in {self.corrections}"] if self.corrections else []
+        parts += [f"{self.workers} workers"] if self.workers > 1 else []
+        return ", ".join(parts) + ("" if self.token else "; no token: this machine only")
+
+
+def serve_matcher(settings: ServerSettings, started: Callable[[ServerStart], None], log: RunLog = SILENT) -> None:
     """Serves until SIGINT or SIGTERM, then finishes what was begun.
 
     Args:
         settings: what is served, and where.
-        started: called with a line once requests are taken.
+        started: called once requests are taken.
         log: reports if the engine had to be replaced.
 
     Raises:
@@ -43,12 +77,20 @@ def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log:
     listening = _listen(settings)
     with listening:
         matcher = ImageMatcher.load(settings.model, log=log)
-        line = f"{_address(settings, listening)}  matcher {matcher.card.name}"
+        location = images = None
         if settings.gallery is not None:
             with Gallery.open(settings.gallery, matcher) as gallery:
-                line += f", a gallery of {len(gallery):,} images"
-        if token is None:
-            line += "; no token: this machine only"
+                location, images = gallery.location, len(gallery)
+        start = ServerStart(
+            address=_address(settings, listening),
+            matcher=matcher.card.name,
+            model=str(settings.model),
+            gallery=location,
+            images=images,
+            token=token is not None,
+            workers=settings.workers,
+            corrections=None if settings.corrections is None else str(settings.corrections),
+        )
         options: dict[str, object] = {
             "http": "h11",
             "ws": "none",
@@ -63,11 +105,11 @@ def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log:
             signal.signal(number, _ignored)  # uvicorn raises them once more when it has stopped
         if settings.workers == 1:
             config = uvicorn.Config(create_app(settings, matcher), **options)  # type: ignore[arg-type]
-            started(line)
+            started(start)
             uvicorn.Server(config).run(sockets=[listening])
         else:
             del matcher
-            started(f"{line}; {settings.workers} workers")
+            started(start)
             _run_workers(settings, listening, options)
     log_line("stopped")
 

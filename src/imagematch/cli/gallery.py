@@ -59,7 +59,7 @@ def add(
 ) -> None:
     """Adds images under their labels: class folders, or what a table says.
 
-    An image that is there already keeps its id, and its label is replaced. Each 1,000 images are added whole or not at
+    An image that already exists keeps its id, and its label is replaced. Each 1,000 images are added whole or not at
     all: if this is broken off, run it again.
     """
     from imagematch.errors import DataError
@@ -186,7 +186,7 @@ def export_gallery(
     from imagematch.retrieval import Gallery
 
     if output.exists():
-        raise DataError("is there already", where=str(output), do="name a new folder")
+        raise DataError("already exists", where=str(output), do="name a new folder")
     with Gallery.open(location) as gallery:
         count = _export(gallery, output)
     _print({"images": count, "output": str(output)}, [f"{count:,} images", f"output   {output}"], as_json)

@@ -21,8 +21,8 @@ def serve(
         bool,
         typer.Option(
             "--with-data",
-            help="Serve the images of the matcher's data set: where --gallery (else exp/galleries/NAME) is not there, it "
-            "is made of them. Answers go to GALLERY-corrections.csv, unless --corrections says where.",
+            help="Serve the images of the matcher's data set: where --gallery (else exp/galleries/NAME) is not there, "
+            "it is made of them. Answers go to GALLERY-corrections.csv, unless --corrections says where.",
         ),
     ] = False,
     host: Annotated[str, typer.Option(help="The address to listen on; without a token, this machine's own.")] = (

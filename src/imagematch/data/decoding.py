@@ -260,7 +260,7 @@ def _in_memory(image: Any, max_pixels: int | None) -> tuple[Image.Image, int]:
     plain = image.numpy() if not isinstance(image, np.ndarray) and hasattr(image, "numpy") else image
     array = None if isinstance(plain, list | tuple) else np.asarray(plain)
     if array is None or array.ndim == 0:
-        raise DataError(f"{type(image).__name__} is no image", do="give a path, an array or a PIL image")
+        raise DataError(f"{type(image).__name__} is not an image", do="give a path, an array or a PIL image")
     return image_of(array), 1
 
 

@@ -127,12 +127,12 @@ def first_possible_split(
                 raise
             continue
         if attempts[0][0] and not before:
-            log.event("split_anew", "too few images are left of the earlier split: all are split anew")
+            log.event("split_anew", "too few images are left of the earlier split: all are split again")
         if attempts[0][1] and not near:
             log.event(
                 "near_duplicates_apart",
-                "near duplicates cannot stay in one split: nearly all images of a class hang together, as frames of "
-                "a video do. Give a group for each sitting, or split_by: class",
+                "near duplicates cannot stay in one split: nearly all images of a class are linked by them, as "
+                "frames of a video are. Give a group for each sitting, or split_by: class",
             )
         return splits, near
     raise AssertionError("there is an attempt")

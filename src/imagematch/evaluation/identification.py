@@ -1,7 +1,7 @@
 """Open-set searches (1:N): how often an unenrolled class is found, and an enrolled one is not.
 
-Every image is a search in a gallery of all other images. In a search for an enrolled class the gallery holds that class;
-in one for an unenrolled class, it is left out.
+Every image is a search in a gallery of all other images. In a search for an enrolled class the gallery holds its
+class; in one for an unenrolled class, it is left out.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def open_network_file(name: str, given: Mapping[str, Any] | None = None, image_s
             _convert(path, settings, Path(folder))
             facts = _read_facts(Path(folder) / "facts.json")
         if facts is None:
-            raise ModelError("cannot be read", where=name, do="export it anew")
+            raise ModelError("cannot be read", where=name, do="export it again")
         with suppress(Exception):  # it is found out again next time
             remembered.parent.mkdir(parents=True, exist_ok=True)
             write_json(remembered, facts)
@@ -114,7 +114,7 @@ def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: in
         _convert(file.path, file.settings, folder)
         facts = _read_facts(folder / "facts.json")
         if facts is None:
-            raise ModelError("cannot be read", where=name, do="export it anew")
+            raise ModelError("cannot be read", where=name, do="export it again")
         return str(facts["network"])
 
     return ExtractorSpec(

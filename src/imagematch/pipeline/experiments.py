@@ -85,7 +85,7 @@ def refuse_other_settings(trained: TrainedMatcher, settings: TrainSettings) -> N
             f"it was trained with other settings: {', '.join(sorted(before - now)) or 'the defaults'} became "
             f"{', '.join(sorted(now - before)) or 'the defaults'}",
             where=f"experiment {settings.experiment_name}",
-            do="choose another experiment_name, or start anew with --fresh",
+            do="choose another experiment_name, or start again with --fresh",
         )
 
 

@@ -39,7 +39,7 @@ class Gallery:
             raise ModelError(
                 f"belongs to another matcher, which is called {store.facts.matcher_name}",
                 where=self.location,
-                do=f"use that one, or embed its images anew: imagematch gallery rebuild {self.location} --model DIR",
+                do=f"use that one, or embed its images again: imagematch gallery rebuild {self.location} --model DIR",
             )
 
     @classmethod
@@ -253,7 +253,7 @@ class Gallery:
         """
         text = checked_label(label)
         if not text:
-            raise DataError("a label cannot be taken away", do="remove the image and add it again")
+            raise DataError("a label cannot be removed", do="remove the image and add it again")
         found = self._store.find([image_id]).get(image_id)
         if found is None:
             return False

@@ -35,7 +35,7 @@ def check_url(url: str) -> str:
     except ValueError:  # UnicodeError is one: a host with an empty or too long part
         usable = False
     if not usable or any(c.isspace() or not c.isprintable() for c in url):
-        raise ConfigError("is not a http or https address", where=f"--submit {_shown(url)}")
+        raise ConfigError("is not an http or https address", where=f"--submit {_shown(url)}")
     if "@" in parts.netloc:
         raise ConfigError("a name or password in an address is not sent", where=f"--submit {_shown(url)}")
     host = f"[{host}]" if ":" in host else host
@@ -157,4 +157,4 @@ def _shown(url: str) -> str:
 
 
 def _not_taken(url: str, reason: str, do: str) -> StudyError:
-    return StudyError(f"the ranking was not taken: {reason}", where=_shown(url), do=do)
+    return StudyError(f"the ranking was not accepted: {reason}", where=_shown(url), do=do)

@@ -83,7 +83,7 @@ class ServerSettings(BaseModel):
                     raise ConfigError(
                         "without a token the server listens to this machine only",
                         where=f"--host {self.host}",
-                        do=f"give --token-file or {TOKEN_VARIABLE}, or leave --host away",
+                        do=f"give --token-file or {TOKEN_VARIABLE}, or leave out --host",
                     )
                 return None
         if len(token) < _TOKEN_LETTERS or not token.isascii() or not token.isprintable() or " " in token:

@@ -66,7 +66,7 @@ class Engine(ABC):
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for row, image in enumerate(images):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise ValueError(f"a image must be (h, w, 3) uint8, not {image.shape} {image.dtype}")
+                raise ValueError(f"an image must be (h, w, 3) uint8, not {image.shape} {image.dtype}")
             by_shape.setdefault(image.shape, []).append(row)
         size = self.batch_size
         return [

@@ -97,18 +97,15 @@ def _learning(model: Path, corrections: Path) -> str:
 
 
 def _data_gallery(model: Path, gallery: str | None, corrections: Path | None) -> tuple[str, Path]:
-    """The gallery of the matcher's data set, made where it is not there, and the file of answers beside it."""
+    """The gallery of the matcher's data set, made or brought up to date, and the file of answers beside it."""
     from imagematch.errors import ConfigError
     from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.matching import read_card
-    from imagematch.pipeline import create_data_gallery
+    from imagematch.pipeline import open_data_gallery
 
     if gallery is not None and "://" in gallery:
         raise ConfigError("makes a gallery in a folder", where="--with-data", do="name a folder in --gallery")
     folder = Path(gallery) if gallery is not None else Layout().gallery_dir(read_card(model).name)
-    if not folder.exists():
-        log = RunLog(stream=sys.stderr)
-        count = create_data_gallery(model, folder, log=log)
-        log.say(f"gallery  {folder}: {count:,} images of the matcher's data set")
+    open_data_gallery(model, folder, log=RunLog(stream=sys.stderr)).close()
     return str(folder), corrections or folder.with_name(f"{folder.name}-corrections.csv")

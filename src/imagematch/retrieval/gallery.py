@@ -18,8 +18,7 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.retrieval.saved_index import model_identity
 
 _AT_ONCE = 256
-_SECRET = re.compile(r"//.*@")
-"""User and password of a URL, which are not shown."""
+_SECRET = re.compile(r"//.*@")  # user and password of a URL, which are not shown
 
 
 class Gallery:
@@ -60,8 +59,8 @@ class Gallery:
             StudyError: it cannot be written.
         """
         matcher = _loaded(matcher)
-        facts = _facts(matcher, image_side)
-        return cls(GALLERY_STORES.of(str(location)).create(str(location), facts), str(location), matcher)
+        store = GALLERY_STORES.of(str(location)).create(str(location), _facts(matcher, image_side))
+        return cls(store, str(location), matcher)
 
     @classmethod
     def open(cls, location: str | Path, matcher: ImageMatcher | str | Path | None = None) -> Gallery:
@@ -195,7 +194,11 @@ class Gallery:
         ids, distances = self._store.search(queries, k)
         images = self.find(np.unique(ids).tolist())
         return [
-            Hits(self._hit(images[one], near, threshold) for one, near in zip(*row, strict=True) if one in images)
+            Hits(
+                Hit(one, images[one].label or None, near, self.matcher.probability(near), near < threshold)
+                for one, near in zip(*row, strict=True)
+                if one in images
+            )
             for row in zip(ids.tolist(), distances.tolist(), strict=True)
         ]
 
@@ -210,10 +213,6 @@ class Gallery:
                 return Hits(list(nearest.values())[:k])
             depth *= 4
 
-    def _hit(self, image: GalleryImage, distance: float, threshold: float) -> Hit:
-        probability = self.matcher.probability(distance)
-        return Hit(image.id, image.label or None, distance, probability, distance < threshold)
-
     def remove(self, ids: int | Sequence[int]) -> int:
         """Removes images; how many of them were there. Their ids are never used again."""
         return self._store.remove(one for one in ([ids] if isinstance(ids, int) else ids) if 0 < one < 2**63)
@@ -222,9 +221,9 @@ class Gallery:
         """Removes every image of a label; how many there were."""
         return self.remove([image.id for image in self.images(label)])
 
-    def labels(self) -> dict[str, int]:
-        """Every label with the number of its images; "" stands for none."""
-        return self._store.labels()
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        """Labels and the numbers of their images, as `GalleryStore.labels`; "" stands for none."""
+        return self._store.labels(start=start, contains=contains, limit=limit)
 
     def images(self, label: str | None = None) -> Iterator[GalleryImage]:
         """Every image, by id; of one label where one is given ("": of none)."""
@@ -257,8 +256,7 @@ class Gallery:
         found = self._store.find([image_id]).get(image_id)
         if found is None:
             return False
-        data = self._store.image_file(image_id) or b""
-        embedding = self._store.embeddings([image_id])[0]
+        data, embedding = self._store.image_file(image_id) or b"", self._store.embeddings([image_id])[0]
         self._store.add([NewImage(found.digest, text, found.source, embedding, data)])  # known by its digest
         return True
 
@@ -279,8 +277,7 @@ class Gallery:
             DataError: an image was stored without its file, or that cannot be used by this matcher.
             StudyError: the gallery was changed meanwhile, or cannot be written; it is as it was before.
         """
-        matcher = _loaded(matcher)
-        seen = self._store.generation()
+        matcher, seen = _loaded(matcher), self._store.generation()
         embeddings: list[tuple[int, np.ndarray]] = []
         for page in self._pages():
             ids = [image.id for image in page]
@@ -290,10 +287,9 @@ class Gallery:
         return len(embeddings)
 
     def _stored(self, image_id: int) -> bytes:
-        data = self.image_file(image_id)
-        if data is None:
-            raise DataError(f"image {image_id} is stored without its file", where=self.location, do="add it anew")
-        return data
+        if data := self.image_file(image_id):
+            return data
+        raise DataError(f"image {image_id} is stored without its file", where=self.location, do="add it again")
 
 
 def _facts(matcher: ImageMatcher, image_side: int) -> GalleryFacts:

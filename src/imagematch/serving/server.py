@@ -17,7 +17,6 @@ from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import os_reason
 from imagematch.matching import ImageMatcher
-from imagematch.retrieval import Gallery
 from imagematch.serving.app import create_app
 from imagematch.serving.monitoring import log_line
 from imagematch.serving.settings import SETTINGS_VARIABLE, ServerSettings
@@ -77,16 +76,14 @@ def serve_matcher(settings: ServerSettings, started: Callable[[ServerStart], Non
     listening = _listen(settings)
     with listening:
         matcher = ImageMatcher.load(settings.model, log=log)
-        location = images = None
-        if settings.gallery is not None:
-            with Gallery.open(settings.gallery, matcher) as gallery:
-                location, images = gallery.location, len(gallery)
+        app = create_app(settings, matcher)
+        gallery = app.state.service.gallery if settings.gallery is not None else None
         start = ServerStart(
             address=_address(settings, listening),
             matcher=matcher.card.name,
             model=str(settings.model),
-            gallery=location,
-            images=images,
+            gallery=None if gallery is None else gallery.location,
+            images=None if gallery is None else len(gallery),
             token=token is not None,
             workers=settings.workers,
             corrections=None if settings.corrections is None else str(settings.corrections),
@@ -104,11 +101,12 @@ def serve_matcher(settings: ServerSettings, started: Callable[[ServerStart], Non
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _ignored)  # uvicorn raises them once more when it has stopped
         if settings.workers == 1:
-            config = uvicorn.Config(create_app(settings, matcher), **options)  # type: ignore[arg-type]
+            config = uvicorn.Config(app, **options)  # type: ignore[arg-type]
             started(start)
             uvicorn.Server(config).run(sockets=[listening])
         else:
-            del matcher
+            app.state.service.close()  # it can be served: each worker opens its own
+            del app, gallery, matcher
             started(start)
             _run_workers(settings, listening, options)
     log_line("stopped")

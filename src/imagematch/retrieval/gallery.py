@@ -119,7 +119,7 @@ class Gallery:
         """Adds one or many images, all of them or none.
 
         Args:
-            images: as for `ImageMatcher.embed`, or files' bytes.
+            images: as for `ImageMatcher.embed`.
             labels: one for all, or one for each; None and "" are no label.
             digests: of their content, as a data set knows images that are parts of files; None: their own.
             unusable: told the place of every image that cannot be used, and why; the others are added. None raises at
@@ -161,7 +161,7 @@ class Gallery:
         """The k nearest of the gallery to one image, exactly.
 
         Args:
-            image: as for `ImageMatcher.embed`, or a file's bytes.
+            image: as for `ImageMatcher.embed`.
             k: how many, 1 or more.
             threshold: where a match begins, instead of the matcher's own.
             by_label: each label once, by the example that is nearest; images without a label are left out.

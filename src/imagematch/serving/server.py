@@ -98,25 +98,31 @@ def serve_matcher(settings: ServerSettings, started: Callable[[ServerStart], Non
             "timeout_keep_alive": 10,
             "timeout_graceful_shutdown": _STOPPING_S,
         }
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _ignored)  # uvicorn raises them once more when it has stopped
         if settings.workers == 1:
-            config = uvicorn.Config(app, **options)  # type: ignore[arg-type]
+            server = uvicorn.Server(uvicorn.Config(app, **options))  # type: ignore[arg-type]
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+            ):  # also those that come before it runs, and when it has stopped
+                signal.signal(number, server.handle_exit)
             started(start)
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
         else:
             app.state.service.close()  # it can be served: each worker opens its own
             del app, gallery, matcher
+            workers = _workers(settings, listening, options)  # takes signals from here on
             started(start)
-            _run_workers(settings, listening, options)
+            workers.run()
+            if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+                raise StudyError("a worker could not start; the log above says why")
     log_line("stopped")
 
 
-def _run_workers(settings: ServerSettings, listening: socket.socket, options: dict[str, object]) -> None:
+def _workers(settings: ServerSettings, listening: socket.socket, options: dict[str, object]) -> Multiprocess:
     os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
     os.dup2(sys.stderr.fileno(), 2)  # workers log on the error stream that they inherit
     factory = "imagematch.serving.app:app_from_environment"
-    workers = Multiprocess(
+    return Multiprocess(
         uvicorn.Config(
             factory,
             factory=True,
@@ -126,9 +132,6 @@ def _run_workers(settings: ServerSettings, listening: socket.socket, options: di
         ),
         [listening],
     )
-    workers.run()
-    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
-        raise StudyError("a worker could not start; the log above says why")
 
 
 def _listen(settings: ServerSettings) -> socket.socket:
@@ -152,7 +155,3 @@ def _listen(settings: ServerSettings) -> socket.socket:
 def _address(settings: ServerSettings, listening: socket.socket) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{listening.getsockname()[1]}"
-
-
-def _ignored(_number: int, _frame: object) -> None:
-    pass

@@ -30,7 +30,7 @@ from imagematch.data.image_headers import open_image
 from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, turned, upright_size
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
-from imagematch.image_files import read_bytes, short_of_memory
+from imagematch.image_files import file_content, short_of_memory
 from imagematch.sources import Box
 
 DECODER_VERSION = "2"
@@ -144,9 +144,10 @@ def decode(
     half, quarter or eighth of its size, at no less than twice what is wanted.
 
     Args:
-        image: a path, a file's bytes, a PIL image, or an array or tensor with values 0 to 255 (uint8, or another type:
-            rounded): (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with alpha. PIL images and arrays
-            are shrunk from the pixels they have: of a large JPEG, other pixels than its file gives.
+        image: a path, a file's bytes, a file open for reading bytes, a PIL image, or an array or tensor with values 0
+            to 255 (uint8, or another type: rounded): (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with
+            alpha. PIL images and arrays are shrunk from the pixels they have: of a large JPEG, other pixels than its
+            file gives.
         max_size: the longest side given back, in pixels; None leaves the size.
         box: the part of the image to use.
         angle: degrees that the box leans clockwise in the image, about its own centre; what is given stands upright.
@@ -215,10 +216,10 @@ def thread_count() -> int:
 
 
 def _decode(image: Any, request: _Request) -> Thumbnail:
-    named = isinstance(image, str | Path)
-    with _one_line(str(image) if named else ""):
-        if named or isinstance(image, bytes):
-            return _decode_file(read_bytes(Path(image)) if named else image, request)
+    with _one_line(str(image) if isinstance(image, str | Path) else ""):
+        content = file_content(image)
+        if content is not None:
+            return _decode_file(content, request)
         loaded, orientation = _in_memory(image, request.max_pixels)
         return request.of(loaded, orientation, upright_size(loaded.size, orientation))
 

@@ -96,8 +96,8 @@ def machine_findings() -> list[Finding]:
             findings.append(Finding(package, "missing", f"not installed: pip install {package}"))
     memory, free = psutil.virtual_memory(), shutil.disk_usage(Path.cwd()).free
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    known = processor_facts().get("flags", "").split()
-    flags = [name for name in _INSTRUCTIONS if name in known]
+    available = processor_facts().get("flags", "").split()
+    flags = [name for name in _INSTRUCTIONS if name in available]
     known = f", {' '.join(flags)}" if flags else ""
     findings.append(Finding("processor", "ok", f"{cores} cores{known}"))
     findings.append(Finding("memory", "ok", f"{memory.total / GB:.1f} GB, {memory.available / GB:.1f} GB free"))

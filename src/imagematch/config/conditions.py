@@ -140,6 +140,12 @@ WITH_EPOCHS = Condition(
     lambda values: any(schedule != "bit_hyperrule" for schedule in in_stages("lr_schedule", values)),
     lambda _: "does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
 )
+WITH_WARM_UP = Condition(
+    "with lr_schedule: constant or cosine",
+    ("lr_schedule", "stages"),
+    lambda values: any(schedule in ("constant", "cosine") for schedule in in_stages("lr_schedule", values)),
+    lambda values: f"does not go with lr_schedule: {values['lr_schedule']}, which has a warm-up of its own",
+)
 WITHOUT_STAGES = Condition(
     "without stages",
     ("stages",),

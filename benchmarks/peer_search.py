@@ -1,11 +1,12 @@
-"""Our recipe's search beside pytorch-metric-learning's losses and miners with plain Optuna, on the same cached features.
+"""Our recipe's search beside pytorch-metric-learning with plain Optuna, on the same cached features.
 
-Both search as many trials of as many epochs on the same training and validation images, are given the same embedding
-size, rank trials by validation MAP@R, train their winner with several seeds, again on train and validation images for
-its best number of epochs, and are measured on the same test images by the same code. Of the peer the row without that
-second training stands there, too. `--config` is a study file and `--set` overrides its keys, as in hpt.py:
+Both search as many trials of as many epochs on the same training and validation images, choose among the same
+extractors, are given the same embedding size, rank trials by validation MAP@R, train their winner with several seeds,
+again on train and validation images for its best number of epochs, and are measured on the same test images by the same
+code. Of the peer the row without that second training stands there, too. `--config` is a study file and `--set`
+overrides its keys, as in hpt.py:
 
-  python benchmarks/peer_search.py --set dataset=tiny_imagenet --set data_dir=data/tiny-imagenet-200 --output exp/peer_tiny
+  python benchmarks/peer_search.py --set dataset=tiny_imagenet --set split_by=class --output exp/peer_tiny
 
 Without `--set` the digits are searched by both, in two short trials. A search that was stopped goes on with the same
 command. The peer needs `pip install imagematch[peer]`; without it our side is measured alone. Written to the output
@@ -16,13 +17,14 @@ classes, in `seconds` NAME_search, those of the trials.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from imagematch.evaluation import epoch_metrics, split_metrics
 from imagematch.events import RunLog
 from imagematch.files import Layout, make_dir, write_json
 from imagematch.interruption import StopRequest, stop_on_signals
-from imagematch.pipeline import run_study, run_training
+from imagematch.pipeline import run_study, train_again
 from imagematch.reporting import read_study
 from imagematch.training import TrainingData, load_training_data
 from imagematch.tuning import attributes
@@ -48,6 +50,8 @@ DIGITS = ("dataset=digits", "split_by=class", "split=[0.4, 0.3, 0.3]", "feature_
 SHORT = ("epochs=2", "n_trials=2", "embedding_dim=16", "parallel_heads=[[16]]")
 IMAGES_PER_CLASS, BATCH = 4, 256
 
+DataOf = Callable[[str], TrainingData]
+"""An extractor's name -> the images with its features."""
 LOSSES: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "triplet_semihard": {"margin": (0.05, 0.5)},
     "multi_similarity": {"base": (0.3, 0.8)},
@@ -78,8 +82,9 @@ def peer_loss(values: Mapping[str, Any], classes: int, dim: int) -> tuple[Any, A
     return made(num_classes=classes, embedding_size=dim, **own), None
 
 
-def suggested(trial: Any) -> dict[str, Any]:
-    """The peer's search space: the loss and its option, the learning rates, the head."""
+def suggested(trial: Any, extractors: Sequence[str]) -> dict[str, Any]:
+    """The peer's search space: the extractor, the loss and its option, the learning rates, the head."""
+    extractor = trial.suggest_categorical("feature_extractor", list(extractors))
     name = trial.suggest_categorical("loss", list(LOSSES))
     own = {key: trial.suggest_float(f"{name}_{key}", *ends) for key, ends in LOSSES[name].items()}
     rates = {"learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)}
@@ -87,7 +92,7 @@ def suggested(trial: Any) -> dict[str, Any]:
         rates["proxy_rate"] = trial.suggest_float("proxy_rate", 1, 100, log=True)
     blocks = trial.suggest_categorical("blocks", ["none", "1024"])
     dropout = trial.suggest_float("dropout", 0, 0.6) if blocks != "none" else 0.0
-    return {"loss": name, **own, **rates, "blocks": blocks, "dropout": dropout}
+    return {"feature_extractor": extractor, "loss": name, **own, **rates, "blocks": blocks, "dropout": dropout}
 
 
 def peer_training(
@@ -100,12 +105,12 @@ def peer_training(
     seed: int,
     on_epoch: Callable[[int, Callable[[np.ndarray], np.ndarray]], None],
 ) -> None:
-    """Trains a head in PyTorch by Adam with a cosine schedule; calls `on_epoch` with each epoch and what embeds rows."""
+    """Trains a head in PyTorch, Adam and a cosine; calls `on_epoch` with each epoch and what embeds rows."""
     import torch
     from pytorch_metric_learning.samplers import MPerClassSampler
 
     torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the peer's sampler draws from it
+    np.random.seed(seed)  # the sampler draws from it
     names, labels = np.unique(data.dataset.labels[rows], return_inverse=True)
     width = data.features.array.shape[1]
     layers: list[Any] = []
@@ -145,14 +150,18 @@ def peer_training(
         on_epoch(epoch, embed)
 
 
-def search_peer(study: StudySettings, data: TrainingData, dim: int, epochs: int, folder: Path, log: RunLog) -> Any:
+def search_peer(
+    study: StudySettings, settings: TrainSettings, data_of: DataOf, extractors: Sequence[str], folder: Path, log: RunLog
+) -> Any:
     """The peer's Optuna study, as many trials as ours; what an earlier run finished counts."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    validation, labels = data.dataset.rows("validation"), data.dataset.labels
 
     def objective(trial: Any) -> float:
+        values = suggested(trial, extractors)
+        data = data_of(values["feature_extractor"])
+        validation, labels = data.dataset.rows("validation"), data.dataset.labels
         started, best = time.perf_counter(), [0.0, 0]
 
         def on_epoch(epoch: int, embed: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -165,9 +174,8 @@ def search_peer(study: StudySettings, data: TrainingData, dim: int, epochs: int,
                 raise optuna.TrialPruned
 
         seed = study.seed + trial.number
-        peer_training(
-            suggested(trial), data, data.dataset.rows("train"), dim=dim, epochs=epochs, seed=seed, on_epoch=on_epoch
-        )
+        sizes = {"dim": settings.embedding_dim, "epochs": settings.epochs}
+        peer_training(values, data, data.dataset.rows("train"), **sizes, seed=seed, on_epoch=on_epoch)
         log.say(f"peer: trial {trial.number + 1} of {study.n_trials}: {trial.params['loss']}, {best[0]:.4f}")
         return best[0]
 
@@ -184,14 +192,22 @@ def search_peer(study: StudySettings, data: TrainingData, dim: int, epochs: int,
     return found
 
 
-def measure_peer(
-    study: StudySettings, settings: TrainSettings, data: TrainingData, seeds: int, folder: Path, log: RunLog
-) -> list[Recipe]:
+def measure_peer(study: StudySettings, layout: Layout, seeds: int, folder: Path, log: RunLog) -> list[Recipe]:
     """The peer's winner, and its winner trained again on train and validation images, over seeds."""
-    found = search_peer(study, data, settings.embedding_dim, settings.epochs, folder, log)
+    settings = study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
+    searched = study.space.get("feature_extractor")
+    extractors = [settings.feature_extractor] if searched is None else searched.values()
+
+    @functools.cache
+    def data_of(extractor: str) -> TrainingData:
+        own = settings.model_copy(update={"feature_extractor": extractor})
+        return load_training_data(own, manifest_dir=layout.manifests, log=log)
+
+    found = search_peer(study, settings, data_of, extractors, folder, log)
     trials = found.get_trials(deepcopy=False)
     minutes = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials) / 60
-    values = suggested(found.best_trial)
+    values = suggested(found.best_trial, extractors)
+    data = data_of(values["feature_extractor"])
     epochs, train = found.best_trial.user_attrs["epoch"], data.dataset.rows("train")
     more = np.concatenate([train, data.dataset.rows("validation")])
     recipes = []
@@ -243,13 +259,11 @@ def measure_ours(study: StudySettings, layout: Layout, seeds: int, log: RunLog, 
     found = read_study(layout.study_database(study.study_name), study.study_name)
     trials = found.get_trials(deepcopy=False)
     minutes = sum(trial.user_attrs.get(attributes.SECONDS, {}).get("total", 0.0) for trial in trials) / 60
-    runs = [finished.matcher.metrics]
+    runs = [finished.matcher.metrics["test"]]
     for number in range(1, seeds):
-        name = f"{study.study_name}-seed-{number}"
-        path = layout.model_dir(name) / "metrics.json"
+        path = make_dir(layout.root / "ours") / f"{number}.json"
         if not path.is_file():
-            own = {"training_seed": derived_seed(finished.settings.training_seed, number), "experiment_name": name}
-            run_training(finished.settings.model_copy(update=own), layout, discard_unfit=True, log=log, stop=stop)
+            write_json(path, train_ours(finished.settings, number, layout, log, stop))
         runs.append(json.loads(path.read_text(encoding="utf-8")))
     best = attributes.best_of(trials, found.directions)[0]
     facts = {
@@ -258,8 +272,21 @@ def measure_ours(study: StudySettings, layout: Layout, seeds: int, log: RunLog, 
         "best": ", ".join(f"{key} {value}" for key, value in best.params.items()),
     }
     baseline = finished.matcher.metrics["baseline"]
-    recipes = [Recipe("ours", [run["test"] for run in runs], facts), Recipe("frozen", [baseline["test"]])]
+    recipes = [Recipe("ours", runs, facts), Recipe("frozen", [baseline["test"]])]
     return [*recipes, Recipe("half-whitened", [baseline["whitened"]["test"]])] if baseline.get("whitened") else recipes
+
+
+def train_ours(winner: TrainSettings, number: int, layout: Layout, log: RunLog, stop: StopRequest) -> Mapping[str, Any]:
+    """The test metrics of our winner with another seed, trained again on train and validation images as the first."""
+    from imagematch.training import train_model
+
+    own = winner.model_copy(update={"training_seed": derived_seed(winner.training_seed, number)})
+    data = load_training_data(own, manifest_dir=layout.manifests, log=log)
+    training = train_model(data, own, stop=stop)
+    if own.refit != "none":
+        training = train_again(training, own, folder=make_dir(layout.root / "ours" / str(number)), stop=stop)
+    rows = data.dataset.rows("test")
+    return split_metrics(training.embed(rows), data.dataset.labels[rows], split_by=own.split_by, intervals=False)
 
 
 def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict[str, Any]:
@@ -272,9 +299,7 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
     baseline = recipes[-1].runs[0]
     table = comparison_table(recipes[:-1], baseline)
     if all(importlib.util.find_spec(name) for name in ("torch", "pytorch_metric_learning")):
-        settings = study.settings_for({field: dimension.ends[0] for field, dimension in study.space.items()})
-        data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
-        recipes[1:1] = measure_peer(study, settings, data, options.seeds, make_dir(options.output / "peer"), log)
+        recipes[1:1] = measure_peer(study, layout, options.seeds, make_dir(options.output / "peer"), log)
         table = comparison_table(recipes[:-1], baseline)
     else:
         log.say("torch and pytorch_metric_learning are not installed: ours alone (pip install imagematch[peer])")

@@ -72,7 +72,9 @@ def build_application(function: str, image_size: int, weights: str | None, **arg
     return constructor(include_top=False, weights=weights, pooling="avg", input_shape=shape, **arguments)
 
 
-def load_application(network: keras.Model, name: str, function: str, image_size: int, arguments: dict[str, Any]) -> None:
+def load_application(
+    network: keras.Model, name: str, function: str, image_size: int, arguments: dict[str, Any]
+) -> None:
     """Builds the network a second time, at the size it was made for: its file is Keras's to choose."""
     try:
         published = build_application(function, image_size, "imagenet", **arguments)

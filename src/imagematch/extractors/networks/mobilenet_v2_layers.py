@@ -26,7 +26,7 @@ _FEATURE_DIM = 2_192
     load_published=lambda network: load_application(network, "mobilenet_v2_layers", "MobileNetV2", 224, {}),
 )
 def build_mobilenet_v2_layers(image_size: int) -> keras.Model:
-    """(batch, image_size, image_size, 3) in -1 to 1 -> (batch, 2192): each layer's average over the image, of one length.
+    """(batch, image_size, image_size, 3) in -1 to 1 -> (batch, 2192): each layer's average, of one length.
 
     It costs what MobileNetV2 costs and reads the same weights. Low layers know strokes and textures, which the last one
     has given up for the classes of ImageNet.

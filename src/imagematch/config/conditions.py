@@ -61,7 +61,7 @@ def starts_untrained(values: Values) -> bool:
 
 
 def _trained_parts(values: Values) -> list[Any]:
-    """What of the extractor is trained in each stage, False for nothing; pixels have nothing to train."""
+    """The part of the extractor that each stage trains, False for none; `pixels` has nothing to train."""
     if values["feature_extractor"] == "pixels":
         return [False]
     return [part or starts_untrained(values) for part in in_stages("trainable", values)]
@@ -139,12 +139,6 @@ WITH_EPOCHS = Condition(
     ("lr_schedule", "stages"),
     lambda values: any(schedule != "bit_hyperrule" for schedule in in_stages("lr_schedule", values)),
     lambda _: "does not go with lr_schedule: bit_hyperrule, which trains for a number of steps of its own",
-)
-WITH_WARM_UP = Condition(
-    "with lr_schedule: constant or cosine",
-    ("lr_schedule", "stages"),
-    lambda values: any(schedule in ("constant", "cosine") for schedule in in_stages("lr_schedule", values)),
-    lambda values: f"does not go with lr_schedule: {values['lr_schedule']}, which has a warm-up of its own",
 )
 WITHOUT_STAGES = Condition(
     "without stages",

@@ -171,13 +171,6 @@ class WrittenKeys(DataKeys):
         ),
         **_STAGE,
     )
-    warmup_epochs: float | None = key(
-        number(
-            None, 0, 1_000, "Epochs over which the rate rises from 0; by default a twentieth with cosine, else none."
-        ),
-        **_STAGE,
-        condition=conditions.WITH_WARM_UP,
-    )
     layer_decay: float = key(
         number(1.0, 0, 1, "Each trained layer learns at this share of the rate of the one above.", above=True),
         **_STAGE,

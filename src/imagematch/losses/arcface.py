@@ -7,7 +7,7 @@ import math
 from imagematch.losses.base import LossValue, cosine_scale, register_loss
 from imagematch.losses.distances import root
 from imagematch.losses.lazy import tf
-from imagematch.losses.proxies import SoftmaxLoss, at_labels, cross_entropy, with_at_labels
+from imagematch.losses.proxies import ProxyLoss, at_labels, cross_entropy, with_at_labels
 from imagematch.options import number
 
 
@@ -16,7 +16,7 @@ from imagematch.options import number
     "The normalised softmax with a margin on the angle.",
     source="Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition, 2019, equation 3",
 )
-class ArcFace(SoftmaxLoss):
+class ArcFace(ProxyLoss):
     """Mean over images of -log softmax(scale cos(t + angle at the image's class))[class], t the angle to the class.
 
     Beyond t + angle = 180 degrees the cosine would rise again; there cos t - angle sin(angle) goes on falling, as in
@@ -34,4 +34,4 @@ class ArcFace(SoftmaxLoss):
         turned = cosine * math.cos(self.angle) - sine * math.sin(self.angle)
         beyond = cosine - self.angle * math.sin(self.angle)
         own = tf.where(cosine > -math.cos(self.angle), turned, beyond)
-        return cross_entropy(self.scale * with_at_labels(cosines, labels, own), labels, self.label_smoothing)
+        return cross_entropy(self.scale * with_at_labels(cosines, labels, own), labels)

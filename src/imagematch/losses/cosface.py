@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imagematch.losses.base import LossValue, cosine_scale, register_loss
 from imagematch.losses.lazy import tf
-from imagematch.losses.proxies import SoftmaxLoss, at_labels, cross_entropy, with_at_labels
+from imagematch.losses.proxies import ProxyLoss, at_labels, cross_entropy, with_at_labels
 from imagematch.options import number
 
 
@@ -13,7 +13,7 @@ from imagematch.options import number
     "The normalised softmax with a margin on the cosine.",
     source="Wang et al., CosFace: Large Margin Cosine Loss for Deep Face Recognition, 2018, equation 4",
 )
-class CosFace(SoftmaxLoss):
+class CosFace(ProxyLoss):
     """Mean over images of -log softmax(scale (cos - margin at the image's class))[class]."""
 
     scale: float = cosine_scale(64.0, "the paper, section 4.1")
@@ -28,4 +28,4 @@ class CosFace(SoftmaxLoss):
     def of(self, cosines: tf.Tensor, labels: tf.Tensor) -> LossValue:
         """The mean over the images."""
         own = at_labels(cosines, labels) - self.margin
-        return cross_entropy(self.scale * with_at_labels(cosines, labels, own), labels, self.label_smoothing)
+        return cross_entropy(self.scale * with_at_labels(cosines, labels, own), labels)

@@ -8,7 +8,7 @@ from typing import Any
 from imagematch.losses.base import Loss, LossValue, as_float, loss_value
 from imagematch.losses.lazy import np, tf
 from imagematch.losses.reducers import count, share
-from imagematch.options import number, whole
+from imagematch.options import number
 
 
 class ProxyLoss(Loss):
@@ -17,7 +17,7 @@ class ProxyLoss(Loss):
     Labels are 0 to n_classes - 1; calling it with others raises `tf.errors.InvalidArgumentError`.
 
     Args:
-        n_classes: number of training classes, each with a proxy (or several: `SoftmaxLoss`).
+        n_classes: number of training classes, each with a proxy.
         embedding_dim: length of an embedding.
         seed: fixes the initial proxies, random directions.
         options: those of the loss.
@@ -37,9 +37,7 @@ class ProxyLoss(Loss):
 
     def __init__(self, *, n_classes: int, embedding_dim: int, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self._n_classes = n_classes
-        shape = (n_classes * getattr(self, "sub_centers", 1), embedding_dim)
-        drawn = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        drawn = np.random.default_rng(seed).standard_normal((n_classes, embedding_dim), dtype=np.float32)
         initial = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
         self.proxies = tf.Variable(initial, name="proxies")
         self.variables = (self.proxies,)
@@ -49,52 +47,24 @@ class ProxyLoss(Loss):
         embeddings = as_float(embeddings)
         proxies = tf.cast(self.proxies, embeddings.dtype)
         cosines = tf.matmul(tf.math.l2_normalize(embeddings, 1), tf.math.l2_normalize(proxies, 1), transpose_b=True)
-        n_classes = self._n_classes
-        nearest = tf.reduce_max(tf.reshape(cosines, (-1, n_classes, self.proxies.shape[0] // n_classes)), 2)
+        n_classes = self.proxies.shape[0]
         labels = tf.cast(labels, tf.int32)
         known = tf.debugging.assert_equal(
             labels, tf.clip_by_value(labels, 0, n_classes - 1), f"a label has no proxy: labels are 0 to {n_classes - 1}"
         )
         with tf.control_dependencies([] if known is None else [known]):
-            return self.of(nearest, tf.identity(labels))
+            return self.of(cosines, tf.identity(labels))
 
     def of(self, cosines: tf.Tensor, labels: tf.Tensor) -> LossValue:
-        """The loss from the cosines to the nearest proxy of each class (batch, n_classes) and labels (batch,) int32."""
+        """The loss from the cosines (batch, n_classes) and labels (batch,) int32."""
         raise NotImplementedError
 
 
-class SoftmaxLoss(ProxyLoss):
-    """A softmax over the classes; each may have several proxies, and images a little of every class."""
-
-    sub_centers: int = whole(
-        1,
-        1,
-        100,
-        "Proxies of each class; an image is compared with the nearest.",
-        source="Deng et al., Sub-center ArcFace, 2020, which has 3",
-        common=True,
-    )
-    label_smoothing: float = number(
-        0.0,
-        0,
-        1,
-        "Share of an image's class that is spread over all classes.",
-        below=True,
-        source="Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016, which has 0.1",
-        common=True,
-    )
-
-
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> LossValue:
-    """Mean of -log softmax(logits)[label]; terms are images, active are those whose class has less than half.
-
-    `smoothing` is the weight of the mean of -log softmax over all classes beside it.
-    """
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> LossValue:
+    """Mean of -log softmax(logits)[label]; terms are images, active are those whose class has less than half."""
     costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    active, terms = count(costs > math.log(2)), tf.shape(labels)[0]
-    if smoothing:
-        costs = (1 - smoothing) * costs - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits), 1)
-    return loss_value(share(tf.reduce_sum(costs), terms), active, terms)
+    terms = tf.shape(labels)[0]
+    return loss_value(share(tf.reduce_sum(costs), terms), count(costs > math.log(2)), terms)
 
 
 def at_labels(values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

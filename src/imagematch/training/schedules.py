@@ -39,8 +39,8 @@ def learning_rates(settings: TrainSettings, epoch: int, steps: int, images: int)
 def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
     """The learning rate after `epoch` epochs (fractions count), for the schedules that go by epochs.
 
-    - `constant`: after a linear warm-up over `warmup_epochs` (0).
-    - `cosine`: linear warm-up over `warmup_epochs` (5 % of the epochs), then half a cosine down to 0.
+    - `constant`.
+    - `cosine`: linear warm-up over the first 5 % of the epochs, then half a cosine down to 0.
     - `ramp_sustain_decay`: linear over 5 epochs from 1 % of the rate to all of it, then x 0.8 each epoch, towards 1 %.
 
     `bit_hyperrule` goes by steps: see `hyperrule_multiplier`.
@@ -48,12 +48,10 @@ def learning_rate_at(settings: TrainSettings, epoch: float) -> float:
     Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017 (cosine).
     """
     peak = settings.learning_rate
-    warm_up = settings.warmup_epochs
-    if warm_up is None:
-        warm_up = _WARM_UP_SHARE * settings.epochs if settings.lr_schedule == "cosine" else 0.0
-    if epoch < warm_up and settings.lr_schedule != "ramp_sustain_decay":
-        return peak * epoch / warm_up
     if settings.lr_schedule == "cosine":
+        warm_up = _WARM_UP_SHARE * settings.epochs
+        if epoch < warm_up:
+            return peak * epoch / warm_up
         done = min(1.0, (epoch - warm_up) / max(settings.epochs - warm_up, 1e-9))
         return 0.5 * peak * (1.0 + math.cos(math.pi * done))
     if settings.lr_schedule == "ramp_sustain_decay":

@@ -33,20 +33,6 @@ def test_cosine_warms_up_then_falls_to_zero() -> None:
     assert learning_rate_at(cosine, 100) == pytest.approx(0)
 
 
-def test_a_warm_up_is_as_long_as_asked() -> None:
-    constant, cosine, none = (
-        settings(**values)
-        for values in (
-            {"warmup_epochs": 4},
-            {"lr_schedule": "cosine", "warmup_epochs": 20},
-            {"lr_schedule": "cosine", "warmup_epochs": 0},
-        )
-    )
-    assert [learning_rate_at(constant, epoch) for epoch in (0, 1, 4, 50)] == pytest.approx([0, 0.025, 0.1, 0.1])
-    assert [learning_rate_at(cosine, epoch) for epoch in (10, 20, 60)] == pytest.approx([0.05, 0.1, 0.05])
-    assert learning_rate_at(none, 0) == pytest.approx(0.1)
-
-
 def test_ramp_sustain_decay() -> None:
     ramp = settings(lr_schedule="ramp_sustain_decay")
     assert learning_rate_at(ramp, 0) == pytest.approx(0.001)

@@ -37,7 +37,7 @@ from imagematch.config import StudySettings, TrainSettings, load_study
 from imagematch.errors import ImagematchError
 from imagematch.evaluation import epoch_metrics, split_metrics
 from imagematch.events import RunLog
-from imagematch.files import Layout, make_dir, write_json
+from imagematch.files import Layout, digest_json, make_dir, write_json
 from imagematch.interruption import StopRequest, stop_on_signals
 from imagematch.pipeline import run_study, train_again
 from imagematch.reporting import read_study
@@ -214,7 +214,7 @@ def measure_peer(study: StudySettings, layout: Layout, seeds: int, folder: Path,
     for name, rows in (("peer", train), ("peer, trained again", more)):
         runs = []
         for number in range(seeds):
-            path = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{number}.json"
+            path = folder / f"{len(rows)}-trial-{found.best_trial.number}-seed-{number}.json"
             if not path.is_file():
                 _measure_seed(values, data, rows, settings, epochs, number, path)
             runs.append(json.loads(path.read_text(encoding="utf-8")))
@@ -261,7 +261,7 @@ def measure_ours(study: StudySettings, layout: Layout, seeds: int, log: RunLog, 
     minutes = sum(trial.user_attrs.get(attributes.SECONDS, {}).get("total", 0.0) for trial in trials) / 60
     runs = [finished.matcher.metrics["test"]]
     for number in range(1, seeds):
-        path = make_dir(layout.root / "ours") / f"{number}.json"
+        path = make_dir(layout.root / "ours") / f"{digest_json(finished.settings.trained_values)}-seed-{number}.json"
         if not path.is_file():
             write_json(path, train_ours(finished.settings, number, layout, log, stop))
         runs.append(json.loads(path.read_text(encoding="utf-8")))

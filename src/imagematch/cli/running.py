@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -36,6 +37,22 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal has no letters for is shown escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(exit_code(app, given, debug))
+
+
+def run_and_end(app: typer.Typer) -> None:
+    """`run` for a process that has nothing else to do, and ends at once where OpenVINO or TensorFlow is loaded.
+
+    OpenVINO's Core is torn down at exit, which has been seen to wait for ever for its threads; TensorFlow takes long.
+    """
+    try:
+        run(app)
+    except SystemExit as ending:
+        if sys.modules.keys() & {"openvino", "tensorflow"}:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(ending.code if isinstance(ending.code, int) else 0)
+        raise
 
 
 def _mute_native_libraries() -> None:

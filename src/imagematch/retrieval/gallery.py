@@ -12,7 +12,7 @@ import numpy as np
 from imagematch.errors import DataError, ModelError
 from imagematch.matching import ImageMatcher, as_list
 from imagematch.retrieval.gallery_hits import Hit, Hits
-from imagematch.retrieval.gallery_images import IMAGE_SIDE, checked_label, image_digest, small_image
+from imagematch.retrieval.gallery_images import IMAGE_SIDE, checked_label, image_digest, small_image, unchanged
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
 from imagematch.retrieval.saved_index import model_identity
 
@@ -140,15 +140,16 @@ class Gallery:
             raise ValueError(f"{len(images)} images cannot have {len(labels)} labels")
         checked = [checked_label(label) for label in labels]
         failed: dict[int, DataError] = {}
-        embeddings = self.matcher.embed(images, unreadable=failed.__setitem__)
         new, decoding = [], self.matcher.card.embedding.decoding
+        digests = [image_digest(image, **decoding) for image in images]
+        embeddings = self.matcher.embed(images, unreadable=failed.__setitem__)
         for row, image in enumerate(images):
             try:
                 if row in failed:
                     raise failed[row]
                 source = str(image) if isinstance(image, str | Path) else ""
-                small = small_image(image, self.facts.image_side, **decoding)
-                new.append(NewImage(image_digest(image, **decoding), checked[row], source, embeddings[row], small))
+                small = small_image(unchanged(image, digests[row]), self.facts.image_side, **decoding)
+                new.append(NewImage(digests[row], checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise

@@ -54,10 +54,25 @@ def checked_label(label: str | None) -> str:
 
 
 def image_digest(image: Any, **decoding: Any) -> str:
-    """Of a file or its bytes their digest; of other images that of their pixels."""
-    if isinstance(image, str | Path):
-        return digest_bytes(read_bytes(Path(image)))
-    if isinstance(image, bytes):
-        return digest_bytes(image)
-    pixels = decode(image, **decoding)
+    """Of a file or its bytes their digest; of other images that of their pixels; "" of what cannot be read."""
+    try:
+        if isinstance(image, str | Path | bytes):
+            return digest_bytes(_content(image))
+        pixels = decode(image, **decoding)
+    except DataError:
+        return ""
     return digest_bytes(repr(pixels.shape).encode() + pixels.tobytes())
+
+
+def unchanged(image: Any, digest: str) -> Any:
+    """The image, of a file its bytes. Raises DataError where the file has not the content of `digest` any more."""
+    if not isinstance(image, str | Path):
+        return image
+    content = _content(image)
+    if digest_bytes(content) != digest:
+        raise DataError("has changed while it was added", where=str(image), do="add it again")
+    return content
+
+
+def _content(image: str | Path | bytes) -> bytes:
+    return image if isinstance(image, bytes) else read_bytes(Path(image))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-from imagematch.reading import MAX_LINES, TABLE_BYTES, check_file, text_lines
+from imagematch.reading import TABLE_BYTES, text_lines
+from imagematch.sources.parquet_rows import parquet_rows
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",;\t"
@@ -67,49 +68,13 @@ def table_rows(table: Path, *, lower: bool = True) -> Iterator[tuple[str, list[s
     Raises:
         DataError: the file cannot be read, or is no table of its kind; names it.
     """
-    return _parquet_rows(table) if table.suffix.lower() == ".parquet" else _rows_of_csv(table, lower)
+    return parquet_rows(table) if table.suffix.lower() == ".parquet" else _rows_of_csv(table, lower)
 
 
 def _rows_of_csv(table: Path, lower: bool) -> Iterator[tuple[str, list[str]]]:
     """The header, in lower case, and the rows; any line ends, byte-order mark or not, comma, semicolon or tab."""
     for number, (line, values) in enumerate(csv_rows(table)):
         yield f"{table}:{line}", [value.strip().lower() for value in values] if number == 0 and lower else values
-
-
-def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
-    import pandas
-
-    try:
-        check_file(table, max_bytes=TABLE_BYTES, dense=True)
-    except OSError as error:
-        raise DataError(f"cannot be read as Parquet: {os_reason(error)}", where=str(table)) from error
-    try:
-        _check_parquet_size(table)
-        # Nullable types: a column of numbers with gaps stays one of whole numbers, so that label 3 is not "3.0".
-        frame = pandas.read_parquet(table, dtype_backend="numpy_nullable")
-    except ImportError as error:
-        raise DataError(
-            "Parquet needs pyarrow", where=str(table), do="pip install 'imagematch[parquet]', or save it as CSV"
-        ) from error
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise DataError(f"cannot be read as Parquet: {error}", where=str(table), do="save it as CSV") from error
-    yield str(table), [str(name).strip().lower() for name in frame.columns]
-    frame = frame.astype(object).where(frame.notna(), "")
-    for number, values in enumerate(frame.itertuples(index=False), 1):
-        yield f"{table}, row {number}", [str(value) for value in values]
-
-
-def _check_parquet_size(table: Path) -> None:
-    """Raises ValueError where a table says that it is far larger than its file: its columns are compressed."""
-    try:
-        from pyarrow.parquet import read_metadata
-    except ImportError:  # pandas reads it by another library, or says that it needs one
-        return
-    facts = read_metadata(table)
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-    if facts.num_rows > MAX_LINES or sum(chunk.total_uncompressed_size for chunk in chunks) > TABLE_BYTES:
-        raise ValueError(f"more than {MAX_LINES:,} rows or {TABLE_BYTES:,} bytes")
 
 
 class Table:

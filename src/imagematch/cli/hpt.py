@@ -48,7 +48,9 @@ def hpt(
 
 
 def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
-    for line in study.describe():
+    from imagematch.config import starting_lines
+
+    for line in (*study.describe(), *starting_lines(study)):
         print(line)
     if dry_run:
         from imagematch.cli.dry_run import check_weights, print_images
@@ -76,6 +78,7 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
 def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
     from imagematch.cli.prompts import resume_or_fresh
     from imagematch.cli.summary import print_study_summary
+    from imagematch.config import starting_lines
     from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import forget_study, run_study, training_exists
@@ -83,12 +86,14 @@ def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, wor
 
     name = study.study_name
     exists = study_exists(study, layout)
-    if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
+    resumes = exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "resume"
+    lines = [*study.describe(), *([] if resumes else starting_lines(study))]
+    if exists and not resumes:
         forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")
-    for line in study.describe():
+    for line in lines:
         log.say(line)
     with stop_on_signals(patient=True) as stop:
         finished = run_study(study, layout, workers=workers, log=log, stop=stop)

@@ -66,6 +66,10 @@ NETWORK_PARAMETERS = "network_parameters"
 """Extractor -> its weights, of those that are trained."""
 FEATURE_PRECISIONS = "feature_precisions"
 """Network -> the precision of its features, on every machine."""
+STARTING_POINTS = "starting_points"
+"""The parameters of the first trials, settled by `start_from` when the study is made; studies of before have none."""
+ENDED = "ended"
+"""Why the search ended before it had its trials; empty once it goes on."""
 DATA = "data"
 """Counts of the data set, and its digest."""
 WINNER = "winner"
@@ -199,6 +203,8 @@ OF_STUDIES: Mapping[str, Any] = {
     BASELINE: dict[_Text, _Baseline],
     NETWORK_PARAMETERS: dict[_Text, _Count],
     FEATURE_PRECISIONS: dict[_Text, _Text],
+    STARTING_POINTS: list[dict[_Text, Any]],
+    ENDED: _Text,
     DATA: _Data,
     WINNER: _Count,
     COMPARED: _Compared,

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings, starting_points
+from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings
 from imagematch.events import RunLog
 from imagematch.tuning import attributes
 from imagematch.tuning.objective import trained_parameters
 from imagematch.tuning.planned_trial import PlannedTrial, settings_of, start_queued
 from imagematch.tuning.recovery import fail, queue
 from imagematch.tuning.samplers import draw_configuration, make_sampler
-from imagematch.tuning.space import config_digest, grid_labels, labels_at, quasi_random_labels, suggest
+from imagematch.tuning.space import config_digest, grid_labels, labels_inside, quasi_random_labels, suggest
 from imagematch.tuning.storage import quiet_about_experiments
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ class Plan:
                 "all configurations of the grid were tried" if self._is_listed else "the sampler gives nothing new"
             )
             return None
+        if self._study.user_attrs.get(attributes.ENDED):
+            self._study.set_user_attr(attributes.ENDED, "")
         queue(self._study, index, params)
         return first_queued(self._study.get_trials(deepcopy=False))
 
@@ -151,8 +153,9 @@ class Plan:
 
     @cached_property
     def _known(self) -> list[dict[str, Any]]:
-        """The points that `start_from` names, as Optuna's parameters; the sampler draws the fields they leave open."""
-        return [labels_at(self._settings, values) for values in starting_points(self._settings)]
+        """The points that the study starts from; the sampler draws what they leave open."""
+        stored = self._study.user_attrs.get(attributes.STARTING_POINTS, [])
+        return [inside for labels in stored if (inside := labels_inside(self._settings, labels))]
 
     def _has_stagnated(self, trials: list[FrozenTrial]) -> bool:
         """Whether the last `stop_after_stagnation` trials, in the order of the plan, were no better than one before.
@@ -230,6 +233,7 @@ class Plan:
         if self._exhausted:
             return
         self._exhausted = True
+        self._study.set_user_attr(attributes.ENDED, reason)
         self._log.event("exhausted", f"{reason}: the search ends here")
 
 

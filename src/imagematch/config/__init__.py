@@ -34,7 +34,16 @@ from imagematch.config.names import (
 )
 from imagematch.config.problems import did_you_mean
 from imagematch.config.reference import ReferenceRow, reference_rows, study_schema, write_reference
-from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label, space_difference
+from imagematch.config.space import (
+    Choices,
+    Dimension,
+    FloatRange,
+    IntRange,
+    Label,
+    space_difference,
+    with_lists,
+    with_tuples,
+)
 from imagematch.config.starting_points import RECIPES, starting_lines, starting_points
 from imagematch.config.study_rules import LARGEST_GRID
 from imagematch.config.study_settings import RERUN_SUFFIX, STUDY_FACTS, STUDY_KEYS, StudySettings
@@ -111,5 +120,7 @@ __all__ = [
     "starting_points",
     "study_schema",
     "to_yaml",
+    "with_lists",
+    "with_tuples",
     "write_reference",
 ]

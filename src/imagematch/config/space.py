@@ -21,8 +21,9 @@ def with_lists(value: Any) -> Any:
     return [with_lists(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def _with_tuples(value: Any) -> Any:
-    return tuple(_with_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
+def with_tuples(value: Any) -> Any:
+    """A value with tuples for lists, at any depth, as settings have it."""
+    return tuple(with_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Choices:
         return True
 
     def _index(self, value: Any) -> int:
-        wanted = _with_tuples(value)
+        wanted = with_tuples(value)
         for index, option in enumerate(self.options):
             if option == wanted and isinstance(option, bool) == isinstance(wanted, bool):
                 return index

@@ -124,7 +124,7 @@ def open_study(
         raise StudyError(
             f"the study searches something else: {'; '.join(difference)}",
             where=settings.study_name,
-            do="restore the file, choose another study_name, or start again with --fresh",
+            do="restore the file, keep the trials with --extend, or start again with --fresh",
         )
     elif STARTING_POINTS not in study.user_attrs and "start_from" in settings.model_fields_set:
         _settle_starting_points(study, settings)  # a study of an earlier version, which had no recipes by itself

@@ -216,7 +216,7 @@ def test_a_search_that_has_stagnated_ends() -> None:
     best = [t.value for t in sorted(study.trials, key=lambda t: t.user_attrs[attributes.TRIAL_INDEX])]
     since = len(best) - 1 - best.index(max(best))
     assert since == 2
-    assert study.user_attrs[attributes.ENDED] == "2 trials in a row were no better than those before"
+    assert study.user_attrs[attributes.ENDED] == "the last 2 trials were no better than one before them"
     assert len(best) < 8
     assert Plan(study, settings, SILENT).is_complete()
     again = settings_of(sampler="grid", n_trials=8)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imagematch.cli.options import show
+from imagematch.config import StudySettings, TrainSettings, starting_lines
 from imagematch.errors import first_of
 from imagematch.files import Layout
 
 if TYPE_CHECKING:
-    from imagematch.config import StudySettings, TrainSettings
     from imagematch.events import RunLog
 
 
@@ -22,6 +22,7 @@ def show_plan(settings: TrainSettings | StudySettings, dry_run: bool, log: RunLo
     lines = settings.describe()
     plan: dict[str, Any] = {"plan": lines}
     if not dry_run:
+        lines += starting_lines(settings) if isinstance(settings, StudySettings) else []
         show(plan, lines, as_json)
         return
     from imagematch.pipeline import look_ahead

@@ -24,6 +24,9 @@ def hpt(
     config: ConfigOption,
     resume: Annotated[bool, typer.Option("--resume", help="Create the study, or resume it.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the study of this name first.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Resume the study in a changed search space, with its trials.")
+    ] = False,
     storage: Annotated[
         str | None, typer.Option(help="Database URL instead of the file in exp/ (many machines: PostgreSQL).")
     ] = None,
@@ -43,7 +46,10 @@ def hpt(
     Example: imagematch hpt --hpt-config-filepath hpt_config.yaml
     """
     from imagematch.config import load_study
+    from imagematch.errors import ConfigError
 
+    if extend and fresh:
+        raise ConfigError("--extend and --fresh exclude each other", do="give one of them")
     given = list(overrides or [])
     given += [f"n_trials={n_trials}"] if n_trials is not None else []
     given += [f"storage={json.dumps(storage)}"] if storage is not None else []
@@ -54,25 +60,32 @@ def hpt(
 
         show_plan(study, dry_run, log, as_json)
         return
-    _run(study, log, resume=resume, fresh=fresh, workers=workers, as_json=as_json)
+    _run(study, log, resume=resume or extend, fresh=fresh, extend=extend, workers=workers, as_json=as_json)
 
 
-def _run(study: StudySettings, log: RunLog, *, resume: bool, fresh: bool, workers: int, as_json: bool) -> None:
+def _run(
+    study: StudySettings, log: RunLog, *, resume: bool, fresh: bool, extend: bool, workers: int, as_json: bool
+) -> None:
     from imagematch.cli.prompts import resume_or_fresh
     from imagematch.cli.summary import study_outcome
+    from imagematch.config import starting_lines
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import forget_study, run_study, training_exists
-    from imagematch.tuning import study_exists
+    from imagematch.tuning import extend_study, study_exists
 
     layout, name = Layout(), study.study_name
     exists = study_exists(study, layout)
-    if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
+    resumes = exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "resume"
+    lines = [*study.describe(), *([] if resumes else starting_lines(study))]
+    if exists and not resumes:
         forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = log.recorded_in(layout.study_dir(study.study_name) / "run.jsonl")
-    for line in study.describe():
+    for line in lines:
         log.say(line)
+    if extend and exists:
+        extend_study(study, layout, log)
     with stop_on_signals(patient=True) as stop:
         finished = run_study(study, layout, workers=workers, log=log, stop=stop)
     show(*study_outcome(finished, layout), as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,7 +68,7 @@ def command_log(
 def show(value: Any, lines: Iterable[str], as_json: bool = False) -> None:
     """Prints a command's result: one JSON value, or lines, each of which stays one whatever is in it."""
     if as_json:
-        print(json.dumps(finite(value), default=str, allow_nan=False))
+        print(json.dumps(finite(value), default=str, allow_nan=False), flush=True)
         return
     for line in lines:
         RunLog(stream=sys.stdout).say(line)
@@ -84,6 +85,15 @@ def chosen_distance(threshold: Threshold, distance: float | None, far: float | N
     if far is not None:
         return threshold.at_far(far).distance
     return threshold.distance if distance is None else distance
+
+
+def own_command() -> str:
+    """`imagematch`, as it can be typed in this shell: with its folder where that is not on the search path."""
+    script = Path(sys.executable).parent / "imagematch"
+    if shutil.which("imagematch") == str(script):
+        return "imagematch"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def checked_distance(threshold: float | None) -> float | None:

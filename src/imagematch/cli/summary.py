@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from imagematch.cli.options import own_command
 from imagematch.evaluation import coverage_text
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
@@ -25,6 +23,7 @@ def matcher_outcome(trained: TrainedMatcher) -> tuple[dict[str, Any], list[str]]
         f"matcher  {trained.folder}",
         f"report   {report}",
         f"try      {own_command()} match --model {trained.folder} IMAGE IMAGE",
+        f"serve    {own_command()} serve --model {trained.folder} --with-data",
     ]
     return {"matcher": trained.folder, "report": report, "metrics": trained.metrics}, lines
 
@@ -39,15 +38,6 @@ def study_outcome(finished: FinishedStudy, layout: Layout) -> tuple[dict[str, An
         f"again    {own_command()} train --config {finished.best_config} --fresh",
     ]
     return {**found, "study": study, "study_report": report, "best_config": finished.best_config}, lines
-
-
-def own_command() -> str:
-    """`imagematch`, as it can be typed in this shell: with its folder where that is not on the search path."""
-    script = Path(sys.executable).parent / "imagematch"
-    if shutil.which("imagematch") == str(script):
-        return "imagematch"
-    here = Path.cwd()
-    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:

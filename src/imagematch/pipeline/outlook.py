@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.config import StudySettings, TrainSettings, starting_points
+from imagematch.config import StudySettings, TrainSettings, starting_lines
 from imagematch.data import SPLITS, Dataset, fold_datasets, open_dataset
 from imagematch.errors import ImagematchError, ModelError
 from imagematch.events import SILENT, RunLog, time_text
@@ -94,9 +94,7 @@ def look_ahead(settings: TrainSettings | StudySettings, layout: Layout, log: Run
     variants = list(networks_of(settings))
     found.problems += _missing_weights(variants)
     try:
-        points = [] if study is None else starting_points(study)
-        if points:
-            found.add("starting_points", len(points))
+        found.lines += [] if study is None else starting_lines(study)
     except ImagematchError as error:
         found.problems.append(error)
     try:

@@ -26,7 +26,7 @@ from imagematch.data.decoding_limits import (
     memory_bytes,
     reduction_for,
 )
-from imagematch.data.image_headers import open_image
+from imagematch.data.image_headers import has_deep_colour, open_image
 from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, turned, upright_size
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
@@ -68,9 +68,9 @@ class ImageFacts(NamedTuple):
     Attributes:
         width: of the upright image (of the box, where there is one), pixels.
         height: likewise.
-        mode: Pillow's, as "RGB", "L", "I;16", "F".
-        low: the lowest value where they are deep; else 0.
-        high: the highest, likewise; else 255.
+        mode: Pillow's, as "RGB", "L", "I;16", "F"; "RGB;16" of colours of 16 bits.
+        low: the lowest value where they are deep grey; else 0.
+        high: the highest of deep grey or colour; else 255.
     """
 
     width: int
@@ -198,13 +198,17 @@ def inspect(data: bytes, box: Box | None = None, max_pixels: int | None = MAX_PI
     """
     with _one_line(""):
         image = open_image(data, max_pixels)
+        deep_colour = has_deep_colour(image)
         orientation, size = _orientation(image), image.size
         reduction = REDUCTIONS[0] if is_jpeg(image) else 1
         with _decoded(image, data, reduction):
             if not is_jpeg(image):  # Pillow knows some only now, and has turned TIFFs itself
                 orientation, size = _orientation(image), image.size
             left, top, right, bottom = limits(box, *upright_size(size, orientation))
-            return ImageFacts(right - left, bottom - top, image.mode, *extremes(image))
+            mode, (low, high) = image.mode, extremes(image)
+            if deep_colour:
+                mode, high = f"{mode};16", 257.0 * float(np.max(image.getextrema()[: len(mode.rstrip("A"))]))
+            return ImageFacts(right - left, bottom - top, mode, low, high)
 
 
 def thread_count() -> int:

@@ -21,6 +21,7 @@ from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.feature_shards import Shard, compute_features
 from imagematch.pipeline.first_study import FirstStudy, first_study
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
+from imagematch.pipeline.refit import train_again
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.training_run import run_training
 
@@ -55,6 +56,7 @@ __all__ = [
     "run_study",
     "run_training",
     "train",
+    "train_again",
     "training_begun",
     "training_exists",
     "tune",

@@ -13,7 +13,7 @@ import numpy as np
 from imagematch.errors import DataError, ModelError
 from imagematch.matching import ImageMatcher, as_list
 from imagematch.retrieval.gallery_hits import Hit, Hits
-from imagematch.retrieval.gallery_images import IMAGE_SIDE, checked_label, image_digest, small_image
+from imagematch.retrieval.gallery_images import IMAGE_SIDE, checked_label, image_digest, small_image, unchanged
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, GalleryStore, NewImage
 from imagematch.retrieval.saved_index import model_identity
 
@@ -140,17 +140,17 @@ class Gallery:
         if len(labels) != len(images):
             raise ValueError(f"{len(images)} images cannot have {len(labels)} labels")
         checked = [checked_label(label) for label in labels]
-        failed: dict[int, DataError] = {}
+        new, failed, decoding = [], dict[int, DataError](), self.matcher.card.embedding.decoding
+        contents = [image_digest(image, **decoding) for image in images]
         embeddings = self.matcher.embed(images, unreadable=failed.__setitem__)
-        new, decoding = [], self.matcher.card.embedding.decoding
         for row, image in enumerate(images):
             try:
                 if row in failed:
                     raise failed[row]
                 source = str(image) if isinstance(image, str | Path) else ""
-                small = small_image(image, self.facts.image_side, **decoding)
-                digest = (digests[row] if digests else None) or image_digest(image, **decoding)
-                new.append(NewImage(digest, checked[row], source, embeddings[row], small))
+                small = small_image(unchanged(image, contents[row]), self.facts.image_side, **decoding)
+                given = digests[row] if digests else None
+                new.append(NewImage(given or contents[row], checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise

@@ -53,9 +53,20 @@ def checked_label(label: str | None) -> str:
 
 
 def image_digest(image: Any, **decoding: Any) -> str:
-    """Of a file, however it is given, that of its content; of other images that of their pixels."""
-    content = file_content(image)
-    if content is not None:
-        return digest_bytes(content)
-    pixels = decode(image, **decoding)
+    """Of a file, however it is given, the digest of its content; of other images of their pixels; "" if unreadable."""
+    try:
+        content = file_content(image)
+        if content is not None:
+            return digest_bytes(content)
+        pixels = decode(image, **decoding)
+    except DataError:
+        return ""
     return digest_bytes(repr(pixels.shape).encode() + pixels.tobytes())
+
+
+def unchanged(image: Any, digest: str) -> Any:
+    """The image, of a file its bytes. Raises DataError where the file no longer has the content of `digest`."""
+    content = file_content(image)
+    if content is not None and digest_bytes(content) != digest:
+        raise DataError("has changed while it was added", where=str(image), do="add it again")
+    return image if content is None else content

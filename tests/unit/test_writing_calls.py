@@ -109,6 +109,7 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "retrieval/gallery_index.py": {"self.save": LEFT_OUT},
     "retrieval/index_files.py": {"import_faiss().write_index": IN_REPLACING},
+    "sources/parquet_rows.py": {"tempfile.TemporaryDirectory": TEMPORARY, "open": TEMPORARY, "file.write": TEMPORARY},
     "tensors.py": {"path.open": IN_REPLACING, "file.write": IN_REPLACING, "file.write (2)": IN_REPLACING},
     "tuning/dashboard.py": {
         "tempfile.TemporaryDirectory": "dashboard",

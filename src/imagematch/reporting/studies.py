@@ -132,11 +132,13 @@ def what_happened(trial: FrozenTrial) -> str:
 
 
 def trial_seconds(trial: FrozenTrial) -> float:
-    """How long a trial took: as its worker measured it, else as Optuna's clock did; NaN where neither did."""
+    """How long a trial took: as its worker measured it, else as Optuna's clock did; NaN where neither did,
+    or where the clock was set back meanwhile."""
     seconds = trial.user_attrs.get(attributes.SECONDS)
     if isinstance(seconds, dict) and isinstance(seconds.get("total"), (int, float)):
         return float(seconds["total"])
-    return trial.duration.total_seconds() if trial.duration is not None else math.nan
+    seconds = trial.duration.total_seconds() if trial.duration is not None else math.nan
+    return seconds if seconds >= 0 else math.nan
 
 
 def state_counts(study: optuna.Study) -> dict[str, int]:

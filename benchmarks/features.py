@@ -1,8 +1,8 @@
 """Feature extraction from JPEG files through the store, against the engine alone and against Keras, in one run.
 
 Without options: 1,500 made-up 64 px JPEGs, EfficientNetV2-B0 with random weights at 224 px; a minute on 2 cores. With
-`--networks` instead the engine alone, for five networks of random weights in each precision that there is here, as images
-a second and as a ratio to Keras in float32, in alternating rounds of one run; a quarter of an hour on 2 cores.
+`--networks` instead the engine alone, for five networks of random weights in each precision that is there: images a
+second, and their ratio to Keras in float32, in alternating rounds of one run; a quarter of an hour on 2 cores.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NETWORKS = ("mobilenet_v2", "efficientnet_v2_b0", "resnet50", "vit_s14", "vit_b1
 
 
 def vision_transformer(image_size: int, patch: int, dim: int, heads: int) -> Any:
-    """(batch, image_size, image_size, 3) -> the class token, (batch, dim): twelve blocks as ViT and DINOv2 have them."""
+    """(batch, image_size, image_size, 3) -> the class token, (batch, dim): twelve blocks, as ViT has them."""
     import keras
     from keras import layers, ops
 

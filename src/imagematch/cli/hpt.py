@@ -51,14 +51,17 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
     for line in study.describe():
         print(line)
     if dry_run:
-        from imagematch.cli.dry_run import check_weights, print_images
+        from imagematch.cli.dry_run import check_files, print_images
         from imagematch.data import fold_datasets, open_dataset
         from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
         first = {field: dimension.ends[0] for field, dimension in study.space.items()}
-        searched = study.space["weights"].values() if "weights" in study.space else ()
-        check_weights([study.settings_for(first).weights, *searched])
+        weights, extractors = (
+            [getattr(study.settings_for(first), key), *(study.space[key].values() if key in study.space else ())]
+            for key in ("weights", "feature_extractor")
+        )
+        check_files(weights, extractors)
         dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests, log=console_log())
         most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
         folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []

@@ -36,12 +36,12 @@ def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
     for line in settings.describe():
         print(line)
     if dry_run:
-        from imagematch.cli.dry_run import check_weights, print_images
+        from imagematch.cli.dry_run import check_files, print_images
         from imagematch.data import open_dataset
         from imagematch.events import console_log
         from imagematch.training import check_batch_classes
 
-        check_weights([settings.weights])
+        check_files([settings.weights], [settings.feature_extractor])
         dataset = open_dataset(settings, manifest_dir=layout.manifests, log=console_log())
         check_batch_classes(settings, dataset.labels[dataset.rows("train")])
         print_images(dataset)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imagematch.extractors.feature_scaling import concatenate_features
     from imagematch.extractors.frozen_part import FrozenPart, find_frozen_part
     from imagematch.extractors.layers import FixedLength
+    from imagematch.extractors.network_files import network_file_parts
     from imagematch.extractors.quantization import (
         CALIBRATION_IMAGES,
         CalibrationImages,
@@ -64,6 +65,7 @@ _MODULES = {
     "mean_cosine": "engines",
     "member_network": "concatenation",
     "converted_files": "engines",
+    "network_file_parts": "network_files",
     "network_inside": "trainable",
     "open_engine": "engines",
     "quantized": "quantization",
@@ -98,6 +100,7 @@ __all__ = [
     "make_extractor",
     "mean_cosine",
     "member_network",
+    "network_file_parts",
     "network_inside",
     "open_engine",
     "quantized",

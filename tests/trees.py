@@ -44,7 +44,7 @@ class Tree:
         )
 
     def write(self, root: Path) -> Path:
-        """Makes the files; their content is no image."""
+        """Makes the files; their content is not an image."""
         for path in self.files:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(b"x")

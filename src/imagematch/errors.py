@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ImagematchError(Exception):
-    """An error that is told to the user in one line, without a traceback.
+    """An error that is shown to the user as one line, without a traceback.
 
     Args:
         what: what is wrong, in plain words.

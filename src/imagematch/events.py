@@ -21,7 +21,7 @@ _LINE_EVERY_S = 10.0
 
 
 class RunLog:
-    """Tells people in lines (a live bar on a terminal) and programs in `run.jsonl`, one JSON object a line.
+    """Reports events as console lines (with a live bar on a terminal) and in `run.jsonl`, one JSON object a line.
 
     Args:
         path: the `run.jsonl` to append to; None keeps no file.
@@ -53,7 +53,7 @@ class RunLog:
             self.say(message)
 
     def say(self, message: str) -> None:
-        """Shows a line to people only: one, whatever is in it (a file's name may have line feeds and escape codes)."""
+        """Prints one console line that is not recorded; control characters in it are escaped."""
         if self._stream is not None:
             print(printable(message).replace("\n", "\\n"), file=self._stream, flush=True)
 
@@ -84,7 +84,7 @@ class RunLog:
 
 
 class EachEventOnce(RunLog):
-    """Passes to another log what has not been passed on before: for a folder that is looked through twice."""
+    """Forwards each distinct event to another log only once, for a folder that is scanned twice."""
 
     def __init__(self, log: RunLog) -> None:
         super().__init__()

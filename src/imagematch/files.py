@@ -60,7 +60,7 @@ class Layout:
 
     @property
     def manifests(self) -> Path:
-        """Kept manifests, one file a data set."""
+        """Cached manifests, one file a data set."""
         return self.root / "manifests"
 
 
@@ -260,7 +260,7 @@ def recovered_dir(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _renaming_in(folder: Path) -> Iterator[None]:
-    """One process at a time renames inside a folder; where the folder cannot be locked, nobody is kept from it."""
+    """Lets one process at a time rename inside a folder; a folder that cannot be locked is used without a lock."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(ImportError, OSError):

@@ -30,7 +30,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a signal ends the work where it is: for work that loses nothing, whenever it ends.
+        """In the block, a signal ends the work immediately: for work that can be cut off anywhere without loss.
 
         Raises:
             InterruptedRunError: a stop was requested.

@@ -87,7 +87,7 @@ def fetch(
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """A check's report in lines for people: the verdict, what stands out with its remedy, then the details."""
+    """A check's report as lines of text: the verdict, what stands out with its remedy, then the details."""
     used, exact, near, faces = (report[key] for key in ("used", "exact_duplicates", "near_duplicates", "faces"))
     root = f" in {report['root']}" if report["root"] else ""
     lines = [f"verdict    {report['summary']}"]

@@ -69,8 +69,8 @@ def duplicates(
         log.say(_WIDE)
     for chain in undivided:
         log.say(
-            f"{len(chain):,} images more hang together, match by match, as {images.paths[chain[0]]}: they are not "
-            "divided into groups, since the threshold is too wide for them; give a smaller --threshold"
+            f"{len(chain):,} more images, such as {images.paths[chain[0]]}, form a chain of matches too long to be "
+            "divided into groups: the threshold is too wide for them; give a smaller --threshold"
         )
     if as_json:
         print(json.dumps(_as_json(images, groups, undivided, under)))

@@ -76,4 +76,4 @@ def _mapping(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError("is no mapping", where="--input", do="give '{mean: 0.5, std: 0.5}'") from error
+        raise ConfigError("is not a mapping", where="--input", do="give '{mean: 0.5, std: 0.5}'") from error

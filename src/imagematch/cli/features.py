@@ -120,13 +120,13 @@ def clear(
     feature_dir: StoreOption = _STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Throws features away; whatever needs them computes them again."""
+    """Deletes cached features; they are computed again when they are needed."""
     from imagematch.errors import ConfigError
     from imagematch.features import clear_features
 
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError("nobody is there to be asked", where="features clear", do="give --yes")
+            raise ConfigError("there is no terminal to ask on", where="features clear", do="give --yes")
         typer.confirm(f"Remove {name or 'everything'} from {feature_dir}?", abort=True)
     print(f"{clear_features(feature_dir, name) / 1e6:,.1f} MB removed")
 

@@ -59,7 +59,7 @@ def add(
 ) -> None:
     """Adds images under their labels: class folders, or what a table says.
 
-    An image that is there already keeps its id, and its label is replaced. Each 1,000 images are added whole or not at
+    An image that already exists keeps its id, and its label is replaced. Each 1,000 images are added whole or not at
     all: if this is broken off, run it again.
     """
     from imagematch.errors import DataError
@@ -121,7 +121,7 @@ def search(
     far: FarOption = None,
     as_json: Json = False,
 ) -> None:
-    """Finds the nearest of a gallery, and says which of them match, or that nobody does: unknown."""
+    """Finds the nearest images of a gallery, and says which of them match, or that none does (unknown)."""
     from imagematch.retrieval import Gallery
 
     with Gallery.open(location, model) as gallery:
@@ -183,7 +183,7 @@ def export_gallery(
     from imagematch.retrieval import Gallery
 
     if output.exists():
-        raise DataError("is there already", where=str(output), do="name a new folder")
+        raise DataError("already exists", where=str(output), do="name a new folder")
     with Gallery.open(location) as gallery:
         count = _export(gallery, output)
     _print({"images": count, "output": str(output)}, [f"{count:,} images", f"output   {output}"], as_json)
@@ -216,7 +216,7 @@ def _export(gallery: Gallery, output: Path) -> int:
 
 @gallery_app.command()
 def rebuild(location: Location, model: Model, as_json: Json = False) -> None:
-    """Embeds the stored images anew, for another matcher. Broken off, it leaves the gallery as it was."""
+    """Embeds the stored images again, for another matcher. If it is interrupted, the gallery stays as it was."""
     from imagematch.retrieval import Gallery
 
     with Gallery.open(location) as gallery:
@@ -231,7 +231,7 @@ def _shown(image: GalleryImage) -> dict[str, Any]:
 
 
 def _print(value: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """One JSON object, or lines: a label may hold anything, and is one line all the same."""
+    """Prints one JSON object, or lines; a label with line breaks is still one line."""
     from imagematch.events import RunLog
 
     if as_json:

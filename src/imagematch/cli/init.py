@@ -33,7 +33,7 @@ def init(
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", data_dir.resolve().stem).strip("._-") or "photos"
     path = output or Path(f"{name}.yaml")
     if path.exists() and not overwrite:
-        raise ConfigError("is there already", where=str(path), do="give --overwrite, or another name: --output FILE")
+        raise ConfigError("already exists", where=str(path), do="give --overwrite, or another name: --output FILE")
     schema = Layout().root / "schema" / "study.schema.json"
     relative = Path(os.path.relpath(schema, path.parent)).as_posix()
     study = first_study(name[:100], dataset, data_dir, layout=layout, extractor=feature_extractor, schema=relative)

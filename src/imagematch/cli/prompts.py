@@ -21,7 +21,7 @@ def resume_or_fresh(what: str, *, resume: bool, fresh: bool) -> Choice:
     if resume or fresh:
         return "resume" if resume else "fresh"
     if not sys.stdin.isatty():
-        raise ConfigError(f"{what} exists already", do="give --resume to go on with it, or --fresh to start anew")
+        raise ConfigError(f"{what} exists already", do="give --resume to go on with it, or --fresh to start again")
     while True:
         print(f"{what} exists already. Go on with it (r), or delete it and start anew (f)? ", end="", flush=True)
         answer = sys.stdin.readline()

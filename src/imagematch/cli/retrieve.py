@@ -142,7 +142,7 @@ def retrieve_command(
         log.say(f"output   {output}")
     if submit is not None:
         answer = submit_ranking(submit, found.ranking(), log=log)
-        log.say(f"posted   {answer or 'taken without a word'}")
+        log.say(f"posted   {answer or 'accepted without a message'}")
 
 
 def _write(output: Path, found: Retrieval, model: Path) -> None:

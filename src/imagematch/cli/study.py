@@ -92,7 +92,7 @@ def export_study(
     from imagematch.tuning import sqlite_url, storage_errors, trials_table
 
     if output.suffix.lower() not in (".csv", ".json"):
-        raise ConfigError("is no CSV or JSON file", where=f"--output {output}", do="name it FILE.csv or FILE.json")
+        raise ConfigError("is not a CSV or JSON file", where=f"--output {output}", do="name it FILE.csv or FILE.json")
     database = Layout().study_database(name)
     study = read_study(storage or database, name)
     with storage_errors(storage or sqlite_url(database)):

@@ -192,7 +192,7 @@ def _unknown_in_study(key: Any) -> Problem | None:
         return Problem(key, f"unknown key {key!r}", did_you_mean(key, STUDY_FILE_KEYS) or _KEYS_DOC)
     if field not in TUNABLE:
         return Problem(key, f"{field} cannot vary between trials: {KEYS[field].tunable}", f"give {field}: ... for all")
-    return Problem(key, f"{field} is no number and has no range", f"give {field}_grid: [...]")
+    return Problem(key, f"{field} is not a number and has no range", f"give {field}_grid: [...]")
 
 
 def _given_twice(document: Document) -> Iterator[Problem]:

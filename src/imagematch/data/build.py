@@ -46,7 +46,7 @@ _SPLIT_KEYS = (
 
 @dataclass(frozen=True)
 class Scan:
-    """What is known of a data set's images before any is left out for what was found.
+    """A data set's images with everything known about them, before unusable ones are left out.
 
     Attributes:
         settings: what the data set was listed by.
@@ -78,12 +78,12 @@ class Scan:
 
     @property
     def value_range(self) -> ValueRange | None:
-        """What grey of more than 8 bits is scaled by in all images; None for 0 to 65,535."""
+        """The value range that deep grey images are scaled by; None for 0 to 65,535."""
         return set_range(self.settings.value_range, *self._values)
 
     @property
     def range_note(self) -> str:
-        """How such grey is scaled, where that is to be noticed; else ""."""
+        """How deep grey values are scaled, where users should know; else ""."""
         modes, _, highs = self._values
         return describe_range(self.value_range, modes, highs)
 
@@ -173,7 +173,7 @@ def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> D
 
 
 def _near_duplicates(scan: Scan, rows: Sequence[ImageRow], log: RunLog) -> NearDuplicates | None:
-    """Those among images that are files; None where they are not looked for."""
+    """Near duplicates among the images that are files; None where the settings do not look for them."""
     if scan.manifest is None or not rows:
         return None
     if len(rows) > _MOST_COMPARED:

@@ -63,7 +63,7 @@ class Thumbnail(NamedTuple):
 
 
 class ImageFacts(NamedTuple):
-    """What decoding an image file tells.
+    """What is learned by decoding an image file.
 
     Attributes:
         width: of the upright image (of the box, where there is one), pixels.
@@ -82,7 +82,7 @@ class ImageFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class _Request:
-    """What a caller wants of an image: the same of a full-size one and of one decoded at reduced size.
+    """The part and size a caller wants of an image, in coordinates that hold at full and at reduced size.
 
     Attributes:
         size_for: gives the wanted size, in width and height, for those of the part that is used; never larger.
@@ -239,7 +239,7 @@ def _decode_file(data: bytes, request: _Request) -> Thumbnail:
 
 @contextmanager
 def _decoded(image: Image.Image, data: bytes, reduction: int) -> Iterator[None]:
-    """The image decoded `reduction` times smaller, a large one when it is its turn."""
+    """The image decoded `reduction` times smaller; large images are decoded one at a time."""
     needed = memory_bytes(image, data, reduction)
     check_memory(*image.size, needed, allowed_bytes(image, data))
     if reduction > 1:
@@ -260,7 +260,7 @@ def _in_memory(image: Any, max_pixels: int | None) -> tuple[Image.Image, int]:
     plain = image.numpy() if not isinstance(image, np.ndarray) and hasattr(image, "numpy") else image
     array = None if isinstance(plain, list | tuple) else np.asarray(plain)
     if array is None or array.ndim == 0:
-        raise DataError(f"{type(image).__name__} is no image", do="give a path, an array or a PIL image")
+        raise DataError(f"{type(image).__name__} is not an image", do="give a path, an array or a PIL image")
     return image_of(array), 1
 
 
@@ -286,7 +286,7 @@ def _divided(box: Box, reduction: int) -> Box:
 
 @contextmanager
 def _one_line(where: str) -> Iterator[None]:
-    """Whatever Pillow raises of an image as a DataError that names it."""
+    """Turns whatever Pillow raises into a DataError of one line that names the image."""
     try:
         yield
     except DataError as error:

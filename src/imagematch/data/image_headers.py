@@ -125,7 +125,7 @@ def _webp_canvas(data: bytes) -> tuple[int, int] | None:
 
 
 def _longest_tag(data: bytes) -> int:
-    """The most values that a tag has in a TIFF's first directory, as it says; 0 where there is none to be read."""
+    """The largest value count that any tag in a TIFF's first directory declares; 0 where it cannot be read."""
     order = "<" if data[:2] == b"II" else ">"
     big = b"+" in data[2:4]
     try:

@@ -117,7 +117,7 @@ def splits_path(manifest: Path, rules: Mapping[str, Any]) -> Path:
 
 
 def distrust(cache: Path | None, file: str) -> None:
-    """Has the next run read a file again, whatever its size and time say: it could not be used as it was listed.
+    """Marks a file to be read again by the next run, even if its size and time are unchanged.
 
     Without it a file that breaks and keeps both would stop every run for good.
 

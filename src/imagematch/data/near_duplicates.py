@@ -204,7 +204,7 @@ def _cached(path: Path | None, log: RunLog) -> Fingerprints:
             return cached
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
         pass
-    log.event("manifest_rebuilt", f"{path} is damaged and is made again", path=str(path))
+    log.event("manifest_rebuilt", f"{path} is damaged and is rebuilt", path=str(path))
     return nothing
 
 

@@ -62,7 +62,7 @@ class NetworkFile:
 
     @property
     def remarks(self) -> list[str]:
-        """What a user should know before believing its features."""
+        """Warnings that a user of its features needs."""
         if self.facts["variation"] < _CONSTANT:
             return ["its features are nearly the same for all images: its mean, std or scale may be wrong"]
         return []
@@ -143,7 +143,7 @@ def network_file_parts(path: Path) -> tuple[Path, ...]:
             check_file(path.parent / other, max_bytes=_MAX_BYTES, inside=path.parent, dense=True)
         except OSError as error:
             what = f"has its weights in {other}, which cannot be read: {os_reason(error)}"
-            raise ModelError(what, where=str(path), do="put it beside the network, or export it anew") from error
+            raise ModelError(what, where=str(path), do="put it beside the network, or export it again") from error
     return (path, *(path.parent / other for other in others))
 
 
@@ -191,7 +191,7 @@ def _convert(
     )
     facts = _read_facts(folder / "facts.json")
     if facts is None:
-        raise ModelError("cannot be read", where=str(path), do="export it anew")
+        raise ModelError("cannot be read", where=str(path), do="export it again")
     if _digest(files) != digest:
         do = "leave it as it is while something runs, and start again"
         raise ModelError("has changed since it was opened", where=str(path), do=do)
@@ -277,7 +277,7 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def cache_folder() -> Path:
-    """Where what was found out of networks is remembered; for a user without a home nowhere: nothing can be there."""
+    """Folder of cached facts about network files; for a user without a home, a path at which nothing exists."""
     given = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(given or Path("~/.cache").expanduser()) / "imagematch"

@@ -173,7 +173,7 @@ class FeatureStore:
         return Features(array, choice.name, choice.precision, computed, time.monotonic() - started)
 
     def _choice(self, network: Network, engine: str, precision: str, log: RunLog) -> EngineChoice:
-        """The engine that is chosen; where the one given cannot run here, one that refuses only when it must."""
+        """The engine to use; if the given one cannot run here, one that raises only when it must compute."""
         try:
             return choose_engine(network, engine, precision, self.networks, log)
         except ModelError as error:

@@ -117,7 +117,7 @@ def _open_engine(card: EmbeddingCard, network: Network, log: RunLog) -> Engine:
 
 
 def replacement(card: EmbeddingCard, engine: Engine) -> str | None:
-    """What a reader must know where another engine or precision serves than the threshold was chosen with."""
+    """The warning to show where another engine or precision is used than the threshold was chosen with; else ""."""
     if (engine.name, engine.precision) == (card.engine, card.precision):
         return None
     return (

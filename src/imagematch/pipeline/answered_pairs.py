@@ -202,7 +202,7 @@ def _compared(
 
 
 def sign_test(one: int, other: int) -> float:
-    """The two-sided p-value of so uneven a division, were each side as likely: 2 P(at most the smaller), at most 1.
+    """The two-sided p-value of the sign test: 2 P(at most the smaller count) under equal odds, at most 1.
 
     >>> sign_test(0, 5)
     0.0625

@@ -138,7 +138,7 @@ def tune(config: Config, *, fresh: bool = False, workers: int = 1, progress: boo
 
 @contextlib.contextmanager
 def _native_messages_muted() -> Iterator[None]:
-    """Sends what native code of this process and its workers writes to the error stream nowhere; Python's stays."""
+    """Discards what native code of this process and its workers writes to stderr; Python's stderr stays."""
     own, python_stream = os.dup(2), sys.stderr
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

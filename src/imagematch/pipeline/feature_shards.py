@@ -34,7 +34,7 @@ class Shard:
         """Reads "2/8". Raises ConfigError."""
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= 100_000):
-            raise ConfigError(f"{text!r} is no part", where="--shard", do="write I/N, as 2/8: the second of eight")
+            raise ConfigError(f"{text!r} is not a part", where="--shard", do="write I/N, as 2/8: the second of eight")
         return cls(int(index), int(count))
 
     def rows(self, digests: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
 
 
 def _is_meant_as_url(text: str) -> bool:
-    """Whether a text is a URL, or one with a typo: what may hold a password is never taken for a path and shown."""
+    """Whether a text is meant as a URL, typos included: it may hold a password and must not be shown as a path."""
     return "://" in text or (bool({"@", ":"} & set(text)) and not is_file(Path(text)))
 
 

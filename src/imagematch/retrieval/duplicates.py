@@ -10,7 +10,7 @@ import numpy as np
 from imagematch.retrieval.distances import Euclidean, distances, import_faiss
 
 MOST_IN_A_CHAIN = 8000
-"""Images that may hang together, match by match, and still be divided: it takes time and memory by their square."""
+"""The longest chain of matches that is divided into groups: time and memory grow with the square of its length."""
 
 _TILE_ROWS = 2048
 
@@ -35,7 +35,7 @@ def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Gro
     """Groups of images with every distance inside a group under the threshold, the tightest group first.
 
     Matching is not transitive: a chain of images, each a little off the last, may end far from where it began. Images
-    that hang together by matches are therefore divided by complete linkage: the two closest groups are joined as long
+    connected by matches are therefore divided by complete linkage: the two closest groups are joined as long
     as all of the new group match. An image is in one group at most.
 
     Args:
@@ -44,7 +44,7 @@ def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Gro
 
     Returns:
         The groups; and what was not divided, since the threshold is too wide there to tell duplicates: sorted rows of
-        each set of over MOST_IN_A_CHAIN images that hang together.
+        each set of over MOST_IN_A_CHAIN images connected by matches.
 
     Source: complete linkage, D. Defays, An efficient algorithm for a complete link method, Computer Journal 20, 1977.
     """

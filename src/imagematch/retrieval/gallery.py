@@ -37,7 +37,7 @@ class Gallery:
             raise ModelError(
                 f"belongs to another matcher, which is called {store.facts.matcher_name}",
                 where=self._location,
-                do="use that one, or embed its images anew: imagematch gallery rebuild",
+                do="use that one, or embed its images again: imagematch gallery rebuild",
             )
 
     @classmethod
@@ -64,7 +64,7 @@ class Gallery:
 
     @classmethod
     def open(cls, location: str | Path, matcher: ImageMatcher | str | Path | None = None) -> Gallery:
-        """The gallery that is there.
+        """Opens an existing gallery.
 
         Args:
             location: as for `create`.
@@ -91,7 +91,7 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Lets go of its files."""
+        """Closes its files."""
         self._store.close()
 
     def __len__(self) -> int:
@@ -251,7 +251,7 @@ class Gallery:
         """
         text = checked_label(label)
         if not text:
-            raise DataError("a label cannot be taken away", do="remove the image and add it again")
+            raise DataError("a label cannot be removed", do="remove the image and add it again")
         found = self._store.find([image_id]).get(image_id)
         if found is None:
             return False

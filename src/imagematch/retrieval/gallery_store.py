@@ -79,10 +79,10 @@ class GalleryStore(Protocol):
         """The one that is there. Raises DataError where there is none, or something else."""
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes it."""
 
     def add(self, images: Sequence[NewImage]) -> list[int]:
-        """Their ids. An image whose digest is there already keeps its id and embedding; a label, where one is given,
+        """Their ids. An image whose digest already exists keeps its id and embedding; a label, where one is given,
         replaces its label. Raises ModelError where the gallery was rebuilt for another matcher meanwhile."""
 
     def remove(self, ids: Iterable[int]) -> int:

@@ -274,7 +274,7 @@ def _labels(rows: Iterable[ImageRow]) -> tuple[str, ...] | None:
 
 
 def _tell_others(folder: Path, images: set[str], log: RunLog) -> None:
-    """Says which files are not looked at because of their names: a photo in an unknown format must not vanish."""
+    """Reports which files are left out because of their names, so that no photo vanishes in silence."""
     others: list[str] = []
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))

@@ -134,7 +134,7 @@ class SavedIndex:
                 raise ModelError(f"is an index of another {different[0]}", where=str(folder), do=_AGAIN)
             for name, digest in saved["files"].items():
                 if name not in _FILES:
-                    raise ValueError(f"{name} is none of its files")
+                    raise ValueError(f"{name} is not one of its files")
                 check_file(folder / name, max_bytes=FILE_BYTES, dense=True)
                 if digest_file(folder / name) != digest:
                     raise ValueError(f"{name} was changed")

@@ -78,7 +78,7 @@ class SqliteStore:
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
         folder = Path(location)
         if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-            what = "is a gallery already" if (folder / GALLERY_FILE).exists() else "is there already"
+            what = "is a gallery already" if (folder / GALLERY_FILE).exists() else "already exists"
             raise DataError(what, where=location, do="choose another name, or remove it")
         values = {"format": _FORMAT, **asdict(facts)}
         with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / GALLERY_FILE)) as base:
@@ -106,7 +106,7 @@ class SqliteStore:
 
     def _error(self, error: sqlite3.Error) -> StudyError | DataError:
         if "not a database" in str(error) or "no such table" in str(error):
-            return DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
+            return DataError("is not a gallery", where=str(self._folder), do=_NO_GALLERY)
         if "locked" in str(error):
             return StudyError("another process is writing to it", where=str(self._folder), do="try again later")
         return _write_error(self._folder, f"the gallery cannot be used: {error}")
@@ -115,7 +115,7 @@ class SqliteStore:
         found = dict(self._base.execute("select key, value from facts"))
         kinds = {"format": int, "matcher": str, "matcher_name": str, "dim": int, "image_side": int}
         if any(not isinstance(found.get(key), kind) for key, kind in kinds.items()) or not 0 < found["dim"] <= 65_536:
-            raise DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
+            raise DataError("is not a gallery", where=str(self._folder), do=_NO_GALLERY)
         if found["format"] > _FORMAT:
             raise DataError("was written by a newer imagematch", where=str(self._folder), do="update imagematch")
         return GalleryFacts(found["matcher"], found["matcher_name"], found["dim"], found["image_side"])

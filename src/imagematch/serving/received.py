@@ -28,7 +28,7 @@ _BUSY = {"Retry-After": "1"}
 
 
 class RequestError(Exception):
-    """A request that is not answered: an HTTP status, one line of why, and headers."""
+    """A refused request: an HTTP status, a one-line reason, and headers."""
 
     def __init__(self, status: int, what: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(what)
@@ -38,7 +38,7 @@ class RequestError(Exception):
 
 
 class Allowance:
-    """So much of something, shared by all requests of the event loop; what is over it is a 503."""
+    """A budget shared by all requests of the event loop; a request beyond it gets a 503."""
 
     def __init__(self, total: int) -> None:
         self.total = total

@@ -152,7 +152,7 @@ def add_review(app: FastAPI, service: Service) -> None:
         file = corrections()
         last, left = await service.look(file.undo)
         if last is None:
-            raise RequestError(404, "there is no answer to take back")
+            raise RequestError(404, "there is no answer to undo")
         return CorrectionAnswer(count=left, undone=last.answer)
 
 

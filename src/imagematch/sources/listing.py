@@ -226,6 +226,6 @@ def file_mode(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except OSError as error:
-        raise DataError(f"cannot be looked up: {os_reason(error)}", where=str(path), do="check the path") from error
+        raise DataError(f"cannot be accessed: {os_reason(error)}", where=str(path), do="check the path") from error
     except ValueError as error:  # a null character
         raise DataError("is not a path", where=repr(str(path))) from error

@@ -151,7 +151,7 @@ class Plan:
 
     @cached_property
     def _known(self) -> list[dict[str, Any]]:
-        """The points that `start_from` names, as Optuna's parameters; the sampler draws what they leave open."""
+        """The points that `start_from` names, as Optuna's parameters; the sampler draws the fields they leave open."""
         return [labels_at(self._settings, values) for values in starting_points(self._settings)]
 
     def _has_stagnated(self, trials: list[FrozenTrial]) -> bool:

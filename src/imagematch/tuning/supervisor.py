@@ -136,7 +136,7 @@ class _Supervisor:
                 self._log.say(event["message"])
 
     def _is_news(self, worker: WorkerProcess, kind: str) -> bool:
-        """False for what another worker has logged already: that the database is away, or is back."""
+        """False for an event that another worker has logged already: the database being away, or back."""
         if kind == _AWAY:
             first = not self._without_storage
             self._without_storage.add(worker)
@@ -156,7 +156,7 @@ class _Supervisor:
             self._start()
 
     def _died(self, worker: WorkerProcess, reason: str) -> None:
-        """Queues the worker's trial again; it has cost nothing but time, unless it kills the next worker, too."""
+        """Queues the dead worker's trial again; it fails for good only if it kills the next worker, too."""
         recovered = self._recover({worker.pid: reason})
         for number, failed in recovered:
             message = f"trial {number:>3}  failed: {reason}" if failed else f"trial {number:>3}  re-queued: {reason}"

@@ -237,7 +237,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _unless_lost(self, trial: optuna.Trial) -> Iterator[None]:
-        """Inside, the trial may turn out to have been ended by others: this process was away too long."""
+        """Raises _TrialLostError where others ended the trial, as this process was suspended too long."""
         import optuna
 
         try:

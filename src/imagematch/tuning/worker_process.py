@@ -104,7 +104,7 @@ class WorkerProcess:
 
     @staticmethod
     def reason(code: int) -> str:
-        """Why a worker has died that ended with an exit code."""
+        """Why a worker died, from its exit code."""
         if code == -signal.SIGKILL:
             return "the worker was killed (signal 9): out of memory, or by hand"
         return f"the worker ended by signal {-code}" if code < 0 else f"the worker ended with code {code}"
@@ -126,7 +126,7 @@ class EventLines(RunLog):
         self._write({"kind": kind, "message": message, "fields": fields})
 
     def error(self, error: ImagematchError) -> None:
-        """Says why the worker ends: what the supervisor raises."""
+        """Sends the error that ends the worker, for the supervisor to raise."""
         self._write({"kind": ERROR, "error": error_json(error)})
 
     def _write(self, value: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ class EventLines(RunLog):
 
 
 def train_trials(make_trainer: MakeTrainer = Trainer) -> NoReturn:
-    """Works on the study of the job that stands on the input. Signals, which a whole process group may get, go by."""
+    """Works on the study of the job read from stdin. Signals to the whole process group are ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -166,7 +166,7 @@ def train_trials(make_trainer: MakeTrainer = Trainer) -> NoReturn:
 
 
 def _listen(commands: BinaryIO, stop: StopRequest, workers: list[Worker]) -> None:
-    """Takes stop requests, each a level as a line; the end of the input is the end of the supervisor."""
+    """Reads stop requests, one level a line; end of input means that the supervisor has ended."""
     for line in commands:
         stop.ask(int(line))
         if any(worker.preparing for worker in workers):

@@ -28,7 +28,7 @@ _CHUNK = 64
 
 
 def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
-    """Where the faces of the data set `name` at `root` are cached, beside its manifest; None for embedded images."""
+    """Path of the cached faces of data set `name` at `root`, beside its manifest; None for embedded images."""
     manifest = manifest_path(name, root, manifest_dir)
     of_haar = "eyes" if cropper.align else "faces"
     kind = of_haar if cropper.detector == "haar" else cropper.detector

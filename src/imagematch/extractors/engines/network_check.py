@@ -62,11 +62,11 @@ def _not_made_here(file: NetworkFile) -> list[str]:
     remarks = []
     if file.facts["pooling"] != "none":
         remarks.append(
-            f"{file.facts['output']} is pooled by {file.facts['pooling']}: input: {{pooling: ...}} says otherwise"
+            f"{file.facts['output']} is pooled by {file.facts['pooling']}: give input: {{pooling: ...}} for another"
         )
     if len(file.facts["outputs"]) > 1:
         remarks.append(
-            f"of {len(file.facts['outputs'])} outputs {file.facts['output']} is taken: input: {{output: NAME}}"
+            f"of {len(file.facts['outputs'])} outputs {file.facts['output']} is taken: give input: {{output: NAME}} for another"
         )
     if file.source != "input":
         values = json.loads(read_file(file.path.with_name(file.source), max_bytes=64 * KB))

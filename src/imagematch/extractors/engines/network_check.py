@@ -60,14 +60,11 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
 def _not_made_here(file: NetworkFile) -> list[str]:
     """What the file beside a network asks for that is done otherwise here, and outputs that are left."""
     remarks = []
+    output, count = file.facts["output"], len(file.facts["outputs"])
     if file.facts["pooling"] != "none":
-        remarks.append(
-            f"{file.facts['output']} is pooled by {file.facts['pooling']}: give input: {{pooling: ...}} for another"
-        )
-    if len(file.facts["outputs"]) > 1:
-        remarks.append(
-            f"of {len(file.facts['outputs'])} outputs {file.facts['output']} is taken: give input: {{output: NAME}} for another"
-        )
+        remarks.append(f"{output} is pooled by {file.facts['pooling']}: give input: {{pooling: ...}} for another")
+    if count > 1:
+        remarks.append(f"of {count} outputs {output} is taken: give input: {{output: NAME}} for another")
     if file.source != "input":
         values = json.loads(read_file(file.path.with_name(file.source), max_bytes=64 * KB))
         inner = values.get("pretrained_cfg", values)

@@ -12,6 +12,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,7 +95,7 @@ def compare(name: str, images: int, cache: Path) -> dict[str, dict[str, float]]:
     )
     extractor = make_extractor(settings)
     pictures = sample_images(images, extractor.image_size)
-    calibration = CalibrationImages("0" * 32, 32, lambda number, _size: pictures[number % len(pictures)])
+    calibration = CalibrationImages("0" * 32, min(32, images), lambda number, _size: pictures[number])
     runs: dict[str, Any] = {}
     for precision in ("float32", *lower_precisions()):
         network = quantized(extractor, calibration) if precision == "int8" else extractor
@@ -113,12 +114,12 @@ def compare(name: str, images: int, cache: Path) -> dict[str, dict[str, float]]:
     return {way: {"images_a_second": speed, "to_keras": speed / keras_speed} for way, speed in medians.items()}
 
 
-def print_networks(images: int, as_json: bool) -> None:
-    """Measures every network and prints a table."""
+def print_networks(names: Sequence[str], images: int, as_json: bool) -> None:
+    """Measures the networks and prints a table."""
     register_transformers()
     with tempfile.TemporaryDirectory() as folder:
         found = {}
-        for name in NETWORKS:
+        for name in names:
             found[name] = compare(name, images, Path(folder))
             if not as_json:
                 row = "".join(
@@ -218,10 +219,12 @@ def main() -> None:
     parser.add_argument("--extractor", default="efficientnet")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--images", type=int, help="how many images; by default 1,500, with --networks 128")
-    parser.add_argument("--networks", action="store_true", help="five networks at every precision, the engine alone")
+    parser.add_argument(
+        "--networks", nargs="*", choices=NETWORKS, help="these, or all five, at every precision, the engine alone"
+    )
     options = parser.parse_args()
-    if options.networks:
-        print_networks(options.images or 128, options.json)
+    if options.networks is not None:
+        print_networks(options.networks or NETWORKS, options.images or 128, options.json)
         return
     options.images = options.images or 1500
     settings = SimpleNamespace(

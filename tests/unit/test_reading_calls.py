@@ -22,6 +22,7 @@ OPENING = {
 OURS = {
     *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"),
     "GALLERY_STORES.of(location).open",
+    "GALLERY_STORES.of(str(location)).open",
 }
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
@@ -43,9 +44,6 @@ OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run i
 
 
 PLACES: dict[str, dict[str, str]] = {
-    "cli/doctor.py": {
-        "Path('/proc/cpuinfo').read_text": SYSTEM,
-    },
     "cli/running.py": {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,
@@ -86,9 +84,11 @@ PLACES: dict[str, dict[str, str]] = {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,
     },
+    "callbacks/tensorboard.py": {"path.open": WRITES},
     "events.py": {
         "self._path.open": WRITES,
     },
+    "features/store.py": {"choice.open": NO_FILE},
     "extractors/engines/choice.py": {
         "choice.open": NO_FILE,
         "choose_engine(network, engine, precision, cache_dir, log).open": NO_FILE,
@@ -177,6 +177,9 @@ PLACES: dict[str, dict[str, str]] = {
         "path.read_bytes (2)": OWN,
         "tf.saved_model.load": OWN,
     },
+    "processor.py": {
+        "_CPUINFO.open": SYSTEM,
+    },
     "reading.py": {
         "os.fdopen": CHECKED,
         "os.open": CHECKED,
@@ -214,9 +217,10 @@ PLACES: dict[str, dict[str, str]] = {
     "sqlite_files.py": {
         "sqlite3.connect": CHECKED,
     },
-    "sources/tables.py": {
-        "pandas.read_parquet": CHECKED,
-        "read_metadata": CHECKED,
+    "sources/parquet_rows.py": {
+        "ParquetFile": CHECKED,
+        "ParquetFile (2)": CHECKED,
+        "open": WRITES,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import Json, show
+from imagematch.processor import processor_facts
 from imagematch.reading import GB
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _EXTRAS = {
     "faces": ("cv2", "face_crop: haar and yunet; mtcnn needs the package mtcnn, too"),
     "serve": ("fastapi", "imagematch serve"),
     "tensorboard": ("tensorboard", "logs for TensorBoard in exp/logs"),
+    "mlflow": ("mlflow", "callbacks: [mlflow]"),
+    "wandb": ("wandb", "callbacks: [wandb]"),
     "notebooks": ("notebook", "the notebooks"),
     "heif": ("pillow_heif", "HEIC and HEIF photos"),
     "kerashub": ("keras_hub", "networks of KerasHub: feature_extractor kerashub:PRESET"),
@@ -56,23 +60,18 @@ def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="A train or study file to check for.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Says what this machine has (processor, engines, extras, disk), and what is missing for a configuration.
 
     Example: imagematch doctor hpt_config.yaml
     """
-    import json
-
     findings = [*machine_findings(), *extra_findings()]
     if config is not None:
         findings += config_findings(config)
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
-    else:
-        width = max(len(finding.topic) for finding in findings)
-        for finding in findings:
-            print(f"{finding.state:8} {finding.topic:{width}}  {finding.text}")
+    width = max(len(finding.topic) for finding in findings)
+    lines = [f"{finding.state:8} {finding.topic:{width}}  {finding.text}" for finding in findings]
+    show([asdict(finding) for finding in findings], lines, as_json)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(2)
 
@@ -95,7 +94,8 @@ def machine_findings() -> list[Finding]:
             findings.append(Finding(package, "missing", f"not installed: pip install {package}"))
     memory, free = psutil.virtual_memory(), shutil.disk_usage(Path.cwd()).free
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    flags = [name for name in _INSTRUCTIONS if name in _processor_flags()]
+    available = processor_facts().get("flags", "").split()
+    flags = [name for name in _INSTRUCTIONS if name in available]
     known = f", {' '.join(flags)}" if flags else ""
     findings.append(Finding("processor", "ok", f"{cores} cores{known}"))
     findings.append(Finding("memory", "ok", f"{memory.total / GB:.1f} GB, {memory.available / GB:.1f} GB free"))
@@ -152,14 +152,6 @@ def _images(settings: TrainSettings) -> Finding:
 
 def _listed(value: object) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _processor_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return set()
-    return set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
 
 
 def _graphics_cards() -> list[str]:

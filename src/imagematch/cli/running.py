@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -16,6 +17,7 @@ import typer
 from imagematch.errors import ConfigError, ImagematchError, StudyError, unloadable_library
 from imagematch.events import printable
 from imagematch.files import os_reason, write_error
+from imagematch.processor import choose_sorts_of_numpy
 
 _INTERRUPTED = 130
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -31,11 +33,28 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    choose_sorts_of_numpy(os.environ)
     if not debug:
         _mute_native_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal has no letters for is shown escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(exit_code(app, given, debug))
+
+
+def run_and_end(app: typer.Typer) -> None:
+    """`run` for a process that has nothing else to do, and ends at once where OpenVINO or TensorFlow is loaded.
+
+    OpenVINO's Core is torn down at exit, which has been seen to wait for ever for its threads; TensorFlow takes long.
+    """
+    try:
+        run(app)
+    except SystemExit as ending:
+        if sys.modules.keys() & {"openvino", "tensorflow"}:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(ending.code if isinstance(ending.code, int) else 0)
+        raise
 
 
 def _mute_native_libraries() -> None:
@@ -95,7 +114,7 @@ def _forget_output() -> None:
 def _tell(error: ImagematchError, debug: bool) -> int:
     if debug:
         _print(traceback.format_exc())
-    for each in (error, *(error.more if isinstance(error, ConfigError) else ())):
+    for each in (error, *error.more):
         _say(str(each))
     return error.exit_code
 

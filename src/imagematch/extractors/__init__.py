@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from imagematch.extractors.feature_scaling import concatenate_features
     from imagematch.extractors.frozen_part import FrozenPart, find_frozen_part
     from imagematch.extractors.layers import FixedLength
-    from imagematch.extractors.network_files import network_file_parts
     from imagematch.extractors.quantization import (
         CALIBRATION_IMAGES,
         CalibrationImages,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     )
     from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
     from imagematch.extractors.trainable import network_inside
+    from imagematch.extractors.weights import missing_files
 
 _MODULES = {
     "CALIBRATION_IMAGES": "quantization",
@@ -65,7 +65,7 @@ _MODULES = {
     "mean_cosine": "engines",
     "member_network": "concatenation",
     "converted_files": "engines",
-    "network_file_parts": "network_files",
+    "missing_files": "weights",
     "network_inside": "trainable",
     "open_engine": "engines",
     "quantized": "quantization",
@@ -100,7 +100,7 @@ __all__ = [
     "make_extractor",
     "mean_cosine",
     "member_network",
-    "network_file_parts",
+    "missing_files",
     "network_inside",
     "open_engine",
     "quantized",

@@ -140,7 +140,7 @@ def compare_with_older(settings: TrainSettings, layout: Layout, new: Path, log: 
     try:
         found = compare_on_corrections(old, new, layout=layout)
     except (DataError, ModelError) as error:
-        log.event("not_compared", f"not compared with the matcher that it replaces: {error}")
+        log.event("not_compared", f"not compared with the matcher that it replaces: {error}", level="warning")
         return
     for line in found.lines():
         log.say(line)
@@ -159,7 +159,7 @@ def _images(
         if not optional:
             raise
         return {}
-    found = {name: row for row in scan.usable for name in (row.digest, row.path) if name in wanted}
+    found = {name: row for row in scan.usable for name in row.names if name in wanted}
     return {name: scan.source.read(row.source_file) for name, row in found.items()}
 
 

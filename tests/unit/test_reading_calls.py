@@ -78,9 +78,11 @@ PLACES: dict[str, dict[str, str]] = {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,
     },
+    "callbacks/tensorboard.py": {"path.open": WRITES},
     "events.py": {
         "self._path.open": WRITES,
     },
+    "features/store.py": {"choice.open": NO_FILE},
     "extractors/engines/choice.py": {
         "choice.open": NO_FILE,
         "choose_engine(network, engine, precision, cache_dir, log).open": NO_FILE,

@@ -20,9 +20,8 @@ OPENING = {
 }
 """Names of functions and methods that read a file by its name, whatever they belong to."""
 OURS = {
-    *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"),
-    "GALLERY_STORES.of(location).open",
-    "GALLERY_STORES.of(str(location)).open",
+    *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open"),
+    *("GALLERY_STORES.of(location).open", "GALLERY_STORES.of(str(location)).open"),
 }
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 

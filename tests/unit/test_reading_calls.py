@@ -22,6 +22,7 @@ OPENING = {
 OURS = {
     *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"),
     "GALLERY_STORES.of(location).open",
+    "GALLERY_STORES.of(str(location)).open",
 }
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 

@@ -62,13 +62,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @contextmanager
-def unreadable(folder: Path) -> Iterator[None]:
-    """Nobody may enter a test's folder for a while; root, who may enter any, is somebody else so long."""
+def unreadable(folder: Path, mode: int = 0) -> Iterator[None]:
+    """Nobody may enter a test's folder for a while, or has the rights of `mode` in it; root is somebody else so long."""
     root = os.geteuid() == 0
     for above in folder.parents:  # pytest's own folders are closed to others
         if above.is_relative_to(tempfile.gettempdir()) and above != Path(tempfile.gettempdir()):
             above.chmod(0o755)
-    folder.chmod(0)
+    folder.chmod(mode)
     if root:
         os.seteuid(65534)
     try:

@@ -72,7 +72,7 @@ def _is_open_as(path: Path, descriptor: int) -> bool:
 
 
 def remove_locked_dir(folder: Path, lock: Path) -> None:
-    """Removes a folder whose lock this process holds: the lock last, so that nobody works in a folder half removed.
+    """Removes a folder whose lock this process holds; the lock goes last: no process uses a half-removed folder.
 
     Args:
         folder: need not exist.

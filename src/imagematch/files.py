@@ -53,6 +53,10 @@ class Layout:
         """Embedding projector files of an experiment."""
         return self.root / "projector" / name
 
+    def gallery_dir(self, name: str) -> Path:
+        """The gallery of a matcher's data set."""
+        return self.root / "galleries" / name
+
     @property
     def features(self) -> Path:
         """The feature store, unless a configuration names another."""
@@ -60,7 +64,7 @@ class Layout:
 
     @property
     def manifests(self) -> Path:
-        """Kept manifests, one file a data set."""
+        """Cached manifests, one file a data set."""
         return self.root / "manifests"
 
 
@@ -260,7 +264,7 @@ def recovered_dir(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _renaming_in(folder: Path) -> Iterator[None]:
-    """One process at a time renames inside a folder; where the folder cannot be locked, nobody is kept from it."""
+    """Lets one process at a time rename inside a folder; a folder that cannot be locked is used without a lock."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(ImportError, OSError):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 from imagematch.errors import InterruptedRunError
+
+_LEAVE_S = 8.0
+"""After SIGTERM a process that has not stopped by then ends where it is: what it has finished is saved."""
 
 
 def interrupted() -> InterruptedRunError:
@@ -30,7 +35,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a signal ends the work where it is: for work that loses nothing, whenever it ends.
+        """In the block, a signal ends the work immediately: for work that can be cut off anywhere without loss.
 
         Raises:
             InterruptedRunError: a stop was requested.
@@ -61,7 +66,8 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
 
     Args:
         patient: the first SIGINT asks to finish what is going on (level 1), the second to stop at the next step. Else
-            the first one does. SIGTERM always asks to stop at the next step.
+            the first one does. SIGTERM always asks to stop at the next step, and ends the process after `_LEAVE_S`
+            seconds: a step may be long, and what sends SIGTERM kills soon after.
     """
     request = StopRequest(patient=patient)
     if threading.current_thread() is not threading.main_thread():
@@ -73,8 +79,13 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
         if request.raises:
             raise KeyboardInterrupt
 
+    leaving = threading.Timer(_LEAVE_S, _leave)
+    leaving.daemon = True
+
     def terminate(_number: int, _frame: FrameType | None) -> None:
         request.ask(2)
+        if leaving.ident is None:
+            leaving.start()
         if request.raises:
             raise KeyboardInterrupt
 
@@ -83,5 +94,12 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
     try:
         yield request
     finally:
+        leaving.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave() -> None:
+    error = interrupted()
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)

@@ -160,7 +160,7 @@ def _draw_panel(
 
 
 def _range(values: Sequence[float], names: Sequence[str]) -> tuple[float, float]:
-    """Ends of the vertical axis. That of learning rates begins at 0: a constant one is no line at half height."""
+    """Ends of the vertical axis; for learning rates it begins at 0, so that a constant rate is a visible line."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     if list(names) == ["learning_rate"] and high > 0:
         return 0.0, 1.1 * high

@@ -64,7 +64,7 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path leads into a folder, once all links are followed; one that leads round in a circle stays put."""
+    """Whether a path, with all links resolved, is inside a folder; a circular link counts as its own target."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))  # resolve() raises at circles
 
 

@@ -32,7 +32,7 @@ class BoundedConnection(sqlite3.Connection):
 
 
 def is_full(reason: str) -> bool:
-    """Whether SQLite's words for an error are those of a full disk; of a file that may not grow it says "I/O error"."""
+    """Whether an SQLite error message means a full disk; for a file at its size limit SQLite says "I/O error"."""
     return "full" in reason or "disk I/O error" in reason
 
 

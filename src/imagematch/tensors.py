@@ -59,7 +59,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def read_tensors(path: Path, specs: Mapping[str, TensorSpec], *, inside: Path | None = None) -> dict[str, np.ndarray]:
-    """Reads the tensors of a file that `write_tensors` wrote, into memory: who truncates the file later harms nobody.
+    """Reads the tensors of a file that `write_tensors` wrote into memory, so that later changes of the file do no harm.
 
     Args:
         path: the file.

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 TINY = {
+    "pruning": ["--orders", "2", "--draws", "1"],
     "features": ["--images", "20", "--extractor", "small_cnn"],
     "study": ["--images", "100", "--trials", "1", "--extractor", "pixels"],
     "head_epoch": ["--images", "256"],
@@ -27,8 +28,10 @@ TINY = {
     "gallery": [],
     "serving": ["--extractor", "pixels", "--seconds", "0.2", "--gallery", "500", "--bad", "40"],
     "decoding": [],
+    "peer_search": ["--seeds", "1"],
 }
 SIZES: dict[str, dict[str, Any]] = {
+    "pruning": {"OBJECTIVES": 1},
     "evaluation": {"SIZE": 200, "DIM": 8, "CLASSES": 5, "MANY_CLASSES": (20,)},
     "interval_coverage": {"POPULATION": 10_000},
     "retrieval": {"COUNT": 3_000, "QUERIES": 20, "CENTRES": 50},
@@ -40,7 +43,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "losses": {"BATCHES": (32, 64), "ROUNDS": 1, "IMAGES_PER_TURN": 64},
 }
 """Sizes that no option sets."""
-ALONE = {"memory": "memory.SIZES = (1_000, 2_000); ", "study": "", "serving": ""}
+ALONE = {"memory": "memory.SIZES = (1_000, 2_000); ", "study": "", "serving": "", "peer_search": ""}
 """What starts or measures processes, itself among them, and what is set before."""
 
 
@@ -62,7 +65,11 @@ def printed(name: str) -> dict[str, Any]:
     return dict(json.loads(output.getvalue()))
 
 
-LONG = {"memory": "eight processes", "study": "a worker's process and the original's way of training"}
+LONG = {
+    "memory": "eight processes",
+    "study": "a worker's process and the original's way of training",
+    "peer_search": "a whole study",
+}
 
 
 @pytest.mark.parametrize(

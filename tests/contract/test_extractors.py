@@ -22,10 +22,10 @@ from imagematch.extractors.engines.network_file import read_network
 from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX
 
 BY_DEFAULT = {
-    *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "mobilenet_025", "mobilenet_v2"),
+    *("pixels", "small_cnn", "bit_m_r50x1", "efficientnet", "mobilenet_025", "mobilenet_v2_layers"),
     *("mobilenet_v3_small", "vgg16"),
 }
-LARGE = {"densenet121", "efficientnet_b0", "inception_v3", "resnet50"}
+LARGE = {"densenet121", "efficientnet_b0", "inception_v3", "mobilenet_v2", "resnet50"}
 """Some 15 CPU seconds each, for layers that those by default have, too."""
 CHAOTIC = {"efficientnet_v2_l"}
 """Random weights amplify rounding so much that TensorFlow's own eager and compiled features differ by 80 %."""

@@ -112,6 +112,28 @@ def test_one_image_a_class(command: Invoke, tmp_path: Path) -> None:
     refused(command, "train.py", "--config", train_file(tmp_path), code=3, says="class")
 
 
+@pytest.mark.parametrize(
+    ("classes", "changes", "code", "says"),
+    [
+        (3, {"join": "{dim: 30}"}, 2, "30 is more than the features have: 22 is the training images less one; give 22"),
+        (1, {"join": "whitened"}, 3, "class"),
+        (3, {"join": "whitened", "feature_extractor": "small_cnn", "weights": "random"}, 2, "needs a frozen extractor"),
+        (3, {"join": "whitened", "feature_extractor": "[pixels, mobilenet_025]", "trainable": 2}, 2, "trainable"),
+        (3, {"parallel_heads": "[[8]]", "feature_extractor": "small_cnn", "weights": "random"}, 2, "frozen extractor"),
+    ],
+    ids=["few images", "one class", "join with a trained extractor", "several extractors trained", "heads on it"],
+)
+def test_what_cannot_be_joined_is_refused_before_anything_is_trained(
+    command: Invoke, tmp_path: Path, classes: int, changes: dict[str, object], code: int, says: str
+) -> None:
+    make_images(tmp_path / "images", classes=classes)
+    done = command("train.py", "--config", train_file(tmp_path, **changes))
+    assert done.returncode == code, done.stderr
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines()), done.stderr
+    assert says in done.stderr
+    assert "epoch " not in done.stdout
+
+
 def test_weights_that_are_not_there_do_not_fit_or_cannot_be_fetched(command: Invoke, tmp_path: Path) -> None:
     make_images(tmp_path / "images")
     network = {"feature_extractor": "mobilenet_v2", "image_size": 32}

@@ -126,7 +126,7 @@ def test_what_cannot_be_bundled_is_one_line_and_leaves_nothing(
     (tmp_path / "there").mkdir()
     cases = [
         (3, "no gallery is there", ("--output", tmp_path / "new", "--gallery", tmp_path / "nowhere")),
-        (2, "is there already", ("--output", tmp_path / "there")),
+        (2, "already exists", ("--output", tmp_path / "there")),
         (2, "names no file or folder", ()),
         (2, "only a gallery in a folder", ("--output", tmp_path / "new", "--gallery", "postgresql://h/d?gallery=g")),
     ]

@@ -67,7 +67,7 @@ def test_damaged_blocks_are_left_out(invoke: Invoke) -> None:
 def test_mistakes_are_one_line(invoke: Invoke) -> None:
     Path("cnn.yaml").write_text(TRAIN.replace("pixels", "small_cnn").replace("image_size: 8", "image_size: 16"))
     cases = [
-        (2, "'3/2' is no part", ("compute", "train.yaml", "--shard", "3/2")),
+        (2, "'3/2' is not a part", ("compute", "train.yaml", "--shard", "3/2")),
         (2, "small_cnn is trained", ("compute", "cnn.yaml")),
         (4, "no features are there", ("merge", "nowhere")),
     ]

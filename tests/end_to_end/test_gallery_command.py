@@ -158,7 +158,7 @@ def test_exported_it_is_a_data_set(gallery: Command) -> None:
         np.testing.assert_array_equal(np.load("out/embeddings.npy"), first.embeddings(ids))
     code, _, err = gallery("export", "digits", "out")
     assert (code, one_line(err)) == (3, True)
-    assert "out: is there already; name a new folder" in err
+    assert "out: already exists; name a new folder" in err
 
 
 def test_another_matcher_is_refused_and_may_rebuild(gallery: Command) -> None:
@@ -186,7 +186,7 @@ def test_mistakes_are_told_in_one_line(gallery: Command) -> None:
         (("search", "nowhere", "images/digit 3/003.png", *model), 3, "no gallery is there"),
         (("list", "nowhere"), 3, "no gallery is there"),
         (("create", "digits", *model), 3, "is a gallery already"),
-        (("create", "images", *model), 3, "is there already"),
+        (("create", "images", *model), 3, "already exists"),
         (("create", "new", "--model", "nowhere"), 5, "nowhere"),
         (("list", "mongodb://x/y"), 2, "no gallery is stored at mongodb://"),
         (("add", "digits", "nowhere", *model), 3, "no such folder"),

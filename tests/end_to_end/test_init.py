@@ -84,7 +84,7 @@ def test_mistakes_are_one_line_and_write_nothing(invoke: Invoke, tmp_path: Path)
         (3, "no such folder", ("--data-dir", "nowhere")),
         (3, "two such classes are needed", ("--data-dir", "photos")),
         (2, "no data set is called 'fodler'", ("--data-dir", "photos", "--dataset", "fodler")),
-        (2, "is there already", ("--data-dir", "photos", "-o", "there.yaml")),
+        (2, "already exists", ("--data-dir", "photos", "-o", "there.yaml")),
     ]
     for code, part, arguments in cases:
         done = invoke("init", *arguments)

@@ -451,7 +451,7 @@ def test_the_second_time_nothing_goes_through_the_network(place: Path) -> None:
     ("arguments", "told"),
     [
         (["--output", "out.txt"], "end its name with .json, .csv or .html"),
-        (["--submit", "ftp://example.org"], "is not a http or https address"),
+        (["--submit", "ftp://example.org"], "is not an http or https address"),
         (["--top-k", "0"], "--top-k"),
         (["--metric", "manhattan"], "--metric"),
         (["--metric", "jaccard", "--space", "features", "--index", "hnsw"], "hnsw does not know the metric jaccard"),
@@ -600,7 +600,7 @@ def test_what_hangs_together_too_widely_is_told_and_listed(
     code, out, _ = command(*ways)
     assert code == 0
     assert "120 images: 0 groups with 0 images under 2.1000" in out
-    assert "120 images more hang together, match by match, as digit 0/048.png" in out
+    assert "120 more images, such as digit 0/048.png, form a chain of matches too long to be divided" in out
     found = json.loads(Path("out.json").read_text())
     assert (found["groups"], found["undivided"]) == ([], [embedded("gallery")[0]])
 

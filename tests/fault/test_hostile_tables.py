@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.fault.hostile import NO_FILES, put, refusal, sparse
 
@@ -13,6 +16,7 @@ from imagematch.errors import ConfigError, DataError, ImagematchError
 from imagematch.pipeline.pair_lists import read_pairs
 from imagematch.reading import MAX_LINES, TABLE_BYTES, RefusedFileError, text_lines
 from imagematch.sources import open_source
+from imagematch.sources.tables import Table
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "configuration": ("c.yaml", read_yaml),
@@ -92,6 +96,50 @@ MB = 1 << 20
 def test_a_bomb_costs_little(tmp_path: Path, setup: str, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert says in refusal(setup, tmp_path / name)
+
+
+def dictionary_of_one() -> dict[str, Any]:
+    """A text of a megabyte that is in the file once, and in a million rows: 195 kB unpack to 2 TB."""
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), ["x" * MB])
+    return {"table": pa.table({"path": rows, "label": rows}), "write_statistics": False}
+
+
+def endless_text() -> dict[str, Any]:
+    """One text of 400 MB, as the file says itself."""
+    table = pa.table({"path": ["x" * (400 * MB)], "label": ["a"]})
+    return {"table": table, "compression": "zstd", "use_dictionary": False, "write_statistics": False}
+
+
+def nested() -> dict[str, Any]:
+    kind = pa.int8()
+    for _ in range(150):
+        kind = pa.list_(kind)
+    return {"table": pa.table({"path": pa.nulls(1, kind)})}
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(dictionary_of_one, "bytes of text"), (endless_text, "malloc of size"), (nested, "too deeply nested")],
+)
+def test_a_bomb_of_parquet_costs_little(make: Callable[[], dict[str, Any]], says: str, tmp_path: Path) -> None:
+    """The process that opens it has limits of its own; this one reads what that wrote."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(where=path, **make())
+    assert path.stat().st_size < MB
+    assert says in refusal(TABLE, path)
+
+
+@pytest.mark.parametrize("place", [4, 60, -60, -8])
+def test_bytes_of_parquet_that_are_others(place: int, tmp_path: Path) -> None:
+    """Whatever the library makes of it, a crash too: rows, or one line."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"path": ["a.png"] * 99, "label": ["a"] * 99}), path)
+    content = bytearray(path.read_bytes())
+    content[place : place + 4 if place != -4 else None] = b"\xff\xff\xff\x7f"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        list(Table(path, {"path": (), "label": ()}))
+    assert "\n" not in str(caught.value)
 
 
 def test_lines_are_read_whatever_their_ends(tmp_path: Path) -> None:

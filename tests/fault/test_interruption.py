@@ -174,7 +174,7 @@ def whole_and_cut(
     whole = invoke("train", "--config", "train.yaml")
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml"],
+        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml", "--verbose"],
         cwd=folder / "cut",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -294,6 +294,24 @@ with stop_on_signals() as stop:
 def test_the_first_ctrl_c_is_patient_only_while_the_work_asks_for_it(tmp_path: Path) -> None:
     done = run_command("-c", TWO_LEVELS, cwd=tmp_path)
     assert done.stdout == "1\n2\nat once\n", done.stderr
+
+
+LONG_STEP = """\
+import os, signal, time
+from imagematch import interruption
+
+interruption._LEAVE_S = 0.1
+with interruption.stop_on_signals(patient=True) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+"""
+
+
+def test_sigterm_ends_a_step_that_takes_too_long(tmp_path: Path) -> None:
+    done = run_command("-c", LONG_STEP, cwd=tmp_path)
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted: nothing is lost; run the same command with --resume to go on\n"
 
 
 HPT_WITHOUT_TRAINING = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, unreadable
 from tests.fault.write_sites import WRITES
 
-from imagematch.errors import StudyError
+from imagematch.errors import ImagematchError, StudyError
 from imagematch.files import check_room, shown_bytes, write_error
 
 KEEPS_ITS_PART = {"download", "run log"}
@@ -62,6 +63,42 @@ def test_once_there_is_room_it_is_written(name: str, tmp_path: Path) -> None:
     before = files_in(tmp_path)
     write()
     assert name == "features, copied" or files_in(tmp_path) != before
+
+
+@pytest.mark.parametrize("name", sorted(WRITES))
+def test_a_folder_that_is_read_only(name: str, tmp_path: Path) -> None:
+    folder, first = tmp_path / "output", tmp_path / "first"
+    folder.mkdir()
+    first.mkdir()
+    if name not in ("gallery", "upgrade", "download"):
+        WRITES[name](first)()  # what it imports late is not to be looked for without the rights to
+    write = WRITES[name](folder)
+    before = files_in(folder)
+    for path in folder.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with unreadable(folder, 0o555), pytest.raises(StudyError) as caught:
+        write()
+    told = str(caught.value)
+    assert "\n" not in told
+    assert str(folder) in told
+    assert "Permission denied; check the folder and its permissions" in told
+    assert files_in(folder) == before
+
+
+@pytest.mark.parametrize("name", sorted(WRITES))
+def test_a_folder_that_has_vanished(name: str, tmp_path: Path) -> None:
+    """It is made again, or named in one line."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    write = WRITES[name](folder)
+    shutil.rmtree(folder)
+    try:
+        write()
+    except ImagematchError as error:
+        assert "\n" not in str(error)
+        assert str(folder) in str(error)
+    else:
+        assert folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from imagematch.cli.options import Json, show
+
 
 def init(
     data_dir: Annotated[Path, typer.Option("--data-dir", help="The images: a folder for each class; or a table.")],
@@ -17,6 +19,7 @@ def init(
     layout: Annotated[str, typer.Option(help="How a folder is read, where two readings are possible.")] = "auto",
     feature_extractor: Annotated[str, typer.Option(help="The network; pixels needs no weights.")] = "mobilenet_v2",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Writes a commented study file fitted to a folder of images, and says what to type next.
 
@@ -24,7 +27,7 @@ def init(
     """
     import json
 
-    from imagematch.cli.summary import own_command
+    from imagematch.cli.options import own_command
     from imagematch.config import study_schema
     from imagematch.errors import ConfigError
     from imagematch.files import Layout, write_text
@@ -33,16 +36,18 @@ def init(
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", data_dir.resolve().stem).strip("._-") or "photos"
     path = output or Path(f"{name}.yaml")
     if path.exists() and not overwrite:
-        raise ConfigError("is there already", where=str(path), do="give --overwrite, or another name: --output FILE")
+        raise ConfigError("already exists", where=str(path), do="give --overwrite, or another name: --output FILE")
     schema = Layout().root / "schema" / "study.schema.json"
     relative = Path(os.path.relpath(schema, path.parent)).as_posix()
     study = first_study(name[:100], dataset, data_dir, layout=layout, extractor=feature_extractor, schema=relative)
     write_text(schema, json.dumps(study_schema(), indent=1) + "\n")
     write_text(path, study.text)
-    for note in study.notes:
-        print(note)
     command = own_command()
-    print(f"wrote    {path}: read it, change what does not fit")
-    print(f"images   {command} data check {path}")
-    print(f"look     {command} hpt --hpt-config-filepath {path} --dry-run")
-    print(f"run      {command} hpt --hpt-config-filepath {path}")
+    steps = {
+        "images": f"{command} data check {path}",
+        "look": f"{command} hpt --hpt-config-filepath {path} --dry-run",
+        "run": f"{command} hpt --hpt-config-filepath {path}",
+    }
+    lines = [*study.notes, f"wrote    {path}: read it, change what does not fit"]
+    lines += [f"{name:8} {step}" for name, step in steps.items()]
+    show({"path": path, "schema": schema, "notes": study.notes, "next": steps}, lines, as_json)

@@ -20,7 +20,7 @@ from imagematch.cli.hpt import hpt
 from imagematch.cli.init import init
 from imagematch.cli.match import match
 from imagematch.cli.retrieve import retrieve_command
-from imagematch.cli.running import run
+from imagematch.cli.running import run_and_end
 from imagematch.cli.serve import serve
 from imagematch.cli.study import study_app
 from imagematch.cli.train import train_command
@@ -74,18 +74,18 @@ app.add_typer(features_app, name="features", help="The feature store: what it ho
 
 def main() -> None:
     """The console command."""
-    run(app)
+    run_and_end(app)
 
 
 def hpt_script() -> None:
     """`python hpt.py`."""
     script = _app()
     script.command()(hpt)
-    run(script)
+    run_and_end(script)
 
 
 def train_script() -> None:
     """`python train.py`."""
     script = _app()
     script.command()(train_command)
-    run(script)
+    run_and_end(script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -40,8 +41,24 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     sys.exit(exit_code(app, given, debug))
 
 
+def run_and_end(app: typer.Typer) -> None:
+    """`run` for a process that has nothing else to do, and ends at once where OpenVINO or TensorFlow is loaded.
+
+    OpenVINO's Core is torn down at exit, which has been seen to wait for ever for its threads; TensorFlow takes long.
+    """
+    try:
+        run(app)
+    except SystemExit as ending:
+        if sys.modules.keys() & {"openvino", "tensorflow"}:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(ending.code if isinstance(ending.code, int) else 0)
+        raise
+
+
 def _mute_native_libraries() -> None:
-    """Sends what native code writes to the error stream (TensorFlow's start-up lines) nowhere; Python's stays."""
+    """Discards what native code writes to stderr (TensorFlow's start-up lines); Python's stderr stays."""
     own = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -76,7 +93,7 @@ def exit_code(app: typer.Typer, arguments: list[str], debug: bool) -> int:
 
 
 def _of_this_machine(error: Exception) -> ImagematchError | None:
-    """What a full disk, a lack of memory or a damaged installation is told as; None of a defect of ours."""
+    """The error to report for a full disk, too little memory or a damaged installation; None for a defect of ours."""
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         if error.filename is None:
             _forget_output()
@@ -90,14 +107,14 @@ def _of_this_machine(error: Exception) -> ImagematchError | None:
 
 
 def _forget_output() -> None:
-    """What is still to be written goes nowhere: who read it is gone, or there is no room for it."""
+    """Discards buffered output: its reader is gone, or the disk is full."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: ImagematchError, debug: bool) -> int:
     if debug:
         _print(traceback.format_exc())
-    for each in (error, *(error.more if isinstance(error, ConfigError) else ())):
+    for each in (error, *error.more):
         _say(str(each))
     return error.exit_code
 
@@ -107,7 +124,7 @@ def _say(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    """Tells what went wrong, be it a traceback, without the passwords of URLs."""
+    """Prints an error or a traceback, with the passwords in URLs removed."""
     for secret, shown in _SECRETS:
         text = secret.sub(shown, text)
     print(text, end="", file=sys.stderr)

@@ -61,7 +61,7 @@ def starts_untrained(values: Values) -> bool:
 
 
 def _trained_parts(values: Values) -> list[Any]:
-    """What of the extractor is trained in each stage, False for nothing; pixels have nothing to train."""
+    """The part of the extractor that each stage trains, False for none; `pixels` has nothing to train."""
     if values["feature_extractor"] == "pixels":
         return [False]
     return [part or starts_untrained(values) for part in in_stages("trainable", values)]

@@ -62,7 +62,7 @@ def parse_range(key: str, field: str, given: Any) -> FloatRange | IntRange | Pro
     """The range of `FIELD_range`, or what is wrong with it."""
     kind = KEYS[field].kind
     if kind not in ("int", "float"):
-        return Problem(key, f"{field} is no number and has no range", f"give {field}_grid: [...]")
+        return Problem(key, f"{field} is not a number and has no range", f"give {field}_grid: [...]")
     if not isinstance(given, dict):
         return Problem(key, f"{key} must be {{low: ..., high: ...}} with step or log, not {shown(given)}")
     for part in given:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from imagematch.config.problems import did_you_mean
 from imagematch.errors import ConfigError
-from imagematch.registry import EXTRACTOR_REGISTRY, LOSS_REGISTRY, SOURCE_REGISTRY
+from imagematch.registry import CALLBACK_REGISTRY, EXTRACTOR_REGISTRY, LOSS_REGISTRY, SOURCE_REGISTRY
 
 DATASETS: tuple[str, ...] = tuple(SOURCE_REGISTRY.all())
 SPLITS_BY = ("image", "class", "predefined")
@@ -34,6 +34,8 @@ OFFLINE_LOSSES = LOSS_REGISTRY.names("offline")
 PROXY_LOSSES = LOSS_REGISTRY.names("proxy")
 """Losses that compare each image with one learnt vector for each training class."""
 
+CALLBACKS: tuple[str, ...] = tuple(CALLBACK_REGISTRY.all())
+
 OPTIMIZERS = ("adam", "adamw", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "ramp_sustain_decay", "bit_hyperrule")
 TRAINING_PRECISIONS = ("float32", "bfloat16")
@@ -42,6 +44,8 @@ NAMED_CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 """Thresholds that are chosen by a name alone; `far`, `frr` and `cost` take a value."""
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes")
+RECIPES_KEYWORD = "recipes"
+"""In `start_from`: every shipped recipe that lies in the search space."""
 REFITS = ("none", "train_and_validation")
 PRUNERS = ("median", "asha", "hyperband", "none")
 

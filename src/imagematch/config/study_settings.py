@@ -52,10 +52,10 @@ class StudyKeys(BaseModel):
     )
     start_from: Names = key(
         Option(
-            (),
+            (names.RECIPES_KEYWORD,),
             {"type": "array", "items": {"type": "string"}},
-            "Tried first: the winners of finished studies, and train files.",
-            expects="a list of names of studies and paths of train files",
+            "Tried first: shipped recipes that lie in the search space, winners of studies, train files.",
+            expects="a list of recipes, names of studies and paths of train files",
         ),
         **_STUDY,
     )
@@ -265,7 +265,7 @@ class StudySettings(StudyKeys):
         return digest_json(self.space_json())
 
     def describe(self) -> list[str]:
-        """What would run, in lines for people; the storage's password is not among it."""
+        """What would run, as lines of text, without the storage's password."""
         points, trials = self.grid_points, f"{self.n_trials} trials" if self.n_trials != 1 else "1 trial"
         if points is None:
             trials += " out of an endless space"

@@ -40,7 +40,7 @@ def _checked_stages(value: Any) -> tuple[dict[str, Any], ...]:
 
 def _not_of_a_stage(name: str) -> Problem:
     near = did_you_mean(name, STAGE_KEYS)
-    return Problem(name, f"{name!r} is no field of a stage", near or f"a stage has {', '.join(STAGE_KEYS)}")
+    return Problem(name, f"{name!r} is not a field of a stage", near or f"a stage has {', '.join(STAGE_KEYS)}")
 
 
 def stage_key(number: int, key: str) -> str:

@@ -104,7 +104,7 @@ class TrainSettings(TrainKeys):
         return to_yaml({"experiment_name": self.experiment_name, **self.changed})
 
     def describe(self) -> list[str]:
-        """What would run, in lines for people."""
+        """What would run, as lines of text."""
         blocks = list(self.intermediate_ff_block_units)
         parallel = "".join(f" and {list(units)}" for units in self.parallel_heads)
         options = ", ".join(f"{name} {value}" for name, value in self.loss_options.items())

@@ -93,7 +93,7 @@ def _text_of_path(value: Any) -> Any:
 
 
 def _at_home(path: str) -> str:
-    """`path` with a leading "~" made the home directory, as the shell does it; as it is where there is none."""
+    """`path` with a leading "~" expanded as the shell does it; unchanged for a user without a home."""
     return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises where there is no home
 
 

@@ -123,7 +123,7 @@ def _load(text: str, location: Callable[[int], str]) -> tuple[yaml.Node | None, 
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Valid YAML that a configuration may not hold."""
+    """Raised for valid YAML that a configuration may not contain."""
 
     def __init__(self, problem: str, at: yaml.Event | yaml.Node) -> None:
         super().__init__(problem=problem, problem_mark=cast(Any, at.start_mark))

@@ -34,7 +34,7 @@ def limits(box: Box | None, width: int, height: int) -> Limits:
 def pixels_digest(
     content: str, box: Box | None = None, angle: float = 0.0, value_range: ValueRange | None = None
 ) -> str:
-    """The digest of what `decode` gives of a file: that of its content, unless a part of it or a range is chosen."""
+    """Digest of the pixels that `decode` returns: the file's own digest, unless a box or a value range applies."""
     if box is not None:
         turned = f" turned {angle:g}" if angle else ""
         content = digest_bytes(f"{content} {tuple(map(float, box))}{turned}".encode())
@@ -44,7 +44,7 @@ def pixels_digest(
 
 
 def decoded_digest(digest: str, mode: str, value_range: ValueRange | None) -> str:
-    """A `pixels_digest` with its set's range, which counts for deep images (of these modes of Pillow's) alone."""
+    """A `pixels_digest` with the value range of its set, which only affects images of these deep Pillow modes."""
     return pixels_digest(digest, value_range=value_range if is_deep(mode) else None)
 
 

@@ -46,7 +46,7 @@ _SPLIT_KEYS = (
 
 @dataclass(frozen=True)
 class Scan:
-    """What is known of a data set's images before any is left out for what was found.
+    """A data set's images with everything known about them, before unusable ones are left out.
 
     Attributes:
         settings: what the data set was listed by.
@@ -78,12 +78,12 @@ class Scan:
 
     @property
     def value_range(self) -> ValueRange | None:
-        """What grey of more than 8 bits is scaled by in all images; None for 0 to 65,535."""
+        """The value range that deep grey images are scaled by; None for 0 to 65,535."""
         return set_range(self.settings.value_range, *self._values)
 
     @property
     def range_note(self) -> str:
-        """How such grey is scaled, where that is to be noticed; else ""."""
+        """How deep grey values are scaled, where users should know; else ""."""
         modes, _, highs = self._values
         return describe_range(self.value_range, modes, highs)
 
@@ -168,16 +168,20 @@ def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> D
     if near is not None:
         dataset = replace(dataset, near_duplicates=near.take(used), near_training=near.in_training(splits))
     for remark in dataset.remarks("test"):
-        log.event("near_duplicates", remark)
+        log.event("near_duplicates", remark, level="warning")
     return dataset
 
 
 def _near_duplicates(scan: Scan, rows: Sequence[ImageRow], log: RunLog) -> NearDuplicates | None:
-    """Those among images that are files; None where they are not looked for."""
+    """Near duplicates among the images that are files; None where the settings do not look for them."""
     if scan.manifest is None or not rows:
         return None
     if len(rows) > _MOST_COMPARED:
-        log.event("not_compared", f"near duplicates are not looked for among more than {_MOST_COMPARED:,} images")
+        log.event(
+            "not_compared",
+            f"near duplicates are not looked for among more than {_MOST_COMPARED:,} images",
+            level="warning",
+        )
         return None
     return find_near_duplicates(_dataset(scan, rows, ()), scan.manifest.with_suffix(".looks.npz"), log)
 
@@ -192,7 +196,7 @@ def _crop(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
     if without:
         what = {"whole": "taken whole", "skip": "left out", "error": "refused"}[cropper.missing]
         message = f"no face found in {len(without):,} of {searched:,} images: {what} (face_missing)"
-        log.event("faces", message, searched=searched, missing=len(without))
+        log.event("faces", message, searched=searched, missing=len(without), level="warning")
     if without and cropper.missing == "error":
         raise DataError(
             f"no face found in {len(without):,} of {searched:,} images, the first is {without[0].path}",
@@ -207,7 +211,11 @@ def _of_frequent_classes(rows: Sequence[ImageRow], settings: TrainSettings, log:
     classes = _large_classes(rows, settings, log)
     if settings.max_classes is not None and len(classes) > settings.max_classes:
         sizes = Counter(row.label for row in rows if row.label in classes)
-        log.event("classes_left_out", f"{settings.max_classes:,} most frequent of {len(classes):,} classes are used")
+        log.event(
+            "classes_left_out",
+            f"{settings.max_classes:,} most frequent of {len(classes):,} classes are used",
+            level="warning",
+        )
         classes = set(sorted(sizes, key=lambda label: (-sizes[label], label))[: settings.max_classes])
     return [row for row in rows if row.label in classes]
 
@@ -229,7 +237,7 @@ def _large_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLo
     if few := len(sizes) - len(classes):
         images = sum(size for size in sizes.values() if size < smallest)
         message = f"{few:,} of {len(sizes):,} classes ({images:,} images) left out: fewer than {smallest} images each"
-        log.event("classes_left_out", message, classes=few, images=images)
+        log.event("classes_left_out", message, classes=few, images=images, level="warning")
     return classes
 
 

@@ -44,7 +44,7 @@ class NearDuplicates:
     complete: bool
 
     def of_one_label(self, rows: Sequence[ImageRow]) -> list[tuple[int, int]]:
-        """The pairs of one class: others are mistakes of labelling, or alike without being copies."""
+        """The pairs within one class; the others are labelling mistakes, or look alike without being copies."""
         return [(one, other) for one, other in self.pairs.tolist() if rows[one].label == rows[other].label]
 
     def in_training(self, splits: np.ndarray) -> dict[str, int]:
@@ -167,7 +167,7 @@ class Dataset:
             raise DataError(error.what, where=where, do=error.do or "run again: it has changed meanwhile") from error
 
     def remarks(self, split: str) -> list[str]:
-        """What a reader must know before believing metrics of a split."""
+        """Warnings that a reader of a split's metrics needs."""
         count = self.near_training.get(split, 0)
         if not count:
             return []

@@ -44,7 +44,7 @@ def fetch_dataset(
     downloads: Mapping[str, Download] | None = None,
     pause_s: float = _PAUSE_S,
 ) -> list[Path]:
-    """Fetches and unpacks a data set; what is there already stays as it is.
+    """Fetches and unpacks a data set; what already exists stays as it is.
 
     Args:
         name: of the data set.
@@ -77,7 +77,7 @@ def fetch_dataset(
         folder = place / archive.folder
         folders.append(folder)
         if folder.exists():
-            log.event("fetched", f"{folder} is there already; remove it to fetch it again", folder=str(folder))
+            log.event("fetched", f"{folder} already exists; remove it to fetch it again", folder=str(folder))
             continue
         try:
             with locked(place / f".{archive.name}.lock", wait=False):
@@ -124,7 +124,7 @@ def _fetch_one(archive: Archive, place: Path, log: RunLog, pause_s: float) -> No
 
 
 def _remove_if_unused(place: Path) -> None:
-    """Nothing came: where there is nothing but locks, nothing stays that looks like the data set."""
+    """Removes the folder of a failed download if it holds nothing but lock files."""
     inside = list(place.iterdir())
     if all(path.suffix == ".lock" for path in inside):
         _remove(place)

@@ -22,7 +22,8 @@ from imagematch.image_files import NotReadableHereError
 from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.sources import MISSING, Box, ImageRow, Source
 
-_VERSION = 2
+_VERSION = 3
+_SPLITS_VERSION = 2
 _CHUNK = 32
 _SHOWN = 20
 """Of corrupt images so many are shown one by one; `run.jsonl` has all."""
@@ -72,7 +73,7 @@ def read_manifest(
     corrupt = [row for row in checked if row.reason]
     for number, row in enumerate(corrupt):
         shown = f"left out: {row.path}: {row.reason}" if number < _SHOWN else None
-        log.event("corrupt_image", shown, path=row.path, reason=row.reason)
+        log.event("corrupt_image", shown, path=row.path, reason=row.reason, level="warning")
     if len(corrupt) > _SHOWN:
         log.say(f"left out: {len(corrupt) - _SHOWN:,} more images that cannot be used")
     return checked
@@ -99,14 +100,14 @@ def manifest_path(name: str, root: Path | None, manifest_dir: Path) -> Path | No
 
 def read_splits(path: Path, rules: Mapping[str, Any], log: RunLog) -> dict[str, str]:
     """Digest -> split of the images that were split by these rules before; none where that is not known."""
-    kind = {"version": _VERSION, "rules": dict(rules)}
+    kind = {"version": _SPLITS_VERSION, "rules": dict(rules)}
     found = load_table(path, kind, lambda columns: dict(zip(columns["digest"], columns["split"], strict=True)), log)
     return {str(digest): str(split) for digest, split in (found or {}).items()}
 
 
 def save_splits(path: Path, rules: Mapping[str, Any], splits: Mapping[str, str]) -> None:
     """Writes what `read_splits` reads. Raises StudyError where it cannot be written."""
-    kind = {"version": _VERSION, "rules": dict(rules), "rows": len(splits)}
+    kind = {"version": _SPLITS_VERSION, "rules": dict(rules), "rows": len(splits)}
     save_table(path, kind, {"digest": list(splits), "split": list(splits.values())})
 
 
@@ -117,7 +118,7 @@ def splits_path(manifest: Path, rules: Mapping[str, Any]) -> Path:
 
 
 def distrust(cache: Path | None, file: str) -> None:
-    """Has the next run read a file again, whatever its size and time say: it could not be used as it was listed.
+    """Marks a file to be read again by the next run, even if its size and time are unchanged.
 
     Without it a file that breaks and keeps both would stop every run for good.
 

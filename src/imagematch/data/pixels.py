@@ -117,7 +117,7 @@ def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
 
 
 def turned(image: Upright, box: Box, angle: float) -> Image.Image:
-    """What a box that leans by `angle` degrees clockwise about its own centre keeps; black where it is outside.
+    """The content of a box rotated clockwise by `angle` degrees about its centre; black outside of the image.
 
     Raises:
         DataError: the box is larger than any image.

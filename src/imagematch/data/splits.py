@@ -127,19 +127,21 @@ def first_possible_split(
                 raise
             continue
         if attempts[0][0] and not before:
-            log.event("split_anew", "too few images are left of the earlier split: all are split anew")
+            log.event(
+                "split_anew", "too few images are left of the earlier split: all are split again", level="warning"
+            )
         if attempts[0][1] and not near:
             log.event(
                 "near_duplicates_apart",
-                "near duplicates cannot stay in one split: nearly all images of a class hang together, as frames of "
-                "a video do. Give a group for each sitting, or split_by: class",
+                "near duplicates cannot stay in one split: nearly all images of a class are linked by them, as "
+                "frames of a video are. Give a group for each sitting, or split_by: class",
             )
         return splits, near
     raise AssertionError("there is an attempt")
 
 
 def _lacking(split: str, missing: str, split_by: str, whole: Sequence[str], splits: Sequence[str]) -> DataError:
-    """Why a split cannot be used: what it lacks, and whether the source or copies in other splits are the cause."""
+    """Why a split is unusable: what it lacks, and whether the source or copies in other splits are the cause."""
     do = "add images, or change split or split_by"
     if split_by == "predefined" and split not in whole:
         two = ", give `split` two numbers for no test" if split == "test" else ""

@@ -19,7 +19,7 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class SplitImages:
-    """What splitting looks at, one item an image, sorted by path; `units` of one number go together."""
+    """The columns that splitting needs, one item an image, sorted by path; images of one unit stay together."""
 
     rows: Sequence[ImageRow]
     units: Sequence[int]
@@ -68,7 +68,7 @@ class DisjointSets:
 
 
 def share_out(images: SplitImages, rows: Collection[int], shares: Mapping[str, float], seed: int) -> list[str]:
-    """Shares every class out; what rounding one class gives too much, the next gives less. Other rows: LEFT_OUT.
+    """Divides every class among the splits, carrying rounding errors over to the next class. Other rows: LEFT_OUT.
 
     The first of `shares` takes what the others, the held-out ones, leave. Images that were placed stay, and the other
     images of their units go to them.
@@ -127,7 +127,7 @@ def _in_drawn_order(units: Iterable[list[int]], images: SplitImages, seed: int) 
 
 
 def _takes(size: int, rates: Mapping[str, float], owed: dict[str, float], have: Mapping[str, int]) -> dict[str, int]:
-    """How many of a class's `size` images each held-out split takes: none, or two and more; what it has, at least."""
+    """How many of a class's `size` images each held-out split takes: none or two and more, and at least what it has."""
     takes = dict.fromkeys(rates, 0)
     room = size if size <= MIN_IMAGES else size - 1
     for split, rate in rates.items():
@@ -145,7 +145,7 @@ def _takes(size: int, rates: Mapping[str, float], owed: dict[str, float], have: 
 def _deal_mixed(
     units: list[list[int]], images: SplitImages, splits: list[str], shares: Mapping[str, float], seed: int
 ) -> None:
-    """Units of several classes, the largest first, each to the split that lacks most.
+    """Assigns units of several classes, the largest first, each to the split that is most short of images.
 
     Where most images are in such units, as those of a few photographers, the smallest go to the empty splits.
     """

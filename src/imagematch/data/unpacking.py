@@ -33,7 +33,7 @@ Member = tuple[str, int, IO[bytes] | None]
 
 
 class _HostileError(Exception):
-    """Why an archive is refused. Not one of those that tarfile takes for the end of the archive."""
+    """Why an archive is refused; of a type that tarfile does not mistake for the end of the archive."""
 
 
 class _Bounded:
@@ -156,7 +156,7 @@ def _tar_members(archive: Path, limit: int, members: int) -> Iterator[Member]:
 
 
 def _decompressed(file: BinaryIO) -> Any:
-    """By the first bytes alone: tarfile tries every way on every file, and takes zeros for LZMA without end."""
+    """The decompressed stream, by the file's first bytes; tarfile's own detection takes endless zeros for LZMA."""
     magic = file.read(6)
     file.seek(0)
     if magic.startswith(b"\x1f\x8b"):
@@ -167,7 +167,7 @@ def _decompressed(file: BinaryIO) -> Any:
 
 
 def _safe_path(root: Path, name: str) -> Path:
-    """Where a member goes. What the name says, and where the system would put it, must both be inside."""
+    """Path that a member is written to; both the name and the resolved path must be inside the folder."""
     parts = name.removesuffix("/").split("/")
     bad = not name or "\\" in name or "\0" in name or ":" in parts[0] or not {"", ".."}.isdisjoint(parts)
     if bad or any(len(part.encode(errors="surrogateescape")) > _MAX_NAME_BYTES for part in parts):

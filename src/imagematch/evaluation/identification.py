@@ -1,7 +1,7 @@
-"""Open-set searches (1:N): how often somebody not enrolled is found, and somebody enrolled is not.
+"""Open-set searches (1:N): how often an unenrolled class is found, and an enrolled one is not.
 
-Every image is a search in a gallery of all other images. As a search of somebody enrolled, its class is in the gallery;
-as one of somebody not enrolled, it is left out.
+Every image is a search in a gallery of all other images. In a search for an enrolled class the gallery holds its
+class; in one for an unenrolled class, it is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class OpenSetSearches:
 
     Attributes:
         classes: (n,) label of each search.
-        others: (n,) int64, images of other classes: the gallery of somebody not enrolled.
+        others: (n,) int64, images of other classes: the gallery of a search for an unenrolled class.
         nearest_other: (n,) float32, distance of the nearest of them; infinity where there are none.
         nearest_own: (n,) float32, distance of the nearest other image of the class; infinity where there is none.
         nearer: (n,) int64, images of other classes that are as near as that, or nearer.
@@ -42,7 +42,7 @@ class OpenSetSearches:
         return np.isfinite(self.nearest_own)
 
     def false_positive(self, threshold: float | None = None) -> np.ndarray:
-        """(n,) bool: as a search of somebody not enrolled, it returns an image. Its mean is the FPIR."""
+        """(n,) bool: searched as if its class were not enrolled, it returns an image. The mean is the FPIR."""
         return self.nearest_other < np.float32(self.threshold if threshold is None else threshold)
 
     def false_negative(self, rank: int = 1, threshold: float | None = None) -> np.ndarray:

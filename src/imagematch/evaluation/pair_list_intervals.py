@@ -74,8 +74,8 @@ def pair_list_auc_interval(
     error = jackknife_error(left_out, genuine)
     if error is None:
         raise DataError(
-            "too few people or things for an interval: without one of them no genuine or no impostor pair is left",
-            do="list pairs of more people or things",
+            "too few identities for an interval: without one of them no genuine or no impostor pair is left",
+            do="list pairs of more identities",
         )
     ends = logit_interval(roc_auc(pairs), error, confidence, int(np.count_nonzero(genuine)))
     return interval_over(len(left_out), ends, confidence)

@@ -146,11 +146,11 @@ def threshold_summary(pairs: PairDistances, threshold: Threshold) -> dict[str, A
 def identification_block(
     searches: OpenSetSearches, far: float | None, far_ci95: Sequence[float] | None
 ) -> dict[str, Any]:
-    """The `identification` of metrics.json: searches of people who are enrolled, or not, at the threshold.
+    """The `identification` of metrics.json: searches for classes that are enrolled, or not, at the threshold.
 
-    `fpir` is of searches of somebody not enrolled, in a gallery of all images of other classes; `fnir` and
-    `fnir_rank_10` of searches of somebody enrolled, in a gallery of all other images; each with its 95 % interval over
-    classes. `galleries` has for galleries of other sizes the `false_matches` of a search of somebody not enrolled, with
+    `fpir` is of searches for unenrolled classes, in a gallery of all images of other classes; `fnir` and
+    `fnir_rank_10` of searches for enrolled classes, in a gallery of all other images; each with its 95 % interval over
+    classes. `galleries` has for galleries of other sizes the `false_matches` of a search for an unenrolled class, with
     their interval, and the FPIR, which is only known for galleries that the images can fill.
     """
     block: dict[str, Any] = {

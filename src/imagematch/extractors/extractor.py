@@ -177,7 +177,7 @@ def make_extractor(settings: Any) -> Extractor:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Initial weights drawn inside are the same for the same seed; nobody else's random numbers are disturbed.
+    """Makes initial weights drawn in the block depend on the seed alone, without changing the global random state.
 
     Keras draws the seed of every initialiser that has none from Python's own generator.
     """

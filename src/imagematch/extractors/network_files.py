@@ -57,7 +57,7 @@ class NetworkFile:
 
     @property
     def remarks(self) -> list[str]:
-        """What a user should know before believing its features."""
+        """Warnings that a user of its features needs."""
         if self.facts["variation"] < _CONSTANT:
             return ["its features are nearly the same for all images: its mean, std or scale may be wrong"]
         return []
@@ -94,7 +94,7 @@ def open_network_file(name: str, given: Mapping[str, Any] | None = None, image_s
             _convert(path, settings, Path(folder))
             facts = _read_facts(Path(folder) / "facts.json")
         if facts is None:
-            raise ModelError("cannot be read", where=name, do="export it anew")
+            raise ModelError("cannot be read", where=name, do="export it again")
         with suppress(Exception):  # it is found out again next time
             remembered.parent.mkdir(parents=True, exist_ok=True)
             write_json(remembered, facts)
@@ -114,7 +114,7 @@ def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: in
         _convert(file.path, file.settings, folder)
         facts = _read_facts(folder / "facts.json")
         if facts is None:
-            raise ModelError("cannot be read", where=name, do="export it anew")
+            raise ModelError("cannot be read", where=name, do="export it again")
         return str(facts["network"])
 
     return ExtractorSpec(
@@ -226,7 +226,7 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def cache_folder() -> Path:
-    """Where what was found out of networks is remembered; for a user without a home nowhere: nothing can be there."""
+    """Folder of cached facts about network files; for a user without a home, a path at which nothing exists."""
     given = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(given or Path("~/.cache").expanduser()) / "imagematch"

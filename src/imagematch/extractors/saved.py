@@ -47,7 +47,7 @@ class SavedExtractor:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identifies its features by content: whoever claims to be another network is still itself.
+        """Identifies its features by the content of the files, whatever name the card claims.
 
         Raises:
             ModelError: the weights cannot be read.
@@ -93,7 +93,7 @@ class SavedExtractor:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """An extractor whose weights were trained: nobody else has its features, so they have no lasting name.
+    """An extractor whose weights were trained; its features are not shared, so they are not cached by name.
 
     Attributes:
         extractor: what it was before.

@@ -191,7 +191,7 @@ def _shapes(top: Any) -> list[tuple[int, ...]]:
             if isinstance(item, h5py.Group):
                 groups += [] if name in _PASSED_OVER else [item]
             elif not isinstance(item, h5py.Dataset):
-                raise ValueError("it holds a type of its own")
+                raise ValueError("it declares a type of its own")
             elif _checked(item).dtype.kind == "f":
                 shapes.append(item.shape)
     return shapes
@@ -226,4 +226,4 @@ def _check_attributes(item: Any) -> None:
         )
         total += note.get_storage_size()
         if total > _ATTRIBUTE_BYTES or (of_any_length and math.prod(note.shape) > 1):
-            raise ValueError("it has notes of any length")
+            raise ValueError("it has attributes of unlimited length")

@@ -126,7 +126,7 @@ def _record_bytes(data: bytes, offset: int) -> int:
 
 
 def _is_cut_off(rest: bytes) -> bool:
-    """Whether bytes at the end are what a kill left of a record, and not a whole one with another number of rows."""
+    """Whether the bytes at the end are a record cut off by a kill, rather than a whole record of another length."""
     if len(rest) < _HEADER.size:
         return _MAGIC.startswith(rest[: len(_MAGIC)])
     magic, first, count, checksum, own = _HEADER.unpack_from(rest)

@@ -27,7 +27,7 @@ MIRROR = "mirror"
 
 
 class ImageRows(Protocol):
-    """What the store needs of a data set."""
+    """The part of a data set's interface that the store needs."""
 
     @property
     def digests(self) -> np.ndarray:

@@ -67,11 +67,11 @@ class ThresholdCard(StrictCard):
 
     @classmethod
     def of(cls, chosen: Threshold) -> ThresholdCard:
-        """What evaluation chose, as a card has it."""
+        """The card's form of a threshold that evaluation chose."""
         return cls.model_validate_json(json.dumps(asdict(chosen)))
 
     def threshold(self) -> Threshold:
-        """As evaluation wants it."""
+        """The threshold for `imagematch.evaluation`."""
         rates = None if self.rates is None else CalibrationRates(**self.rates.model_dump())
         curve = tuple(CurvePoint(**point.model_dump()) for point in self.curve)
         return Threshold(self.distance, self.criterion, self.chosen_on, rates, curve)
@@ -94,11 +94,11 @@ class ProbabilityCard(StrictCard):
 
     @classmethod
     def of(cls, fitted: Probability) -> ProbabilityCard:
-        """What evaluation fitted, as a card has it."""
+        """The card's form of a probability that evaluation fitted."""
         return cls.model_validate_json(json.dumps(fitted.to_json()))
 
     def probability(self) -> Probability:
-        """As evaluation wants it. Raises ModelError where the knots do not fit together."""
+        """The threshold for `imagematch.evaluation`. Raises ModelError where the knots do not fit together."""
         return Probability.from_json(self.model_dump())
 
     @model_validator(mode="after")
@@ -115,7 +115,7 @@ class ProbabilityCard(StrictCard):
 
 
 class ProvenanceCard(StrictCard):
-    """What a matcher was made from, for people and for comparisons; nothing is opened or written by it.
+    """What a matcher was made from; shown and compared only, never used to open or write a file.
 
     Attributes:
         training_classes: digests of the labels, by `class_digest`; empty where they are not known.
@@ -135,7 +135,7 @@ class ProvenanceCard(StrictCard):
 
 
 def class_digest(label: str) -> str:
-    """A label as `training_classes` has it: it tells whether a class was trained on, and does not show its name."""
+    """A label as `training_classes` has it: a digest, which tells whether a class was trained on without its name."""
     return digest_bytes(unicodedata.normalize("NFC", label).encode())[:16]
 
 
@@ -168,7 +168,7 @@ class MatcherCard(StrictCard):
 
     @property
     def summary(self) -> str:
-        """What it is, in a line for people."""
+        """The matcher in one line."""
         network = " + ".join(one.name for one in self.embedding.extractors)
         chosen = f"a match under {self.threshold.distance:.4f}, chosen on {self.threshold.chosen_on}"
         return f"{self.name}: {network}, embeddings of {self.embedding.dim} values, {chosen}"

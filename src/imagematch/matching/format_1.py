@@ -184,7 +184,7 @@ def _not_built(image_size: int) -> keras.Model:
 
 
 def check_archive(path: Path) -> bool:
-    """Refuses whatever a model of ours does not need. Keras itself would import and call what a file names.
+    """Refuses everything that imagematch 0.1 did not write; Keras itself would import and call what a file names.
 
     Returns:
         Whether it holds a network of KerasHub, which Keras must know before it can open the file.

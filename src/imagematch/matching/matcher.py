@@ -54,8 +54,8 @@ class Match:
 class ImageMatcher:
     """Says whether two images show the same thing.
 
-    An image is a path, a PIL image, or an array or tensor with values 0 to 255: (h, w) grey, or (h, w, 1 | 3 | 4). Many
-    are a list, a 4-D array, or a 1-D array of paths. Use `ImageMatcher.load`. Threads may share a matcher.
+    An image is a path, a file's bytes or open file, a PIL image, or an array or tensor with values 0 to 255: (h, w)
+    or (h, w, 1 | 3 | 4). Many are a list, a 4-D array or a 1-D array of paths. Threads may share one. See `load`.
 
     Attributes:
         card: what the folder says about itself.
@@ -89,7 +89,7 @@ class ImageMatcher:
         embedding = card.embedding
         if embedding.decoder != DECODER_VERSION:
             what = f"{folder}: made when images were decoded another way; distances may differ slightly"
-            log.event("other_decoder", what)
+            log.event("other_decoder", what, level="warning")
         head = read_head(folder / HEAD_FILE, embedding.head_shape, inside=folder)
         matcher = cls(card, folder, open_embedder(embedding, saved_network(card, folder), head, log))
         matcher._check_golden()

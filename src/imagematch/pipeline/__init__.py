@@ -6,6 +6,7 @@ from imagematch.pipeline.answered_pairs import MatcherComparison, PairDecisions,
 from imagematch.pipeline.api import TrainingResult, TuningResult, train, tune
 from imagematch.pipeline.bundle import Bundle, export_bundle
 from imagematch.pipeline.calibration import calibrate_and_measure
+from imagematch.pipeline.data_gallery import open_data_gallery
 from imagematch.pipeline.evaluate import Evaluation, evaluate_model, one_shot_trials, write_evaluation
 from imagematch.pipeline.experiments import (
     TrainedMatcher,
@@ -19,16 +20,20 @@ from imagematch.pipeline.experiments import (
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.feature_shards import Shard, compute_features
 from imagematch.pipeline.first_study import FirstStudy, first_study
+from imagematch.pipeline.outlook import Estimate, Outlook, look_ahead
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
+from imagematch.pipeline.refit import train_again
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
 from imagematch.pipeline.training_run import run_training
 
 __all__ = [
     "Bundle",
+    "Estimate",
     "Evaluation",
     "FinishedStudy",
     "FirstStudy",
     "MatcherComparison",
+    "Outlook",
     "PairDecisions",
     "PairListMetrics",
     "PairsEvaluation",
@@ -48,11 +53,14 @@ __all__ = [
     "finished_training",
     "first_study",
     "forget_study",
+    "look_ahead",
     "one_shot_trials",
+    "open_data_gallery",
     "refuse_other_settings",
     "run_study",
     "run_training",
     "train",
+    "train_again",
     "training_begun",
     "training_exists",
     "tune",

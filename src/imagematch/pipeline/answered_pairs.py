@@ -140,7 +140,7 @@ def compare_with_older(settings: TrainSettings, layout: Layout, new: Path, log: 
     try:
         found = compare_on_corrections(old, new, layout=layout)
     except (DataError, ModelError) as error:
-        log.event("not_compared", f"not compared with the matcher that it replaces: {error}")
+        log.event("not_compared", f"not compared with the matcher that it replaces: {error}", level="warning")
         return
     for line in found.lines():
         log.say(line)
@@ -159,7 +159,7 @@ def _images(
         if not optional:
             raise
         return {}
-    found = {name: row for row in scan.usable for name in (row.digest, row.path) if name in wanted}
+    found = {name: row for row in scan.usable for name in row.names if name in wanted}
     return {name: scan.source.read(row.source_file) for name, row in found.items()}
 
 
@@ -202,7 +202,7 @@ def _compared(
 
 
 def sign_test(one: int, other: int) -> float:
-    """The two-sided p-value of so uneven a division, were each side as likely: 2 P(at most the smaller), at most 1.
+    """The two-sided p-value of the sign test: 2 P(at most the smaller count) under equal odds, at most 1.
 
     >>> sign_test(0, 5)
     0.0625

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.config import load_study, load_train, parse_study, parse_train
-from imagematch.events import RunLog, console_log
+from imagematch.config import load_study, load_train, parse_study, parse_train, starting_points
+from imagematch.events import RunLog
 from imagematch.files import Layout
 from imagematch.interruption import stop_on_signals
 from imagematch.matching import ImageMatcher
@@ -127,6 +127,7 @@ def tune(config: Config, *, fresh: bool = False, workers: int = 1, progress: boo
     settings = parse_study(dict(config)) if isinstance(config, Mapping) else load_study(Path(config))
     layout, name = Layout(), settings.study_name
     if fresh and study_exists(settings, layout):
+        starting_points(settings)  # a file that is not there is told before anything is deleted
         forget_study(name, layout, settings.storage)
     with _native_messages_muted(), stop_on_signals(patient=True) as stop:
         log = _log(layout.study_dir(name) / "run.jsonl", progress)
@@ -138,7 +139,7 @@ def tune(config: Config, *, fresh: bool = False, workers: int = 1, progress: boo
 
 @contextlib.contextmanager
 def _native_messages_muted() -> Iterator[None]:
-    """Sends what native code of this process and its workers writes to the error stream nowhere; Python's stays."""
+    """Discards what native code of this process and its workers writes to stderr; Python's stderr stays."""
     own, python_stream = os.dup(2), sys.stderr
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -157,4 +158,4 @@ def _native_messages_muted() -> Iterator[None]:
 
 
 def _log(path: Path, progress: bool) -> RunLog:
-    return console_log(path) if progress else RunLog(path)
+    return RunLog(path, sys.stdout if progress else None)

@@ -49,14 +49,14 @@ def export_bundle(
         log: told if the engine had to be replaced.
 
     Raises:
-        ConfigError: the folder is there already, or the gallery is on a server.
+        ConfigError: the folder already exists, or the gallery is on a server.
         DataError: there is no such gallery.
         ModelError: the matcher cannot be opened, or the gallery is another one's.
         StudyError: the folder cannot be written.
     """
     path, source = Path(output), Path(model_dir)
     if path.exists():
-        raise ConfigError("is there already", where=f"--output {path}", do="name a new folder")
+        raise ConfigError("already exists", where=f"--output {path}", do="name a new folder")
     matcher, images = ImageMatcher.load(source, log=log), None
     with replacing_dir(path) as fresh:
         model = fresh / MODEL_DIR

@@ -85,7 +85,7 @@ def refuse_other_settings(trained: TrainedMatcher, settings: TrainSettings) -> N
             f"it was trained with other settings: {', '.join(sorted(before - now)) or 'the defaults'} became "
             f"{', '.join(sorted(now - before)) or 'the defaults'}",
             where=f"experiment {settings.experiment_name}",
-            do="choose another experiment_name, or start anew with --fresh",
+            do="choose another experiment_name, or start again with --fresh",
         )
 
 
@@ -99,7 +99,7 @@ def read_config(folder: Path) -> str:
 
 
 def check_output_folder(folder: Path, own: Sequence[str]) -> None:
-    """Refuses a folder in which results would take the place of something else, before any work is done.
+    """Raises, before any work is done, if results would overwrite something else in the folder.
 
     Args:
         folder: where they are to go.

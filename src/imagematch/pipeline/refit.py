@@ -68,30 +68,17 @@ def refit(
     Raises:
         InterruptedRunError: `stop` was set.
     """
-    from imagematch.training import train_model
-
     if settings.refit == "none":
         return None
-    data, dataset = training.data, training.data.dataset
     if calibration.threshold.chosen_on != "calibration":
         log.event("refit", "not trained again on validation images: the threshold was chosen on them", used=False)
         return None
-    validation = dataset.rows("validation")
-    splits = dataset.splits.astype(object)
-    splits[validation] = "train"
-    whole = replace(dataset, splits=splits.astype(str))
-    images, epochs = len(whole.rows("train")), training.result.best_epoch
+    counts = [len(training.data.dataset.rows(split)) for split in ("train", "validation")]
+    images, epochs = sum(counts), training.result.best_epoch
     log.event("refit", f"training again on {images:,} train and validation images for {epochs} epochs", used=True)
     try:
-        again = train_model(
-            replace(data, dataset=whole),
-            _settled(training, settings),
-            stop=stop,
-            checkpoint=folder / REFIT_FILE,
-            discard_unfit=True,
-            last_epoch=epochs,
-            validate_on=sample_rows(validation, dataset.labels, settings.validation_max_images, settings.seed),
-        )
+        again = train_again(training, settings, folder=folder, stop=stop)
+        whole = again.data.dataset
         with stop.at_once():
             chosen = calibrate(again.embed, whole, settings.threshold)
     except (TrainingFailedError, DataError) as error:
@@ -105,6 +92,28 @@ def refit(
         before = {**before, "remarks": [*before["remarks"], _BEFORE]}
     about = {"images": images, "epochs": epochs, "before": {"test": metrics["test"]}}
     return Refit(again, chosen, {**metrics, "validation": before, "test": test, "refit": about})
+
+
+def train_again(training: Training, settings: TrainSettings, *, folder: Path, stop: StopRequest) -> Training:
+    """A finished training once more, on train and validation images, for as many epochs as its best one.
+
+    Its arguments and errors are those of `refit`; raises what `train_model` raises, too.
+    """
+    from imagematch.training import train_model
+
+    data, dataset = training.data, training.data.dataset
+    validation = dataset.rows("validation")
+    splits = dataset.splits.astype(object)
+    splits[validation] = "train"
+    return train_model(
+        replace(data, dataset=replace(dataset, splits=splits.astype(str))),
+        _settled(training, settings),
+        stop=stop,
+        checkpoint=folder / REFIT_FILE,
+        discard_unfit=True,
+        last_epoch=training.result.best_epoch,
+        validate_on=sample_rows(validation, dataset.labels, settings.validation_max_images, settings.seed),
+    )
 
 
 def _settled(training: Training, settings: TrainSettings) -> TrainSettings:

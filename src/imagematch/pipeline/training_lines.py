@@ -24,14 +24,14 @@ def data_line(data: TrainingData) -> str:
 
 
 def epoch_line(record: Mapping[str, Any], epochs: int) -> str:
-    """An epoch in one line for people."""
+    """An epoch as one console line."""
     shown = [key for key in ("loss", "val_loss", "val_roc_auc", "val_map_at_r", "active", "spread") if key in record]
     stage = [f"stage {record['stage']}"] if "stage" in record else []
     return "  ".join([*stage, f"epoch {record['epoch']:>3}/{epochs}", *(f"{key} {record[key]:.4f}" for key in shown)])
 
 
 def join_line(join: Join, settings: TrainSettings) -> str:
-    """What became of joining, in one line for people."""
+    """The outcome of joining, as one console line."""
     objective = settings.objective
     if not join.alone:
         return f"half-whitened features alone: {objective} {join.metrics[objective]:.4f}"
@@ -48,7 +48,7 @@ def join_line(join: Join, settings: TrainSettings) -> str:
 
 
 def empty_steps_line(count: int, settings: TrainSettings) -> str:
-    """What steps that found nothing to compare mean, and what to do."""
+    """Explains steps without any active pair or triplet, and what to do."""
     steps = "1 step" if count == 1 else f"{count:,} steps"
     return (
         f"{steps} of this epoch taught nothing: {settings.loss} found nothing to compare in the random batch; "

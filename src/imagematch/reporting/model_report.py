@@ -61,8 +61,8 @@ _TERMS = {
     "genuine / impostor pair": "two images of the same class / of different classes",
     "FAR, false accept rate": "the share of impostor pairs that match (also FMR, FPR)",
     "TAR, true accept rate": "the share of genuine pairs that match (also recall, TPR); FRR is 1 - TAR",
-    "FPIR / FNIR": "the share of searches of somebody not enrolled that return anyone / of somebody enrolled that do "
-    "not return them",
+    "FPIR / FNIR": "the share of searches for unenrolled classes that return an image / of searches for enrolled "
+    "classes that do not return one of theirs",
     "ROC AUC": "the chance that a genuine pair is closer than an impostor pair; 0.5 is guessing",
     "EER": "the error rate at the threshold where FAR and FRR are equal",
     "MAP@R, mAP, R-precision, Recall@K": "every image as a query among all others: how well its R like ones come first "

@@ -30,7 +30,7 @@ class Note:
 
 
 def plot_or_note(make: Callable[[], Figure], title: str) -> Figure | Note:
-    """The plot, or why there is none. Libraries raise many kinds for data they cannot draw; none may end a report."""
+    """The plot, or a note why there is none: an exception of a plotting library must not end a report."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

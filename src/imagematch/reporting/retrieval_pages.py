@@ -139,8 +139,8 @@ def write_groups_page(
     )
     if undivided:
         page.warning(
-            f"{undivided:,} images more hang together, match by match, and are not divided into groups: the threshold "
-            "is too wide for them."
+            f"{undivided:,} more images form chains of matches too long to be divided into groups: the threshold is "
+            "too wide for them."
         )
     elif not groups:
         page.text("No two images match.")

@@ -58,7 +58,7 @@ def read_study(database: str | Path, study_name: str | None = None) -> optuna.St
 
 
 def _is_meant_as_url(text: str) -> bool:
-    """Whether a text is a URL, or one with a typo: what may hold a password is never taken for a path and shown."""
+    """Whether a text is meant as a URL, typos included: it may hold a password and must not be shown as a path."""
     return "://" in text or (bool({"@", ":"} & set(text)) and not is_file(Path(text)))
 
 
@@ -115,6 +115,9 @@ def what_happened(trial: FrozenTrial) -> str:
     stored, parts = trial.user_attrs, []
     if attributes.is_duplicate(trial):
         parts.append(f"duplicates trial {stored[attributes.DUPLICATE_OF]}, whose value it has")
+    elif attributes.OUTSIDE in stored:
+        values = ", ".join(f"{visible(name)} {value}" for name, value in stored[attributes.OUTSIDE].items())
+        parts.append(f"set aside: the search space has {visible(values, 200)} no more")
     elif attributes.OVER_LIMIT in stored:
         parts.append(visible(stored.get(attributes.REASON, "not trained"), 200))
     elif trial.state.name == "PRUNED":
@@ -129,22 +132,24 @@ def what_happened(trial: FrozenTrial) -> str:
 
 
 def trial_seconds(trial: FrozenTrial) -> float:
-    """How long a trial took: as its worker measured it, else as Optuna's clock did; NaN where neither did."""
+    """How long a trial took: as its worker measured it, else as Optuna's clock did; NaN where neither did,
+    or where the clock was set back meanwhile."""
     seconds = trial.user_attrs.get(attributes.SECONDS)
     if isinstance(seconds, dict) and isinstance(seconds.get("total"), (int, float)):
         return float(seconds["total"])
-    return trial.duration.total_seconds() if trial.duration is not None else math.nan
+    seconds = trial.duration.total_seconds() if trial.duration is not None else math.nan
+    return seconds if seconds >= 0 else math.nan
 
 
 def state_counts(study: optuna.Study) -> dict[str, int]:
-    """How many trials are complete, pruned, failed, running, waiting, only duplicate another, or were too large."""
-    trials = study.get_trials(deepcopy=False)
-    counts = dict.fromkeys(
-        ("complete", "pruned", "failed", "running", "waiting", "duplicates", "over max_parameters"), 0
-    )
+    """How many trials are complete, pruned, failed, running, waiting, or why they do not count."""
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
-    for trial in trials:
-        untrained = "duplicates" if attributes.is_duplicate(trial) else "over max_parameters"
-        trained = not attributes.is_duplicate(trial) and attributes.OVER_LIMIT not in trial.user_attrs
-        counts[names[trial.state.name] if trained else untrained] += 1
+    marked = {
+        attributes.DUPLICATE_OF: "duplicates",
+        attributes.OUTSIDE: "set aside",
+        attributes.OVER_LIMIT: "over max_parameters",
+    }
+    counts = dict.fromkeys((*names.values(), *marked.values()), 0)
+    for trial in study.get_trials(deepcopy=False):
+        counts[next((name for mark, name in marked.items() if mark in trial.user_attrs), names[trial.state.name])] += 1
     return counts

@@ -53,7 +53,9 @@ def add_threshold(
             f"{100 * probability.prior:g} % genuine pairs" + _calibration_errors(block.get("probability") or {}, split)
         )
     page.heading("In a gallery")
-    page.text("What a search of somebody not enrolled meets at the matcher's threshold, by the size of the gallery:")
+    page.text(
+        "False matches of a search for an unenrolled class at the matcher's threshold, by the size of the gallery:"
+    )
     page.table(table_or_note(lambda: gallery_table(block), "Galleries"))
     page.heading("At other thresholds")
     page.text(f"Only thresholds whose FAR the pairs of the {split} split resolve:")

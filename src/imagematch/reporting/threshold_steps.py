@@ -157,7 +157,7 @@ def confusion_html(view: SplitView, threshold: float) -> Markup:
 
 
 def steps_json(steps: ThresholdSteps, shares: Mapping[tuple[int, int], list[float]]) -> Markup:
-    """The numbers as the page's script reads them; no text of anybody's is among them."""
+    """The numbers as the page's script reads them, without any user text."""
     values = {
         "distances": [float(f"{value:.7g}") for value in steps.distances.tolist()],
         "chosen": steps.chosen,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -12,7 +11,7 @@ from PIL import Image
 from imagematch.data import decode, thumbnail
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
-from imagematch.image_files import read_bytes
+from imagematch.image_files import file_content
 
 IMAGE_SIDE = 256
 """The longer side of the stored images, pixels, unless another one is given."""
@@ -54,10 +53,20 @@ def checked_label(label: str | None) -> str:
 
 
 def image_digest(image: Any, **decoding: Any) -> str:
-    """Of a file or its bytes their digest; of other images that of their pixels."""
-    if isinstance(image, str | Path):
-        return digest_bytes(read_bytes(Path(image)))
-    if isinstance(image, bytes):
-        return digest_bytes(image)
-    pixels = decode(image, **decoding)
+    """Of a file, however it is given, the digest of its content; of other images of their pixels; "" if unreadable."""
+    try:
+        content = file_content(image)
+        if content is not None:
+            return digest_bytes(content)
+        pixels = decode(image, **decoding)
+    except DataError:
+        return ""
     return digest_bytes(repr(pixels.shape).encode() + pixels.tobytes())
+
+
+def unchanged(image: Any, digest: str) -> Any:
+    """The image, of a file its bytes. Raises DataError where the file no longer has the content of `digest`."""
+    content = file_content(image)
+    if content is not None and digest_bytes(content) != digest:
+        raise DataError("has changed while it was added", where=str(image), do="add it again")
+    return image if content is None else content

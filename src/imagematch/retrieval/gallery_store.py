@@ -79,10 +79,10 @@ class GalleryStore(Protocol):
         """The one that is there. Raises DataError where there is none, or something else."""
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Closes it."""
 
     def add(self, images: Sequence[NewImage]) -> list[int]:
-        """Their ids. An image whose digest is there already keeps its id and embedding; a label, where one is given,
+        """Their ids. An image whose digest already exists keeps its id and embedding; a label, where one is given,
         replaces its label. Raises ModelError where the gallery was rebuilt for another matcher meanwhile."""
 
     def remove(self, ids: Iterable[int]) -> int:
@@ -91,8 +91,9 @@ class GalleryStore(Protocol):
     def count(self) -> int:
         """How many images there are."""
 
-    def labels(self) -> dict[str, int]:
-        """Every label, and how many images have it; in order."""
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        """Labels by code point, and how many images have each: from one on, those that contain a text in any case, at
+        most `limit`."""
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         """The images with an id over `after`, by id; of one label where one is given."""

@@ -162,7 +162,7 @@ def list_images(
         faces = read_faces(kept, source, [row for row in usable if row.box is None], cropper, log)
         usable, without = crop_faces(usable, faces, cropper)
         for row in without:
-            log.event("no_face", f"left out: {row.path}: {NO_FACE}", path=row.path)
+            log.event("no_face", f"left out: {row.path}: {NO_FACE}", path=row.path, level="warning")
         unusable += [Quarantined(row.path, NO_FACE) for row in without]
         unusable.sort(key=lambda image: image.path)
     if not usable:
@@ -274,7 +274,7 @@ def _labels(rows: Iterable[ImageRow]) -> tuple[str, ...] | None:
 
 
 def _tell_others(folder: Path, images: set[str], log: RunLog) -> None:
-    """Says which files are not looked at because of their names: a photo in an unknown format must not vanish."""
+    """Reports which files are left out because of their names, so that no photo vanishes in silence."""
     others: list[str] = []
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
@@ -284,4 +284,6 @@ def _tell_others(folder: Path, images: set[str], log: RunLog) -> None:
     if others:
         more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
         named = ", ".join(others[:_NAMED]) + more
-        log.event("not_images", f"{folder}: not images by their names, left out: {named}", files=len(others))
+        log.event(
+            "not_images", f"{folder}: not images by their names, left out: {named}", files=len(others), level="warning"
+        )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imagematch.errors import ModelError
+from imagematch.events import SILENT, RunLog
 from imagematch.files import digest_file, digest_json, recovered_dir, replacing_dir, write_json
 from imagematch.matching import MatcherCard
 from imagematch.reading import KB, check_file, read_file
@@ -67,11 +68,11 @@ class SavedIndex:
         """One of INDEXES."""
         return self._index.kind
 
-    def add(self, ids: Sequence[IndexedImage], vectors: np.ndarray) -> None:
+    def add(self, ids: Sequence[IndexedImage], vectors: np.ndarray, log: RunLog = SILENT) -> None:
         """Appends images with their vectors, (n, dim) float32. Raises ValueError where the two do not fit."""
         if vectors.shape != (len(ids), self._dim):
             raise ValueError(f"{len(ids)} images of {self._dim} values have vectors of shape {vectors.shape}")
-        self._index.add(vectors)
+        self._index.add(vectors, log)
         self.ids.extend(ids)
 
     def search(self, queries: np.ndarray, k: int, left_out: LeftOut | None = None) -> Neighbours:
@@ -134,7 +135,7 @@ class SavedIndex:
                 raise ModelError(f"is an index of another {different[0]}", where=str(folder), do=_AGAIN)
             for name, digest in saved["files"].items():
                 if name not in _FILES:
-                    raise ValueError(f"{name} is none of its files")
+                    raise ValueError(f"{name} is not one of its files")
                 check_file(folder / name, max_bytes=FILE_BYTES, dense=True)
                 if digest_file(folder / name) != digest:
                     raise ValueError(f"{name} was changed")

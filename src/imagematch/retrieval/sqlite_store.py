@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sqlite3
@@ -24,8 +25,7 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.sqlite_files import is_full, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
-BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another one."""
+BUSY_TIMEOUT_S = 30.0  # a writer waits so long for another one
 
 GALLERY_FILE, _INDEX = "gallery.sqlite", "index"
 _FORMAT = 1
@@ -78,7 +78,7 @@ class SqliteStore:
     def create(cls, location: str, facts: GalleryFacts) -> SqliteStore:
         folder = Path(location)
         if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-            what = "is a gallery already" if (folder / GALLERY_FILE).exists() else "is there already"
+            what = "is a gallery already" if (folder / GALLERY_FILE).exists() else "already exists"
             raise DataError(what, where=location, do="choose another name, or remove it")
         values = {"format": _FORMAT, **asdict(facts)}
         with replacing_dir(folder) as fresh, contextlib.closing(sqlite3.connect(fresh / GALLERY_FILE)) as base:
@@ -106,7 +106,7 @@ class SqliteStore:
 
     def _error(self, error: sqlite3.Error) -> StudyError | DataError:
         if "not a database" in str(error) or "no such table" in str(error):
-            return DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
+            return DataError("is not a gallery", where=str(self._folder), do=_NO_GALLERY)
         if "locked" in str(error):
             return StudyError("another process is writing to it", where=str(self._folder), do="try again later")
         return _write_error(self._folder, f"the gallery cannot be used: {error}")
@@ -115,7 +115,7 @@ class SqliteStore:
         found = dict(self._base.execute("select key, value from facts"))
         kinds = {"format": int, "matcher": str, "matcher_name": str, "dim": int, "image_side": int}
         if any(not isinstance(found.get(key), kind) for key, kind in kinds.items()) or not 0 < found["dim"] <= 65_536:
-            raise DataError("is no gallery", where=str(self._folder), do=_NO_GALLERY)
+            raise DataError("is not a gallery", where=str(self._folder), do=_NO_GALLERY)
         if found["format"] > _FORMAT:
             raise DataError("was written by a newer imagematch", where=str(self._folder), do="update imagematch")
         return GalleryFacts(found["matcher"], found["matcher_name"], found["dim"], found["image_side"])
@@ -151,11 +151,8 @@ class SqliteStore:
         generation, token = self._base.execute(query).fetchone()
         return int(generation), str(token)
 
-    def _value(self, key: str) -> Any:
-        return self._base.execute("select value from facts where key = ?", (key,)).fetchone()[0]
-
     def _check_matcher(self) -> None:
-        if self._value("matcher") != self.facts.matcher:
+        if self._base.execute("select value from facts where key = 'matcher'").fetchone()[0] != self.facts.matcher:
             raise ModelError(
                 "was rebuilt for another matcher meanwhile", where=str(self._folder), do="open it again with that one"
             )
@@ -202,9 +199,11 @@ class SqliteStore:
         with self._reading() as base:
             return int(base.execute("select count(*) from images").fetchone()[0])
 
-    def labels(self) -> dict[str, int]:
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        query = "select label, count(*) from images where label >= ? group by label order by label"
         with self._reading() as base:
-            return dict(base.execute("select label, count(*) from images group by label order by label"))
+            found = (row for row in base.execute(query, (start,)) if contains.casefold() in row[0].casefold())
+            return dict(itertools.islice(found, limit))
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         page = "id > ? order by id limit ?"
@@ -259,7 +258,9 @@ class SqliteStore:
         return Changes(generation, token, whole, removed, self._added(-1 if whole else since))
 
     def _added(self, since: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rows = self._base.execute("select id, embedding from images where generation > ? order by id", (since,))
+        rows = self._base.execute(
+            "select id, embedding from images where generation > ? order by generation, id", (since,)
+        )
         while block := rows.fetchmany(_AT_ONCE):
             embeddings = [self._embedding(data) for _, data in block]
             yield np.array([image_id for image_id, _ in block], np.int64), np.stack(embeddings)
@@ -271,14 +272,13 @@ class SqliteStore:
             count = 0
             for image_id, embedding in embeddings:
                 row = (np.ascontiguousarray(embedding, "<f4").tobytes(), generation, image_id)
-                count += self._base.execute(
-                    "update images set embedding = ?, generation = ? where id = ?", row
-                ).rowcount
+                change = "update images set embedding = ?, generation = ? where id = ?"
+                count += self._base.execute(change, row).rowcount
             if count != self._base.execute("select count(*) from images").fetchone()[0]:
                 raise StudyError("not every image has a new embedding", where=str(self._folder))
             self._base.execute("delete from generations")  # so that every index begins anew
-            for key, value in asdict(facts).items():
-                self._base.execute("update facts set value = ? where key = ?", (value, key))
+            values = [(value, key) for key, value in asdict(facts).items()]
+            self._base.executemany("update facts set value = ? where key = ?", values)
         with self._lock:
             self.facts = facts
             self._index = GalleryIndex(self._folder / _INDEX, facts.dim)

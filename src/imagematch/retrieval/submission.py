@@ -35,7 +35,7 @@ def check_url(url: str) -> str:
     except ValueError:  # UnicodeError is one: a host with an empty or too long part
         usable = False
     if not usable or any(c.isspace() or not c.isprintable() for c in url):
-        raise ConfigError("is not a http or https address", where=f"--submit {_shown(url)}")
+        raise ConfigError("is not an http or https address", where=f"--submit {_shown(url)}")
     if "@" in parts.netloc:
         raise ConfigError("a name or password in an address is not sent", where=f"--submit {_shown(url)}")
     host = f"[{host}]" if ":" in host else host
@@ -104,7 +104,7 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 
 
 def _within(seconds: float, work: Callable[[], _T]) -> _T:
-    """What `work` gives, in a thread that is left alone after so long: a server may send a byte now and then for ever.
+    """The result of `work`, run in a thread that is abandoned at the time-out: a server may drip bytes for ever.
 
     Raises:
         TimeoutError: it took longer.
@@ -128,7 +128,7 @@ def _within(seconds: float, work: Callable[[], _T]) -> _T:
 
 
 def _post(request: urllib.request.Request, timeout_s: float) -> tuple[int, str]:
-    """The server's status, and the beginning of what it says: what of that comes within one and a half time-outs."""
+    """The server's status and the beginning of its answer, as far as it arrives within one and a half time-outs."""
     deadline = time.monotonic() + 1.5 * timeout_s
     try:
         response: Any = urllib.request.build_opener(_NoRedirection).open(request, timeout=timeout_s)
@@ -157,4 +157,4 @@ def _shown(url: str) -> str:
 
 
 def _not_taken(url: str, reason: str, do: str) -> StudyError:
-    return StudyError(f"the ranking was not taken: {reason}", where=_shown(url), do=do)
+    return StudyError(f"the ranking was not accepted: {reason}", where=_shown(url), do=do)

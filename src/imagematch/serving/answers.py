@@ -17,7 +17,7 @@ _METRICS_BYTES = 16 * MB
 
 
 class DecisionRates(BaseModel):
-    """Where a match begins, and how often that was measured to be wrong; null where it was not measured.
+    """A threshold and its measured error rates; null where a rate was not measured.
 
     FAR and FRR are those of the calibration pairs, FPIR and FNIR those of the searches of `measured_on`. At another
     distance than a measured one they are upper bounds: FAR and FPIR of the next looser measured threshold, FRR and FNIR
@@ -106,7 +106,7 @@ class LabelsAnswer(BaseModel):
 
 
 class UnknownAnswer(BaseModel):
-    """Somebody, or something, that several searches were for and that nothing in the gallery matched."""
+    """A subject of several searches that nothing in the gallery matched."""
 
     id: int
     searches: int = Field(description="With how many different images.")
@@ -133,7 +133,7 @@ class RelabelAnswer(BaseModel):
 
 
 class HealthAnswer(BaseModel):
-    """That the server answers."""
+    """The server is running."""
 
     status: str = "ok"
 

@@ -163,6 +163,6 @@ class BatchingStore:
         return ids, distances
 
     def close(self) -> None:
-        """Searches what is waiting, then lets go of the store."""
+        """Runs the waiting searches, then closes the store."""
         self._batcher.close()
         self._store.close()

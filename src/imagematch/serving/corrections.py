@@ -15,6 +15,7 @@ from imagematch.reading import MB
 from imagematch.sources import Table
 
 _MOST_BYTES = 64 * MB
+_MOST_LINES = 20
 
 
 class Corrections:
@@ -36,7 +37,7 @@ class Corrections:
         """Adds an answer; how many there are. Raises StudyError where it cannot be written, DataError as `read`."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with locked(self._lock):
-            rows = [*self.read(), correction._replace(answered=now)]
+            rows = [*self.read(), Correction(*map(_of_few_lines, correction._replace(answered=now)))]
             self._write(rows)
         return len(rows)
 
@@ -58,3 +59,9 @@ class Corrections:
         if file.tell() > _MOST_BYTES:
             raise StudyError("is full", where=str(self._path), do="train with it, and begin a new one")
         write_text(self._path, file.getvalue())
+
+
+def _of_few_lines(text: str) -> str:
+    """A label as it is, or in one line: a row over a hundred lines would be taken for a missing quotation mark."""
+    lines = text.splitlines()
+    return text if len(lines) <= _MOST_LINES else " ".join(lines)

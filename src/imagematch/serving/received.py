@@ -9,8 +9,9 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -18,6 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from imagematch.data import open_image
 from imagematch.errors import DataError
 from imagematch.serving.settings import ServerSettings
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _MB = 1_000_000
 _MAX_FIELDS = 1_000
@@ -28,7 +31,7 @@ _BUSY = {"Retry-After": "1"}
 
 
 class RequestError(Exception):
-    """A request that is not answered: an HTTP status, one line of why, and headers."""
+    """A refused request: an HTTP status, a one-line reason, and headers."""
 
     def __init__(self, status: int, what: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(what)
@@ -38,7 +41,7 @@ class RequestError(Exception):
 
 
 class Allowance:
-    """So much of something, shared by all requests of the event loop; what is over it is a 503."""
+    """A budget shared by all requests of the event loop; a request beyond it gets a 503."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -109,11 +112,21 @@ class Received:
 
     def flag(self, name: str) -> bool:
         """Whether a field says true. Raises RequestError where it says neither true nor false."""
-        value = self._fields.get(name, [False])[-1]
+        value = (self._fields.get(name) or [False])[-1]
         meanings = {"true": True, "1": True, "false": False, "0": False, "": False}
         if str(value).lower() not in meanings:
             raise RequestError(422, f"`{name}` must be true or false")
         return meanings[str(value).lower()]
+
+    def model(self, kind: type[_Model]) -> _Model:
+        """All fields, each at most once. Raises RequestError where one is of another kind."""
+        if twice := [name for name, values in self._fields.items() if len(values) != 1]:
+            raise RequestError(422, f"there must be one `{twice[0]}`")
+        try:
+            return kind.model_validate({name: value for name, (value,) in self._fields.items()})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise RequestError(422, f"{first['loc'][0]}: {first['msg']}") from error
 
 
 @contextlib.asynccontextmanager
@@ -176,7 +189,7 @@ async def _parsed(
         return await _multipart(headers, body, names, max_images)
     if kind == "application/json":
         return _json(body, names)
-    if kind.startswith("image/") or kind == "application/octet-stream":
+    if names and (kind.startswith("image/") or kind == "application/octet-stream"):
         return [(names[0], body)], {}
     if not body:
         return [], {}

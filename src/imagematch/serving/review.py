@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
@@ -66,6 +66,14 @@ class CorrectionRequest(BaseModel):
     new_label: str = Field(default="", max_length=1000, description='What a "wrong label" should be; empty: not known.')
 
 
+_CORRECTION = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": CorrectionRequest.model_json_schema()}},
+    }
+}
+
+
 class CorrectionAnswer(BaseModel):
     """How many answers there are; after an undo, what was taken back."""
 
@@ -121,10 +129,12 @@ def add_review(app: FastAPI, service: Service) -> None:
         gallery, file = service.gallery, corrections()
         return await service.look(lambda: review_items(gallery, after, {one.pair for one in file.read()}))
 
-    @app.post("/corrections")
-    async def correct(given: CorrectionRequest) -> CorrectionAnswer:
+    @app.post("/corrections", openapi_extra=_CORRECTION)
+    async def correct(request: Request) -> CorrectionAnswer:
         """Records what a person says of a pair. The gallery stays as it is."""
         gallery, file = service.gallery, corrections()
+        async with service.received(request, *CorrectionRequest.model_fields, names=()) as received:
+            given = received.model(CorrectionRequest)
 
         def record() -> int:
             images = gallery.find([given.first, given.second])
@@ -152,7 +162,7 @@ def add_review(app: FastAPI, service: Service) -> None:
         file = corrections()
         last, left = await service.look(file.undo)
         if last is None:
-            raise RequestError(404, "there is no answer to take back")
+            raise RequestError(404, "there is no answer to undo")
         return CorrectionAnswer(count=left, undone=last.answer)
 
 

@@ -107,7 +107,7 @@ class Service:
         return self.metrics.text(gauges)
 
     def close(self) -> None:
-        """Finishes what was begun, then lets go of everything."""
+        """Finishes what was begun, then closes everything."""
         self._threads.shutdown()
         self.matcher.close()
         if self._gallery is not None:

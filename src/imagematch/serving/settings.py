@@ -64,7 +64,7 @@ class ServerSettings(BaseModel):
             return self.host == "localhost"
 
     def token(self) -> str | None:
-        """The token that requests must bear, from the file or the environment.
+        """The bearer token that requests must send, from the file or the environment.
 
         Raises:
             ConfigError: it cannot be read or is too short; or there is none, and other machines reach the address.
@@ -83,7 +83,7 @@ class ServerSettings(BaseModel):
                     raise ConfigError(
                         "without a token the server listens to this machine only",
                         where=f"--host {self.host}",
-                        do=f"give --token-file or {TOKEN_VARIABLE}, or leave --host away",
+                        do=f"give --token-file or {TOKEN_VARIABLE}, or leave out --host",
                     )
                 return None
         if len(token) < _TOKEN_LETTERS or not token.isascii() or not token.isprintable() or " " in token:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
-from imagematch.reading import MAX_LINES, TABLE_BYTES, check_file, text_lines
+from imagematch.reading import TABLE_BYTES, text_lines
+from imagematch.sources.parquet_rows import parquet_rows
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",;\t"
+_SHOWN = 8
 _LINES_OF_A_ROW = 100
 """A quoted text may go over several lines; a quotation mark that is missing makes one row of the rest of the file."""
 
@@ -67,49 +69,13 @@ def table_rows(table: Path, *, lower: bool = True) -> Iterator[tuple[str, list[s
     Raises:
         DataError: the file cannot be read, or is no table of its kind; names it.
     """
-    return _parquet_rows(table) if table.suffix.lower() == ".parquet" else _rows_of_csv(table, lower)
+    return parquet_rows(table) if table.suffix.lower() == ".parquet" else _rows_of_csv(table, lower)
 
 
 def _rows_of_csv(table: Path, lower: bool) -> Iterator[tuple[str, list[str]]]:
     """The header, in lower case, and the rows; any line ends, byte-order mark or not, comma, semicolon or tab."""
     for number, (line, values) in enumerate(csv_rows(table)):
         yield f"{table}:{line}", [value.strip().lower() for value in values] if number == 0 and lower else values
-
-
-def _parquet_rows(table: Path) -> Iterator[tuple[str, list[str]]]:
-    import pandas
-
-    try:
-        check_file(table, max_bytes=TABLE_BYTES, dense=True)
-    except OSError as error:
-        raise DataError(f"cannot be read as Parquet: {os_reason(error)}", where=str(table)) from error
-    try:
-        _check_parquet_size(table)
-        # Nullable types: a column of numbers with gaps stays one of whole numbers, so that label 3 is not "3.0".
-        frame = pandas.read_parquet(table, dtype_backend="numpy_nullable")
-    except ImportError as error:
-        raise DataError(
-            "Parquet needs pyarrow", where=str(table), do="pip install 'imagematch[parquet]', or save it as CSV"
-        ) from error
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise DataError(f"cannot be read as Parquet: {error}", where=str(table), do="save it as CSV") from error
-    yield str(table), [str(name).strip().lower() for name in frame.columns]
-    frame = frame.astype(object).where(frame.notna(), "")
-    for number, values in enumerate(frame.itertuples(index=False), 1):
-        yield f"{table}, row {number}", [str(value) for value in values]
-
-
-def _check_parquet_size(table: Path) -> None:
-    """Raises ValueError where a table says that it is far larger than its file: its columns are compressed."""
-    try:
-        from pyarrow.parquet import read_metadata
-    except ImportError:  # pandas reads it by another library, or says that it needs one
-        return
-    facts = read_metadata(table)
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-    chunks = (group.column(number) for group in groups for number in range(group.num_columns))
-    if facts.num_rows > MAX_LINES or sum(chunk.total_uncompressed_size for chunk in chunks) > TABLE_BYTES:
-        raise ValueError(f"more than {MAX_LINES:,} rows or {TABLE_BYTES:,} bytes")
 
 
 class Table:
@@ -141,15 +107,19 @@ class Table:
                 self._index[name] = found[0]
         for name in needed:
             if name not in self._index:
-                shown = ", ".join(map(repr, self._header[:8])) or "none"
+                shown = ", ".join(map(repr, self._header[:_SHOWN])) or "none"
                 near = _meant(name, [own for own in self._header if own])
-                raise DataError(
-                    f"has no column {name!r}, its columns are {shown}",
-                    where=str(path),
-                    do=f"rename {near!r} to {name!r}" if near else "name the columns in its first line",
-                )
+                do = f"rename {near!r} to {name!r}" if near else "name the columns in its first line"
+                if name == "label" and len(classes := self._flags()) > 1:
+                    do = f"give it a column label: the one of {', '.join(classes)} that is 1"
+                raise DataError(f"has no column {name!r}, its columns are {shown}", where=str(path), do=do)
         used = set(self._index.values())
         self.unused = tuple(own for index, own in enumerate(self._header) if own and index not in used)
+
+    def _flags(self) -> list[str]:
+        """The columns that hold 0 or 1 in the next row: of classes, where there is one for each."""
+        _, values = next(self._rows, ("", []))
+        return [own for own, value in zip(self._header, values, strict=False) if value.strip() in ("0", "1")][:_SHOWN]
 
     def __contains__(self, name: str) -> bool:
         return name in self._index
@@ -177,7 +147,20 @@ _MEANT = {
         "img_path",
         "name",
     ),
-    "label": ("class", "identity", "target", "category", "person", "person_id", "pid", "id", "y", "labels", "species"),
+    "label": (
+        "class",
+        "identity",
+        "target",
+        "category",
+        "choice",
+        "person",
+        "person_id",
+        "pid",
+        "id",
+        "y",
+        "labels",
+        "species",
+    ),
 }
 """Column -> what others call it."""
 

@@ -22,7 +22,7 @@ _KINDS = "fiub"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a training needs to resume: its variables, the best ones so far, and its history.
+    """Everything a training needs to resume: its variables, the best ones so far, and its history.
 
     Attributes:
         identity: digest of what is trained (settings and data); the checkpoint of another training is refused.
@@ -82,7 +82,7 @@ def _read(path: Path, identity: str) -> Checkpoint | None:
             best = [file.read(name, _KINDS) for name in names if name.startswith("best_")]
         history, found = list(about["history"]), str(about["identity"])
         if not all(isinstance(record, dict) for record in history):
-            raise ValueError("its history is none")
+            raise ValueError("its history cannot be read")
     except (OSError, ValueError, TypeError, LookupError, RecursionError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError("the checkpoint is damaged", where=str(path), do="start again with --fresh") from error
     if found != identity:

@@ -27,7 +27,7 @@ from imagematch.model import (
     flip_average,
     head_in_numpy,
 )
-from imagematch.training.joining import Join, join_heads
+from imagematch.training.joining import HEAD_ALONE, Join, join_heads
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.stages import Stage, network_to_train, prepare_stages, training_classes, validation_rows
 from imagematch.training.training_data import TrainingData
@@ -123,7 +123,7 @@ def train_model(
 
     Raises:
         DataError: as `prepare_stages`.
-        ConfigError: as `prepare_stages` and `fit`; or `feature_whitening` is not possible.
+        ConfigError: as `prepare_stages` and `fit`; or `feature_whitening` or `join` is not possible.
         ImagematchError: as `fit`.
     """
     extractor = data.extractor
@@ -134,6 +134,8 @@ def train_model(
     tf.config.experimental.enable_op_determinism()  # the same settings give the same weights, at no measurable cost
     if settings.trains_nothing:
         return _untrained(data, settings, on_epoch, validate_on)
+    if settings.joined is not None and settings.joined["weight"] != HEAD_ALONE:
+        data.half_whitening(settings.joined["power"], settings.joined["dim"])  # refused before anything is trained
     network = network_to_train(data, network_seed)
     n_classes = len(training_classes(data.dataset))
 

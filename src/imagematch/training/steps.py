@@ -94,7 +94,7 @@ def mixup_loss(embed: Callable[[Any], Any], loss: Loss, inputs: Any, labels: Any
 
 @contextmanager
 def computing_in(precision: str, model: keras.Model) -> Iterator[None]:
-    """Within, the layers of `model` compute in a precision; its weights stay float32. A graph stays as it was traced.
+    """In the block, the layers of `model` compute in a precision; weights stay float32, and traced graphs keep theirs.
 
     The embeddings are float32 in any case, and so are the whitening of features, which takes small differences of large
     numbers, and the norms: batch norms cast up by themselves. Whether bfloat16 is faster depends on the processor and

@@ -74,7 +74,8 @@ class PrincipalComponents:
         """
         most, what = self.most
         if dim > most:
-            raise ConfigError(f"{dim} is more than the features have: {most} is {what}", where=where)
+            do = f"give {most} or less" if most else f"leave {where} out"
+            raise ConfigError(f"{dim} is more than the features have: {most} is {what}", where=where, do=do)
         variances = (1 - self.shrinkage) * self.variances[:dim] + self.shrinkage * self.mean_variance
         kernel = self.axes[:, :dim] / variances ** (power / 2)
         return kernel.astype(np.float32), (-self.mean @ kernel).astype(np.float32)

@@ -80,7 +80,7 @@ def _beside_database(study: optuna.Study) -> Path | None:
 
 @contextlib.contextmanager
 def _file_lock(file: Path, stop: StopRequest) -> Iterator[None]:
-    """A plan's lock among the processes of one machine; one that hangs in it, stopped by Ctrl-Z, must not hang all."""
+    """A plan's lock among the processes of one machine; it times out: a stopped process must not block all."""
     with contextlib.ExitStack() as held:
         while True:
             try:
@@ -97,7 +97,7 @@ def _file_lock(file: Path, stop: StopRequest) -> Iterator[None]:
 def long_lock(
     storage: RDBStorage | None, study_name: str, file: Path, stop: StopRequest, *, shared: bool = False
 ) -> Iterator[None]:
-    """Held for any length of time; the others check twice a second whether it is free. Arguments as `lock_at_once`.
+    """A lock that may be held for long; waiting processes poll twice a second. Arguments as `lock_at_once`.
 
     Raises:
         InterruptedRunError: a stop was requested while another process held it.
@@ -117,7 +117,7 @@ def long_lock(
 
 @contextlib.contextmanager
 def lock_at_once(storage: RDBStorage | None, study_name: str, file: Path, *, shared: bool = False) -> Iterator[None]:
-    """Held from now on, or BusyError.
+    """Acquires the lock without waiting, or raises BusyError.
 
     Args:
         storage: whose lock it is; None for one among the processes of this machine.
@@ -200,7 +200,7 @@ def _session_with(storage: RetryingStorage, statement: str) -> tuple[Connection,
 
 
 def _end(connection: Connection) -> None:
-    """Ends the transaction, and with it the lock; of a session that the server has ended nothing is left to end."""
+    """Ends the transaction, and with it the lock, unless the server has ended the session already."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:

@@ -39,7 +39,7 @@ _RUNS = 30
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """Where a trial stores its state while it is trained, and its history.
+    """Paths of a trial's files: its state while it is trained, and its history.
 
     Attributes:
         folder: of all trials of the study.

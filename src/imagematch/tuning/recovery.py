@@ -193,7 +193,7 @@ def recover(
 
 
 def _cost_a_worker_before(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
-    """Whether a worker died during a trial of which this one is a retry."""
+    """Whether an earlier attempt at this trial cost a worker."""
     seen: set[int] = set()
     earlier = trial.user_attrs.get(RETRY_OF)
     while earlier is not None and earlier < len(trials) and earlier not in seen:

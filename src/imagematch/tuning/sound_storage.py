@@ -63,7 +63,7 @@ class BulkReadingStorage(RDBStorage):
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Keeps the garbage collector from looking again and again through rows of which none is garbage."""
+    """Pauses the garbage collector while many rows are read, none of which is garbage."""
     collected = gc.isenabled()
     gc.disable()
     try:

@@ -58,7 +58,7 @@ def first_bytes(path: Path) -> bytes:
 
 
 def check_database(path: Path) -> None:
-    """Refuses a SQLite file that is more, or far larger, than a study.
+    """Raises StudyError for an SQLite file that holds more than a study, or is far larger.
 
     Nothing is written, but that SQLite rolls back what a kill left of a transaction: a connection that may not write
     refuses a file with such a journal.

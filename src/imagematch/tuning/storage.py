@@ -140,7 +140,7 @@ def quiet_about_experiments() -> Iterator[None]:
 def _creation_lock(file: Path) -> Iterator[None]:
     """Held while the tables may have to be made: two processes that make them at once get in each other's way.
 
-    A folder that takes no lock holds a database that is there already.
+    A folder that takes no lock holds a database that already exists.
     """
     try:
         lock = locked(file.with_name(f".{file.name}.lock"))

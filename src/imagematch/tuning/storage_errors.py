@@ -116,7 +116,7 @@ def _study_error(error: BaseException, url: str) -> StudyError:
 
 
 def reason_of(error: BaseException, url: str = "") -> str:
-    """What the database itself said, its first line; should the password of `url` be in it, without that."""
+    """The first line of the database's own message, without the password of `url`."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -54,7 +54,7 @@ def test_a_network_file_is_explained_in_one_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [("{mean: 1", "is no mapping"), ("7", "input must be a mapping"), ("{meen: 1}", "did you mean mean")],
+    [("{mean: 1", "is not a mapping"), ("7", "input must be a mapping"), ("{meen: 1}", "did you mean mean")],
 )
 def test_a_wrong_input_is_one_line(tmp_path: Path, given: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):

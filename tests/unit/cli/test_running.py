@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.conftest import run_command
 
 from imagematch.cli.main import app
 from imagematch.cli.running import run
@@ -66,3 +67,30 @@ def test_nor_in_a_defect(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_advice_how_to_write_a_url_stays(capsys: pytest.CaptureFixture[str]) -> None:
     code, said = told(app, ["study", "list", "--storage", f"postgresql:me:{SECRET}@host"], capsys)
     assert (code, "postgresql+psycopg://USER:PASSWORD@HOST/NAME" in said) == (4, True)
+
+
+HANGS = """\
+import atexit, sys, time, types
+import typer
+from imagematch.cli.running import run_and_end
+from imagematch.errors import DataError
+
+sys.modules["openvino"] = types.ModuleType("openvino")
+atexit.register(time.sleep, 600)
+app = typer.Typer()
+
+@app.command()
+def command(bad: bool = False) -> None:
+    print("said")
+    if bad:
+        raise DataError("no such image")
+
+sys.argv = ["x", "--bad" if len(sys.argv) > 1 else "--no-bad"]
+run_and_end(app)
+"""
+
+
+@pytest.mark.parametrize(("bad", "code", "told"), [([], 0, ""), (["bad"], 3, "error: no such image\n")])
+def test_a_command_does_not_wait_for_the_end_of_a_library(bad: list[str], code: int, told: str, tmp_path: Path) -> None:
+    done = run_command("-c", HANGS, *bad, cwd=tmp_path, timeout_s=120)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "said\n", told)

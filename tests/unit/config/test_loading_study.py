@@ -167,7 +167,7 @@ def test_ranges(load: Load) -> None:
         ("embedding_dim_range: {low: 8, high: 64, step: 0.5}", "embedding_dim_range: step must be a whole number"),
         ("embedding_dim_range: {low: 8, high: 64.0}", "embedding_dim_range: high: embedding_dim must be a whole"),
         ("image_size_range: {low: null, high: 64}", "image_size_range: low is missing"),
-        ("loss_range: {low: 1, high: 2}", "loss is no number and has no range; give loss_grid"),
+        ("loss_range: {low: 1, high: 2}", "loss is not a number and has no range; give loss_grid"),
         ("seed_grid: [1, 2]", "seed cannot vary between trials"),
         ("dataset_grid: [digits]", "dataset cannot vary between trials: trials on other data cannot be compared"),
         ("engine_grid: [auto]", "engine cannot vary between trials"),

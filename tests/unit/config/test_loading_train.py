@@ -134,8 +134,8 @@ def test_all_mistakes_are_reported_in_the_order_of_their_lines(tmp_path: Path) -
     assert first.endswith("(and 4 more)")
     assert [line.partition(";")[0] for line in rest] == [
         "3: unknown key 'foo'",
-        "5: stage 1: 'epocs' is no field of a stage",
-        "6: stage 2: 'loss' is no field of a stage",
+        "5: stage 1: 'epocs' is not a field of a stage",
+        "6: stage 2: 'loss' is not a field of a stage",
         "6: stage 2: trainable must be true, false, the number of last layers to train or {blocks: the number of last "
         "blocks}, not -1",
     ]

@@ -42,10 +42,10 @@ def test_stages_survive_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stages", "line", "text"),
     [
-        ("  - {trainable: false}\n  - {epocs: 3}\n", 6, "'epocs' is no field of a stage; did you mean epochs?"),
+        ("  - {trainable: false}\n  - {epocs: 3}\n", 6, "'epocs' is not a field of a stage; did you mean epochs?"),
         ("  - epochs: 3\n    trainable: -1\n", 6, "stage 1: trainable must be true, false, the number of last layers"),
         ("  - {epochs: 3,\n     lr_schedule: cosin}\n", 6, "did you mean cosine?"),
-        ("  - {loss: circle}\n", 5, "'loss' is no field of a stage"),
+        ("  - {loss: circle}\n", 5, "'loss' is not a field of a stage"),
         ("  - {augmented_views: 2}\n", 5, "stage 1: augmented_views has no effect without image_augmentation"),
         ("  - {trainable: 5}\n  - {trainable: 3}\n", 6, "stage 2 freezes what stage 1 trains"),
         ("  - {trainable: {blocks: 1}}\n  - {epochs: 3}\n", 4, "stage 2 freezes what stage 1 trains"),

@@ -142,7 +142,7 @@ def test_fetches_unpacks_and_leaves_nothing_else(fetched: Any, server: Server, t
     assert fetched() == [folder]
     assert (folder / "7.png").read_bytes() == b"mine"
     assert server.asked == [None]
-    assert "is there already; remove it to fetch it again" in told.getvalue()
+    assert "already exists; remove it to fetch it again" in told.getvalue()
 
 
 def test_goes_on_where_it_was_cut_off(fetched: Any, server: Server) -> None:

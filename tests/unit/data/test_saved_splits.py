@@ -116,7 +116,7 @@ def test_where_too_few_are_left_all_are_split_anew_and_it_is_said(make_folder: A
     after = opened(data_dir=root)
     assert after.summary()["splits"]["test"]["images"] >= 4
     assert [event["message"] for event in events("split_anew")] == [
-        "too few images are left of the earlier split: all are split anew"
+        "too few images are left of the earlier split: all are split again"
     ]
 
 

@@ -39,5 +39,5 @@ def test_one_kind_has_no_interval() -> None:
     groups = np.zeros(3, int)
     with pytest.raises(DataError, match="no impostor pair"):
         pair_list_auc_interval(np.ones(3), np.ones(3, bool), (groups, groups))
-    with pytest.raises(DataError, match="too few people or things"):
+    with pytest.raises(DataError, match="too few identities"):
         pair_list_auc_interval(np.ones(2), np.array([True, False]), (np.zeros(2, int), np.array([0, 1])))

@@ -131,9 +131,9 @@ START = '<?xml version="1.0"?>\n'
 CONST = 'element_type="i32" shape="2" offset="0" size="8"'
 TEXT_EDITS: dict[str, tuple[str, str, str]] = {
     "document type": (START, START + '<!DOCTYPE net [<!ENTITY a "b">]>', "more than elements"),
-    "another encoding": (START, '<?xml version="1.0" encoding="utf-7"?>\n', "no XML"),
+    "another encoding": (START, '<?xml version="1.0" encoding="utf-7"?>\n', "not XML"),
     "NUL": (START, START + "\0", "more than elements"),
-    "cut": ("</net>", "", "no XML"),
+    "cut": ("</net>", "", "not XML"),
     "another root": ("<net ", '<net xmlns="x" ', "0 operations"),
     "300,000 elements": ("</layers>", "</layers>" + "<a/>" * 300_000, "too long"),
     "300,000 attributes": ("<net ", "<net " + " ".join(f'a{n}=""' for n in range(300_000)) + " ", "too long"),

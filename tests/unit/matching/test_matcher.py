@@ -139,9 +139,9 @@ def test_an_image_that_cannot_be_read_is_named(matcher, images, tmp_path):
         matcher.embed([images[0], images[1], np.zeros((4, 4, 2))])
     with pytest.raises(DataError, match="0 to 1"):
         matcher.embed(images[0] / 255)
-    with pytest.raises(DataError, match="NoneType is no image"):
+    with pytest.raises(DataError, match="NoneType is not an image"):
         matcher.embed(None)
-    with pytest.raises(DataError, match="image 1 of 8: list is no image"):
+    with pytest.raises(DataError, match="image 1 of 8: list is not an image"):
         matcher.embed(images[0].tolist())
     with pytest.raises(DataError, match="nan"):
         matcher.embed(np.full((4, 4, 3), np.nan))

@@ -120,10 +120,10 @@ def test_groups_are_a_table_and_a_page_with_harmless_names(images: ImageFolder, 
     assert "m&lt;b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert len(groups_table(images, [])) == 0
-    assert "hang together" not in page
+    assert "chains of matches" not in page
     write_groups_page(tmp_path / "p.html", images, [], model="m", threshold=0.5, undivided=9000)
     page = (tmp_path / "p.html").read_text()
-    assert "9,000 images more hang together" in page
+    assert "9,000 more images form chains of matches" in page
     assert "No two images match" not in page
 
 

@@ -156,12 +156,12 @@ def test_nothing_usable_is_an_error_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_looked_up_is_an_error_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="x: cannot be looked up: File name too long; check the path"):
+    with pytest.raises(DataError, match="x: cannot be accessed: File name too long; check the path"):
         list_images(tmp_path / ("x" * 300), manifest_dir=tmp_path / "m")
     picture(tmp_path / "closed" / "data" / "rose" / "a.png")
     with (
         unreadable(tmp_path / "closed"),
-        pytest.raises(DataError, match="data: cannot be looked up: Permission denied"),
+        pytest.raises(DataError, match="data: cannot be accessed: Permission denied"),
     ):
         list_images(tmp_path / "closed" / "data", manifest_dir=tmp_path / "m")
 

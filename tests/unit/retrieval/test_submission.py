@@ -179,7 +179,7 @@ def test_nobody_listening_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_what_is_no_http_address_is_refused(wrong: str) -> None:
-    with pytest.raises(ConfigError, match="is not a http or https address"):
+    with pytest.raises(ConfigError, match="is not an http or https address"):
         check_url(wrong)
 
 

@@ -140,3 +140,36 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
         with pytest.raises(DataError):
             Corrections(tmp_path / "table.csv").add(Correction("1", "a", "2", "b", "0.5", "same"))
         assert (tmp_path / "table.csv").read_text() == text
+
+
+def test_labels_of_many_lines_leave_the_answers_readable(reviewed: TestClient, tmp_path: Path) -> None:
+    reviewed.patch("/gallery/1", json={"label": "a\n" * 400})
+    for new_label in ("\r\n" * 150 + "x", 'quoted " \u2028' * 50):
+        given = {"first": 1, "second": 2, "distance": 0.1, "answer": "wrong label", "new_label": new_label}
+        assert reviewed.post("/corrections", json=given).status_code == 200
+    first, second = read_corrections(tmp_path / "corrections.csv")
+    assert (first.new_label, first.label) == ("x", " ".join(["a"] * 400))
+    assert second.new_label.startswith('quoted " ')
+
+
+def test_an_answer_that_is_wrong_is_a_4xx_with_one_line(reviewed: TestClient) -> None:
+    sound = {"first": 1, "second": 2, "distance": 0.1, "answer": "same"}
+    for wrong in (
+        *({"first": 0}, {"first": 2**63}, {"second": "x"}, {"second": None}, {"distance": -1}, {"distance": "nan"}),
+        *({"answer": "perhaps"}, {"new_label": 7}, {"new_label": "x" * 1001}, {"new_label": ["a", "b"]}, {"other": 1}),
+        *({"first": []}, {"new_label": "\0"}),
+    ):
+        answer = reviewed.post("/corrections", json={**sound, **wrong})
+        assert answer.status_code == 422, wrong
+        assert "\n" not in answer.json()["error"]
+    for body in (b"{", b"[" * 100_000, b"[1]", b"\xff"):
+        answer = reviewed.post("/corrections", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422), body
+    answer = reviewed.patch("/gallery/1", content=b"x", headers={"Content-Type": "image/png"})
+    assert answer.status_code == 415
+
+
+def test_an_answer_has_the_limits_of_every_request(start: Callable[..., TestClient], tmp_path: Path) -> None:
+    client = start(corrections=tmp_path / "corrections.csv", max_body_mb=1)
+    answer = client.post("/corrections", content=b" " * 1_000_001, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, "at most 1 MB" in answer.json()["error"]) == (413, True)

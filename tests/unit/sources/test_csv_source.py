@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import pandas
 import pyarrow
@@ -149,22 +148,10 @@ def test_what_is_no_parquet_is_told(tmp_path: Path, content: bytes) -> None:
         listed(tmp_path, content, "table.parquet")
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (ImportError("no engine"), r"Parquet needs pyarrow; pip install 'imagematch\[parquet\]'"),
-        (pyarrow.lib.ArrowNotImplementedError("a codec"), "cannot be read as Parquet: a codec"),
-    ],
-)
-def test_what_reading_parquet_may_raise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
-) -> None:
-    def refuse(*_arguments: Any, **_options: Any) -> None:
-        raise error
-
+def test_parquet_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pandas.DataFrame({"path": ["a.png"], "label": ["a"]}).to_parquet(tmp_path / "table.parquet")
-    monkeypatch.setattr(pandas, "read_parquet", refuse)
-    with pytest.raises(DataError, match=told):
+    monkeypatch.setattr("imagematch.sources.parquet_rows.find_spec", lambda _name: None)
+    with pytest.raises(DataError, match=r"Parquet needs pyarrow; pip install 'imagematch\[parquet\]'"):
         open_source("csv", tmp_path).listing()
 
 
@@ -294,3 +281,18 @@ def test_paths_in_the_other_normal_form(tmp_path: Path) -> None:
     text = f"path,label\n{unicodedata.normalize('NFC', 'café.png')},x\n"
     (row,) = listed(tmp_path, text)
     assert (row.path, row.size) == (unicodedata.normalize("NFD", "café.png"), 1)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "do"),
+    [
+        ("path, cat, dog, owl", "1.png, 0, 1, 0", "give it a column label: the one of cat, dog, owl that is 1"),
+        ("id,path,choice", "7,1.png,cat", "rename 'choice' to 'label'"),
+        ("path,width", "1.png,1", "name the columns in its first line"),
+    ],
+)
+def test_where_the_label_is_called_otherwise(header: str, row: str, do: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError) as caught:
+        open_source("csv", tmp_path).listing()
+    assert caught.value.do == do

@@ -48,7 +48,7 @@ def test_missing_and_wrong_folders(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["folder", "csv", "celeba", "omniglot", "flowers", "tiny_imagenet"])
 def test_places_that_cannot_be_looked_up(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="x: cannot be looked up: File name too long; check the path"):
+    with pytest.raises(DataError, match="x: cannot be accessed: File name too long; check the path"):
         open_source(name, tmp_path / ("x" * 300))
     closed = touch(tmp_path / "closed", "data/a.csv")
     for place in (closed, closed / "data"):

@@ -30,7 +30,7 @@ _CHUNK = 64
 
 
 def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
-    """Where the faces of the data set `name` at `root` are cached, beside its manifest; None for embedded images."""
+    """Path of the cached faces of data set `name` at `root`, beside its manifest; None for embedded images."""
     manifest = manifest_path(name, root, manifest_dir)
     return None if manifest is None else manifest.with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
 
@@ -135,7 +135,7 @@ _threads = threading.Lock()
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """OpenCV starts no threads of its own while ours share the work."""
+    """Keeps OpenCV from starting threads of its own while several threads search."""
     cv2 = opencv()
     with _threads:
         before = cv2.getNumThreads()

@@ -72,7 +72,7 @@ def converted_network(core: openvino.Core, network: Network, cache_dir: Path | N
             _cache(error, folder, network, log)
             raise
         for remark in getattr(getattr(network, "spec", None), "remarks", ()):
-            log.event("remark", f"{network.name}: {remark}")
+            log.event("remark", f"{network.name}: {remark}", level="warning")
         _cache(converted, folder, network, log)
         return converted
 
@@ -102,7 +102,7 @@ def write_converted(network: Network, folder: Path, cache_dir: Path | None, log:
 
 @contextlib.contextmanager
 def _turn(folder: Path | None) -> Iterator[None]:
-    """Lets one process convert a network while others wait; where no lock can be had, everyone converts."""
+    """Lets one process convert a network while others wait; without a lock, each process converts it."""
     with contextlib.ExitStack() as stack:
         if folder is not None:
             with contextlib.suppress(StudyError):
@@ -134,7 +134,7 @@ def _read(core: openvino.Core, folder: Path, network: Network) -> openvino.Model
 
 
 def _cache(found: openvino.Model | UnconvertibleError, folder: Path | None, network: Network, log: RunLog) -> None:
-    """Caches the network, or why there is none; that it cannot be cached is told and no error."""
+    """Caches the network, or the reason why there is none; a failure to write is logged and no error."""
     if folder is None:
         return
     facts: dict[str, Any] = {"extractor": network.name}

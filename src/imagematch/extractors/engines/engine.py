@@ -66,7 +66,7 @@ class Engine(ABC):
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for row, image in enumerate(images):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-                raise ValueError(f"a image must be (h, w, 3) uint8, not {image.shape} {image.dtype}")
+                raise ValueError(f"an image must be (h, w, 3) uint8, not {image.shape} {image.dtype}")
             by_shape.setdefault(image.shape, []).append(row)
         size = self.batch_size
         return [
@@ -91,7 +91,7 @@ class PixelEngine(Engine):
         out[rows] = enlarged.reshape(len(images), -1) * np.float32(1 / 255)
 
     def finish(self) -> None:
-        """Nothing is left to wait for."""
+        """Nothing to wait for: batches were computed in `start`."""
 
 
 def enlarge(images: np.ndarray, image_size: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def _neighbours(size: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 class ConcatenatedEngine(Engine):
-    """Hands every batch to each member's engine; what they give is concatenated when all of it is there.
+    """Passes every batch to each member's engine, and concatenates their features when all are complete.
 
     Args:
         engines: one a member, in the order of their features.

@@ -62,7 +62,7 @@ class _Operation:
 
 
 def checked_description(description: bytes, weights: np.ndarray) -> bytes:
-    """A description that says the same in other words; `weights` are the bytes of the constants.
+    """The description, checked and written anew from what was parsed; `weights` are the bytes of the constants.
 
     Raises:
         RefusedNetworkError: it is no description, or has anything but plain operations.
@@ -83,7 +83,7 @@ def _parsed(description: bytes) -> dict[str, _Operation]:
     try:
         root = ElementTree.fromstring(description)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise RefusedNetworkError("its description is no XML") from error
+        raise RefusedNetworkError("its description is not XML") from error
     layers, edges = root.findall("./layers/layer"), root.findall("./edges/edge")
     if root.tag != "net" or not 0 < len(layers) <= _MAX_OPERATIONS:
         raise RefusedNetworkError(f"it has {len(layers):,} operations")

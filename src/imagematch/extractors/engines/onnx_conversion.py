@@ -49,7 +49,7 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
         model = openvino.convert_model(path, verbose=False)
     except Exception as error:  # OpenVINO raises many kinds, its own and RuntimeError
         raise _refused(
-            path, f"cannot be read: {_line(error)}", "export it anew, with its external data beside it"
+            path, f"cannot be read: {_line(error)}", "export it again, with its external data beside it"
         ) from error
     facts: dict[str, Any] = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
     image, layout = _image_input(path, model, given["layout"])

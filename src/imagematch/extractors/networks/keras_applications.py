@@ -72,7 +72,9 @@ def build_application(function: str, image_size: int, weights: str | None, **arg
     return constructor(include_top=False, weights=weights, pooling="avg", input_shape=shape, **arguments)
 
 
-def _load_published(network: keras.Model, name: str, function: str, image_size: int, arguments: dict[str, Any]) -> None:
+def load_application(
+    network: keras.Model, name: str, function: str, image_size: int, arguments: dict[str, Any]
+) -> None:
     """Builds the network a second time, at the size it was made for: its file is Keras's to choose."""
     try:
         published = build_application(function, image_size, "imagenet", **arguments)
@@ -106,7 +108,8 @@ def _divide_by_standard_deviation(network: Any) -> None:
             layer.finalize_state()
 
 
-def _keras_version() -> str:
+def keras_version() -> str:
+    """Keras's version, which names the files of published weights."""
     try:
         return metadata.version("keras")
     except metadata.PackageNotFoundError:  # a server needs none: it builds no network
@@ -132,8 +135,8 @@ def _spec(
         preprocessing=preprocessing,
         parameters=parameters,
         architecture=(function, *map(list, arguments.items())),
-        published=f"keras-{_keras_version()}",  # this Keras names the file, mostly with its hash
-        load_published=lambda network: _load_published(network, name, function, image_size, arguments),
+        published=f"keras-{keras_version()}",  # this Keras names the file, mostly with its hash
+        load_published=lambda network: load_application(network, name, function, image_size, arguments),
         after_loading=_divide_by_standard_deviation if function.startswith("EfficientNetB") else None,
     )
 

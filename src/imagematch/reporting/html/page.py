@@ -105,7 +105,7 @@ class Page:
         self._add("text", text=text)
 
     def lead(self, text: str) -> None:
-        """The paragraph that says what the whole page comes to."""
+        """The summary paragraph at the top of the page."""
         self._add("lead", text=text)
 
     def bullets(self, lines: Sequence[str]) -> None:
@@ -128,11 +128,11 @@ class Page:
         self._browsed = True
 
     def threshold_steps(self, numbers: Markup) -> None:
-        """The numbers that the page's slider shows: JSON, in which there is no text of anybody's."""
+        """The numbers that the page's slider shows, as JSON without any user text."""
         self._threshold_steps = numbers
 
     def warning(self, text: str) -> None:
-        """A paragraph that must not be overlooked."""
+        """A highlighted paragraph."""
         self._add("warning", text=text)
 
     def html(self, code: Markup) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _GivenTrials(InMemoryStorage):
-    """Holds one study, whose trials are given, and never copied: nobody changes them.
+    """A storage of one study whose trials are given and, being read-only, never copied.
 
     Args:
         trials: by number.
@@ -33,7 +33,7 @@ class _GivenTrials(InMemoryStorage):
         self._given = list(trials)
 
     def replace(self, trials: Sequence[FrozenTrial]) -> None:
-        """Gives other trials instead."""
+        """Replaces the trials."""
         self._given = list(trials)
 
     def get_all_trials(  # the arguments are Optuna's

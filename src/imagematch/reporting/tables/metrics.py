@@ -134,7 +134,7 @@ def criterion_text(criterion: Any) -> str:
 
 
 def warnings_of(metrics: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before believing the metrics; empty where nothing is wrong."""
+    """Warnings that a reader of the metrics needs; empty where nothing is wrong."""
     split = main_split(metrics)
     block = metrics.get(split) or {}
     lines = list(block.get("remarks") or [])

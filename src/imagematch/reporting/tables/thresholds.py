@@ -41,13 +41,13 @@ def rates_lines(block: SplitMetrics, split: str) -> list[str]:
     searches = block.get("identification") or {}
     if searches.get("fpir") is not None:
         lines.append(
-            f"FPIR {_rate_text(searches['fpir'], searches['fpir_ci95'])}: share of searches of somebody not enrolled "
+            f"FPIR {_rate_text(searches['fpir'], searches['fpir_ci95'])}: share of searches for unenrolled classes "
             f"that return an image, in a gallery of {searches['gallery_images']:,} images ({split})"
         )
     if searches.get("fnir") is not None:
         lines.append(
-            f"FNIR {_rate_text(searches['fnir'], searches['fnir_ci95'])}: share of searches of somebody enrolled "
-            f"whose nearest image is not theirs or no match; {searches['fnir_rank_10']:.2g} among the nearest ten"
+            f"FNIR {_rate_text(searches['fnir'], searches['fnir_ci95'])}: share of searches for enrolled classes "
+            f"whose nearest image is of another class or no match; {searches['fnir_rank_10']:.2g} among the nearest ten"
         )
     if promised.get("note"):
         lines.append(f"not resolved: {promised['note']}")
@@ -59,7 +59,7 @@ def _rate_text(rate: float, ends: Sequence[float] | None) -> str:
 
 
 def gallery_table(block: SplitMetrics) -> pd.DataFrame:
-    """What a search of somebody not enrolled meets in galleries of several sizes: false matches, and the FPIR."""
+    """False matches and FPIR of a search for a class that is not enrolled, in galleries of several sizes."""
     import pandas as pd
 
     rows = []

@@ -304,7 +304,8 @@ def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict
     else:
         log.say("torch and pytorch_metric_learning are not installed: ours alone (pip install imagematch[peer])")
     epochs = study.fixed["epochs"]
-    remark = f"{study.n_trials} trials of at most {epochs} epochs each; the winners over {options.seeds} seeds."
+    remark = f"{study.n_trials} trials of at most {epochs} epochs each; the winners over {options.seeds} seeds. "
+    remark += f"The baseline is the {recipes[-1].name} features, without training."
     write_comparison(options.output, "Our search and a peer's", table, [remark])
     for line in comparison_text(table).splitlines():
         log.say(line)

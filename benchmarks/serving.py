@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ import psutil
 CLIENTS = (1, 8, 64)
 DIM, K, IMAGES = 64, 10, 64
 _BOUNDARY = "imagematch-benchmark"
+_TOKEN = {"Authorization": "Bearer the-token-of-the-benchmark"}
 
 
 def jpegs(count: int, side: int = 224) -> list[bytes]:
@@ -132,10 +134,14 @@ def serve_naively(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def server(*arguments: str) -> Iterator[tuple[int, int]]:
+def server(*arguments: str, **environment: str) -> Iterator[tuple[int, int]]:
     """A server process: its port and its id."""
     with subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
     ) as process:
         assert process.stdout is not None
         try:
@@ -189,41 +195,56 @@ async def load(port: int, path: str, files: list[bytes], clients: int, seconds: 
     return taken, time.perf_counter() - started
 
 
-def bad_requests(good: bytes) -> list[bytes]:
-    """One of each kind."""
+def bad_requests(good: bytes) -> dict[str, bytes]:
+    """One of each kind, for a server that takes 2 MB, with its token but in "wrong token"."""
     part = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'.encode()
     many = part + (b"\r\n" + part) * 9_999 + f"\r\n--{_BOUNDARY}--\r\n".encode()
     bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\2\0\0\0\0\0\0\0"
-    return [
-        request_bytes("/embed", b"no image"),
-        request_bytes("/embed", good[: len(good) // 2]),
-        request_bytes("/search", bomb, "image/png"),
-        request_bytes("/embed", b"", "image/jpeg", **{"Content-Length": str(10**9)}),
-        request_bytes("/embed", b"x", "text/plain"),
-        request_bytes("/embed", b"{", "application/json"),
-        request_bytes("/search?k=0", good),
-        request_bytes("/embed", good, "image/jpeg", Origin="http://elsewhere.example"),
-        request_bytes("/gallery", many, f"multipart/form-data; boundary={_BOUNDARY}"),
-        request_bytes("/nothing", good),
-    ]
+    endless = request_bytes("/embed", b"", **_TOKEN).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    return {
+        "no image": request_bytes("/embed", b"no image", **_TOKEN),
+        "truncated": request_bytes("/embed", good[: len(good) // 2], **_TOKEN),
+        "bomb": request_bytes("/search", bomb, "image/png", **_TOKEN),
+        "a body of 1 GB": request_bytes("/embed", b"", **{"Content-Length": str(10**9), **_TOKEN}),
+        "a body without end": endless + b"1e8481\r\n" + b"x" * 2_000_001 + b"\r\n",
+        "slow body": request_bytes("/embed", good[:100], **{"Content-Length": str(len(good)), **_TOKEN}),
+        "other type": request_bytes("/embed", b"x", "text/plain", **_TOKEN),
+        "no JSON": request_bytes("/embed", b"{", "application/json", **_TOKEN),
+        "wrong field": request_bytes("/search?k=0", good, **_TOKEN),
+        "wrong token": request_bytes("/embed", good, Authorization="Bearer another-token-than-it"),
+        "other site": request_bytes("/embed", good, Origin="http://elsewhere.example", **_TOKEN),
+        "10,000 files": request_bytes("/gallery", many, f"multipart/form-data; boundary={_BOUNDARY}", **_TOKEN),
+        "other path": request_bytes("/nothing", good, **_TOKEN),
+    }
 
 
-async def abuse(port: int, files: list[bytes], count: int) -> tuple[Counter[int], Counter[int]]:
-    """Statuses of bad requests, each on a connection of its own, and of the good ones beside them."""
-    kinds, bad, good = bad_requests(files[0]), Counter[int](), Counter[int]()
+@contextlib.contextmanager
+def abused_server(folder: Path, gallery: Path) -> Iterator[tuple[int, int]]:
+    """A server with small limits and a token: its port and its id."""
+    limits = ("--max-body-mb", "2", "--body-seconds", "1", "--port", "0")
+    arguments = ("-m", "imagematch", "serve", "--model", str(folder), "--gallery", str(gallery), *limits)
+    with server(*arguments, IMAGEMATCH_TOKEN=_TOKEN["Authorization"].split()[1]) as started:
+        yield started
+
+
+async def abuse(port: int, files: list[bytes], count: int) -> tuple[Counter[tuple[str, int]], Counter[int]]:
+    """Kinds and statuses of bad requests, each on its own connection, and the statuses of good ones beside them."""
+    kinds, bad, good = bad_requests(files[0]), Counter[tuple[str, int]](), Counter[int]()
+    names = list(kinds)
     turns = iter(range(count))
     over = asyncio.Event()
 
     async def offender() -> None:
         for turn in turns:
+            kind = names[turn % len(names)]
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            bad[await answered(reader, writer, kinds[turn % len(kinds)])] += 1
+            bad[kind, await asyncio.wait_for(answered(reader, writer, kinds[kind]), 120)] += 1
             writer.close()
 
     async def customer() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while not over.is_set():
-            good[await answered(reader, writer, request_bytes("/search", files[0]))] += 1
+            good[await answered(reader, writer, request_bytes("/search", files[0], **_TOKEN))] += 1
         writer.close()
 
     customers = [asyncio.create_task(customer()) for _ in range(4)]
@@ -270,15 +291,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                         found["ratios"][f"{what}, to naive"] = len(taken) / seconds / naive[clients]
             found["megabytes"] = {"server": before / 1e6, "growth": (memory().rss - before) / 1e6}
             found["requests"] = {"before growth was read": count}
-            before = memory().rss
-            started = time.perf_counter()
+        with abused_server(folder, gallery) as (port, process):
+            memory = psutil.Process(process).memory_info
+            asyncio.run(abuse(port, files, min(200, options.bad)))
+            before, started = memory().rss, time.perf_counter()
             bad, good = asyncio.run(abuse(port, files, options.bad))
             found["seconds"]["bad requests"] = time.perf_counter() - started
             found["megabytes"]["growth with bad requests"] = (memory().rss - before) / 1e6
-            found["requests"] |= {f"bad, answered {status}": number for status, number in sorted(bad.items())}
+            found["requests"] |= {f"{kind}, answered {status}": number for (kind, status), number in bad.items()}
             found["requests"] |= {f"good beside, answered {status}": number for status, number in sorted(good.items())}
             found["ratios"]["bad requests answered 4xx"] = sum(
-                number for status, number in bad.items() if 400 <= status < 500
+                number for (_, status), number in bad.items() if 400 <= status < 500
             ) / sum(bad.values())
             found["ratios"]["good requests answered 200"] = good[200] / sum(good.values())
     return found

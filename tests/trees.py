@@ -20,12 +20,14 @@ class Tree:
         meant: of each labelled image: label, split, role, and the group's name ("" for none).
         ambiguous: another reading is possible: it must be refused under `layout: auto`.
         layout: what names this reading where it is ambiguous.
+        unlabelled: those of the files that are images without a label.
     """
 
     files: list[str] = field(default_factory=list)
     meant: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
     ambiguous: bool = False
     layout: str = "auto"
+    unlabelled: list[str] = field(default_factory=list)
 
     def add(self, folder: str, label: str, split: str = "", role: str = "", group: str = "", images: int = 3) -> None:
         """Adds images of a class."""
@@ -41,6 +43,7 @@ class Tree:
             {f"{folder}/{path}": meaning for path, meaning in self.meant.items()},
             self.ambiguous,
             self.layout,
+            [f"{folder}/{path}" for path in self.unlabelled],
         )
 
     def write(self, root: Path) -> Path:
@@ -53,8 +56,13 @@ class Tree:
 
 def plain() -> Tree:
     """A folder for each class."""
+    return named(*CLASSES)
+
+
+def named(*labels: str) -> Tree:
+    """Class folders of these names."""
     tree = Tree()
-    for label in CLASSES:
+    for label in labels:
         tree.add(label, label)
     return tree
 
@@ -99,6 +107,7 @@ def splits(names: tuple[str, ...] = ("train", "val", "test"), groups: tuple[str,
     """Split folders above the classes."""
     meaning = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
     meaning |= {"validation": "validation", "test": "test", "testing": "test", "holdout": "test"}
+    meaning |= {"train_images": "train", "val-set": "validation", "bounding_box_test": "test", "1 train": "train"}
     tree = Tree(ambiguous=groups == OTHER_GROUPS, layout="splits_groups" if groups == OTHER_GROUPS else "auto")
     for name in names:
         for label in CLASSES:
@@ -112,7 +121,8 @@ def splits(names: tuple[str, ...] = ("train", "val", "test"), groups: tuple[str,
 def kaggle() -> Tree:
     """Classes to train on, and test images without labels."""
     tree = splits(("train",))
-    tree.files += [f"test/{number}.png" for number in range(5)]
+    tree.unlabelled = [f"test/{number}.png" for number in range(5)]
+    tree.files += tree.unlabelled
     return tree
 
 
@@ -151,11 +161,43 @@ def splits_and_more() -> Tree:
     return tree
 
 
-def bare_splits() -> Tree:
-    """Folders called as splits are, which hold images alone."""
+def bare_splits(*names: str) -> Tree:
+    """Folders called as splits are, and perhaps others, which hold images alone."""
     tree = Tree(ambiguous=True, layout="classes")
-    for name in ("train", "test"):
+    for name in names:
         tree.add(name, name)
+    return tree
+
+
+def unlabelled(tree: Tree, folder: str) -> Tree:
+    """A tree, and a folder of images that say that they have no class."""
+    tree.unlabelled = [f"{folder}/{number}.png" for number in range(3)]
+    tree.files += tree.unlabelled
+    return tree
+
+
+def superclasses() -> Tree:
+    """Classes in folders by their first letter, and one level more."""
+    tree = Tree(ambiguous=True, layout="classes")
+    for path in ("a/aa/ann", "a/ab/abe", "b/ba/bob"):
+        tree.add(path, path)
+    return tree
+
+
+def deep_chain() -> Tree:
+    """Class folders in which the images lie two folders further down, alike in all."""
+    tree = Tree()
+    for label in CLASSES:
+        tree.add(f"{label}/original/jpg", label)
+    return tree
+
+
+def folds() -> Tree:
+    """Folds above the classes: to be chosen by hand."""
+    tree = Tree(ambiguous=True, layout="classes")
+    for fold in ("fold1", "fold2"):
+        for label in CLASSES[:2]:
+            tree.add(f"{fold}/{label}", f"{fold}/{label}")
     return tree
 
 
@@ -178,7 +220,27 @@ MAKERS: dict[str, Callable[[], Tree]] = {
     "search": search,
     "vehicles": vehicles,
     "splits and more": splits_and_more,
-    "bare splits": bare_splits,
+    "bare splits": lambda: bare_splits("train", "test"),
+    "market": lambda: bare_splits("bounding_box_train", "bounding_box_test", "query"),
+    "train_images, val-set, bounding_box_test": lambda: splits(("train_images", "val-set", "bounding_box_test")),
+    "1 train": lambda: splits(("1 train", "val-set")),
+    "words that are classes": lambda: named("test tube", "train station", "set", "box 1"),
+    "copies": lambda: named("ann", "ann copy", "ann (1)"),
+    "unlabelled class": lambda: unlabelled(plain(), "_unlabeled"),
+    "unlabelled beside splits": lambda: unlabelled(splits(("train", "test")), "Unlabelled"),
+    "unlabelled in a split": lambda: unlabelled(splits(("train", "test")), "test/unlabeled"),
+    "superclasses": superclasses,
+    "deep chain": deep_chain,
+    "folds": folds,
 }
 
-JUNK = (".DS_Store", "Thumbs.db", "__MACOSX/._0.png", ".cache/0.png", "desktop.ini", "readme.txt", "labels.csv")
+JUNK = (
+    "cat Previews.lrdata/0.png",
+    ".DS_Store",
+    "Thumbs.db",
+    "__MACOSX/._0.png",
+    ".cache/0.png",
+    "desktop.ini",
+    "readme.txt",
+    "labels.csv",
+)

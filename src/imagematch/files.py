@@ -53,6 +53,10 @@ class Layout:
         """Embedding projector files of an experiment."""
         return self.root / "projector" / name
 
+    def gallery_dir(self, name: str) -> Path:
+        """The gallery of a matcher's data set."""
+        return self.root / "galleries" / name
+
     @property
     def features(self) -> Path:
         """The feature store, unless a configuration names another."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from imagematch.errors import DataError
 from imagematch.files import os_reason
@@ -48,6 +50,7 @@ MAX_FILE_BYTES = 256 * MB
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEAD_BYTES = 512
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class NotReadableHereError(DataError):
@@ -120,6 +123,32 @@ def read_bytes(path: Path) -> bytes:
         raise DataError("is not a path", where=repr(str(path))) from error
     except MemoryError as error:
         raise short_of_memory(str(path)) from error
+
+
+def file_content(image: Any) -> bytes | None:
+    """The content of an image file: of a path, of a file's bytes, or of a file that is open for reading bytes.
+
+    None where the image is no file, as an array or a PIL image. Raises DataError where it cannot be read, naming it,
+    and for an address on the web.
+    """
+    if isinstance(image, str) and _ADDRESS.match(image):
+        what, do = "is an address: images are not fetched", "download it, and give the file or its bytes"
+        raise DataError(what, where=image, do=do)
+    if isinstance(image, (str, os.PathLike)):
+        return read_bytes(Path(image))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if not hasattr(image, "read"):
+        return None
+    try:
+        content = image.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # closed, not open for reading, or no UTF-8 text
+        raise DataError(f"the open file cannot be read: {error}") from error
+    if not isinstance(content, bytes):
+        raise DataError("the open file gives text", do='open it with mode "rb"')
+    if len(content) > MAX_FILE_BYTES:
+        raise DataError(f"the open file has more than {MAX_FILE_BYTES:,} bytes")
+    return content
 
 
 def short_of_memory(where: str) -> NotReadableHereError:

@@ -131,6 +131,10 @@ def test_labels_pages_and_pictures(store: GalleryStore) -> None:
     odd = "<script>alert(1)</script>\n'; drop table images; -- ü"
     ids = store.add([*images(0, 5, "b"), *images(5, 8, odd), *images(8, 10)])
     assert store.labels() == dict(sorted({"": 2, odd: 3, "b": 5}.items()))
+    assert store.labels(start="b", limit=1) == {"b": 5}
+    assert store.labels(start=odd, contains="TABLE") == {odd: 3}
+    assert store.labels(start="b\x01") == {}
+    assert store.labels(contains="Ü") == {odd: 3}
     assert [one.id for one in store.images(label="b", limit=2)] == ids[:2]
     assert [one.id for one in store.images(label="b", after=ids[1])] == ids[2:5]
     assert [one.id for one in store.images(label=odd)] == ids[5:8]

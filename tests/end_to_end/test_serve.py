@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import read_corrections
+from imagematch.config import load_train
+from imagematch.data import open_dataset, read_corrections
+from imagematch.events import RunLog
+from imagematch.pipeline import open_data_gallery
 from imagematch.retrieval import Gallery
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,6 +63,10 @@ def running(place: Path, *options: str, **environment: str) -> Iterator[tuple[su
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
+            if "--json" in options:
+                start = json.loads(line)
+                assert (start["matcher"], start["images"], start["token"], start["workers"]) == ("small", 0, False, 1)
+                line = start["address"]
             assert line.startswith("http://127.0.0.1:"), (place / "log.jsonl").read_text()
             yield process, line.split()[0]
         finally:
@@ -102,6 +110,42 @@ def test_it_serves_and_finishes_what_was_begun(place: Path, tmp_path: Path) -> N
     lines = [json.loads(line) for line in (place / "log.jsonl").read_text().splitlines()]
     assert [line["path"] for line in lines if line["event"] == "request"] == ["/gallery", "/embed", "/search"]
     assert lines[-1]["event"] == "stopped"
+
+
+def test_a_gallery_of_the_data_set_is_served_and_its_answers_are_found_by_a_training(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made once; embedded again for a retrained matcher of the same name."""
+    monkeypatch.chdir(tmp_path)
+    settings = "experiment_name: small\ndataset: digits\nfeature_extractor: pixels\nimage_size: 8\n"
+    for name, seed in (("first", 1), ("second", 2)):
+        _served().write_matcher(tmp_path / name, seed=seed, config=settings)
+    said = io.StringIO()
+    gallery = tmp_path / "galleries" / "small"
+    with open_data_gallery(tmp_path / "first", gallery, log=RunLog(stream=said)) as made:
+        assert (len(made), made.labels()["7"]) == (1797, 179)
+        one = made.page(limit=1)[0]
+        made.remove([two.id for two in made.page(after=one.id, limit=1)])
+    (tmp_path / "corrections.csv").write_text(f"digest,answer,new_label\n{one.digest},wrong label,9\n")
+    (tmp_path / "train.yaml").write_text(settings + "corrections: corrections.csv\n")
+    dataset = open_dataset(load_train(tmp_path / "train.yaml"), manifest_dir=tmp_path)
+    assert dataset.class_names[dataset.labels[0]] == "9"
+    with open_data_gallery(tmp_path / "second", gallery, log=RunLog(stream=said)) as again:
+        assert len(again) == 1796
+        assert again.search(again.image_file(one.id), k=1)[0].distance < 1e-3
+    lines = said.getvalue().splitlines()
+    assert "1,797 images of the matcher's data set" in lines[-2]
+    assert "1,796 images embedded again" in lines[-1]
+
+
+def test_it_says_where_it_serves_as_json(place: Path, tmp_path: Path) -> None:
+    Gallery.create(tmp_path / "gallery", place / "matcher").close()
+    options = ("--gallery", str(tmp_path / "gallery"), "--corrections", str(tmp_path / "answers.csv"), "--json")
+    with running(place, *options) as (process, url):
+        assert url.startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.read() == ""  # one line, which `running` has read
 
 
 def test_two_workers_share_a_gallery(place: Path, tmp_path: Path) -> None:

@@ -65,16 +65,27 @@ def save_matchers(folder: Path) -> None:
         write_matcher(folder / "matcher")
 
 
+def serve_gallery(folder: Path) -> None:
+    """Serves the gallery of a matcher at the port that stands in a file."""
+    from imagematch.serving import ServerSettings, serve_matcher
+
+    port = int((folder / "port").read_text())
+    settings = ServerSettings(model=folder / "matcher", gallery=str(folder / "gallery"), port=port)
+    serve_matcher(settings, lambda _start: None)
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "extract": extract,
     "save_indexes": save_indexes,
     "save_matchers": save_matchers,
+    "serve_gallery": serve_gallery,
 }
 
 
 IMPORTS = {
     "extract": ("imagematch.features", "imagematch.extractors"),
     "save_indexes": ("imagematch.retrieval", "faiss"),
+    "serve_gallery": ("imagematch.serving", "imagematch.retrieval"),
     "save_matchers": ("tests.unit.matching.conftest", "keras"),
 }
 

@@ -5,19 +5,26 @@ Studies: `test_short_soak` and `test_long_studies`; galleries: `contract/test_ga
 
 from __future__ import annotations
 
+import base64
+import http.client
+import io
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.conftest import ROOT, run_command
 from tests.fault.killed_writers import IMAGES, extract
+from tests.unit.matching.conftest import write_matcher
 
 SEED = 0
 Kill = Callable[[float], str]
@@ -113,6 +120,62 @@ def test_saving_a_matcher(kills: int, tmp_path: Path, killing: Callable[[str], K
             seconds += 2.0
     assert loaded
     print(f"\n{kills} kills, seed {SEED}: a matcher was loaded {loaded} times, each time a whole one")
+
+
+@pytest.mark.parametrize("kills", [pytest.param(3, id="3"), pytest.param(50, id="50", marks=pytest.mark.soak)])
+def test_serving_a_gallery(kills: int, tmp_path: Path, killing: Callable[[str], Kill]) -> None:
+    """Three images a request: what was answered is there for good; of what was not, all three or none."""
+    from imagematch.retrieval import Gallery
+
+    write_matcher(tmp_path / "matcher")
+    with Gallery.create(tmp_path / "gallery", tmp_path / "matcher") as gallery:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        (tmp_path / "port").write_text(str(port))
+        kill, draw, answered, sent = killing("serve_gallery"), random.Random(SEED), dict[str, list[int]](), 0
+        seconds, kept = 1.0, 0
+        with ThreadPoolExecutor(1) as pool:
+            for _ in range(kills):
+                before = len(answered)
+                killed = pool.submit(kill, draw.uniform(0.5, 1.0) * seconds)
+                while not wait([killed], timeout=0.001).done:
+                    if (ids := _added(port, sent)) is not None:
+                        answered[str(sent)] = ids
+                    sent += 1
+                assert killed.result() == "killed"
+                seconds += 0.0 if len(answered) > before else 0.5
+                there = gallery.labels()
+                assert set(there.values()) <= {3}
+                assert all(sorted(gallery.find(ids)) == ids for ids in answered.values())
+                for label in list(there)[-1:]:
+                    assert gallery.search(_image(int(label), 0), k=1)[0].distance < 1e-5
+                kept = len(there)
+        assert answered
+    print(f"\n{kills} kills, seed {SEED}: {len(answered)} of {sent} requests answered, {kept} there")
+
+
+def _image(number: int, part: int) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng([number, part]).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _added(port: int, number: int) -> list[int] | None:
+    """The ids of three images under the label `number`; None where nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    images = [base64.b64encode(_image(number, part)).decode() for part in range(3)]
+    try:
+        body, headers = json.dumps({"image": images, "label": str(number)}), {"Content-Type": "application/json"}
+        connection.request("POST", "/gallery", body, headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        ids: list[int] = json.load(answer)["ids"]
+        return ids
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
 
 
 @pytest.mark.soak

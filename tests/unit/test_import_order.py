@@ -20,6 +20,7 @@ ROOMS = (
     "sqlite_files",
     "tensors",
     "image_files",
+    "processor",
     "events",
     "interruption",
     "options",

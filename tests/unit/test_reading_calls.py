@@ -42,9 +42,6 @@ OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run i
 
 
 PLACES: dict[str, dict[str, str]] = {
-    "cli/doctor.py": {
-        "Path('/proc/cpuinfo').read_text": SYSTEM,
-    },
     "cli/running.py": {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,
@@ -171,6 +168,9 @@ PLACES: dict[str, dict[str, str]] = {
         "path.read_bytes": OWN,
         "path.read_bytes (2)": OWN,
         "tf.saved_model.load": OWN,
+    },
+    "processor.py": {
+        "_CPUINFO.open": SYSTEM,
     },
     "reading.py": {
         "os.fdopen": CHECKED,

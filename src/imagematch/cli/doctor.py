@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.processor import processor_facts
 from imagematch.reading import GB
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def machine_findings() -> list[Finding]:
             findings.append(Finding(package, "missing", f"not installed: pip install {package}"))
     memory, free = psutil.virtual_memory(), shutil.disk_usage(Path.cwd()).free
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    flags = [name for name in _INSTRUCTIONS if name in _processor_flags()]
+    available = processor_facts().get("flags", "").split()
+    flags = [name for name in _INSTRUCTIONS if name in available]
     known = f", {' '.join(flags)}" if flags else ""
     findings.append(Finding("processor", "ok", f"{cores} cores{known}"))
     findings.append(Finding("memory", "ok", f"{memory.total / GB:.1f} GB, {memory.available / GB:.1f} GB free"))
@@ -152,14 +154,6 @@ def _images(settings: TrainSettings) -> Finding:
 
 def _listed(value: object) -> tuple[object, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _processor_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return set()
-    return set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
 
 
 def _graphics_cards() -> list[str]:

@@ -75,17 +75,20 @@ def add(
         with log.progress("adding images", len(listed)) as advance:
             for start in range(0, len(listed), _AT_ONCE):
                 rows = range(start, min(start + _AT_ONCE, len(listed)))
-                given: list[Any] = []
-                labels: list[str | None] = []
-                for row in rows:
-                    whole = listed.boxes is None or listed.boxes[row] is None
-                    given.append(listed.root / listed.paths[row] if whole else listed.pixels(row))
-                    labels.append(label if label is not None else listed.labels[row] if listed.labels else None)
+                whole = [listed.boxes is None or listed.boxes[row] is None for row in rows]
+                given: list[Any] = [
+                    listed.root / listed.paths[row] if is_whole else listed.pixels(row)
+                    for row, is_whole in zip(rows, whole, strict=True)
+                ]
+                labels = [label if label is not None else listed.labels[row] if listed.labels else None for row in rows]
+                digests = [
+                    None if is_whole else str(listed.digests[row]) for row, is_whole in zip(rows, whole, strict=True)
+                ]
 
                 def left_out(row: int, error: DataError, start: int = start) -> None:
                     log.say(f"left out: {listed.paths[start + row]}: {error.what}")
 
-                ids += gallery.add(given, labels, unusable=left_out)
+                ids += gallery.add(given, labels, digests=digests, unusable=left_out)
                 advance(len(rows))
         count = len(gallery)
     lines = [f"{count - before:,} images added, {len(ids) - count + before:,} were there already; {count:,} in all"]

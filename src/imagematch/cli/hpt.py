@@ -22,6 +22,9 @@ def hpt(
     config: ConfigOption,
     resume: Annotated[bool, typer.Option("--resume", help="Create the study, or resume it.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the study of this name first.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Resume the study in a changed search space, with its trials.")
+    ] = False,
     storage: Annotated[
         str | None, typer.Option(help="Database URL instead of the file in exp/ (many machines: PostgreSQL).")
     ] = None,
@@ -35,7 +38,10 @@ def hpt(
 ) -> None:
     """Searches the grids of a study file, trains and evaluates the best configuration."""
     from imagematch.config import load_study
+    from imagematch.errors import ConfigError
 
+    if extend and fresh:
+        raise ConfigError("--extend and --fresh exclude each other", do="give one of them")
     given = list(overrides or [])
     given += [f"n_trials={n_trials}"] if n_trials is not None else []
     given += [f"storage={json.dumps(storage)}"] if storage is not None else []
@@ -44,11 +50,13 @@ def hpt(
     if validate or dry_run:
         _tell_plan(study, layout, dry_run)
         return
-    _run(study, layout, resume=resume, fresh=fresh, workers=workers)
+    _run(study, layout, resume=resume or extend, fresh=fresh, extend=extend, workers=workers)
 
 
 def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
-    for line in study.describe():
+    from imagematch.config import starting_lines
+
+    for line in (*study.describe(), *starting_lines(study)):
         print(line)
     if dry_run:
         from imagematch.cli.dry_run import check_weights, print_images
@@ -73,23 +81,28 @@ def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
         print(f"trials: {study.n_trials if points is None else min(study.n_trials, points):,}")
 
 
-def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, workers: int) -> None:
+def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, extend: bool, workers: int) -> None:
     from imagematch.cli.prompts import resume_or_fresh
     from imagematch.cli.summary import print_study_summary
+    from imagematch.config import starting_lines
     from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import forget_study, run_study, training_exists
-    from imagematch.tuning import study_exists
+    from imagematch.tuning import extend_study, study_exists
 
     name = study.study_name
     exists = study_exists(study, layout)
-    if exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "fresh":
+    resumes = exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "resume"
+    lines = [*study.describe(), *([] if resumes else starting_lines(study))]
+    if exists and not resumes:
         forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
     log = console_log(layout.study_dir(study.study_name) / "run.jsonl")
-    for line in study.describe():
+    for line in lines:
         log.say(line)
+    if extend and exists:
+        extend_study(study, layout, log)
     with stop_on_signals(patient=True) as stop:
         finished = run_study(study, layout, workers=workers, log=log, stop=stop)
     print_study_summary(finished, layout)

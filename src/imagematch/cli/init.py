@@ -24,7 +24,7 @@ def init(
     """
     import json
 
-    from imagematch.cli.summary import own_command
+    from imagematch.cli.options import own_command
     from imagematch.config import study_schema
     from imagematch.errors import ConfigError
     from imagematch.files import Layout, write_text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +44,15 @@ def chosen_distance(threshold: Threshold, distance: float | None, far: float | N
     if far is not None:
         return threshold.at_far(far).distance
     return threshold.distance if distance is None else distance
+
+
+def own_command() -> str:
+    """`imagematch`, as it can be typed in this shell: with its folder where that is not on the search path."""
+    script = Path(sys.executable).parent / "imagematch"
+    if shutil.which("imagematch") == str(script):
+        return "imagematch"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def checked_distance(threshold: float | None) -> float | None:

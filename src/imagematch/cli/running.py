@@ -17,6 +17,7 @@ import typer
 from imagematch.errors import ConfigError, ImagematchError, StudyError, unloadable_library
 from imagematch.events import printable
 from imagematch.files import os_reason, write_error
+from imagematch.processor import choose_sorts_of_numpy
 
 _INTERRUPTED = 130
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -32,6 +33,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    choose_sorts_of_numpy(os.environ)
     if not debug:
         _mute_native_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal has no letters for is shown escaped

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from imagematch.cli.options import own_command
 from imagematch.evaluation import coverage_text
 from imagematch.files import Layout
 from imagematch.pipeline import FinishedStudy, TrainedMatcher
@@ -25,6 +23,7 @@ def print_matcher_summary(trained: TrainedMatcher) -> None:
     print(f"matcher  {folder}")
     print(f"report   {folder / 'report.html'}")
     print(f"try      {own_command()} match --model {folder} IMAGE IMAGE")
+    print(f"serve    {own_command()} serve --model {folder} --with-data")
 
 
 def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
@@ -33,15 +32,6 @@ def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
     print_matcher_summary(finished.matcher)
     print(f"study    {layout.study_dir(study) / 'report.html'}")
     print(f"again    {own_command()} train --config {finished.best_config} --fresh")
-
-
-def own_command() -> str:
-    """`imagematch`, as it can be typed in this shell: with its folder where that is not on the search path."""
-    script = Path(sys.executable).parent / "imagematch"
-    if shutil.which("imagematch") == str(script):
-        return "imagematch"
-    here = Path.cwd()
-    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ Nothing here opens data or weights, or imports TensorFlow: `--validate` needs th
 from __future__ import annotations
 
 from imagematch.config.fields import Affects, Condition, KeyFacts
-from imagematch.config.loading import load_study, load_train, parse_study, parse_train, starting_points
+from imagematch.config.loading import load_study, load_train, parse_study, parse_train
 from imagematch.config.names import (
     DATASETS,
     ENGINES,
@@ -34,7 +34,17 @@ from imagematch.config.names import (
 )
 from imagematch.config.problems import did_you_mean
 from imagematch.config.reference import ReferenceRow, reference_rows, study_schema, write_reference
-from imagematch.config.space import Choices, Dimension, FloatRange, IntRange, Label, space_difference
+from imagematch.config.space import (
+    Choices,
+    Dimension,
+    FloatRange,
+    IntRange,
+    Label,
+    space_difference,
+    with_lists,
+    with_tuples,
+)
+from imagematch.config.starting_points import RECIPES, starting_lines, starting_points
 from imagematch.config.study_rules import LARGEST_GRID
 from imagematch.config.study_settings import RERUN_SUFFIX, STUDY_FACTS, STUDY_KEYS, StudySettings
 from imagematch.config.train_keys import (
@@ -70,6 +80,7 @@ __all__ = [
     "PRECISIONS",
     "PROXY_LOSSES",
     "PRUNERS",
+    "RECIPES",
     "RERUN_SUFFIX",
     "SAMPLERS",
     "SECOND_OBJECTIVES",
@@ -105,8 +116,11 @@ __all__ = [
     "read_yaml",
     "reference_rows",
     "space_difference",
+    "starting_lines",
     "starting_points",
     "study_schema",
     "to_yaml",
+    "with_lists",
+    "with_tuples",
     "write_reference",
 ]

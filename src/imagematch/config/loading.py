@@ -17,7 +17,6 @@ from imagematch.config.train_keys import KEYS, TRAIN_KEYS, TUNABLE, TrainKeys
 from imagematch.config.train_settings import TrainSettings
 from imagematch.config.yaml_files import Document, parse_value, read_yaml
 from imagematch.errors import ConfigError
-from imagematch.files import Layout
 
 _IN_BOTH = ("seed", "objective")
 _STUDY_ONLY = tuple(key for key in STUDY_KEYS if key not in _IN_BOTH)
@@ -48,32 +47,6 @@ def load_train(path: Path, overrides: Sequence[str] = ()) -> TrainSettings:
 def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySettings:
     """Reads a study file, as `load_train` does. An override replaces every form of its key."""
     return _study(_overridden(read_yaml(path), overrides))
-
-
-def starting_points(study: StudySettings) -> list[dict[str, Any]]:
-    """What `start_from` names: for each the values of the searched fields, those outside of the space left out.
-
-    A name that is no path is a study's, whose winner's file is read.
-
-    Raises:
-        ConfigError: a file cannot be read, or is no train file.
-    """
-    points = []
-    for name in study.start_from:
-        is_path = "/" in name or name.endswith((".yaml", ".yml"))
-        path = Path(name) if is_path else Layout().study_dir(name) / "best_config.yaml"
-        settings = load_train(path)
-        points.append({field: getattr(settings, field) for field in study.space if _inside(study, field, settings)})
-    return points
-
-
-def _inside(study: StudySettings, field: str, settings: TrainSettings) -> bool:
-    """Whether the search space has the value that a field has in these settings."""
-    try:
-        study.space[field].canonical(getattr(settings, field))
-    except (ValueError, TypeError):
-        return False
-    return True
 
 
 def parse_train(values: Mapping[str, Any], where: str = "settings") -> TrainSettings:

@@ -42,6 +42,8 @@ NAMED_CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 """Thresholds that are chosen by a name alone; `far`, `frr` and `cost` take a value."""
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes")
+RECIPES_KEYWORD = "recipes"
+"""In `start_from`: every shipped recipe that lies in the search space."""
 REFITS = ("none", "train_and_validation")
 PRUNERS = ("median", "asha", "hyperband", "none")
 

@@ -13,6 +13,7 @@ from imagematch.config.problems import shown
 Label = str | int | float | bool
 
 _DIGITS = 12  # a value of a stepped range is rounded so: 3 x 0.1 is 0.3
+_ROUNDING = 1e-9
 
 
 def with_lists(value: Any) -> Any:
@@ -20,8 +21,9 @@ def with_lists(value: Any) -> Any:
     return [with_lists(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def _with_tuples(value: Any) -> Any:
-    return tuple(_with_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
+def with_tuples(value: Any) -> Any:
+    """A value with tuples for lists, at any depth, as settings have it."""
+    return tuple(with_tuples(one) for one in value) if isinstance(value, (tuple, list)) else value
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,16 @@ class Choices:
         """The option that `value` is. Raises ValueError where it is none."""
         return self.options[self._index(value)]
 
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one of the options."""
+        try:
+            self._index(value)
+        except ValueError:
+            return False
+        return True
+
     def _index(self, value: Any) -> int:
-        wanted = _with_tuples(value)
+        wanted = with_tuples(value)
         for index, option in enumerate(self.options):
             if option == wanted and isinstance(option, bool) == isinstance(wanted, bool):
                 return index
@@ -136,6 +146,10 @@ class FloatRange:
             return float(value)
         return round(self.low + round((value - self.low) / self.step) * self.step, _DIGITS)
 
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one that can be drawn."""
+        return _is_number(value) and self.low <= value <= self.high and abs(self.canonical(value) - value) < _ROUNDING
+
     @property
     def ends(self) -> tuple[float, ...]:
         """The values that rules are tried on: the lowest and the highest."""
@@ -182,6 +196,10 @@ class IntRange:
         """`value` as a whole number."""
         return int(value)
 
+    def contains(self, value: Any) -> bool:
+        """Whether `value` is one that can be drawn."""
+        return _is_number(value) and self.low <= value <= self.high and (value - self.low) % self.step == 0
+
     @property
     def ends(self) -> tuple[int, ...]:
         """The values that rules are tried on: the lowest and the highest."""
@@ -199,6 +217,10 @@ Dimension = Choices | FloatRange | IntRange
 
 DEFAULT_DROPOUT = FloatRange(0.0, 0.9, 0.1)
 """What a study searches that names no dropout, where some head has blocks."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _manner(step: float | None, log: bool) -> str:

@@ -31,6 +31,9 @@ def broken_study_rules(study: StudySettings, keys: Mapping[str, str]) -> Iterato
             yield Problem("objective", what, "choose an objective that means the same in all, such as val_map_at_r")
     if study.sampler == "cmaes" and len(study.objectives) > 1:
         yield Problem("sampler", "sampler: cmaes searches for one objective", "use sampler: tpe, or name one objective")
+    if study.study_name in study.start_from:
+        what = f"start_from names the study itself, {study.study_name}"
+        yield Problem("start_from", what, "leave it out: --resume and --extend keep a study's trials")
     endless = [key for key, dimension in study.space.items() if dimension.size is None]
     if study.sampler == "grid" and endless:
         what = f"sampler: grid needs a finite space, and {', '.join(endless)} may be any number"

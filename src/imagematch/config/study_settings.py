@@ -52,10 +52,10 @@ class StudyKeys(BaseModel):
     )
     start_from: Names = key(
         Option(
-            (),
+            (names.RECIPES_KEYWORD,),
             {"type": "array", "items": {"type": "string"}},
-            "Tried first: the winners of finished studies, and train files.",
-            expects="a list of names of studies and paths of train files",
+            "Tried first: shipped recipes that lie in the search space, winners of studies, train files.",
+            expects="a list of recipes, names of studies and paths of train files",
         ),
         **_STUDY,
     )

@@ -15,7 +15,7 @@ from imagematch.data.build import Scan, build_dataset, scan_images
 from imagematch.data.dataset import Dataset
 from imagematch.errors import DataError
 from imagematch.events import SILENT, RunLog
-from imagematch.sources import SYSTEM_FILES, ImageRow, listing_notes, same_when_folded
+from imagematch.sources import SYSTEM_FILES, ImageRow, kind_in_words, listing_notes, same_when_folded
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
@@ -197,10 +197,13 @@ def _findings(report: dict[str, Any], scan: Scan) -> list[AuditFinding]:
         ),
         *(
             AuditFinding(
-                len(paths), f"{kind} left out", _REMEDIES.get(kind, "convert them, or take them away"), paths[0]
+                len(paths),
+                f"{kind_in_words(kind, len(paths))} left out",
+                _REMEDIES.get(kind, "convert them, or take them away"),
+                paths[0],
             )
-            for kind, paths in scan.listing.left_out.items()
-            if paths and kind != SYSTEM_FILES
+            for kind, paths in sorted(scan.listing.left_out.items(), key=lambda item: -len(item[1]))
+            if paths and kind not in _HARMLESS
         ),
         *(
             AuditFinding(len(names), f"spellings of what may be one class: {', '.join(names)}", "give it one spelling")
@@ -219,7 +222,7 @@ def _findings(report: dict[str, Any], scan: Scan) -> list[AuditFinding]:
     ]
     said: list[AuditFinding] = []
     if report["value_range"]:
-        said.append(AuditFinding(0, report["value_range"], "give value_range where that is wrong"))
+        said.append(AuditFinding(0, report["value_range"], "give value_range where another rule is right for grey"))
     if faces and faces["found"] < faces["searched"]:
         share = 1 - faces["found"] / faces["searched"]
         without = scan.faceless[0].path if scan.faceless else ""
@@ -234,8 +237,16 @@ _REMEDIES = {
     "images in no class folder": "put them in the folder of their class, if they are meant to be used",
     "images without a label": "put them in class folders, if they are meant to be used",
     "images beside the split folders": "give layout: classes, if they are classes",
-    "HEIF": "pip install 'imagematch[heif]'",
+    "photo libraries": "export the photos from them, if they are meant to be used",
+    "video": "take images from them, if they are meant to be used",
+    "ZIP": "unpack them, if they hold images",
 }
+_HARMLESS = (
+    SYSTEM_FILES,
+    *(".aae", ".csv", ".db", ".htm", ".html", ".ini", ".json", ".lnk", ".log", ".lrcat", ".md", ".thm", ".tsv"),
+    *(".txt", ".url", ".xml", ".xmp", ".yaml", ".yml"),
+)
+"""Kinds of files that lie beside images and are none: counted in the notes, and not to be looked at."""
 
 
 def _summary(report: dict[str, Any], findings: Sequence[AuditFinding]) -> str:

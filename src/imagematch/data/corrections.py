@@ -116,12 +116,12 @@ def corrected(rows: Sequence[ImageRow], corrections: Sequence[Correction], log: 
     counts = dict.fromkeys(("relabelled", "unknown", "deleted", "changed"), 0)
     found, kept = set[str](), list[ImageRow]()
     for row in rows:
-        name = row.digest if row.digest in said else row.path
-        one = said.get(name)
-        if one is None:
+        name = next((name for name in row.names if name in said), "")
+        if not name:
             kept.append(row)
             continue
         found.add(name)
+        one = said[name]
         if one.answer == "delete":
             counts["deleted"] += 1
         elif one.new_label:

@@ -26,11 +26,11 @@ from imagematch.data.decoding_limits import (
     memory_bytes,
     reduction_for,
 )
-from imagematch.data.image_headers import open_image
+from imagematch.data.image_headers import has_deep_colour, open_image
 from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, turned, upright_size
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
-from imagematch.image_files import read_bytes, short_of_memory
+from imagematch.image_files import file_content, short_of_memory
 from imagematch.sources import Box
 
 DECODER_VERSION = "2"
@@ -68,9 +68,9 @@ class ImageFacts(NamedTuple):
     Attributes:
         width: of the upright image (of the box, where there is one), pixels.
         height: likewise.
-        mode: Pillow's, as "RGB", "L", "I;16", "F".
-        low: the lowest value where they are deep; else 0.
-        high: the highest, likewise; else 255.
+        mode: Pillow's, as "RGB", "L", "I;16", "F"; "RGB;16" of colours of 16 bits.
+        low: the lowest value where they are deep grey; else 0.
+        high: the highest of deep grey or colour; else 255.
     """
 
     width: int
@@ -144,9 +144,10 @@ def decode(
     half, quarter or eighth of its size, at no less than twice what is wanted.
 
     Args:
-        image: a path, a file's bytes, a PIL image, or an array or tensor with values 0 to 255 (uint8, or another type:
-            rounded): (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with alpha. PIL images and arrays
-            are shrunk from the pixels they have: of a large JPEG, other pixels than its file gives.
+        image: a path, a file's bytes, a file open for reading bytes, a PIL image, or an array or tensor with values 0
+            to 255 (uint8, or another type: rounded): (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with
+            alpha. PIL images and arrays are shrunk from the pixels they have: of a large JPEG, other pixels than its
+            file gives.
         max_size: the longest side given back, in pixels; None leaves the size.
         box: the part of the image to use.
         angle: degrees that the box leans clockwise in the image, about its own centre; what is given stands upright.
@@ -197,13 +198,17 @@ def inspect(data: bytes, box: Box | None = None, max_pixels: int | None = MAX_PI
     """
     with _one_line(""):
         image = open_image(data, max_pixels)
+        deep_colour = has_deep_colour(image)
         orientation, size = _orientation(image), image.size
         reduction = REDUCTIONS[0] if is_jpeg(image) else 1
         with _decoded(image, data, reduction):
             if not is_jpeg(image):  # Pillow knows some only now, and has turned TIFFs itself
                 orientation, size = _orientation(image), image.size
             left, top, right, bottom = limits(box, *upright_size(size, orientation))
-            return ImageFacts(right - left, bottom - top, image.mode, *extremes(image))
+            mode, (low, high) = image.mode, extremes(image)
+            if deep_colour:
+                mode, high = f"{mode};16", 257.0 * float(np.max(image.getextrema()[: len(mode.rstrip("A"))]))
+            return ImageFacts(right - left, bottom - top, mode, low, high)
 
 
 def thread_count() -> int:
@@ -215,10 +220,10 @@ def thread_count() -> int:
 
 
 def _decode(image: Any, request: _Request) -> Thumbnail:
-    named = isinstance(image, str | Path)
-    with _one_line(str(image) if named else ""):
-        if named or isinstance(image, bytes):
-            return _decode_file(read_bytes(Path(image)) if named else image, request)
+    with _one_line(str(image) if isinstance(image, str | Path) else ""):
+        content = file_content(image)
+        if content is not None:
+            return _decode_file(content, request)
         loaded, orientation = _in_memory(image, request.max_pixels)
         return request.of(loaded, orientation, upright_size(loaded.size, orientation))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import struct
 import warnings
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import PIL
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -39,6 +43,7 @@ _PNG_PIXELS = {0: 1, 2: 4, 3: 1, 4: 4, 6: 4}
 """Bytes of a pixel in memory by a PNG's colour type."""
 _MAX_TAG_VALUES = 100_000
 """Of a TIFF, as one for each strip: Pillow makes objects of 250 bytes of each, and takes its time."""
+_BITS = 258
 _TIFF_TAGS = range(254, 533)
 """Those that say how the pixels lie in the file."""
 _TIFF_BYTES = (1, 2, 6, 7)
@@ -66,11 +71,32 @@ def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
         width, height, pixel_bytes = declared
         check_pixels(width, height, max_pixels)
         check_memory(width, height, width * height * pixel_bytes)
+    if opener is TiffImagePlugin.TiffImageFile:
+        _silence_libtiff()
     if opener is TiffImagePlugin.TiffImageFile and _longest_tag(data) > _MAX_TAG_VALUES:
         raise DataError(f"is a TIFF of more than {_MAX_TAG_VALUES:,} strips or tiles", do="save it again")
     image = opener(io.BytesIO(data))
     check_pixels(*image.size, max_pixels)
     return image
+
+
+def has_deep_colour(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet has colours of 16 bits, of which Pillow keeps the upper 8."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if image.format == "TIFF":
+        return max(getattr(image, "tag_v2", {}).get(_BITS, (8,))) == 16
+    return any("16" in str(tile[3]) or "65535" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+@cache
+def _silence_libtiff() -> None:
+    """libtiff writes each fault to the standard error output itself. We say once what is wrong."""
+    folder = Path(PIL.__file__).parent
+    for path in [*folder.parent.glob("pillow.libs/libtiff*"), *folder.glob(".dylibs/libtiff*")]:
+        library = ctypes.CDLL(str(path))  # the one that Pillow has loaded
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def _opener(data: bytes) -> Callable[[io.BytesIO], Image.Image]:

@@ -22,7 +22,8 @@ from imagematch.image_files import NotReadableHereError
 from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.sources import MISSING, Box, ImageRow, Source
 
-_VERSION = 2
+_VERSION = 3
+_SPLITS_VERSION = 2
 _CHUNK = 32
 _SHOWN = 20
 """Of corrupt images so many are shown one by one; `run.jsonl` has all."""
@@ -99,14 +100,14 @@ def manifest_path(name: str, root: Path | None, manifest_dir: Path) -> Path | No
 
 def read_splits(path: Path, rules: Mapping[str, Any], log: RunLog) -> dict[str, str]:
     """Digest -> split of the images that were split by these rules before; none where that is not known."""
-    kind = {"version": _VERSION, "rules": dict(rules)}
+    kind = {"version": _SPLITS_VERSION, "rules": dict(rules)}
     found = load_table(path, kind, lambda columns: dict(zip(columns["digest"], columns["split"], strict=True)), log)
     return {str(digest): str(split) for digest, split in (found or {}).items()}
 
 
 def save_splits(path: Path, rules: Mapping[str, Any], splits: Mapping[str, str]) -> None:
     """Writes what `read_splits` reads. Raises StudyError where it cannot be written."""
-    kind = {"version": _VERSION, "rules": dict(rules), "rows": len(splits)}
+    kind = {"version": _SPLITS_VERSION, "rules": dict(rules), "rows": len(splits)}
     save_table(path, kind, {"digest": list(splits), "split": list(splits.values())})
 
 

@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from imagematch.data.dataset import Dataset, NearDuplicates
 from imagematch.data.decoding import DECODER_VERSION
+from imagematch.data.table_cache import load_table, save_table
 from imagematch.data.value_ranges import nearly_plain
 from imagematch.events import SILENT, RunLog
-from imagematch.files import replacing
+from imagematch.files import digest_bytes, replacing
 from imagematch.npz import open_npz
 from imagematch.reading import GB
 
@@ -53,13 +54,29 @@ def find_near_duplicates(dataset: Dataset, cache_path: Path | None = None, log: 
 
     Args:
         dataset: the images.
-        cache_path: where their fingerprints are cached, so that each is decoded once; None caches none.
+        cache_path: where their fingerprints are cached, so that each is decoded once, and beside them what was found;
+            None caches neither.
         log: gets progress.
 
     Raises:
         DataError: a file has gone or has changed since the manifest was made.
         StudyError: the fingerprints cannot be cached.
     """
+    if cache_path is None:
+        return _searched(dataset, None, log)
+    images = digest_bytes("\n".join(dataset.digests.tolist()).encode())
+    kind = {"version": _VERSION, "images": images, "search": [_MAX_DISTANCE, _MIN_CORRELATION, _CROWD, _BUDGET]}
+    path = cache_path.with_suffix(".pairs")
+    found = load_table(path, kind, lambda columns: _parsed(columns, len(dataset)), log)
+    if found is None:
+        found = _searched(dataset, cache_path, log)
+        one, other = found.pairs.T.tolist()
+        columns = {"one": one, "other": other, "not_compared": [found.not_compared], "complete": [found.complete]}
+        save_table(path, kind, columns)
+    return found
+
+
+def _searched(dataset: Dataset, cache_path: Path | None, log: RunLog) -> NearDuplicates:
     _, thumbnails, hashes = read_fingerprints(dataset, cache_path, log)
     _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(~nearly_plain(thumbnails) & (sizes[group] <= _CROWD))
@@ -68,6 +85,16 @@ def find_near_duplicates(dataset: Dataset, cache_path: Path | None = None, log: 
     pairs = pairs[dataset.digests[pairs[:, 0]] != dataset.digests[pairs[:, 1]]]
     pairs = pairs[_correlations(thumbnails, pairs) >= _MIN_CORRELATION]
     return NearDuplicates(pairs[np.lexsort(pairs.T[::-1])], len(dataset) - len(rows), complete)
+
+
+def _parsed(columns: dict[str, Any], images: int) -> NearDuplicates:
+    """What was found before. Raises ValueError or another of a table's errors where it cannot be of these images."""
+    pairs = np.array([columns["one"], columns["other"]], np.int64).T.reshape(-1, 2)
+    (not_compared,), (complete,) = columns["not_compared"], columns["complete"]
+    inside = len(pairs) == 0 or (pairs.min() >= 0 and pairs.max() < images and (pairs[:, 0] < pairs[:, 1]).all())
+    if not inside or type(not_compared) is not int or type(complete) is not bool:
+        raise ValueError("another table")
+    return NearDuplicates(pairs, not_compared, complete)
 
 
 def close_pairs(hashes: np.ndarray, max_distance: int, budget: int = _BUDGET) -> tuple[np.ndarray, bool]:

@@ -15,6 +15,8 @@ ValueRange = tuple[float, float]
 """The values that become 0 and 255; what lies outside is clipped."""
 
 _FULL = 65_535
+_DARK = 0x4000
+"""Colours of 16 bits that stay below are of a camera with fewer bits, and show next to nothing in the upper 8."""
 _MIN_BITS = 8
 _PLAIN_SPREAD = 4.0
 """Grey values of 0 to 255: a thumbnail with a smaller standard deviation shows next to nothing."""
@@ -25,6 +27,11 @@ _MIN_SHARE = 0.25
 def is_deep(mode: str) -> bool:
     """Whether an image in this mode of Pillow's has grey values of more than 8 bits, signed or floating ones."""
     return mode == "F" or mode.startswith("I")
+
+
+def is_deep_colour(mode: str) -> bool:
+    """Whether an image, as ImageFacts has its mode, has colours of more than 8 bits."""
+    return mode.endswith(";16") and not is_deep(mode)
 
 
 def set_range(
@@ -63,11 +70,23 @@ def set_range(
 
 def describe_range(chosen: ValueRange | None, modes: Sequence[str], highs: Sequence[float]) -> str:
     """How the deep images of a set are scaled, in a sentence; "" where there are none, or nothing is to be noticed."""
+    colour = [highs[row] for row, mode in enumerate(modes) if is_deep_colour(mode)]
     deep = [row for row, mode in enumerate(modes) if is_deep(mode)]
-    if not deep or chosen is None:
-        return ""
+    said = [_deep_colour(colour)] if colour else []
+    if deep and chosen is not None:
+        said.append(_deep_grey(chosen, len(deep), max(highs[row] for row in deep)))
+    return "; ".join(said)
+
+
+def _deep_colour(highs: Sequence[float]) -> str:
+    what = f"{len(highs):,} images have colours of 16 bits, of which the upper 8 are used"
+    top = max(highs)
+    return what if top >= _DARK else f"{what}: dark, as their values end near {top:,g}; convert them to 8 bits"
+
+
+def _deep_grey(chosen: ValueRange, images: int, top: float) -> str:
     return (
-        f"{len(deep):,} images have grey values up to {max(highs[row] for row in deep):,g}: "
+        f"{images:,} images have grey values up to {top:,g}: "
         f"{chosen[0]:,g} to {chosen[1]:,g} becomes black to white in all of them (value_range)"
     )
 

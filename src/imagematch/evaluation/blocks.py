@@ -9,8 +9,8 @@ import numpy as np
 
 from imagematch.errors import DataError
 
-PAIRS_PER_BLOCK = 1 << 24
-"""Pairs in one block: 64 MiB of float32."""
+PAIRS_PER_BLOCK = 5_000**2
+"""Pairs in one block, 95 MiB of float32: all of 5,000 images, whose product with themselves takes half the time."""
 
 COINCIDENT = 2.0**-20
 """Smaller cosine distances count as 0, since float32 cosines cannot resolve them (Euclidean distance 0.0014)."""

@@ -19,7 +19,7 @@ from imagematch.evaluation.blocks import (
 from imagematch.evaluation.collectors import CountingCollector, SortingCollector
 from imagematch.evaluation.distance_multiset import DistanceMultiset
 
-_SORTED_AT_MOST = 1 << 23
+_SORTED_AT_MOST = 1 << 20
 """More genuine, or more impostor, pairs than this are counted, not sorted: faster, and 300 MB of memory at most."""
 
 

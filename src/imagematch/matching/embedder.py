@@ -13,6 +13,7 @@ import numpy as np
 from imagematch.errors import DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import Concatenation, Engine, Network, SavedExtractor, open_engine
+from imagematch.image_files import file_content
 from imagematch.matching.card import MatcherCard, weights_files
 from imagematch.matching.embedding_card import EmbeddingCard
 from imagematch.model import flip_average
@@ -149,18 +150,26 @@ def _waves(number: int, height: int, width: int) -> np.ndarray:
 
 def is_many(images: Any) -> bool:
     """Whether these are many images (a list, a tuple, a 4-D array, a 1-D array of paths), and not one."""
-    if isinstance(images, (str, bytes, Path)):
+    if isinstance(images, (str, bytes, bytearray, memoryview, Path)):
         return False
     return isinstance(images, (list, tuple)) or getattr(images, "ndim", 0) in (1, 4)
 
 
 def as_list(images: Any) -> Sequence[Any]:
-    """One image or many as a list."""
+    """One image or many as a list. What is a file open for reading is read: it can be only once.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     if not is_many(images):
-        return [images]
+        return [_read_once(images)]
     if hasattr(images, "numpy"):
         images = images.numpy()
-    return images if isinstance(images, (list, tuple)) else list(images)
+    return [_read_once(image) for image in images]
+
+
+def _read_once(image: Any) -> Any:
+    return file_content(image) if hasattr(image, "read") else image
 
 
 def decoded_blocks(

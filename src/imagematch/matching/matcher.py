@@ -54,8 +54,8 @@ class Match:
 class ImageMatcher:
     """Says whether two images show the same thing.
 
-    An image is a path, a PIL image, or an array or tensor with values 0 to 255: (h, w) grey, or (h, w, 1 | 3 | 4). Many
-    are a list, a 4-D array, or a 1-D array of paths. Use `ImageMatcher.load`. Threads may share a matcher.
+    An image is a path, a file's bytes or open file, a PIL image, or an array or tensor with values 0 to 255: (h, w)
+    or (h, w, 1 | 3 | 4). Many are a list, a 4-D array or a 1-D array of paths. Threads may share one. See `load`.
 
     Attributes:
         card: what the folder says about itself.

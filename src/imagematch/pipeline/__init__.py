@@ -6,6 +6,7 @@ from imagematch.pipeline.answered_pairs import MatcherComparison, PairDecisions,
 from imagematch.pipeline.api import TrainingResult, TuningResult, train, tune
 from imagematch.pipeline.bundle import Bundle, export_bundle
 from imagematch.pipeline.calibration import calibrate_and_measure
+from imagematch.pipeline.data_gallery import open_data_gallery
 from imagematch.pipeline.evaluate import Evaluation, evaluate_model, one_shot_trials, write_evaluation
 from imagematch.pipeline.experiments import (
     TrainedMatcher,
@@ -50,6 +51,7 @@ __all__ = [
     "first_study",
     "forget_study",
     "one_shot_trials",
+    "open_data_gallery",
     "refuse_other_settings",
     "run_study",
     "run_training",

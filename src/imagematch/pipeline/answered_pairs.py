@@ -159,7 +159,7 @@ def _images(
         if not optional:
             raise
         return {}
-    found = {name: row for row in scan.usable for name in (row.digest, row.path) if name in wanted}
+    found = {name: row for row in scan.usable for name in row.names if name in wanted}
     return {name: scan.source.read(row.source_file) for name, row in found.items()}
 
 

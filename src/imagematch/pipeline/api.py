@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.config import load_study, load_train, parse_study, parse_train
+from imagematch.config import load_study, load_train, parse_study, parse_train, starting_points
 from imagematch.events import RunLog, console_log
 from imagematch.files import Layout
 from imagematch.interruption import stop_on_signals
@@ -127,6 +127,7 @@ def tune(config: Config, *, fresh: bool = False, workers: int = 1, progress: boo
     settings = parse_study(dict(config)) if isinstance(config, Mapping) else load_study(Path(config))
     layout, name = Layout(), settings.study_name
     if fresh and study_exists(settings, layout):
+        starting_points(settings)  # a file that is not there is told before anything is deleted
         forget_study(name, layout, settings.storage)
     with _native_messages_muted(), stop_on_signals(patient=True) as stop:
         log = _log(layout.study_dir(name) / "run.jsonl", progress)

@@ -115,6 +115,9 @@ def what_happened(trial: FrozenTrial) -> str:
     stored, parts = trial.user_attrs, []
     if attributes.is_duplicate(trial):
         parts.append(f"duplicates trial {stored[attributes.DUPLICATE_OF]}, whose value it has")
+    elif attributes.OUTSIDE in stored:
+        values = ", ".join(f"{visible(name)} {value}" for name, value in stored[attributes.OUTSIDE].items())
+        parts.append(f"set aside: the search space has {visible(values, 200)} no more")
     elif attributes.OVER_LIMIT in stored:
         parts.append(visible(stored.get(attributes.REASON, "not trained"), 200))
     elif trial.state.name == "PRUNED":
@@ -139,14 +142,14 @@ def trial_seconds(trial: FrozenTrial) -> float:
 
 
 def state_counts(study: optuna.Study) -> dict[str, int]:
-    """How many trials are complete, pruned, failed, running, waiting, only duplicate another, or were too large."""
-    trials = study.get_trials(deepcopy=False)
-    counts = dict.fromkeys(
-        ("complete", "pruned", "failed", "running", "waiting", "duplicates", "over max_parameters"), 0
-    )
+    """How many trials are complete, pruned, failed, running, waiting, or why they do not count."""
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
-    for trial in trials:
-        untrained = "duplicates" if attributes.is_duplicate(trial) else "over max_parameters"
-        trained = not attributes.is_duplicate(trial) and attributes.OVER_LIMIT not in trial.user_attrs
-        counts[names[trial.state.name] if trained else untrained] += 1
+    marked = {
+        attributes.DUPLICATE_OF: "duplicates",
+        attributes.OUTSIDE: "set aside",
+        attributes.OVER_LIMIT: "over max_parameters",
+    }
+    counts = dict.fromkeys((*names.values(), *marked.values()), 0)
+    for trial in study.get_trials(deepcopy=False):
+        counts[next((name for mark, name in marked.items() if mark in trial.user_attrs), names[trial.state.name])] += 1
     return counts

@@ -91,7 +91,9 @@ def study_summary(study: optuna.Study) -> str:
     winner = winning_trial(study)
     if winner is None or winner.values is None:
         return f"Trials: {text}. No trial is finished yet, so there is nothing to compare."
-    text = f"{winner_text(study)} Trials: {text}."
+    ended = study.user_attrs.get(attributes.ENDED)
+    early = f" The search ended early: {visible(ended, _WIDTH)}." if ended else ""
+    text = f"{winner_text(study)} Trials: {text}.{early}"
     if len(study.directions) == 1:
         return text
     names = " and ".join(objective_name(study, objective) for objective in range(len(study.directions)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,7 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.retrieval.saved_index import model_identity
 
 _AT_ONCE = 256
-_SECRET = re.compile(r"//.*@")
-"""User and password of a URL, which are not shown."""
+_SECRET = re.compile(r"//.*@")  # user and password of a URL, which are not shown
 
 
 class Gallery:
@@ -27,17 +27,18 @@ class Gallery:
     An image is in a gallery once, by the digest of its content: adding it again gives its id, and the new label, where
     there is one, replaces the old. Ids are never given to another image. What is added is found by the next search, in
     any process; what writes happens whole or not at all, whenever the process is killed. Threads may share a gallery.
+    `location` is its folder, or its URL without a password.
     """
 
     def __init__(self, store: GalleryStore, location: str, matcher: ImageMatcher | None) -> None:
         self._store = store
-        self._location = _SECRET.sub("//", location)
+        self.location = _SECRET.sub("//", location)
         self._matcher = matcher
         if matcher is not None and model_identity(matcher.card) != store.facts.matcher:
             raise ModelError(
                 f"belongs to another matcher, which is called {store.facts.matcher_name}",
-                where=self._location,
-                do="use that one, or embed its images again: imagematch gallery rebuild",
+                where=self.location,
+                do=f"use that one, or embed its images again: imagematch gallery rebuild {self.location} --model DIR",
             )
 
     @classmethod
@@ -58,9 +59,8 @@ class Gallery:
             StudyError: it cannot be written.
         """
         matcher = _loaded(matcher)
-        card = matcher.card
-        facts = GalleryFacts(model_identity(card), card.name, card.embedding.dim, image_side)
-        return cls(GALLERY_STORES.of(str(location)).create(str(location), facts), str(location), matcher)
+        store = GALLERY_STORES.of(str(location)).create(str(location), _facts(matcher, image_side))
+        return cls(store, str(location), matcher)
 
     @classmethod
     def open(cls, location: str | Path, matcher: ImageMatcher | str | Path | None = None) -> Gallery:
@@ -76,8 +76,7 @@ class Gallery:
             ConfigError: no store has the URL's scheme.
             StudyError: it cannot be read.
         """
-        store_class = GALLERY_STORES.of(str(location))
-        store = store_class.open(str(location))
+        store = GALLERY_STORES.of(str(location)).open(str(location))
         try:
             return cls(store, str(location), None if matcher is None else _loaded(matcher))
         except BaseException:
@@ -106,7 +105,7 @@ class Gallery:
     def matcher(self) -> ImageMatcher:
         """The matcher it was opened with. Raises ModelError where it was opened without one."""
         if self._matcher is None:
-            raise ModelError("was opened without its matcher", where=self._location, do="give the matcher")
+            raise ModelError("was opened without its matcher", where=self.location, do="give the matcher")
         return self._matcher
 
     def add(
@@ -114,13 +113,15 @@ class Gallery:
         images: Any,
         labels: str | Sequence[str | None] | None = None,
         *,
+        digests: Sequence[str | None] | None = None,
         unusable: Callable[[int, DataError], None] | None = None,
     ) -> list[int]:
         """Adds one or many images, all of them or none.
 
         Args:
-            images: as for `ImageMatcher.embed`, or files' bytes.
+            images: as for `ImageMatcher.embed`.
             labels: one for all, or one for each; None and "" are no label.
+            digests: of their content, as a data set knows images that are parts of files; None: their own.
             unusable: told the place of every image that cannot be used, and why; the others are added. None raises at
                 the first one.
 
@@ -139,17 +140,17 @@ class Gallery:
         if len(labels) != len(images):
             raise ValueError(f"{len(images)} images cannot have {len(labels)} labels")
         checked = [checked_label(label) for label in labels]
-        failed: dict[int, DataError] = {}
-        new, decoding = [], self.matcher.card.embedding.decoding
-        digests = [image_digest(image, **decoding) for image in images]
+        new, failed, decoding = [], dict[int, DataError](), self.matcher.card.embedding.decoding
+        contents = [image_digest(image, **decoding) for image in images]
         embeddings = self.matcher.embed(images, unreadable=failed.__setitem__)
         for row, image in enumerate(images):
             try:
                 if row in failed:
                     raise failed[row]
                 source = str(image) if isinstance(image, str | Path) else ""
-                small = small_image(unchanged(image, digests[row]), self.facts.image_side, **decoding)
-                new.append(NewImage(digests[row], checked[row], source, embeddings[row], small))
+                small = small_image(unchanged(image, contents[row]), self.facts.image_side, **decoding)
+                given = digests[row] if digests else None
+                new.append(NewImage(given or contents[row], checked[row], source, embeddings[row], small))
             except DataError as error:
                 if unusable is None:
                     raise
@@ -160,7 +161,7 @@ class Gallery:
         """The k nearest of the gallery to one image, exactly.
 
         Args:
-            image: as for `ImageMatcher.embed`, or a file's bytes.
+            image: as for `ImageMatcher.embed`.
             k: how many, 1 or more.
             threshold: where a match begins, instead of the matcher's own.
             by_label: each label once, by the example that is nearest; images without a label are left out.
@@ -191,9 +192,13 @@ class Gallery:
 
     def _found(self, queries: np.ndarray, k: int, threshold: float) -> list[Hits]:
         ids, distances = self._store.search(queries, k)
-        images = self._store.find(np.unique(ids).tolist())
+        images = self.find(np.unique(ids).tolist())
         return [
-            Hits(self._hit(images[one], near, threshold) for one, near in zip(*row, strict=True) if one in images)
+            Hits(
+                Hit(one, images[one].label or None, near, self.matcher.probability(near), near < threshold)
+                for one, near in zip(*row, strict=True)
+                if one in images
+            )
             for row in zip(ids.tolist(), distances.tolist(), strict=True)
         ]
 
@@ -208,10 +213,6 @@ class Gallery:
                 return Hits(list(nearest.values())[:k])
             depth *= 4
 
-    def _hit(self, image: GalleryImage, distance: float, threshold: float) -> Hit:
-        probability = self.matcher.probability(distance)
-        return Hit(image.id, image.label or None, distance, probability, distance < threshold)
-
     def remove(self, ids: int | Sequence[int]) -> int:
         """Removes images; how many of them were there. Their ids are never used again."""
         return self._store.remove(one for one in ([ids] if isinstance(ids, int) else ids) if 0 < one < 2**63)
@@ -220,14 +221,13 @@ class Gallery:
         """Removes every image of a label; how many there were."""
         return self.remove([image.id for image in self.images(label)])
 
-    def labels(self) -> dict[str, int]:
-        """Every label with the number of its images; "" stands for none."""
-        return self._store.labels()
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        """Labels and the numbers of their images, as `GalleryStore.labels`; "" stands for none."""
+        return self._store.labels(start=start, contains=contains, limit=limit)
 
     def images(self, label: str | None = None) -> Iterator[GalleryImage]:
         """Every image, by id; of one label where one is given ("": of none)."""
-        for page in self._pages(label):
-            yield from page
+        return itertools.chain.from_iterable(self._pages(label))
 
     def _pages(self, label: str | None = None) -> Iterator[list[GalleryImage]]:
         after = 0
@@ -256,8 +256,7 @@ class Gallery:
         found = self._store.find([image_id]).get(image_id)
         if found is None:
             return False
-        data = self._store.image_file(image_id) or b""
-        embedding = self._store.embeddings([image_id])[0]
+        data, embedding = self._store.image_file(image_id) or b"", self._store.embeddings([image_id])[0]
         self._store.add([NewImage(found.digest, text, found.source, embedding, data)])  # known by its digest
         return True
 
@@ -278,22 +277,23 @@ class Gallery:
             DataError: an image was stored without its file, or that cannot be used by this matcher.
             StudyError: the gallery was changed meanwhile, or cannot be written; it is as it was before.
         """
-        matcher = _loaded(matcher)
-        card, seen = matcher.card, self._store.generation()
+        matcher, seen = _loaded(matcher), self._store.generation()
         embeddings: list[tuple[int, np.ndarray]] = []
         for page in self._pages():
             ids = [image.id for image in page]
             embeddings += zip(ids, matcher.embed([self._stored(image_id) for image_id in ids]), strict=True)
-        facts = GalleryFacts(model_identity(card), card.name, card.embedding.dim, self.facts.image_side)
-        self._store.replace(facts, embeddings, seen=seen)
+        self._store.replace(_facts(matcher, self.facts.image_side), embeddings, seen=seen)
         self._matcher = matcher
         return len(embeddings)
 
     def _stored(self, image_id: int) -> bytes:
-        data = self.image_file(image_id)
-        if data is None:
-            raise DataError(f"image {image_id} is stored without its file", where=self._location, do="add it anew")
-        return data
+        if data := self.image_file(image_id):
+            return data
+        raise DataError(f"image {image_id} is stored without its file", where=self.location, do="add it again")
+
+
+def _facts(matcher: ImageMatcher, image_side: int) -> GalleryFacts:
+    return GalleryFacts(model_identity(matcher.card), matcher.card.name, matcher.card.embedding.dim, image_side)
 
 
 def _loaded(matcher: ImageMatcher | str | Path) -> ImageMatcher:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -12,7 +11,7 @@ from PIL import Image
 from imagematch.data import decode, thumbnail
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
-from imagematch.image_files import read_bytes
+from imagematch.image_files import file_content
 
 IMAGE_SIDE = 256
 """The longer side of the stored images, pixels, unless another one is given."""
@@ -54,10 +53,11 @@ def checked_label(label: str | None) -> str:
 
 
 def image_digest(image: Any, **decoding: Any) -> str:
-    """Of a file or its bytes their digest; of other images that of their pixels; "" of what cannot be read."""
+    """Of a file, however it is given, the digest of its content; of other images of their pixels; "" if unreadable."""
     try:
-        if isinstance(image, str | Path | bytes):
-            return digest_bytes(_content(image))
+        content = file_content(image)
+        if content is not None:
+            return digest_bytes(content)
         pixels = decode(image, **decoding)
     except DataError:
         return ""
@@ -65,14 +65,8 @@ def image_digest(image: Any, **decoding: Any) -> str:
 
 
 def unchanged(image: Any, digest: str) -> Any:
-    """The image, of a file its bytes. Raises DataError where the file has not the content of `digest` any more."""
-    if not isinstance(image, str | Path):
-        return image
-    content = _content(image)
-    if digest_bytes(content) != digest:
+    """The image, of a file its bytes. Raises DataError where the file no longer has the content of `digest`."""
+    content = file_content(image)
+    if content is not None and digest_bytes(content) != digest:
         raise DataError("has changed while it was added", where=str(image), do="add it again")
-    return content
-
-
-def _content(image: str | Path | bytes) -> bytes:
-    return image if isinstance(image, bytes) else read_bytes(Path(image))
+    return image if content is None else content

@@ -91,8 +91,9 @@ class GalleryStore(Protocol):
     def count(self) -> int:
         """How many images there are."""
 
-    def labels(self) -> dict[str, int]:
-        """Every label, and how many images have it; in order."""
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        """Labels by code point, and how many images have each: from one on, those that contain a text in any case, at
+        most `limit`."""
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         """The images with an id over `after`, by id; of one label where one is given."""

@@ -184,10 +184,13 @@ class PostgresqlStore:
         with self._transaction() as run:
             return int(run("select count(*) from {schema}.images").scalar_one())
 
-    def labels(self) -> dict[str, int]:
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        query = (
+            'select label, count(*) from {schema}.images where label >= :start collate "C" and '
+            'position(lower(:part) in lower(label)) > 0 group by label order by label collate "C" limit :limit'
+        )
         with self._transaction() as run:
-            query = 'select label, count(*) from {schema}.images group by label order by label collate "C"'
-            return {label: int(count) for label, count in run(query)}
+            return {label: int(count) for label, count in run(query, start=start, part=contains, limit=limit)}
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         of_label = "" if label is None else "label = :label and "

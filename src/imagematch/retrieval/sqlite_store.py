@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sqlite3
@@ -24,8 +25,7 @@ from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, Gal
 from imagematch.sqlite_files import is_full, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
-BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another one."""
+BUSY_TIMEOUT_S = 30.0  # a writer waits so long for another one
 
 GALLERY_FILE, _INDEX = "gallery.sqlite", "index"
 _FORMAT = 1
@@ -151,11 +151,8 @@ class SqliteStore:
         generation, token = self._base.execute(query).fetchone()
         return int(generation), str(token)
 
-    def _value(self, key: str) -> Any:
-        return self._base.execute("select value from facts where key = ?", (key,)).fetchone()[0]
-
     def _check_matcher(self) -> None:
-        if self._value("matcher") != self.facts.matcher:
+        if self._base.execute("select value from facts where key = 'matcher'").fetchone()[0] != self.facts.matcher:
             raise ModelError(
                 "was rebuilt for another matcher meanwhile", where=str(self._folder), do="open it again with that one"
             )
@@ -202,9 +199,11 @@ class SqliteStore:
         with self._reading() as base:
             return int(base.execute("select count(*) from images").fetchone()[0])
 
-    def labels(self) -> dict[str, int]:
+    def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
+        query = "select label, count(*) from images where label >= ? group by label order by label"
         with self._reading() as base:
-            return dict(base.execute("select label, count(*) from images group by label order by label"))
+            found = (row for row in base.execute(query, (start,)) if contains.casefold() in row[0].casefold())
+            return dict(itertools.islice(found, limit))
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         page = "id > ? order by id limit ?"
@@ -259,7 +258,9 @@ class SqliteStore:
         return Changes(generation, token, whole, removed, self._added(-1 if whole else since))
 
     def _added(self, since: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rows = self._base.execute("select id, embedding from images where generation > ? order by id", (since,))
+        rows = self._base.execute(
+            "select id, embedding from images where generation > ? order by generation, id", (since,)
+        )
         while block := rows.fetchmany(_AT_ONCE):
             embeddings = [self._embedding(data) for _, data in block]
             yield np.array([image_id for image_id, _ in block], np.int64), np.stack(embeddings)
@@ -271,14 +272,13 @@ class SqliteStore:
             count = 0
             for image_id, embedding in embeddings:
                 row = (np.ascontiguousarray(embedding, "<f4").tobytes(), generation, image_id)
-                count += self._base.execute(
-                    "update images set embedding = ?, generation = ? where id = ?", row
-                ).rowcount
+                change = "update images set embedding = ?, generation = ? where id = ?"
+                count += self._base.execute(change, row).rowcount
             if count != self._base.execute("select count(*) from images").fetchone()[0]:
                 raise StudyError("not every image has a new embedding", where=str(self._folder))
             self._base.execute("delete from generations")  # so that every index begins anew
-            for key, value in asdict(facts).items():
-                self._base.execute("update facts set value = ? where key = ?", (value, key))
+            values = [(value, key) for key, value in asdict(facts).items()]
+            self._base.executemany("update facts set value = ? where key = ?", values)
         with self._lock:
             self.facts = facts
             self._index = GalleryIndex(self._folder / _INDEX, facts.dim)

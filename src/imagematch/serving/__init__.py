@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagematch.serving.app import create_app
-from imagematch.serving.server import serve_matcher
+from imagematch.serving.server import ServerStart, serve_matcher
 from imagematch.serving.settings import TOKEN_VARIABLE, ServerSettings
 
-__all__ = ["TOKEN_VARIABLE", "ServerSettings", "create_app", "serve_matcher"]
+__all__ = ["TOKEN_VARIABLE", "ServerSettings", "ServerStart", "create_app", "serve_matcher"]

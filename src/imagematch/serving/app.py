@@ -247,11 +247,12 @@ def _add_gallery(app: FastAPI, service: Service) -> None:
         contains: Annotated[str, Query(max_length=1000)] = "",
     ) -> LabelsAnswer:
         """The labels after one that contain a text, in order, and how many images each has."""
-        counts, part_of_name = await service.look(service.gallery.labels), contains.casefold()
-        names = sorted(name for name in counts if (after is None or name > after) and part_of_name in name.casefold())
-        part = [LabelAnswer(label=name or None, count=counts[name]) for name in names[:_LABELS_AT_ONCE]]
-        more = len(names) > _LABELS_AT_ONCE
-        return LabelsAnswer(labels=part, next=names[_LABELS_AT_ONCE - 1] if more else None)
+        start = "" if after is None else f"{after}\x01"  # what follows it: no label has a null character
+        wanted = partial(service.gallery.labels, start=start, contains=contains, limit=_LABELS_AT_ONCE + 1)
+        counts = await service.look(wanted)
+        names = list(counts)[:_LABELS_AT_ONCE]
+        part = [LabelAnswer(label=name or None, count=counts[name]) for name in names]
+        return LabelsAnswer(labels=part, next=names[-1] if len(counts) > len(names) else None)
 
     @app.get("/gallery/{image_id}/image", response_class=Response)
     async def image(image_id: _ImageId) -> Response:

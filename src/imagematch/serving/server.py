@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -16,7 +17,6 @@ from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.files import os_reason
 from imagematch.matching import ImageMatcher
-from imagematch.retrieval import Gallery
 from imagematch.serving.app import create_app
 from imagematch.serving.monitoring import log_line
 from imagematch.serving.settings import SETTINGS_VARIABLE, ServerSettings
@@ -27,12 +27,45 @@ _STOPPING_S = 8
 _STARTING_S = 60
 
 
-def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log: RunLog = SILENT) -> None:
+class ServerStart(NamedTuple):
+    """What a server that takes requests says of itself.
+
+    Attributes:
+        address: where it is reached.
+        matcher: its name.
+        model: its folder.
+        gallery: its folder or URL without a password; None: no gallery.
+        images: of the gallery; None likewise.
+        token: requests must bear one; else only this machine reaches it.
+        workers: processes.
+        corrections: the file of answers; None records none.
+    """
+
+    address: str
+    matcher: str
+    model: str
+    gallery: str | None
+    images: int | None
+    token: bool
+    workers: int
+    corrections: str | None
+
+    @property
+    def line(self) -> str:
+        """The same for people."""
+        parts = [f"{self.address}  matcher {self.matcher}"]
+        parts += [] if self.images is None else [f"a gallery of {self.images:,} images"]
+        parts += [f"answers in {self.corrections}"] if self.corrections else []
+        parts += [f"{self.workers} workers"] if self.workers > 1 else []
+        return ", ".join(parts) + ("" if self.token else "; no token: this machine only")
+
+
+def serve_matcher(settings: ServerSettings, started: Callable[[ServerStart], None], log: RunLog = SILENT) -> None:
     """Serves until SIGINT or SIGTERM, then finishes what was begun.
 
     Args:
         settings: what is served, and where.
-        started: called with a line once requests are taken.
+        started: called once requests are taken.
         log: reports if the engine had to be replaced.
 
     Raises:
@@ -44,12 +77,18 @@ def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log:
     listening = _listen(settings)
     with listening:
         matcher = ImageMatcher.load(settings.model, log=log)
-        line = f"{_address(settings, listening)}  matcher {matcher.card.name}"
-        if settings.gallery is not None:
-            with Gallery.open(settings.gallery, matcher) as gallery:
-                line += f", a gallery of {len(gallery):,} images"
-        if token is None:
-            line += "; no token: this machine only"
+        app = create_app(settings, matcher)
+        gallery = app.state.service.gallery if settings.gallery is not None else None
+        start = ServerStart(
+            address=_address(settings, listening),
+            matcher=matcher.card.name,
+            model=str(settings.model),
+            gallery=None if gallery is None else gallery.location,
+            images=None if gallery is None else len(gallery),
+            token=token is not None,
+            workers=settings.workers,
+            corrections=None if settings.corrections is None else str(settings.corrections),
+        )
         options: dict[str, object] = {
             "http": "h11",
             "ws": "none",
@@ -60,24 +99,31 @@ def serve_matcher(settings: ServerSettings, started: Callable[[str], None], log:
             "timeout_keep_alive": 10,
             "timeout_graceful_shutdown": _STOPPING_S,
         }
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _ignored)  # uvicorn raises them once more when it has stopped
         if settings.workers == 1:
-            config = uvicorn.Config(create_app(settings, matcher), **options)  # type: ignore[arg-type]
-            started(line)
-            uvicorn.Server(config).run(sockets=[listening])
+            server = uvicorn.Server(uvicorn.Config(app, **options))  # type: ignore[arg-type]
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+            ):  # also those that come before it runs, and when it has stopped
+                signal.signal(number, server.handle_exit)
+            started(start)
+            server.run(sockets=[listening])
         else:
-            del matcher
-            started(f"{line}; {settings.workers} workers")
-            _run_workers(settings, listening, options)
+            app.state.service.close()  # it can be served: each worker opens its own
+            del app, gallery, matcher
+            workers = _workers(settings, listening, options)  # takes signals from here on
+            started(start)
+            workers.run()
+            if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
+                raise StudyError("a worker could not start; the log above says why")
     log_line("stopped")
 
 
-def _run_workers(settings: ServerSettings, listening: socket.socket, options: dict[str, object]) -> None:
+def _workers(settings: ServerSettings, listening: socket.socket, options: dict[str, object]) -> Multiprocess:
     os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
     os.dup2(sys.stderr.fileno(), 2)  # workers log on the error stream that they inherit
     factory = "imagematch.serving.app:app_from_environment"
-    workers = Multiprocess(
+    return Multiprocess(
         uvicorn.Config(
             factory,
             factory=True,
@@ -87,9 +133,6 @@ def _run_workers(settings: ServerSettings, listening: socket.socket, options: di
         ),
         [listening],
     )
-    workers.run()
-    if any(worker.exitcode == STARTUP_FAILURE for worker in workers.processes):
-        raise StudyError("a worker could not start; the log above says why")
 
 
 def _listen(settings: ServerSettings) -> socket.socket:
@@ -113,7 +156,3 @@ def _listen(settings: ServerSettings) -> socket.socket:
 def _address(settings: ServerSettings, listening: socket.socket) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{listening.getsockname()[1]}"
-
-
-def _ignored(_number: int, _frame: object) -> None:
-    pass

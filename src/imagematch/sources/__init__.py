@@ -22,7 +22,7 @@ from imagematch.sources.listing import (
     register_source,
 )
 from imagematch.sources.remarks import composed, listing_notes, same_when_folded
-from imagematch.sources.scanning import SYSTEM_FILES, image_files
+from imagematch.sources.scanning import SYSTEM_FILES, image_files, kind_in_words
 from imagematch.sources.tables import TABLE_SUFFIXES, Table, file_below, table_rows
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "file_below",
     "file_mode",
     "image_files",
+    "kind_in_words",
     "listing_notes",
     "open_source",
     "register_source",

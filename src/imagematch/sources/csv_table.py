@@ -31,7 +31,7 @@ _BOX = ("x", "y", "w", "h")
 _CORNERS = ("x_1", "y_1", "x_2", "y_2")
 _ROLES = ("query", "gallery")
 _COLUMNS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("path", "label", "split", "group", *_BOX, *_CORNERS), ()),
+    **dict.fromkeys(("path", "label", "split", "group", "digest", *_BOX, *_CORNERS), ()),
     "query": ("is_query",),
     "gallery": ("is_gallery",),
 }
@@ -59,7 +59,8 @@ class CsvSource(Source):
     Columns: `path`, `label` (where `labelled`); optional `split` (train, validation, calibration, test); optional
     `group`, whose images stay in one split; optional `x`, `y`, `w`, `h`, the part of the file's image that is the
     image, in pixels from its upper left corner, or its corners `x_1`, `y_1`, `x_2`, `y_2`; optional `query` and
-    `gallery`, also called `is_query` and `is_gallery` (yes, no; an image may be both). Others are passed over.
+    `gallery`, also called `is_query` and `is_gallery` (yes, no; an image may be both); optional `digest`, by which
+    corrections may name the image, as `gallery export` writes it. Others are passed over.
 
     Args:
         root: the table, or a folder with one table in it.
@@ -148,6 +149,7 @@ class CsvSource(Source):
             mtime_ns=mtime_ns,
             file=path,
             box=_box(where, values),
+            alias=values.get("digest", ""),
         )
 
     def _status(self, path: str) -> tuple[int, int]:

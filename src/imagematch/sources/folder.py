@@ -31,7 +31,7 @@ class FolderSource(Source):
             raise DataError(
                 f"{len(scan.rows):,} images, but no class folders",
                 where=str(self.folder),
-                do="make a folder for each class",
+                do="make a folder for each class, or a table of path and label (dataset: csv)",
             )
         try:
             reading = read_layout(scan.rows, self.options.layout, str(self.folder))

@@ -26,6 +26,12 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("test", "testing", "holdout"), "test"),
 }
 ROLE_FOLDERS = {"query": "query", "gallery": "gallery", "gallery_all": "gallery"}
+_BESIDE_A_SPLIT = re.compile(
+    r"(images?|imgs?|img|photos?|pictures?|crops?|faces?|set|split|data|dataset|bounding|box|jpe?g|png|folder|\d*)"
+)
+"""Words that may stand beside the name of a split: `train_images`, `bounding_box_test`, `1-train`."""
+_UNLABELLED = re.compile(r"_?un-?label+ed(_?(images|data))?|_?no_?labels?")
+"""A folder of images that have no class."""
 _SESSION = re.compile(
     r"(session|sess|sequence|seq|video|vid|clip|burst|visit|take|camera|cam|day|scene|track)s?[-_ ]?\d*"
     r"|(mon|tues|wednes|thurs|fri|satur|sun)day"
@@ -67,6 +73,16 @@ class Reading:
         return f"{above}{describe_classes(self.rows, inside)} (layout: {self.layout})"
 
 
+def split_of(folder: str) -> str:
+    """The split that a folder is named after, as `val` or `train_images`; "" where it is none."""
+    if split := SPLIT_FOLDERS.get(folder.lower()):
+        return split
+    words = re.split(r"[-_ .]+", folder.lower())
+    named = {SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS}
+    others = [word for word in words if word not in SPLIT_FOLDERS]
+    return named.pop() if len(named) == 1 and all(map(_BESIDE_A_SPLIT.fullmatch, others)) else ""
+
+
 Folders = tuple[str, ...]
 """The folders that an image is in, outermost first."""
 
@@ -83,12 +99,17 @@ def read_layout(rows: Sequence[ImageRow], layout: str, where: str) -> Reading:
         DataError: two readings are possible; or the images do not lie as `layout` says.
     """
     folders = {row: tuple(row.path.split("/")[:-1]) for row in rows}
+    unlabelled = [] if layout == "classes" else [row for row, own in folders.items() if any(map(_says_no_label, own))]
+    for row in unlabelled if len(unlabelled) < len(rows) else ():
+        del folders[row]
     start = _wrapper({own for own in folders.values() if own}, layout)
     inside = {row: own[len(start) :] for row, own in folders.items() if own[: len(start)] == start and own != start}
     top_layout, nested = _top_layout(set(inside.values()), layout, where)
     reading = Reading(top_layout)
-    if loose := [row for row in rows if row not in inside]:
+    if loose := [row for row in folders if row not in inside]:
         reading.left_out[NO_CLASS_FOLDER] = loose
+    if len(folders) < len(rows):
+        reading.left_out[NO_LABEL] = unlabelled
     above: dict[ImageRow, tuple[str, str]] = {}
     if top_layout not in ("classes", "groups"):
         above = _read_tops(inside, reading)
@@ -117,15 +138,19 @@ def _wrapper(every: Collection[Folders], layout: str) -> Folders:
         if len(tops) != 1 or not any(len(own) > len(start) + shallowest for own in deeper):
             return start
         (top,) = tops
-        if top.lower() in SPLIT_FOLDERS:
+        if split_of(top):
             return start
         start = (*start, top)
+
+
+def _says_no_label(folder: str) -> bool:
+    return _UNLABELLED.fullmatch(folder.lower()) is not None
 
 
 def _special(tops: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Split and role of the outermost folders that are named after one."""
     tops = sorted(tops)
-    found = {top: (SPLIT_FOLDERS[top.lower()], "") for top in tops if top.lower() in SPLIT_FOLDERS}
+    found = {top: (split, "") for top in tops if (split := split_of(top))}
     roles = {top: ROLE_FOLDERS[top.lower()] for top in tops if top.lower() in ROLE_FOLDERS}
     if set(roles.values()) == {"query", "gallery"}:
         found |= {top: ("test" if found else "", role) for top, role in roles.items()}
@@ -146,7 +171,7 @@ def _top_layout(every: Collection[Folders], layout: str, where: str) -> tuple[st
             raise DataError(f"has no {names} folders with class folders", where=where, do="leave out layout")
         return layout.removesuffix("_groups"), "groups" if layout == "splits_groups" else "classes"
     others, without = sorted(tops - set(special)), sorted(set(special) - holding)
-    if not special or (not holding and others):
+    if not special or (not holding and others and len({split for split, _ in special.values() if split}) < 2):
         return "classes", "auto"
     own = "reid" if is_reid else "splits"
     above = f"{_listed(sorted(special))} {_words(special)}"

@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 
 class ImageRow(NamedTuple):
-    """One row of the table of images. A source fills the columns up to `angle`, the manifest the others.
+    """One row of the table of images. A source fills the columns up to `alias`, the manifest the others.
 
     Attributes:
         path: its unique id, POSIX; for files the path relative to the source's root.
@@ -36,6 +36,8 @@ class ImageRow(NamedTuple):
         file: what `Source.read` takes; "" where it is `path`.
         box: the part of the file's image that is the image; None is all of it.
         angle: degrees that the box leans clockwise.
+        alias: the digest of the image that the file is a copy of, as a gallery's export has it; "" where that is not
+            known. Corrections may name the image by it.
         digest: of the file's content (and of the box, where there is one); "" before the file was read.
         width: of the upright image (of the box, where there is one), pixels.
         height: likewise.
@@ -56,6 +58,7 @@ class ImageRow(NamedTuple):
     file: str = ""
     box: Box | None = None
     angle: float = 0.0
+    alias: str = ""
     digest: str = ""
     width: int = 0
     height: int = 0
@@ -63,6 +66,11 @@ class ImageRow(NamedTuple):
     reason: str = ""
     low: float = 0
     high: float = 255
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a correction may call it."""
+        return tuple(name for name in (self.digest, self.alias, self.path) if name)
 
     @property
     def source_file(self) -> str:

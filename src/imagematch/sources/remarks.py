@@ -13,15 +13,23 @@ from imagematch.sources.scanning import count_left_out
 
 _SPELLINGS = 5
 """So many classes of several spellings are named."""
+_COPY = re.compile(r"( -)?( copy( \d+)?| \(\d+\))+$")
+"""What file managers add to the name of a copied folder."""
 MISSING_LABELS = ("", "nan", "none", "null", "n/a", "<na>")
 """Texts in a column of labels that stand for none, in lower case."""
 
 
 def same_when_folded(labels: Iterable[str]) -> list[tuple[str, ...]]:
-    """Labels that are alike but for case, spaces, Unicode form, leading zeros or a decimal point: `007`, `7`, `7.0`."""
+    """Labels that are alike but for case, spaces, Unicode form, leading zeros or a decimal point: `007`, `7`, `7.0`.
+
+    A copy of another label's folder, as `ann copy` or `ann (1)` beside `ann`, is alike, too.
+    """
     spellings: dict[str, set[str]] = defaultdict(set)
-    for label in set(labels):
-        spellings[_folded(label)].add(label)
+    folded = {label: _folded(label) for label in labels}
+    every = set(folded.values())
+    for label, text in folded.items():
+        original = _COPY.sub("", text)
+        spellings[original if original in every else text].add(label)
     return sorted(tuple(sorted(found)) for found in spellings.values() if len(found) > 1)
 
 
@@ -66,7 +74,7 @@ def listing_notes(listing: Listing, split_by: str) -> list[str]:
     folded = same_when_folded(sizes)
     for spellings in folded[:_SPELLINGS]:
         named = " and ".join(f"{label!r} ({sizes[label]:,})" for label in spellings)
-        notes.append(f"classes that differ in case, spaces or zeros alone: {named}; are they one?")
+        notes.append(f"classes of nearly one name: {named}; are they one?")
     if len(folded) > _SPELLINGS:
         notes.append(f"{len(folded) - _SPELLINGS:,} more classes are spelt in several ways")
     return notes

@@ -15,6 +15,8 @@ from imagematch.sources.listing import MISSING, ImageRow
 
 SYSTEM_FILES = "hidden and system files"
 _SYSTEM_NAMES = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r")
+_LIBRARIES = (".lrdata", ".lrcat-data", ".photoslibrary", ".photolibrary", ".aplibrary", ".cocatalogdb")
+"""Folders in which Lightroom, Photos, Aperture and Capture One keep previews and copies."""
 _NAMED = 3
 
 
@@ -64,6 +66,8 @@ def scan_folder(root: Path) -> FolderScan:
             path = f"{folder}/{child.name}" if folder else child.name
             if child.name.startswith(_SYSTEM_NAMES):
                 left_out[SYSTEM_FILES].append(path)
+            elif _is_folder(child) and child.name.lower().endswith(_LIBRARIES):
+                left_out["photo libraries"].append(path)
             elif _is_folder(child):
                 (linked if child.is_symlink() else folders).append(path)
             elif path.lower().endswith(IMAGE_SUFFIXES) or not (kind := unreadable_kind(root / path)):
@@ -84,16 +88,17 @@ def image_files(root: Path) -> list[ImageRow]:
 def count_left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each kind of what is left out: how many, and the first of them."""
     return [
-        f"left out: {len(paths):,} {_kind(kind, len(paths))}, as {', '.join(paths[:_NAMED])}"
+        f"left out: {len(paths):,} {kind_in_words(kind, len(paths))}, as {', '.join(paths[:_NAMED])}"
         for kind, paths in sorted(left_out.items(), key=lambda item: (-len(item[1]), item[0]))
         if paths
     ]
 
 
-def _kind(kind: str, count: int) -> str:
+def kind_in_words(kind: str, count: int) -> str:
+    """A kind of what is left out, as "ZIP files"."""
     if kind == "HEIF":
         return "HEIF/HEIC photos (pip install 'imagematch[heif]' reads them)"
-    if kind in (SYSTEM_FILES,) or kind.startswith("images "):
+    if kind in (SYSTEM_FILES, "photo libraries") or kind.startswith("images "):
         return kind
     return f"{kind} {'file' if count == 1 else 'files'}"
 

@@ -17,6 +17,7 @@ from imagematch.sources.parquet_rows import parquet_rows
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",;\t"
+_SHOWN = 8
 _LINES_OF_A_ROW = 100
 """A quoted text may go over several lines; a quotation mark that is missing makes one row of the rest of the file."""
 
@@ -106,15 +107,19 @@ class Table:
                 self._index[name] = found[0]
         for name in needed:
             if name not in self._index:
-                shown = ", ".join(map(repr, self._header[:8])) or "none"
+                shown = ", ".join(map(repr, self._header[:_SHOWN])) or "none"
                 near = _meant(name, [own for own in self._header if own])
-                raise DataError(
-                    f"has no column {name!r}, its columns are {shown}",
-                    where=str(path),
-                    do=f"rename {near!r} to {name!r}" if near else "name the columns in its first line",
-                )
+                do = f"rename {near!r} to {name!r}" if near else "name the columns in its first line"
+                if name == "label" and len(classes := self._flags()) > 1:
+                    do = f"give it a column label: the one of {', '.join(classes)} that is 1"
+                raise DataError(f"has no column {name!r}, its columns are {shown}", where=str(path), do=do)
         used = set(self._index.values())
         self.unused = tuple(own for index, own in enumerate(self._header) if own and index not in used)
+
+    def _flags(self) -> list[str]:
+        """The columns that hold 0 or 1 in the next row: of classes, where there is one for each."""
+        _, values = next(self._rows, ("", []))
+        return [own for own, value in zip(self._header, values, strict=False) if value.strip() in ("0", "1")][:_SHOWN]
 
     def __contains__(self, name: str) -> bool:
         return name in self._index
@@ -142,7 +147,20 @@ _MEANT = {
         "img_path",
         "name",
     ),
-    "label": ("class", "identity", "target", "category", "person", "person_id", "pid", "id", "y", "labels", "species"),
+    "label": (
+        "class",
+        "identity",
+        "target",
+        "category",
+        "choice",
+        "person",
+        "person_id",
+        "pid",
+        "id",
+        "y",
+        "labels",
+        "species",
+    ),
 }
 """Column -> what others call it."""
 

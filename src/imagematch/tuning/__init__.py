@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imagematch.tuning.baseline import baseline_of, baseline_value
 from imagematch.tuning.dashboard import artifacts_dir, serve_dashboard
+from imagematch.tuning.extension import extend_study
 from imagematch.tuning.locks import long_lock
 from imagematch.tuning.reruns import choose_winner, rerun_study_names, rerun_study_of, rerun_values
 from imagematch.tuning.storage import open_storage, sqlite_url, upgrade_database
@@ -30,6 +31,7 @@ __all__ = [
     "choose_winner",
     "configuration_of",
     "delete_study",
+    "extend_study",
     "lock_file",
     "long_lock",
     "not_worked_on",

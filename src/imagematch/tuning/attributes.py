@@ -25,6 +25,8 @@ DUPLICATE_OF = "duplicate_of"
 """Number of the earlier trial whose value a duplicate copies."""
 OVER_LIMIT = "over_limit"
 """Parameters of a trial that was not trained, because they are over `max_parameters`."""
+OUTSIDE = "outside"
+"""The values of a trial that the space has no more: it keeps them, and neither counts nor is chosen."""
 RETRY_OF = "retry_of"
 """Number of the trial that was cut off and is trained again."""
 OWNER = "owner"
@@ -66,6 +68,12 @@ NETWORK_PARAMETERS = "network_parameters"
 """Extractor -> its weights, of those that are trained."""
 FEATURE_PRECISIONS = "feature_precisions"
 """Network -> the precision of its features, on every machine."""
+STARTING_POINTS = "starting_points"
+"""The parameters of the first trials, settled by `start_from` when the study is made; studies of before have none."""
+EXTENDED_AT = "extended_at"
+"""The index at which the search space was last extended: what ends a search early is counted from there."""
+ENDED = "ended"
+"""Why the search ended before it had its trials; empty once it goes on."""
 DATA = "data"
 """Counts of the data set, and its digest."""
 WINNER = "winner"
@@ -82,12 +90,19 @@ def is_duplicate(trial: FrozenTrial) -> bool:
 
 
 def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count against the budget: COMPLETE or PRUNED, trained, and no duplicates."""
-    return [
-        t
-        for t in trials
-        if t.state.name in ("COMPLETE", "PRUNED") and not is_duplicate(t) and OVER_LIMIT not in t.user_attrs
-    ]
+    """The trials that count against the budget: COMPLETE or PRUNED, trained, no duplicates, and in the space."""
+    return [trial for trial in trials if is_trained(trial) and OUTSIDE not in trial.user_attrs]
+
+
+def is_over_limit(trial: FrozenTrial) -> bool:
+    """True if the trial was not trained, its model being too large; one that the space has no more does not matter."""
+    return OVER_LIMIT in trial.user_attrs and OUTSIDE not in trial.user_attrs
+
+
+def is_trained(trial: FrozenTrial) -> bool:
+    """True if a trial has a training behind it that ended as it should: COMPLETE or PRUNED."""
+    ended = trial.state.name in ("COMPLETE", "PRUNED")
+    return ended and not is_duplicate(trial) and OVER_LIMIT not in trial.user_attrs
 
 
 def next_index(trials: Sequence[FrozenTrial]) -> int:
@@ -179,6 +194,7 @@ OF_TRIALS: Mapping[str, Any] = {
     CONFIG_DIGEST: _Text,
     DUPLICATE_OF: _Count,
     OVER_LIMIT: _Count,
+    OUTSIDE: dict[_Text, Any],
     RETRY_OF: _Count,
     OWNER: _Owner,
     REASON: _Text,
@@ -199,6 +215,9 @@ OF_STUDIES: Mapping[str, Any] = {
     BASELINE: dict[_Text, _Baseline],
     NETWORK_PARAMETERS: dict[_Text, _Count],
     FEATURE_PRECISIONS: dict[_Text, _Text],
+    STARTING_POINTS: list[dict[_Text, Any]],
+    EXTENDED_AT: _Count,
+    ENDED: _Text,
     DATA: _Data,
     WINNER: _Count,
     COMPARED: _Compared,

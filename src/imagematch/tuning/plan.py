@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings, starting_points
+from imagematch.config import LARGEST_GRID, StudySettings, TrainSettings
 from imagematch.events import RunLog
 from imagematch.tuning import attributes
 from imagematch.tuning.objective import trained_parameters
 from imagematch.tuning.planned_trial import PlannedTrial, settings_of, start_queued
 from imagematch.tuning.recovery import fail, queue
 from imagematch.tuning.samplers import draw_configuration, make_sampler
-from imagematch.tuning.space import config_digest, grid_labels, labels_at, quasi_random_labels, suggest
+from imagematch.tuning.space import config_digest, grid_labels, labels_inside, quasi_random_labels, suggest
 from imagematch.tuning.storage import quiet_about_experiments
 
 if TYPE_CHECKING:
@@ -119,21 +119,23 @@ class Plan:
         if self._is_done(trials):
             self._end(f"all {self._size} configurations of the grid are finished")
             return None
-        if _over_in_a_row(trials) >= _OVER_LIMIT_ALLOWED:
+        if _over_in_a_row(trials, self._extended_at) >= _OVER_LIMIT_ALLOWED:
             limit = self._settings.max_parameters
             self._end(f"{_OVER_LIMIT_ALLOWED} configurations in a row are over max_parameters {limit:,}")
             return None
         if self._has_stagnated(trials):
-            self._end(f"{self._settings.stop_after_stagnation} trials in a row were no better than those before")
+            self._end(f"the last {self._settings.stop_after_stagnation} trials were no better than one before them")
             return None
         index = attributes.next_index(trials)
-        duplicates_only = _most_duplicates_in_a_row(trials) >= _DUPLICATES_ALLOWED
+        duplicates_only = _most_duplicates_in_a_row(trials, self._extended_at) >= _DUPLICATES_ALLOWED
         params = self._left_out(trials) if duplicates_only else self._params_at(index, trials)
         if params is None:
             self._end(
                 "all configurations of the grid were tried" if self._is_listed else "the sampler gives nothing new"
             )
             return None
+        if self._study.user_attrs.get(attributes.ENDED):
+            self._study.set_user_attr(attributes.ENDED, "")
         queue(self._study, index, params)
         return first_queued(self._study.get_trials(deepcopy=False))
 
@@ -146,13 +148,14 @@ class Plan:
         if self._settings.sampler == "qmc":
             return quasi_random_labels(self._settings, index)
         if self._settings.sampler == "grid":
-            return self._grid[index] if index < len(self._grid) else None
+            return self._grid[index] if index < len(self._grid) else self._left_out(trials)
         return {}
 
     @cached_property
     def _known(self) -> list[dict[str, Any]]:
-        """The points that `start_from` names, as Optuna's parameters; the sampler draws the fields they leave open."""
-        return [labels_at(self._settings, values) for values in starting_points(self._settings)]
+        """The points that the study starts from; the sampler draws what they leave open."""
+        stored = self._study.user_attrs.get(attributes.STARTING_POINTS, [])
+        return [inside for labels in stored if (inside := labels_inside(self._settings, labels))]
 
     def _has_stagnated(self, trials: list[FrozenTrial]) -> bool:
         """Whether the last `stop_after_stagnation` trials, in the order of the plan, were no better than one before.
@@ -168,10 +171,14 @@ class Plan:
         for trial in sorted(attributes.counted(trials), key=lambda t: t.user_attrs.get(attributes.TRIAL_INDEX, -1)):
             value = np.multiply(signs, trial.values) if trial.state.name == "COMPLETE" else None
             if value is None or any(np.all(earlier >= value) for earlier in best):
-                since += 1
+                since += trial.user_attrs.get(attributes.TRIAL_INDEX, 0) >= self._extended_at
             else:
                 best, since = [*best, value], 0
         return since >= limit
+
+    @cached_property
+    def _extended_at(self) -> int:
+        return int(self._study.user_attrs.get(attributes.EXTENDED_AT, 0))
 
     def _left_out(self, trials: list[FrozenTrial]) -> dict[str, Any] | None:
         """The first configuration of the grid not tried yet; None where there is none, or too many to list."""
@@ -223,13 +230,14 @@ class Plan:
 
     def _is_done(self, trials: list[FrozenTrial]) -> bool:
         """Whether every configuration of a finite space is finished, or known to be over the limit."""
-        known = [*attributes.counted(trials), *(t for t in trials if attributes.OVER_LIMIT in t.user_attrs)]
+        known = [*attributes.counted(trials), *filter(attributes.is_over_limit, trials)]
         return self._size is not None and len({t.user_attrs.get(attributes.CONFIG_DIGEST) for t in known}) >= self._size
 
     def _end(self, reason: str) -> None:
         if self._exhausted:
             return
         self._exhausted = True
+        self._study.set_user_attr(attributes.ENDED, reason)
         self._log.event("exhausted", f"{reason}: the search ends here")
 
 
@@ -243,8 +251,8 @@ def first_queued(trials: list[FrozenTrial]) -> FrozenTrial | None:
     return next((t for t in trials if t.state.name == "WAITING"), None)
 
 
-def _most_duplicates_in_a_row(trials: list[FrozenTrial]) -> int:
-    """At how many indices in a row, anywhere in the plan, the sampler gave a configuration tried before."""
+def _most_duplicates_in_a_row(trials: list[FrozenTrial], first: int) -> int:
+    """At how many indices in a row, anywhere from the first on, the sampler gave a configuration tried before."""
     at = {
         t.user_attrs.get(attributes.TRIAL_INDEX, -1): t.user_attrs[attributes.CONFIG_DIGEST]
         for t in trials
@@ -253,16 +261,23 @@ def _most_duplicates_in_a_row(trials: list[FrozenTrial]) -> int:
     tried: set[str] = set()
     most = now = 0
     for index in sorted(at):
-        now = now + 1 if at[index] in tried else 0
+        now = now + 1 if at[index] in tried and index >= first else 0
         most = max(most, now)
         tried.add(at[index])
     return most
 
 
-def _over_in_a_row(trials: list[FrozenTrial]) -> int:
-    """How many models over the limit came after the last one that was trained; duplicates between them do not count."""
+def _over_in_a_row(trials: list[FrozenTrial], first: int) -> int:
+    """How many models over the limit came after the last one that was trained; duplicates between them do not count.
+
+    Args:
+        trials: of the study.
+        first: the index from which on they count.
+    """
     over = 0
     for trial in reversed(trials):
+        if trial.user_attrs.get(attributes.TRIAL_INDEX, first) < first:
+            break
         if attributes.OVER_LIMIT in trial.user_attrs:
             over += 1
         elif trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") and not attributes.is_duplicate(trial):

@@ -97,7 +97,7 @@ def draw_configuration(
         return quasi_random_labels(settings, index)
     with quiet_about_experiments():
         modelled = optuna.create_study(directions=study.directions, sampler=make_sampler("tpe", settings.seed, index))
-        distributions = _distributions(settings)
+        distributions = distributions_of(settings)
         for trial in trials:
             if trial.state.name in _MODELLED and trial.params:
                 modelled.add_trial(_completed(trial, settings, distributions))
@@ -106,7 +106,8 @@ def draw_configuration(
     return labels_at(settings, values)
 
 
-def _distributions(settings: StudySettings) -> dict[str, Any]:
+def distributions_of(settings: StudySettings) -> dict[str, Any]:
+    """Searched field -> Optuna's distribution."""
     import optuna
 
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,16 @@ def labels_at(study: StudySettings, values: Mapping[str, Any], *, every: bool = 
     """A configuration as Optuna's parameters; inactive fields are left out, unless `every` one is wanted."""
     wanted = values if every else study.active(values)
     return {field: _label(study.space[field], value) for field, value in wanted.items()}
+
+
+def labels_inside(study: StudySettings, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of Optuna's parameters that the search space has."""
+    inside = {}
+    for field, dimension in study.space.items():
+        with contextlib.suppress(ValueError, TypeError):
+            if field in labels and dimension.contains(study.values_of({field: labels[field]})[field]):
+                inside[field] = labels[field]
+    return inside
 
 
 def _label(dimension: Dimension, value: Any) -> Any:

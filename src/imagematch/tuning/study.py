@@ -21,18 +21,19 @@ from imagematch.config import (
     space_difference,
     starting_points,
 )
-from imagematch.errors import StudyError
+from imagematch.errors import ConfigError, StudyError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import BusyError
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest
 from imagematch.tuning import optuna_internals
-from imagematch.tuning.attributes import DEFINITION, FEATURE_PRECISIONS, TRIAL_INDEX
+from imagematch.tuning.attributes import DEFINITION, FEATURE_PRECISIONS, STARTING_POINTS, TRIAL_INDEX
 from imagematch.tuning.locks import database_of, lock_at_once, long_lock
 from imagematch.tuning.planned_trial import settings_of
 from imagematch.tuning.recovery import alive
 from imagematch.tuning.reruns import refuse_another, rerun_study_of
 from imagematch.tuning.samplers import longest_training, make_pruner
+from imagematch.tuning.space import labels_at
 from imagematch.tuning.storage import open_storage, sqlite_url
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ def open_study(
     """
     import optuna
 
-    starting_points(settings)  # unreadable files are told before anything is created
+    try:
+        starting_points(settings)  # unreadable files are told before anything is created
+    except ConfigError:
+        if not study_exists(settings, layout):
+            raise
     storage = open_storage(storage_url(settings, layout), pooled=True, log=log, stop=stop)
     if settings.rerun_top_k > 1 and settings.rerun_seeds:
         refuse_another(settings.study_name, storage)
@@ -113,14 +118,23 @@ def open_study(
     if stored is None and study.get_trials(deepcopy=False):
         raise StudyError("was made by another program", where=settings.study_name, do="choose another study_name")
     if stored is None:
+        _settle_starting_points(study, settings)  # before the definition: whoever finds that has them, too
         study.set_user_attr(DEFINITION, settings.space_json())
     elif difference := space_difference(stored, settings.space_json()):
         raise StudyError(
             f"the study searches something else: {'; '.join(difference)}",
             where=settings.study_name,
-            do="restore the file, choose another study_name, or start again with --fresh",
+            do="restore the file, keep the trials with --extend, or start again with --fresh",
         )
+    elif STARTING_POINTS not in study.user_attrs and "start_from" in settings.model_fields_set:
+        _settle_starting_points(study, settings)  # a study of an earlier version, which had no recipes by itself
     return study
+
+
+def _settle_starting_points(study: optuna.Study, settings: StudySettings) -> None:
+    """Stores what the study tries first, so that it stays the same whatever becomes of the files that it came from."""
+    points = [labels_at(settings, point.values) for point in starting_points(settings) if point.values]
+    study.set_user_attr(STARTING_POINTS, points)
 
 
 def delete_study(name: str, url: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imagematch.tuning.sound_storage import SoundStorage
 
 _DESCRIBED = (attributes.TRIAL_INDEX, attributes.DUPLICATE_OF, attributes.RETRY_OF, attributes.REASON)
+_COUNTED = (attributes.DUPLICATE_OF, attributes.OVER_LIMIT, attributes.OUTSIDE)
 _SHOWN = 100
 """Characters of a name, which SQLite does not limit."""
 
@@ -124,7 +125,7 @@ def _in_database(url: str) -> list[StudyOverview]:
 
 
 def _overview(study: FrozenStudy, storage: SoundStorage) -> StudyOverview:
-    trials = storage.outlined_trials(optuna_internals.study_id(study), (attributes.DUPLICATE_OF, attributes.OVER_LIMIT))
+    trials = storage.outlined_trials(optuna_internals.study_id(study), _COUNTED)
     best = attributes.best_of(trials, study.directions)
     value = best[0].values[0] if best else None
     return StudyOverview(study.study_name, len(attributes.counted(trials)), len(trials), value)

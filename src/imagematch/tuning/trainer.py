@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,6 +41,7 @@ class Trainer:
         self._manifest_dir = manifest_dir
         self._log = log
         self._cached: dict[tuple[object, ...], TrainingData] = {}
+        self._frozen = False
 
     def train(
         self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest
@@ -63,6 +65,9 @@ class Trainer:
             )
         finally:
             release_graphs()
+            if not self._frozen:  # what outlives the first training, all of TensorFlow, is searched for garbage no more
+                gc.freeze()
+                self._frozen = True
         seconds = {**results.pop("seconds"), "materials": loaded_s, "total": time.perf_counter() - started}
         return {**results, "seconds": seconds}
 

@@ -26,6 +26,7 @@ from imagematch.errors import ImagematchError, InterruptedRunError
 from imagematch.events import RunLog
 from imagematch.files import make_dir, write_error
 from imagematch.interruption import StopRequest
+from imagematch.processor import choose_sorts_of_numpy
 from imagematch.tuning.failures import error_json
 from imagematch.tuning.study import WorkerJob, open_study
 from imagematch.tuning.trainer import Trainer
@@ -49,6 +50,7 @@ class WorkerProcess:
         self, job: WorkerJob, log_path: Path, threads: int | None, events: queue.SimpleQueue[tuple[Any, Any]]
     ) -> None:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+        choose_sorts_of_numpy(environment)
         if threads is not None:
             # not OpenVINO's: of several workers one computes features, and the others wait for them
             for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS"):

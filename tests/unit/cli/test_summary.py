@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imagematch.cli.summary import own_command
+from imagematch.cli.options import own_command
 
 
 def test_the_command_on_the_search_path_needs_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,16 @@ def test_a_training_sees_the_images_as_people_corrected_them(photos: Path) -> No
         assert part in line
 
 
+def test_a_table_may_know_an_image_by_the_digest_of_its_original(photos: Path) -> None:
+    rows = [f"photos/{label}/{number}.png,{label},{label}{number}" for label in "abc" for number in range(8)]
+    (photos.parent / "images.csv").write_text("\n".join(["path,label,digest", *rows]))
+    answers = HEADER + "a0,a,,,,wrong label,b,\nb1,b,,,,delete,,\n"
+    labels = labels_of(opened(photos, answers, data_dir=photos.parent / "images.csv", dataset="csv"))
+    assert labels["photos/a/0.png"] == "b"
+    assert "photos/b/1.png" not in labels
+    assert len(labels) == 23
+
+
 def test_the_last_answer_counts_and_a_new_label_may_be_a_new_class(photos: Path) -> None:
     rows = ["path,label,new_label,answer", "a/0.png,a,,delete"]
     rows += [f"a/{number}.png,a,d,wrong label" for number in range(4)]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.fault.image_files import png, tiff
 
 from imagematch.data import decode
 from imagematch.data.decoding import inspect, thumbnail
@@ -188,6 +189,37 @@ def test_the_range_of_values_is_told(image: Any, form: str, expected: tuple[str,
     assert inspect(encoded(image, form))[2:] == expected
     with pytest.raises(DataError):
         inspect(encoded(image, form)[:20])
+
+
+def deep_colours(form: str, values: np.ndarray, bits: int = 16) -> bytes:
+    """(h, w, 3) uint16 as a file with colours of 16 bits."""
+    height, width, _ = values.shape
+    raw = values.astype(">u2" if bits == 16 else "u1")
+    if form == "PNG":
+        return png(width, height, b"".join(b"\0" + row.tobytes() for row in raw), bits=bits, colour=2)
+    if form == "PPM":
+        return f"P6 {width} {height} {2**bits - 1}\n".encode() + raw.tobytes()
+    strip = raw.astype(raw.dtype.newbyteorder("<")).tobytes()
+    entries = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, bits), 259: (3, 1, 1), 262: (3, 1, 2)}
+    return tiff({**entries, 277: (3, 1, 3), 278: (4, 1, height), 279: (4, 1, len(strip))}, strip)
+
+
+@pytest.mark.parametrize("form", ["PNG", "PPM", "TIFF"])
+def test_deep_colours_are_told_and_their_upper_bits_used(form: str) -> None:
+    values = np.full((2, 3, 3), 0x1234, np.uint16)
+    assert inspect(deep_colours(form, values))[2:] == ("RGB;16", 0, 0x1212)
+    assert (decode(deep_colours(form, values)) == 0x12).all()
+    values = np.full((2, 3, 3), 0x12, np.uint16)
+    assert inspect(deep_colours(form, values, bits=8))[2:] == ("RGB", 0, 255)
+
+
+@DAMAGED_TIFF
+def test_libtiff_writes_nothing_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encoded(noise(64, 64, 3), "TIFF", compression="tiff_deflate"))
+    data[60:90] = bytes(30)
+    with pytest.raises(DataError):
+        decode(bytes(data))
+    assert capfd.readouterr() == ("", "")
 
 
 JPEG = encoded(noise(64, 64, 3), "JPEG")

@@ -134,5 +134,5 @@ def test_labels_are_composed_and_spellings_that_fold_together_are_told(
     dataset = opened(data_dir=root)
     assert dataset.class_names == ("007", "7", "Ann", "ann", "bob", "café")
     notes = [event["message"] for event in events("data_note")]
-    assert "classes that differ in case, spaces or zeros alone: '007' (12) and '7' (12); are they one?" in notes
-    assert "classes that differ in case, spaces or zeros alone: 'Ann' (12) and 'ann' (12); are they one?" in notes
+    assert "classes of nearly one name: '007' (12) and '7' (12); are they one?" in notes
+    assert "classes of nearly one name: 'Ann' (12) and 'ann' (12); are they one?" in notes

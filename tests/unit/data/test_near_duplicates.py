@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import Dataset
+from imagematch.data import Dataset, near_duplicates
 from imagematch.data.near_duplicates import close_pairs, find_near_duplicates
+from imagematch.data.table_cache import save_table
 
 from .drawings import scene
 
@@ -101,3 +103,37 @@ def test_many_of_one_look_are_left_out(scenes: Path, opened: Open, monkeypatch: 
     assert len(find_near_duplicates(dataset).pairs) == 10
     monkeypatch.setattr("imagematch.data.near_duplicates._CROWD", 1)
     assert find_near_duplicates(dataset).not_compared >= 2
+
+
+def test_they_are_searched_for_once(
+    scenes: Path, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene(100 * ord("a") + 3).resize((40, 40)).save(scenes / "a" / "small.png")
+    dataset, path = opened(data_dir=scenes), tmp_path / "looks.npz"
+    found = find_near_duplicates(dataset, path)
+    assert len(found.pairs) == 1
+    searches = []
+    monkeypatch.setattr(near_duplicates, "close_pairs", lambda *given: searches.append(given) or close_pairs(*given))
+    again = find_near_duplicates(dataset, path)
+    assert (again.pairs.tolist(), again.not_compared, again.complete) == (found.pairs.tolist(), 0, True)
+    assert not searches
+    scene(100 * ord("a") + 3).resize((50, 50)).save(scenes / "b" / "another.png")
+    more = opened(data_dir=scenes)
+    searches.clear()
+    assert len(find_near_duplicates(more, path).pairs) == 3
+    assert len(searches) == 1
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"one": [0]}, {"one": [0], "other": [99]}, {"one": [1], "other": [0]}, {"one": ["x"], "other": [1]}, {}],
+)
+def test_pairs_that_are_not_of_these_images_are_searched_for_again(
+    columns: dict[str, list[object]], scenes: Path, opened: Open, tmp_path: Path
+) -> None:
+    dataset, path = opened(data_dir=scenes), tmp_path / "looks.npz"
+    found = find_near_duplicates(dataset, path)
+    kept = path.with_suffix(".pairs")
+    header = json.loads(kept.read_bytes().split(b"\n", 1)[0])
+    save_table(kept, header, {"not_compared": [0], "complete": [True], **columns})
+    assert find_near_duplicates(dataset, path).pairs.tolist() == found.pairs.tolist()

@@ -48,6 +48,12 @@ def test_all_images_count_and_eight_bit_ones_do_not() -> None:
     modes, lows, highs = ["I;16", "RGB", "I;16"], [500, 0, 20], [900, 255, 3_000]
     chosen = set_range("auto", modes, lows, highs)
     assert chosen == (0, 4_095)
+    assert describe_range(None, ["RGB;16"], [60_000]) == (
+        "1 images have colours of 16 bits, of which the upper 8 are used"
+    )
+    assert describe_range(None, ["RGB;16", "RGB"], [4_080, 255]).endswith(
+        "dark, as their values end near 4,080; convert them to 8 bits"
+    )
     assert describe_range(chosen, modes, highs) == (
         "2 images have grey values up to 3,000: 0 to 4,095 becomes black to white in all of them (value_range)"
     )

@@ -186,7 +186,7 @@ def test_without_stored_images_it_is_not_rebuilt(tmp_path: Path, gallery: Galler
     with Gallery.create(tmp_path / "bare", MATCHER, image_side=0) as bare:
         (one,) = bare.add([RED])
         assert bare.image_file(one) is None
-        with pytest.raises(DataError, match=f"image {one} is stored without its file; add it anew"):
+        with pytest.raises(DataError, match=f"image {one} is stored without its file; add it again"):
             bare.rebuild(Colours("other"))  # type: ignore[arg-type]
         assert bare.facts.matcher_name == "colours"
 

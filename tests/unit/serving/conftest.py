@@ -28,7 +28,7 @@ RATES = {
 CURVE = [(0.3, 0.001, 0.4), (0.7, 0.01, 0.1), (1.2, 0.1, 0.01)]
 
 
-def write_matcher(folder: Path, *, seed: int = 1) -> Path:
+def write_matcher(folder: Path, *, seed: int = 1, config: str = "experiment_name: small\n") -> Path:
     """A matcher on 8 x 8 pixels with an untrained head; its threshold is 1."""
     made = choose_extractor(
         SimpleNamespace(feature_extractor="pixels", weights="random", image_size=8, trainable=False, seed=0)
@@ -40,7 +40,7 @@ def write_matcher(folder: Path, *, seed: int = 1) -> Path:
         network=None,
         trained=False,
         head=build_head(made.feature_dim, units=(16,), dropout=0.3, embedding_dim=12, seed=seed),
-        config="experiment_name: small\n",
+        config=config,
         embedding={
             **{"image_size": 8, "decoder": DECODER_VERSION, "engine": "numpy", "precision": "float32"},
             "head": HeadCard(units=(16,), whitening=None, embedding_dim=12),

@@ -281,3 +281,18 @@ def test_paths_in_the_other_normal_form(tmp_path: Path) -> None:
     text = f"path,label\n{unicodedata.normalize('NFC', 'café.png')},x\n"
     (row,) = listed(tmp_path, text)
     assert (row.path, row.size) == (unicodedata.normalize("NFD", "café.png"), 1)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "do"),
+    [
+        ("path, cat, dog, owl", "1.png, 0, 1, 0", "give it a column label: the one of cat, dog, owl that is 1"),
+        ("id,path,choice", "7,1.png,cat", "rename 'choice' to 'label'"),
+        ("path,width", "1.png,1", "name the columns in its first line"),
+    ],
+)
+def test_where_the_label_is_called_otherwise(header: str, row: str, do: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError) as caught:
+        open_source("csv", tmp_path).listing()
+    assert caught.value.do == do

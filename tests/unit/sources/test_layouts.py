@@ -68,7 +68,10 @@ def test_junk_loose_files_and_wrapping_folders_change_nothing(
     hidden = {file.rpartition("/")[0] for file in files if "__MACOSX" in file or ".cache" in file}
     assert counted["hidden and system files"] == len(junk_files) + len(hidden)
     assert counted[".txt"] == len({file for file in files if file.endswith(".txt")})
+    libraries = {file.rpartition("/")[0] for file in files if ".lrdata" in file}
+    assert counted["photo libraries"] == len(libraries)
     assert counted["images in no class folder"] == int(loose)
+    assert counted["images without a label"] == len(tree.unlabelled)
 
 
 @pytest.mark.parametrize(

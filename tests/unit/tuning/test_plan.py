@@ -1,13 +1,10 @@
 """The plan: duplicates copy, budgets hold, seeds follow the index; on a study in memory, without training."""
 
-from pathlib import Path
-
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from imagematch.config import StudySettings, parse_study, starting_points
-from imagematch.errors import ConfigError
+from imagematch.config import StudySettings, parse_study
 from imagematch.events import SILENT
 from imagematch.tuning import attributes
 from imagematch.tuning.plan import Plan
@@ -202,29 +199,14 @@ def test_progress_counts_towards_what_will_run(n_trials: int, target: int) -> No
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_known_good_points_come_first_and_what_is_outside_of_the_space_is_left_out(
-    tmp_path: Path, sampler: str
-) -> None:
-    known = tmp_path / "best.yaml"
-    known.write_text("experiment_name: x\ndataset: digits\nembedding_dim: 16\nlearning_rate: 0.01\n")
-    partly = tmp_path / "partly.yaml"
-    partly.write_text("experiment_name: x\ndataset: digits\nembedding_dim: 99\nlearning_rate: 0.01\n")
+def test_known_good_points_come_first_and_what_is_outside_of_the_space_is_left_out(sampler: str) -> None:
     study = optuna.create_study(direction="maximize")
-    settings = settings_of(sampler=sampler, n_trials=4, start_from=[str(known), str(partly)])
+    settings = settings_of(sampler=sampler, n_trials=4)
+    points = [{"embedding_dim": 16, "learning_rate": 0.01}, {"embedding_dim": 99, "learning_rate": 0.01}]
+    study.set_user_attr(attributes.STARTING_POINTS, points)
     run(settings, study, at_most=2)
     assert study.trials[0].params == {"embedding_dim": 16, "learning_rate": 0.01}
     assert study.trials[1].params["learning_rate"] == 0.01
-
-
-def test_a_study_is_a_known_good_point_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    settings = settings_of(start_from=["before"])
-    with pytest.raises(ConfigError, match=r"exp/hpt_studies/before/best_config\.yaml"):
-        starting_points(settings)
-    folder = tmp_path / "exp/hpt_studies/before"
-    folder.mkdir(parents=True)
-    (folder / "best_config.yaml").write_text("experiment_name: before\ndataset: digits\nembedding_dim: 4\n")
-    assert starting_points(settings) == [{"embedding_dim": 4, "learning_rate": 1e-3}]
 
 
 def test_a_search_that_has_stagnated_ends() -> None:
@@ -234,9 +216,11 @@ def test_a_search_that_has_stagnated_ends() -> None:
     best = [t.value for t in sorted(study.trials, key=lambda t: t.user_attrs[attributes.TRIAL_INDEX])]
     since = len(best) - 1 - best.index(max(best))
     assert since == 2
+    assert study.user_attrs[attributes.ENDED] == "the last 2 trials were no better than one before them"
     assert len(best) < 8
     assert Plan(study, settings, SILENT).is_complete()
     again = settings_of(sampler="grid", n_trials=8)
     assert not Plan(study, again, SILENT).is_complete()
     run(again, study)
     assert len(study.trials) == 8, "without the limit the same study goes on"
+    assert not study.user_attrs[attributes.ENDED]

@@ -6,7 +6,7 @@ COPY pyproject.toml requirements.txt requirements-dev.txt README.md LICENSE ./
 RUN python -m venv /opt/imagematch \
     && grep -hE '^(faiss-cpu|jinja2|numpy|opencv-python-headless|openvino|pillow|psutil|pydantic|PyYAML|rich|scipy|SQLAlchemy|threadpoolctl|typer|fastapi|uvicorn|python-multipart|psycopg\[binary\])==' \
        requirements.txt requirements-dev.txt > serve.txt \
-    && /opt/imagematch/bin/pip install --no-cache-dir -r serve.txt setuptools
+    && /opt/imagematch/bin/pip install --no-cache-dir -r serve.txt 'setuptools>=77'
 COPY src src
 RUN /opt/imagematch/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/imagematch/bin/pip uninstall --yes setuptools

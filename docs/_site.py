@@ -52,6 +52,12 @@ def cli_lines() -> Iterator[str]:
     yield ""
     yield "`imagematch COMMAND --help` says the same. Exit codes: 0 done, 2 configuration or usage, 3 data,"
     yield "4 study or storage, 5 model, 130 interrupted (and resumable)."
+    yield ""
+    yield "With `--json` standard output is one JSON value and nothing else, whatever the command: its result, with"
+    yield "null for what could not be computed. Progress, warnings and errors are on standard error, and a command that"
+    yield "fails prints no value. Long commands take `--quiet` (the result and warnings alone) and `--verbose` (every"
+    yield "epoch); work of over two seconds shows how far it is and the time left: a bar on a terminal, else a line"
+    yield "about every 30 seconds or every tenth. `run.jsonl` of a run has everything, whatever is shown."
     command = typer.main.get_command(app)
     yield from _lines(command, command.context_class(command, info_name="imagematch"))
 

@@ -4,11 +4,13 @@
 in the folder where `exp/` is to be.
 """
 
+import sys
+
 import typer
 
 from imagematch.cli.running import run
 from imagematch.config import StudySettings, parse_study
-from imagematch.events import console_log
+from imagematch.events import RunLog
 from imagematch.files import Layout
 from imagematch.interruption import stop_on_signals
 from imagematch.tuning import choose_winner, open_study, run_workers, worker_process, working_on
@@ -56,7 +58,7 @@ def search(
     """Runs it."""
     worker_process.WORKER = "tests.quick_worker"
     settings, layout = settings_of(trials, storage, sampler, pruner, epochs, reruns), Layout()
-    log = console_log(layout.study_dir(NAME) / "run.jsonl")
+    log = RunLog(layout.study_dir(NAME) / "run.jsonl", sys.stdout)
     with stop_on_signals(patient=True) as stop:
         study = open_study(settings, layout, log=log, stop=stop)
         with working_on(study, layout, stop):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ImagematchError(Exception):
-    """An error that is shown to the user as one line, without a traceback.
+    """An error that is told to the user in one line, without a traceback.
 
     Args:
         what: what is wrong, in plain words.
         where: the file, key, line, option or path concerned; may be empty.
         do: what the user can do about it; may be empty.
+        more: what else is wrong; each is reported in a line of its own.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str = "", do: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", do: str = "", more: tuple[ImagematchError, ...] = ()) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.do = do
+        self.more = more
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -26,35 +30,26 @@ class ImagematchError(Exception):
         return " ".join(text.split())
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.where, self.do)
+        return _rebuild, (type(self), self.what, self.where, self.do, self.more)
 
 
-def _rebuild(kind: type[ImagematchError], what: str, where: str, do: str) -> ImagematchError:
-    return kind(what, where=where, do=do)
+def _rebuild(
+    kind: type[ImagematchError], what: str, where: str, do: str, more: tuple[ImagematchError, ...]
+) -> ImagematchError:
+    return kind(what, where=where, do=do, more=more)
+
+
+def first_of(errors: Sequence[ImagematchError]) -> ImagematchError:
+    """The first of some errors, with the others as what else is wrong."""
+    first, *rest = errors
+    count = f" (and {len(rest)} more)" if rest else ""
+    return type(first)(first.what + count, where=first.where, do=first.do, more=tuple(rest))
 
 
 class ConfigError(ImagematchError):
-    """The configuration or the command line is wrong.
-
-    Args:
-        what: as in `ImagematchError`.
-        where: likewise.
-        do: likewise.
-        more: the other mistakes of the same file; each is reported in a line of its own.
-    """
+    """The configuration or the command line is wrong."""
 
     exit_code = 2
-
-    def __init__(self, what: str, *, where: str = "", do: str = "", more: tuple[ConfigError, ...] = ()) -> None:
-        super().__init__(what, where=where, do=do)
-        self.more = more
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_config_error, (self.what, self.where, self.do, self.more)
-
-
-def _rebuild_config_error(what: str, where: str, do: str, more: tuple[ConfigError, ...]) -> ConfigError:
-    return ConfigError(what, where=where, do=do, more=more)
 
 
 class DataError(ImagematchError):

@@ -275,6 +275,21 @@ SOURCE_REGISTRY: Registry[SourceSpec] = Registry("data set", package="imagematch
 """`dataset` -> what is known of its source."""
 
 
+@dataclass(frozen=True)
+class CallbackSpec:
+    """What can be said of a callback without making it: name, summary, class, and the module that it needs or ""."""
+
+    name: str
+    summary: str
+    maker: Callable[[], Any]
+    module: str
+
+
+CALLBACK_REGISTRY: Registry[CallbackSpec] = Registry(
+    "callback", package="imagematch.callbacks", group="imagematch.callbacks"
+)
+
+
 def short_name(extractor: str) -> str:
     """An extractor's name without the folder that it came from."""
     name = re.sub(r"[^A-Za-z0-9_.:-]+", "_", extractor.rsplit("/", 1)[-1])

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 TINY = {
+    "pruning": ["--orders", "2", "--draws", "1"],
     "features": ["--images", "20", "--extractor", "small_cnn"],
     "study": ["--images", "100", "--trials", "1", "--extractor", "pixels"],
     "head_epoch": ["--images", "256"],
@@ -30,6 +31,7 @@ TINY = {
     "peer_search": ["--seeds", "1"],
 }
 SIZES: dict[str, dict[str, Any]] = {
+    "pruning": {"OBJECTIVES": 1},
     "evaluation": {"SIZE": 200, "DIM": 8, "CLASSES": 5, "MANY_CLASSES": (20,)},
     "interval_coverage": {"POPULATION": 10_000},
     "retrieval": {"COUNT": 3_000, "QUERIES": 20, "CENTRES": 50},

@@ -1,4 +1,4 @@
-"""Losses, networks and data sources out of installed packages: CONTRIBUTING's examples work, a broken one is named."""
+"""What installed packages bring: CONTRIBUTING's examples work, a broken package is named."""
 
 from __future__ import annotations
 
@@ -112,6 +112,19 @@ def test_the_contract_suite_checks_it(installed: Path) -> None:
     done = run(installed, "-m", "pytest", suite, "-k", "tuplet_margin", *options)
     assert done.returncode == 0, done.stdout[-3000:]
     assert len(re.findall(r"^PASSED .*tuplet_margin", done.stdout, re.MULTILINE)) > 20
+
+
+def test_a_callback_is_told_of_trials_and_trainings(tmp_path: Path) -> None:
+    install(tmp_path, example("python", "callback"), "callback")
+    (tmp_path / "work").mkdir()
+    study = "study_name: told\ndataset: digits\nmax_classes: 3\nfeature_extractor: pixels\nimage_size: 8\nepochs: 1\n"
+    search = "embedding_dim_grid: [4, 8]\nn_trials: 2\nrerun_top_k: 0\nrefit: none\ncallbacks: [ledger]\n"
+    (tmp_path / "work" / "study.yaml").write_text(study + search)
+    done = run(tmp_path, "-m", "imagematch", "hpt", "--config", "study.yaml", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = (tmp_path / "work" / "ledger.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["told trial 0", "told trial 1", "told"]
+    assert all(0 < float(line.split(",")[1]) <= 1 for line in lines)
 
 
 NOT_FOUND = "import nothing_of_this_name"

@@ -138,6 +138,21 @@ def test_more_trials_go_on_where_the_study_was(copy: Path, invoke: Invoke, one_p
     assert len(counted) == 4
 
 
+def test_a_wider_space_keeps_the_trials(copy: Path, invoke: Invoke, one_process: None) -> None:
+    (copy / "study.yaml").write_text(SMALL_STUDY.replace("[8, 16]", "[4, 16, 8]"))
+    both = invoke("hpt", "--hpt-config-filepath", "study.yaml", "--extend", "--fresh")
+    assert both.returncode == 2
+    assert "--extend and --fresh exclude each other" in both.stderr
+    url = f"sqlite:///{copy / EXP}/hpt_studies/small.db"
+    before = optuna.load_study(study_name="small", storage=url).trials
+    again = invoke("hpt", "--hpt-config-filepath", "study.yaml", "--extend", "--n-trials", "4")
+    assert again.returncode == 0, again.stderr
+    assert "extended: embedding_dim: choices 8, 16 became choices 4, 16, 8; 3 trials kept" in again.stdout
+    after = optuna.load_study(study_name="small", storage=url).trials
+    assert [(t.params, t.values) for t in after[: len(before)]] == [(t.params, t.values) for t in before]
+    assert len(after) > len(before)
+
+
 def test_neither_flag_is_a_usage_error_that_names_both(
     small_study: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

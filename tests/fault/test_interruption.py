@@ -174,7 +174,7 @@ def whole_and_cut(
     whole = invoke("train", "--config", "train.yaml")
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml"],
+        [sys.executable, str(ROOT / "train.py"), "--config", "train.yaml", "--verbose"],
         cwd=folder / "cut",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

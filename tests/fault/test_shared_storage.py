@@ -16,12 +16,14 @@ from tests.postgres import PASSWORD, Server
 from tests.quick_study import NAME, settings_of
 from tests.quick_worker import QuickTrainer
 
+from imagematch.config import IntRange
 from imagematch.errors import StudyError
 from imagematch.events import SILENT
 from imagematch.files import Layout
 from imagematch.reporting import read_study, study_lines
-from imagematch.tuning import attributes, not_worked_on, open_study, study_exists
+from imagematch.tuning import attributes, extend_study, not_worked_on, open_study, study_exists
 from imagematch.tuning.locks import database_of
+from imagematch.tuning.plan import Plan
 from imagematch.tuning.recovery import alive, queue, recover, send_heartbeat, this_process
 from imagematch.tuning.retrying_storage import WAIT_S, RetryingStorage
 from imagematch.tuning.storage import GRACE_S, quiet_about_experiments
@@ -160,6 +162,23 @@ def test_a_look_at_a_study_leaves_no_connection_behind(server: Server, tmp_path:
     seen = read_study(server.url, NAME)
     assert study_lines(seen)
     assert connections_to(server) == 0
+
+
+def test_a_study_on_a_server_goes_on_in_a_wider_space(url: str, tmp_path: Path) -> None:
+    settings, layout = settings_of(2, url), Layout(tmp_path)
+    study = open_study(settings, layout)
+    plan = Plan(study, settings, SILENT)
+    while (planned := plan.next_trial()) is not None:
+        study.tell(planned.trial, 0.5)
+    wide = settings.model_copy(update={"n_trials": 3, "space": {**settings.space, "embedding_dim": IntRange(2, 200)}})
+    extend_study(wide, layout)
+    again = open_study(wide, layout)
+    assert [(t.params, t.value) for t in again.trials] == [(t.params, t.value) for t in study.trials]
+    assert Plan(again, wide, SILENT).next_trial() is not None
+    for opened in (study, again):
+        storage = database_of(opened)
+        assert storage is not None
+        storage.engine.dispose()
 
 
 def run_elsewhere(study: optuna.Study) -> None:

@@ -27,6 +27,7 @@ ROOMS = (
     "registry",
     "keras_internals",
     "config",
+    "callbacks",
     "learning_curves",
     "sources",
     "data",

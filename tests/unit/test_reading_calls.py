@@ -22,6 +22,7 @@ OPENING = {
 OURS = {
     *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"),
     "GALLERY_STORES.of(location).open",
+    "GALLERY_STORES.of(str(location)).open",
 }
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
@@ -78,9 +79,11 @@ PLACES: dict[str, dict[str, str]] = {
         "os.fdopen": NO_FILE,
         "os.open": SYSTEM,
     },
+    "callbacks/tensorboard.py": {"path.open": WRITES},
     "events.py": {
         "self._path.open": WRITES,
     },
+    "features/store.py": {"choice.open": NO_FILE},
     "extractors/engines/choice.py": {
         "choice.open": NO_FILE,
         "choose_engine(network, engine, precision, cache_dir, log).open": NO_FILE,

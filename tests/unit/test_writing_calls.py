@@ -36,9 +36,15 @@ IN_REPLACING = "called inside of `replacing` or `replacing_dir`"
 IN_REPORTING = "writes by `files.write_text`"
 LEFT_OUT = "a cache: what cannot be written is made again next time"
 NO_FILE = "writes no file"
+CALLBACK = "of a callback, whose failure is a warning and ends nothing"
 TEMPORARY = "below the system's temporary folder; a full one is told by `cli.running`"
 
 PLACES: dict[str, dict[str, str]] = {
+    "callbacks/tensorboard.py": {
+        "path.open": CALLBACK,
+        "self._records.write": CALLBACK,
+        "self._records.write (2)": CALLBACK,
+    },
     "cli/running.py": {"os.fdopen": NO_FILE},
     "config/reference.py": {"path.parent.mkdir": "of `make reference`, which maintainers run"},
     "data/fetching.py": {
@@ -179,4 +185,4 @@ def test_every_call_that_writes_is_reviewed() -> None:
 
 def test_each_is_tested_on_a_full_disk_or_says_why_not() -> None:
     reasons = {reason for calls in PLACES.values() for reason in calls.values()}
-    assert {reason for reason in reasons - set(WRITES) if "`" not in reason} == {LEFT_OUT, NO_FILE}
+    assert {reason for reason in reasons - set(WRITES) if "`" not in reason} == {LEFT_OUT, NO_FILE, CALLBACK}

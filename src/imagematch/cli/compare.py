@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from imagematch.cli.options import Json
+from imagematch.cli.options import Json, Quiet, Verbose, command_log, show
 
 
 def compare_command(
@@ -21,15 +20,12 @@ def compare_command(
     data_dir: Annotated[Path | None, typer.Option(help="Where the images of NEW's data set are now.")] = None,
     gallery: Annotated[str | None, typer.Option(help="A gallery that has judged images, too.")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compares two matchers on the pairs that people called the same or different in the page's review."""
-    from imagematch.events import RunLog
     from imagematch.pipeline import compare_on_corrections
 
-    log = RunLog(stream=sys.stderr)
+    log = command_log(as_json, quiet, verbose, stream=sys.stderr)
     found = compare_on_corrections(old, new, corrections, data_dir=data_dir, gallery=gallery, log=log)
-    if as_json:
-        print(json.dumps(found.to_json()))
-        return
-    for line in found.lines():
-        print(line)
+    show(found.to_json(), found.lines(), as_json)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imagematch.cli.options import Json, Quiet, Verbose, command_log, show
 from imagematch.files import Layout
 
 if TYPE_CHECKING:
@@ -22,26 +22,33 @@ _SPREADS = (("per class", "images_per_class", "images"), ("widths", "widths", "p
 
 
 @data_app.command("list")
-def list_() -> None:
+def list_(as_json: Json = False) -> None:
     """Lists the data sets by name, with where they are looked for."""
     from imagematch.registry import SOURCE_REGISTRY
 
     specs = SOURCE_REGISTRY.all()
     width = max(map(len, specs))
+    rows, lines = [], []
     for name, spec in specs.items():
+        folder = _folder(name)
+        there = folder is not None and folder.is_dir()
         fetched = f"; imagematch data fetch {name}" if spec.download else ""
-        print(f"{name:{width}}  {spec.summary}{_place(name)}{fetched}")
+        place = f"; {folder} ({'is there' if there else 'is not there'})" if folder else "; set data_dir"
+        lines.append(f"{name:{width}}  {spec.summary}{place if spec.data_dir or folder else ''}{fetched}")
+        row = {"name": name, "summary": spec.summary, "folder": folder, "is_there": there}
+        rows.append({**row, "can_be_fetched": bool(spec.download)})
+    show(rows, lines, as_json)
 
 
-def _place(name: str) -> str:
+def _folder(name: str) -> Path | None:
+    """Where a data set is looked for without `data_dir`; None where it has no folder of its own."""
     from imagematch.config import parse_train
     from imagematch.errors import ConfigError
 
     try:
-        folder = parse_train({"experiment_name": "x", "dataset": name}).data_dir
-    except ConfigError:  # it has no folder of its own
-        return "; set data_dir"
-    return "" if folder is None else f"; {folder} ({'is there' if folder.is_dir() else 'is not there'})"
+        return parse_train({"experiment_name": "x", "dataset": name}).data_dir
+    except ConfigError:
+        return None
 
 
 @data_app.command()
@@ -52,24 +59,22 @@ def check(
         typer.Option("--contact-sheet", metavar="FILE.png", help="Write some images, and what is used of them."),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Looks at every image before any training: counts, imbalance, sizes, corrupt files, duplicates, faces."""
     from imagematch.data import audit_data
     from imagematch.errors import ConfigError
-    from imagematch.events import SILENT, console_log
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise ConfigError("is not the name of a PNG file", where=f"--contact-sheet {sheet}", do="name it FILE.png")
     settings = _settings(config, overrides or [])
-    log = SILENT if as_json else console_log()
+    log = command_log(as_json, quiet, verbose)
     audit = audit_data(settings, manifest_dir=Layout().manifests, log=log)
     if sheet is not None:
         _write_sheet(audit, sheet)
-    if as_json:
-        print(json.dumps(audit.report))
-    for line in report_lines(audit.report):
-        log.say(line)
+    show(audit.report, report_lines(audit.report), as_json)
     if audit.problem is not None:
         raise audit.problem
 
@@ -78,12 +83,15 @@ def check(
 def fetch(
     name: Annotated[str, typer.Argument(help="A data set, as `imagematch data list` names it.")],
     output: Annotated[Path, typer.Option(help="The folder it goes into.")] = Path("data"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Downloads a public data set from its official place, goes on where it was cut off, checks and unpacks it."""
     from imagematch.data import fetch_dataset
-    from imagematch.events import console_log
 
-    fetch_dataset(name, output, log=console_log())
+    folders = fetch_dataset(name, output, log=command_log(as_json, quiet, verbose))
+    show({"name": name, "folders": folders}, [], as_json)
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:

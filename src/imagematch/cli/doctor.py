@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import Json, show
 from imagematch.processor import processor_facts
 from imagematch.reading import GB
 
@@ -26,6 +27,8 @@ _EXTRAS = {
     "faces": ("cv2", "face_crop"),
     "serve": ("fastapi", "imagematch serve"),
     "tensorboard": ("tensorboard", "logs for TensorBoard in exp/logs"),
+    "mlflow": ("mlflow", "callbacks: [mlflow]"),
+    "wandb": ("wandb", "callbacks: [wandb]"),
     "notebooks": ("notebook", "the notebooks"),
     "heif": ("pillow_heif", "HEIC and HEIF photos"),
     "kerashub": ("keras_hub", "networks of KerasHub: feature_extractor kerashub:PRESET"),
@@ -57,23 +60,18 @@ def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="A train or study file to check for.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Says what this machine has (processor, engines, extras, disk), and what is missing for a configuration.
 
     Example: imagematch doctor hpt_config.yaml
     """
-    import json
-
     findings = [*machine_findings(), *extra_findings()]
     if config is not None:
         findings += config_findings(config)
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings]))
-    else:
-        width = max(len(finding.topic) for finding in findings)
-        for finding in findings:
-            print(f"{finding.state:8} {finding.topic:{width}}  {finding.text}")
+    width = max(len(finding.topic) for finding in findings)
+    lines = [f"{finding.state:8} {finding.topic:{width}}  {finding.text}" for finding in findings]
+    show([asdict(finding) for finding in findings], lines, as_json)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(2)
 

@@ -1,30 +1,33 @@
-"""What `--dry-run` of a training and of a study have in common: weights that are there, and how images are split."""
+"""`--validate` and `--dry-run` of a training and of a study: what would run, and what would keep it from running."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from imagematch.errors import ModelError
+from imagematch.cli.options import show
+from imagematch.config import StudySettings, TrainSettings, starting_lines
+from imagematch.errors import first_of
+from imagematch.files import Layout
 
 if TYPE_CHECKING:
-    from imagematch.data import Dataset
-
-_BY_NAME = ("imagenet", "random")
+    from imagematch.events import RunLog
 
 
-def check_weights(weights: Iterable[str | tuple[str, ...]]) -> None:
-    """Raises ModelError naming the first weights file that is not there."""
-    for given in weights:
-        for name in (given,) if isinstance(given, str) else given:
-            if name not in _BY_NAME and not Path(name).is_file():
-                raise ModelError("there is no such file", where=f"weights: {name}", do="check the path")
+def show_plan(settings: TrainSettings | StudySettings, dry_run: bool, log: RunLog, as_json: bool) -> None:
+    """Prints what would run; for a dry run also what the images say, and an estimate of the time.
 
+    Raises:
+        ImagematchError: everything that was found wrong, after the rest is printed.
+    """
+    lines = settings.describe()
+    plan: dict[str, Any] = {"plan": lines}
+    if not dry_run:
+        lines += starting_lines(settings) if isinstance(settings, StudySettings) else []
+        show(plan, lines, as_json)
+        return
+    from imagematch.pipeline import look_ahead
 
-def print_images(dataset: Dataset) -> None:
-    """Prints how many images and classes there are, and how many of the images each split has."""
-    print(f"images: {len(dataset.paths):,}")
-    print(f"classes: {len(dataset.class_names):,}")
-    for split in ("train", "validation", "calibration", "test"):
-        print(f"{split}: {len(dataset.rows(split)):,}")
+    found = look_ahead(settings, Layout(), log)
+    show({**plan, **found.facts}, [*lines, *found.lines], as_json)
+    if found.problems:
+        raise first_of(found.problems)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_distance, chosen_distance
+from imagematch.cli.options import (
+    DEFAULT_FEATURE_DIR,
+    FarOption,
+    FeatureDir,
+    Json,
+    Quiet,
+    Verbose,
+    checked_distance,
+    chosen_distance,
+    command_log,
+    show,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +50,8 @@ def duplicates(
     ] = None,
     far: FarOption = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
 ) -> None:
     """Finds images that match each other. Nothing is deleted.
@@ -48,7 +59,6 @@ def duplicates(
     In a group every image matches every other, so that a chain of small differences does not join what is far apart.
     """
     from imagematch.cli.retrieve import checked_output
-    from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.matching import ImageMatcher, read_card
     from imagematch.retrieval import duplicate_groups, embed_images, list_images
@@ -56,40 +66,40 @@ def duplicates(
     if output is not None:
         checked_output(output)
     checked_distance(threshold)
-    log = RunLog(stream=sys.stderr if as_json else sys.stdout)
+    log = command_log(as_json, quiet, verbose)
     card = read_card(model)
     under, how = chosen_distance(card.threshold.threshold(), threshold, far), card.embedding
     images = list_images(images_dir, manifest_dir=Layout().manifests, cropper=how.cropper, **how.decoding, log=log)
     matcher = ImageMatcher.load(model, log=log)
     vectors, _ = embed_images(matcher, images, feature_dir, log=log)
-    groups, undivided = duplicate_groups(vectors, under)
+    groups, undivided = duplicate_groups(vectors, under, log)
     inside = sum(len(group.rows) for group in groups)
     log.say(f"{len(images):,} images: {len(groups):,} groups with {inside:,} images under {under:.4f}")
     if 2 * inside > len(images):
-        log.say(_WIDE)
+        log.say(_WIDE, "warning")
     for chain in undivided:
         log.say(
             f"{len(chain):,} more images, such as {images.paths[chain[0]]}, form a chain of matches too long to be "
-            "divided into groups: the threshold is too wide for them; give a smaller --threshold"
+            "divided into groups: the threshold is too wide for them; give a smaller --threshold",
+            "warning",
         )
-    if as_json:
-        print(json.dumps(_as_json(images, groups, undivided, under)))
-    elif output is None:
-        _list(images, groups)
+    listed = [] if as_json or output is not None else _listed(images, groups)
+    show(_as_json(images, groups, undivided, under) if as_json else None, listed, as_json)
     if output is not None:
         _write(output, images, groups, undivided, model, under)
         log.say(f"output   {output}")
 
 
-def _list(images: ImageFolder, groups: Sequence[Group]) -> None:
+def _listed(images: ImageFolder, groups: Sequence[Group]) -> list[str]:
     from imagematch.reporting import visible
 
+    lines = []
     for number, group in enumerate(groups[:_LISTED], start=1):
-        print(f"{number}: at most {group.diameter:.4f} apart")
-        for row in group.rows.tolist():
-            print(f"   {visible(images.paths[row], None)}")
+        lines.append(f"{number}: at most {group.diameter:.4f} apart")
+        lines += [f"   {visible(images.paths[row], None)}" for row in group.rows.tolist()]
     if len(groups) > _LISTED:
-        print(f"and {len(groups) - _LISTED:,} more groups: give --output FILE")
+        lines.append(f"and {len(groups) - _LISTED:,} more groups: give --output FILE")
+    return lines
 
 
 def _as_json(

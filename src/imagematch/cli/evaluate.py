@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir
+from imagematch.cli.options import DEFAULT_FEATURE_DIR, FeatureDir, Json, Quiet, Verbose, command_log, show
 
 if TYPE_CHECKING:
     from imagematch.evaluation import OneShot
@@ -37,14 +36,15 @@ def evaluate(
     ] = None,
     output: OutputOption = None,
     feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measures a saved matcher at its own threshold, with intervals, beside the frozen extractor alone."""
     from imagematch.errors import ConfigError
-    from imagematch.events import RunLog
     from imagematch.pipeline import check_output_folder
 
-    log = RunLog(stream=sys.stderr)
+    log = command_log(as_json, quiet, verbose, stream=sys.stderr)
     if output is not None:
         check_output_folder(output, ("metrics.json", "report.html", "suspect_labels.csv"))
     if pairs is None:
@@ -85,13 +85,8 @@ def _evaluate_split(
         from imagematch.files import write_json
 
         write_json(output / "metrics.json", found)
-    if as_json:
-        print(json.dumps(found))
-    else:
-        for line in [*metric_lines(evaluation.metrics), *_trial_lines(trials or {})]:
-            print(line)
-        if report is not None:
-            print(f"report   {report}")
+    lines = [*metric_lines(evaluation.metrics), *_trial_lines(trials or {})]
+    show(found, [*lines, *([] if report is None else [f"report   {report}"])], as_json)
     if refusal is not None:
         raise refusal
 
@@ -118,11 +113,7 @@ def _evaluate_pairs(
         from imagematch.files import make_dir, write_json
 
         write_json(make_dir(output) / "metrics.json", found.to_json())
-    if as_json:
-        print(json.dumps(found.to_json()))
-        return
-    for line in _pairs_lines(found):
-        print(line)
+    show(found.to_json(), _pairs_lines(found), as_json)
 
 
 def _pairs_lines(found: PairsEvaluation) -> list[str]:

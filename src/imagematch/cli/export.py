@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagematch.cli.options import Json
+from imagematch.cli.options import Json, Quiet, Verbose, command_log, show
 
 if TYPE_CHECKING:
     from imagematch.events import RunLog
@@ -30,24 +29,27 @@ def export(
     data_dir: Annotated[Path | None, typer.Option(help="projector: where the images are now.")] = None,
     gallery: Annotated[str | None, typer.Option(help="bundle: the gallery's folder, which is copied into it.")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Writes the network, image -> embedding, for another program, and checks that it gives the same embeddings.
 
     A bundle is a folder with the matcher, its network and its gallery, for `serve` and Python elsewhere.
     """
+    from imagematch.config import did_you_mean
     from imagematch.errors import ConfigError
-    from imagematch.events import RunLog
 
     if kind not in _FORMATS:
-        raise ConfigError(f"{kind!r} is not one of {', '.join(_FORMATS)}", where="--format")
+        do = did_you_mean(kind, _FORMATS)
+        raise ConfigError(f"{kind!r} is not one of {', '.join(_FORMATS)}", where="--format", do=do)
     if gallery is not None and kind != "bundle":
         raise ConfigError("belongs to a bundle", where="--gallery", do="give --format bundle")
-    log = RunLog(stream=sys.stderr)
+    log = command_log(as_json, quiet, verbose, stream=sys.stderr)
     if kind == "projector":
         from imagematch.pipeline import export_projector
 
         folder, logs = export_projector(model, output, split=split, data_dir=data_dir, log=log)
-        _print(
+        show(
             {"path": str(folder), "tensorboard": str(logs)},
             [
                 f"projector    {folder} (load vecs.tsv and meta.tsv at projector.tensorflow.org)",
@@ -66,7 +68,7 @@ def export(
     done = export_matcher(model, kind, output, log=log)
     lines = [f"{kind}  {done.path} (embeddings at most {done.distance:.1g} from the matcher's own)"]
     lines += [f"note: {note}" for note in done.notes]
-    _print({"path": str(done.path), "distance": done.distance, "notes": list(done.notes)}, lines, as_json)
+    show({"path": str(done.path), "distance": done.distance, "notes": list(done.notes)}, lines, as_json)
 
 
 def _export_bundle(model: Path, output: Path, gallery: str | None, log: RunLog, as_json: bool) -> None:
@@ -80,11 +82,4 @@ def _export_bundle(model: Path, output: Path, gallery: str | None, log: RunLog, 
     with_gallery = "" if done.images is None else f" --gallery {done.path / 'gallery'}"
     lines.append(f"serve   imagematch serve --model {done.path / 'model'}{with_gallery}")
     value = {"path": str(done.path), "images": done.images, "bytes": done.bytes}
-    _print({**value, "needs_tensorflow": done.needs_tensorflow}, lines, as_json)
-
-
-def _print(value: dict[str, object], lines: list[str], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(value))
-    else:
-        print("\n".join(lines))
+    show({**value, "needs_tensorflow": done.needs_tensorflow}, lines, as_json)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from imagematch.events import printable
+from imagematch.cli.options import Json, command_log, show
 
 extractors_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-
 
 @extractors_app.command("list")
-def list_extractors(as_json: _Json = False) -> None:
+def list_extractors(as_json: Json = False) -> None:
     """Lists the networks by name, with image size, length of the features and millions of parameters."""
     from imagematch.registry import EXTRACTOR_REGISTRY
 
@@ -31,13 +28,12 @@ def list_extractors(as_json: _Json = False) -> None:
         }
         for spec in EXTRACTOR_REGISTRY.all().values()
     ]
-    if as_json:
-        print(json.dumps(rows))
-        return
+    lines = []
     for row in rows:
         size = f"{row['image_size']} px  {row['feature_dim']:,} features  {row['parameters'] / 1e6:,.1f} M parameters"
-        print(f"{row['name']:<20}  {size}{'' if row['published_weights'] else '  no published weights'}")
-    print("and kerashub:PRESET (with the extra kerashub), onnx:PATH (imagematch extractors check PATH)")
+        lines.append(f"{row['name']:<20}  {size}{'' if row['published_weights'] else '  no published weights'}")
+    others = "and kerashub:PRESET (with the extra kerashub), onnx:PATH (imagematch extractors check PATH)"
+    show(rows, [*lines, others], as_json)
 
 
 @extractors_app.command("check")
@@ -46,11 +42,10 @@ def check_extractor(
     network_input: Annotated[
         str | None, typer.Option("--input", help="Its preprocessing, as in a configuration: '{mean: 0.5, std: 0.5}'.")
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Says what a network file is, runs it on made-up images, times it, and says what is unclear."""
     from imagematch.config import parse_train
-    from imagematch.events import RunLog
     from imagematch.extractors import check_network_file
     from imagematch.registry import ONNX_PREFIX
 
@@ -59,13 +54,9 @@ def check_extractor(
     if network_input is not None:
         values["input"] = _mapping(network_input)
     settings = parse_train(values, where="--input")
-    found = check_network_file(name, settings.input, RunLog(stream=sys.stderr))
-    if as_json:
-        print(json.dumps(found))
-        return
-    for key, value in found.items():
-        for one in value if isinstance(value, list) else [value]:
-            print(printable(f"{key.replace('_', ' '):<16}  {one}"))
+    found = check_network_file(name, settings.input, command_log(stream=sys.stderr))
+    listed = ((key, value if isinstance(value, list) else [value]) for key, value in found.items())
+    show(found, (f"{key.replace('_', ' '):<16}  {one}" for key, values in listed for one in values), as_json)
 
 
 def _mapping(text: str) -> Any:

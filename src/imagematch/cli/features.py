@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagematch.cli.options import Json
-from imagematch.events import printable
+from imagematch.cli.options import Json, Quiet, Verbose, command_log, show
 
 if TYPE_CHECKING:
     from imagematch.features import EntryReport
@@ -27,17 +25,13 @@ def list_features(feature_dir: StoreOption = _STORE, as_json: Json = False) -> N
     """Lists what is cached, with sizes."""
     from imagematch.features import list_entries, networks_bytes
 
-    reports = list_entries(feature_dir)
-    if as_json:
-        print(json.dumps({"entries": list(map(asdict, reports)), "networks_bytes": networks_bytes(feature_dir)}))
-        return
-    for report in reports:
-        print(_line(report))
-    networks = networks_bytes(feature_dir)
+    reports, networks = list_entries(feature_dir), networks_bytes(feature_dir)
+    lines = list(map(_line, reports))
     if networks:
-        print(f"networks  converted for OpenVINO  {networks / 1e6:,.1f} MB")
+        lines.append(f"networks  converted for OpenVINO  {networks / 1e6:,.1f} MB")
     total = sum(report.bytes for report in reports) + networks
-    print(f"{len(reports)} entries, {total / 1e6:,.1f} MB in {feature_dir}")
+    lines.append(f"{len(reports)} entries, {total / 1e6:,.1f} MB in {feature_dir}")
+    show({"entries": list(map(asdict, reports)), "networks_bytes": networks}, lines, as_json)
 
 
 @features_app.command()
@@ -47,10 +41,8 @@ def verify(feature_dir: StoreOption = _STORE, as_json: Json = False) -> None:
     from imagematch.features import verify_features
 
     reports = verify_features(feature_dir)
-    for report in () if as_json else reports:
-        print(f"{_line(report)}  {_soundness(report)}")
-    if as_json:
-        print(json.dumps({"entries": list(map(asdict, reports))}))
+    lines = [f"{_line(report)}  {_soundness(report)}" for report in reports]
+    show({"entries": list(map(asdict, reports))}, lines, as_json)
     images = sum(report.damaged_images or 0 for report in reports)
     entries = sum(bool(report.damage) for report in reports)
     if images or entries:
@@ -77,23 +69,24 @@ def compute(
     feature_dir: Annotated[Path | None, typer.Option("--feature-dir", help="The store, not the file's.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Computes the features that a file's trainings need, or a part of them, and trains nothing.
 
     Images belong to a part by their content, so that machines need not agree on an order. Each part goes into a
     store of its own (--feature-dir), and `features merge` puts them together.
     """
-    from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.pipeline import Shard, compute_features
 
-    log = RunLog(stream=sys.stderr)
+    log = command_log(as_json, quiet, verbose, stream=sys.stderr)
     done = compute_features(config, overrides or [], Shard.of(shard), feature_dir, layout=Layout(), log=log)
-    if as_json:
-        print(json.dumps(list(map(asdict, done))))
-        return
-    for one in done:
-        print(f"{one.extractor} {one.precision}: {one.computed:,} of {one.images:,} images computed, in {one.store}")
+    lines = (
+        f"{one.extractor} {one.precision}: {one.computed:,} of {one.images:,} images computed, in {one.store}"
+        for one in done
+    )
+    show(list(map(asdict, done)), lines, as_json)
 
 
 @features_app.command()
@@ -106,12 +99,11 @@ def merge(
     from imagematch.features import merge_features
 
     done = {str(source): asdict(merge_features(source, feature_dir)) for source in sources}
-    if as_json:
-        print(json.dumps(done))
-        return
+    lines = []
     for source, one in done.items():
         damaged = f", {one['damaged']:,} damaged left out" if one["damaged"] else ""
-        print(f"{printable(source)}: {one['images']:,} copied, {one['known']:,} known{damaged}")
+        lines.append(f"{source}: {one['images']:,} copied, {one['known']:,} known{damaged}")
+    show(done, lines, as_json)
 
 
 @features_app.command()
@@ -119,19 +111,18 @@ def clear(
     name: Annotated[str | None, typer.Argument(help="An entry or an extractor, as listed; all where left out.")] = None,
     feature_dir: StoreOption = _STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Deletes cached features; they are computed again when they are needed."""
-    from imagematch.errors import ConfigError
+    from imagematch.cli.prompts import confirmed
     from imagematch.features import clear_features
 
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigError("there is no terminal to ask on", where="features clear", do="give --yes")
-        typer.confirm(f"Remove {name or 'everything'} from {feature_dir}?", abort=True)
-    print(f"{clear_features(feature_dir, name) / 1e6:,.1f} MB removed")
+    if yes or confirmed(f"remove {name or 'everything'} from {feature_dir}", option="--yes"):
+        removed = clear_features(feature_dir, name)
+        show({"bytes_removed": removed}, [f"{removed / 1e6:,.1f} MB removed"], as_json)
 
 
 def _line(report: EntryReport) -> str:
     size = f"{report.bytes / 1e6:,.1f} MB"
     kind = f"{report.extractor} {report.image_size} px {report.precision}"
-    return printable(f"{report.name}  {kind}  {report.images:,} images  {size}").replace("\n", "\\n")
+    return f"{report.name}  {kind}  {report.images:,} images  {size}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import FarOption, Json, ThresholdOption, chosen_distance
+from imagematch.cli.options import FarOption, Json, Quiet, ThresholdOption, chosen_distance, command_log, show
 
 if TYPE_CHECKING:
     from imagematch.retrieval import Gallery, GalleryImage, Hits
@@ -44,7 +42,7 @@ def create(
 
     with Gallery.create(location, model, image_side=image_side) as gallery:
         line = f"an empty gallery, of matcher {gallery.facts.matcher_name}"
-        _print(asdict(gallery.facts), [line], as_json)
+        show(asdict(gallery.facts), [line], as_json)
 
 
 @gallery_app.command()
@@ -56,6 +54,7 @@ def add(
         str | None, typer.Option(help="The label of all of them, instead of their class folders or the table's.")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Adds images under their labels: class folders, or what a table says.
 
@@ -63,11 +62,10 @@ def add(
     all: if this is broken off, run it again.
     """
     from imagematch.errors import DataError
-    from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.retrieval import Gallery, list_images
 
-    log = RunLog(stream=sys.stderr if as_json else sys.stdout)
+    log = command_log(as_json, quiet)
     with Gallery.open(location, model) as gallery:
         decoding = gallery.matcher.card.embedding.decoding
         listed = list_images(images, manifest_dir=Layout().manifests, log=log, **decoding)
@@ -86,13 +84,13 @@ def add(
                 ]
 
                 def left_out(row: int, error: DataError, start: int = start) -> None:
-                    log.say(f"left out: {listed.paths[start + row]}: {error.what}")
+                    log.say(f"left out: {listed.paths[start + row]}: {error.what}", "warning")
 
                 ids += gallery.add(given, labels, digests=digests, unusable=left_out)
                 advance(len(rows))
         count = len(gallery)
     lines = [f"{count - before:,} images added, {len(ids) - count + before:,} were there already; {count:,} in all"]
-    _print({"ids": ids, "added": count - before, "images": count}, lines, as_json)
+    show({"ids": ids, "added": count - before, "images": count}, lines, as_json)
 
 
 @gallery_app.command()
@@ -110,7 +108,7 @@ def remove(
         raise ConfigError("needs ids or --label, and not both", where="gallery remove", do="see gallery list")
     with Gallery.open(location) as gallery:
         removed = gallery.remove(ids) if ids else gallery.remove_label(label or "")
-        _print({"removed": removed, "images": len(gallery)}, [f"{removed:,} removed, {len(gallery):,} left"], as_json)
+        show({"removed": removed, "images": len(gallery)}, [f"{removed:,} removed, {len(gallery):,} left"], as_json)
 
 
 @gallery_app.command()
@@ -138,7 +136,7 @@ def search(
         ],
     }
     lines = [line for path, hits in zip(images, found, strict=True) for line in _hit_lines(str(path), hits)]
-    _print(value, [f"threshold {distance:.4f}", *lines], as_json)
+    show(value, [f"threshold {distance:.4f}", *lines], as_json)
 
 
 def _hit_lines(path: str, hits: Hits) -> Iterable[str]:
@@ -163,13 +161,13 @@ def list_command(
         if labels:
             counts = gallery.labels()
             lines = [f"{count:8,}  {name or '(no label)'}" for name, count in counts.items()]
-            _print({"labels": counts, "images": sum(counts.values())}, lines, as_json)
+            show({"labels": counts, "images": sum(counts.values())}, lines, as_json)
             return
         facts = gallery.facts
         lines = [f"{len(gallery):,} images, of matcher {facts.matcher_name}"]
         listed = list(gallery.images(label))
     lines += [f"{image.id:8}  {image.label or '(no label)'}  {image.source}" for image in listed]
-    _print({"matcher": facts.matcher_name, "images": [_shown(image) for image in listed]}, lines, as_json)
+    show({"matcher": facts.matcher_name, "images": [_shown(image) for image in listed]}, lines, as_json)
 
 
 @gallery_app.command("export")
@@ -189,7 +187,7 @@ def export_gallery(
         raise DataError("already exists", where=str(output), do="name a new folder")
     with Gallery.open(location) as gallery:
         count = _export(gallery, output)
-    _print({"images": count, "output": str(output)}, [f"{count:,} images", f"output   {output}"], as_json)
+    show({"images": count, "output": str(output)}, [f"{count:,} images", f"output   {output}"], as_json)
 
 
 def _export(gallery: Gallery, output: Path) -> int:
@@ -226,19 +224,8 @@ def rebuild(location: Location, model: Model, as_json: Json = False) -> None:
         count = gallery.rebuild(model)
         facts = gallery.facts
     lines = [f"{count:,} images embedded anew, for matcher {facts.matcher_name}"]
-    _print({"images": count, "matcher": facts.matcher_name}, lines, as_json)
+    show({"images": count, "matcher": facts.matcher_name}, lines, as_json)
 
 
 def _shown(image: GalleryImage) -> dict[str, Any]:
     return {**image._asdict(), "label": image.label or None}
-
-
-def _print(value: dict[str, Any], lines: Iterable[str], as_json: bool) -> None:
-    """Prints one JSON object, or lines; a label with line breaks is still one line."""
-    from imagematch.events import RunLog
-
-    if as_json:
-        print(json.dumps(value))
-        return
-    for line in lines:
-        RunLog(stream=sys.stdout).say(line)

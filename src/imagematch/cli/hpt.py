@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import Json, Quiet, Verbose, command_log, show
 from imagematch.files import Layout
 
 if TYPE_CHECKING:
     from imagematch.config import StudySettings
+    from imagematch.events import RunLog
 
 ConfigOption = Annotated[
     Path, typer.Option("--hpt-config-filepath", "--config", "--config-filepath", help="The study's YAML file.")
@@ -33,10 +35,16 @@ def hpt(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
     validate: Annotated[bool, typer.Option("--validate", help="Only read the file and show what would run.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="As --validate; also open the images and count them.")
+        bool, typer.Option("--dry-run", help="As --validate; also open the images, and estimate the time.")
     ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Searches the grids of a study file, trains and evaluates the best configuration."""
+    """Searches the grids of a study file, trains and evaluates the best configuration.
+
+    Example: imagematch hpt --hpt-config-filepath hpt_config.yaml
+    """
     from imagematch.config import load_study
     from imagematch.errors import ConfigError
 
@@ -46,51 +54,26 @@ def hpt(
     given += [f"n_trials={n_trials}"] if n_trials is not None else []
     given += [f"storage={json.dumps(storage)}"] if storage is not None else []
     study = load_study(config, given)
-    layout = Layout()
+    log = command_log(as_json, quiet, verbose)
     if validate or dry_run:
-        _tell_plan(study, layout, dry_run)
+        from imagematch.cli.dry_run import show_plan
+
+        show_plan(study, dry_run, log, as_json)
         return
-    _run(study, layout, resume=resume or extend, fresh=fresh, extend=extend, workers=workers)
+    _run(study, log, resume=resume or extend, fresh=fresh, extend=extend, workers=workers, as_json=as_json)
 
 
-def _tell_plan(study: StudySettings, layout: Layout, dry_run: bool) -> None:
-    from imagematch.config import starting_lines
-
-    for line in (*study.describe(), *starting_lines(study)):
-        print(line)
-    if dry_run:
-        from imagematch.cli.dry_run import check_weights, print_images
-        from imagematch.data import fold_datasets, open_dataset
-        from imagematch.events import console_log
-        from imagematch.training import check_batch_classes
-
-        first = {field: dimension.ends[0] for field, dimension in study.space.items()}
-        searched = study.space["weights"].values() if "weights" in study.space else ()
-        check_weights([study.settings_for(first).weights, *searched])
-        dataset = open_dataset(study.settings_for(first), manifest_dir=layout.manifests, log=console_log())
-        most = {field: max(study.space[field].ends) for field in study.space if field == "batch_classes"}
-        folds = fold_datasets(dataset, study.folds, study.seed) if study.folds > 1 else []
-        for one in (dataset, *folds):
-            check_batch_classes(study.settings_for({**first, **most}), one.labels[one.rows("train")])
-        points = study.grid_points
-        print(f"grid points: {'endless' if points is None else f'{points:,}'}")
-        print_images(dataset)
-        if folds:
-            held_out = [len(one.rows("validation")) for one in folds]
-            print(f"folds: {study.folds}, of {min(held_out):,} to {max(held_out):,} images")
-        print(f"trials: {study.n_trials if points is None else min(study.n_trials, points):,}")
-
-
-def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, extend: bool, workers: int) -> None:
+def _run(
+    study: StudySettings, log: RunLog, *, resume: bool, fresh: bool, extend: bool, workers: int, as_json: bool
+) -> None:
     from imagematch.cli.prompts import resume_or_fresh
-    from imagematch.cli.summary import print_study_summary
+    from imagematch.cli.summary import study_outcome
     from imagematch.config import starting_lines
-    from imagematch.events import console_log
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import forget_study, run_study, training_exists
     from imagematch.tuning import extend_study, study_exists
 
-    name = study.study_name
+    layout, name = Layout(), study.study_name
     exists = study_exists(study, layout)
     resumes = exists and resume_or_fresh(f"study {name}", resume=resume, fresh=fresh) == "resume"
     lines = [*study.describe(), *([] if resumes else starting_lines(study))]
@@ -98,11 +81,11 @@ def _run(study: StudySettings, layout: Layout, *, resume: bool, fresh: bool, ext
         forget_study(name, layout, study.storage)
     elif not exists and training_exists(layout, name):
         resume_or_fresh(f"a matcher {name}, which the study's winner would replace,", resume=resume, fresh=fresh)
-    log = console_log(layout.study_dir(study.study_name) / "run.jsonl")
+    log = log.recorded_in(layout.study_dir(study.study_name) / "run.jsonl")
     for line in lines:
         log.say(line)
     if extend and exists:
         extend_study(study, layout, log)
     with stop_on_signals(patient=True) as stop:
         finished = run_study(study, layout, workers=workers, log=log, stop=stop)
-    print_study_summary(finished, layout)
+    show(*study_outcome(finished, layout), as_json)

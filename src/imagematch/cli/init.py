@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from imagematch.cli.options import Json, show
+
 
 def init(
     data_dir: Annotated[Path, typer.Option("--data-dir", help="The images: a folder for each class; or a table.")],
@@ -17,6 +19,7 @@ def init(
     layout: Annotated[str, typer.Option(help="How a folder is read, where two readings are possible.")] = "auto",
     feature_extractor: Annotated[str, typer.Option(help="The network; pixels needs no weights.")] = "mobilenet_v2",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Writes a commented study file fitted to a folder of images, and says what to type next.
 
@@ -39,10 +42,12 @@ def init(
     study = first_study(name[:100], dataset, data_dir, layout=layout, extractor=feature_extractor, schema=relative)
     write_text(schema, json.dumps(study_schema(), indent=1) + "\n")
     write_text(path, study.text)
-    for note in study.notes:
-        print(note)
     command = own_command()
-    print(f"wrote    {path}: read it, change what does not fit")
-    print(f"images   {command} data check {path}")
-    print(f"look     {command} hpt --hpt-config-filepath {path} --dry-run")
-    print(f"run      {command} hpt --hpt-config-filepath {path}")
+    steps = {
+        "images": f"{command} data check {path}",
+        "look": f"{command} hpt --hpt-config-filepath {path} --dry-run",
+        "run": f"{command} hpt --hpt-config-filepath {path}",
+    }
+    lines = [*study.notes, f"wrote    {path}: read it, change what does not fit"]
+    lines += [f"{name:8} {step}" for name, step in steps.items()]
+    show({"path": path, "schema": schema, "notes": study.notes, "next": steps}, lines, as_json)

@@ -23,7 +23,12 @@ def resume_or_fresh(what: str, *, resume: bool, fresh: bool) -> Choice:
     if not sys.stdin.isatty():
         raise ConfigError(f"{what} exists already", do="give --resume to go on with it, or --fresh to start again")
     while True:
-        print(f"{what} exists already. Go on with it (r), or delete it and start anew (f)? ", end="", flush=True)
+        print(
+            f"{what} exists already. Go on with it (r), or delete it and start anew (f)? ",
+            end="",
+            flush=True,
+            file=sys.stderr,
+        )
         answer = sys.stdin.readline()
         if not answer:
             raise ConfigError(f"{what} exists already", do="give --resume or --fresh")
@@ -41,5 +46,9 @@ def confirmed(what: str, *, option: str) -> bool:
     """
     if not sys.stdin.isatty():
         raise ConfigError(f"will not {what} without being told to", do=f"give {option}")
-    print(f"{what} (y/n)? ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return _answer(f"{what} (y/n)? ").strip().lower() in ("y", "yes")
+
+
+def _answer(question: str) -> str:
+    print(question, end="", flush=True, file=sys.stderr)  # standard output is the result's
+    return sys.stdin.readline()

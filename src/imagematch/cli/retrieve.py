@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagematch.cli.options import DEFAULT_FEATURE_DIR, FarOption, FeatureDir, Json, checked_distance, chosen_distance
+from imagematch.cli.options import (
+    DEFAULT_FEATURE_DIR,
+    FarOption,
+    FeatureDir,
+    Json,
+    Quiet,
+    Verbose,
+    checked_distance,
+    chosen_distance,
+    command_log,
+    show,
+)
 
 if TYPE_CHECKING:
     from imagematch.retrieval import Retrieval
@@ -101,6 +110,8 @@ def retrieve_command(
     far: FarOption = None,
     submit: Annotated[str | None, typer.Option(metavar="URL", help="Also post the JSON to this address.")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     feature_dir: FeatureDir = DEFAULT_FEATURE_DIR,
 ) -> None:
     """Ranks a gallery by its distance to each query.
@@ -111,7 +122,6 @@ def retrieve_command(
     nothing but folders query and gallery only what is in that one.
     """
     from imagematch.errors import ConfigError
-    from imagematch.events import RunLog
     from imagematch.files import Layout
     from imagematch.matching import read_card
     from imagematch.retrieval import RetrievalSettings, check_url, retrieve
@@ -129,15 +139,12 @@ def retrieve_command(
         threshold = chosen_distance(read_card(model).threshold.threshold(), threshold, far)
     settings = RetrievalSettings(top_k, metric.value, space.value, kind, threshold)
     settings.check()
-    log = RunLog(stream=sys.stderr if as_json else sys.stdout)
+    log = command_log(as_json, quiet, verbose)
     found = retrieve(model, query, gallery, settings, feature_dir=feature_dir, manifest_dir=Layout().manifests, log=log)
     if output is not None:
         _write(output, found, model)
-    if as_json:
-        print(json.dumps(_as_json(found, threshold)))
-    else:
-        for line in [*_lines(found, threshold), *([] if output else _table(found))]:
-            log.say(line)
+    lines = [] if as_json else [*_lines(found, threshold), *([] if output else _table(found))]
+    show(_as_json(found, threshold) if as_json else None, lines, as_json)
     if output is not None:
         log.say(f"output   {output}")
     if submit is not None:

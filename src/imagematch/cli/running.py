@@ -114,7 +114,7 @@ def _forget_output() -> None:
 def _tell(error: ImagematchError, debug: bool) -> int:
     if debug:
         _print(traceback.format_exc())
-    for each in (error, *(error.more if isinstance(error, ConfigError) else ())):
+    for each in (error, *error.more):
         _say(str(each))
     return error.exit_code
 

@@ -7,38 +7,31 @@ from typing import Annotated
 
 import typer
 
-from imagematch.events import printable
+from imagematch.cli.options import Json, show
 
 study_app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 StorageOption = Annotated[str | None, typer.Option(help="Database URL instead of the files in exp/.")]
 
 
 @study_app.command("list")
-def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+def list_studies(storage: StorageOption = None, as_json: Json = False) -> None:
     """Lists the studies, with their trials and the best value; rerun studies are left out."""
-    import json
     from dataclasses import asdict
 
     from imagematch.files import Layout
     from imagematch.tuning import study_overviews
 
     rows = study_overviews(Layout(), storage)
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
-        return
-    for row in rows:
-        print(row.line)
-    if not rows:
-        print("no studies yet: python hpt.py --hpt-config-filepath hpt_config.yaml")
+    lines = [row.line for row in rows] or ["no studies yet: python hpt.py --hpt-config-filepath hpt_config.yaml"]
+    show([asdict(row) for row in rows], lines, as_json)
 
 
 @study_app.command("show")
 def show_study(
     name: Annotated[str, typer.Argument(help="The study's name.")],
     storage: StorageOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Shows a study: states, best trials, baseline, why trials failed."""
     import json
@@ -50,12 +43,8 @@ def show_study(
     database = Layout().study_database(name)
     study = read_study(storage or database, name)
     with storage_errors(storage or sqlite_url(database)):
-        if as_json:
-            table = trials_table(study)
-            lines = [json.dumps({"study": name, "trials": json.loads(table.to_json(orient="records"))})]
-        else:
-            lines = study_lines(study)
-    print("\n".join(lines))
+        table = json.loads(trials_table(study).to_json(orient="records")) if as_json else None
+        show({"study": name, "trials": table}, [] if as_json else study_lines(study), as_json)
 
 
 @study_app.command("compare")
@@ -63,11 +52,9 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="STUDY", help="A study's name.")],
     second: Annotated[str, typer.Argument(metavar="STUDY", help="Another one's.")],
     storage: StorageOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Shows two studies side by side: what they reached, and how their settings differ."""
-    import json
-
     from imagematch.files import Layout
     from imagematch.reporting import compare_studies, comparison_lines, read_study
     from imagematch.tuning import sqlite_url, storage_errors
@@ -76,7 +63,7 @@ def compare(
     studies = [read_study(database, name) for database, name in zip(databases, (first, second), strict=True)]
     with storage_errors(storage or sqlite_url(Path(databases[0]))):
         comparison = compare_studies(studies)
-    print(json.dumps(comparison) if as_json else "\n".join(comparison_lines(comparison)))
+    show(comparison, comparison_lines(comparison), as_json)
 
 
 @study_app.command("export")
@@ -84,6 +71,7 @@ def export_study(
     name: Annotated[str, typer.Argument(help="The study's name.")],
     output: Annotated[Path, typer.Option(help="A file: .csv or .json.")],
     storage: StorageOption = None,
+    as_json: Json = False,
 ) -> None:
     """Writes all trials as a table: CSV as they are, or a JSON list."""
     from imagematch.errors import ConfigError
@@ -101,7 +89,7 @@ def export_study(
         write_text(output, table.to_json(orient="records", indent=2) + "\n")
     else:
         write_text(output, table.to_csv(index=False))
-    print(printable(f"{len(table):,} trials written to {output}"))
+    show({"trials": len(table), "output": output}, [f"{len(table):,} trials written to {output}"], as_json)
 
 
 @study_app.command("delete")
@@ -109,6 +97,7 @@ def delete(
     name: Annotated[str, typer.Argument(help="The study's name.")],
     storage: StorageOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Deletes a study with its reruns and files; the winner's matcher stays."""
     from imagematch.cli.prompts import confirmed
@@ -122,19 +111,20 @@ def delete(
         forget_study(name, layout, storage)
         if storage is None:
             layout.study_database(name).unlink(missing_ok=True)
-        print(printable(f"study {name} is deleted"))
+        show({"study": name, "trials": trials}, [f"study {name} is deleted"], as_json)
 
 
 @study_app.command("upgrade")
 def upgrade_study(
     file: Annotated[Path, typer.Argument(help="A study's SQLite file, written by an older Optuna.")],
+    as_json: Json = False,
 ) -> None:
     """Upgrades a study's database to this version of Optuna; a backup stays beside it."""
     from imagematch.tuning import upgrade_database
 
     backup = upgrade_database(file)
     done = f"{file} needs no upgrade" if backup is None else f"{file} upgraded; the old file is {backup}"
-    print(printable(done))
+    show({"file": file, "backup": backup}, [done], as_json)
 
 
 @study_app.command("dashboard")
@@ -142,6 +132,7 @@ def open_dashboard(
     name: Annotated[str | None, typer.Option("--study", help="Which study of exp/, and whose artifacts.")] = None,
     storage: StorageOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    as_json: Json = False,
 ) -> None:
     """Starts optuna-dashboard for this machine alone, each trial with its learning curve and configuration."""
     from imagematch.errors import ConfigError
@@ -158,4 +149,7 @@ def open_dashboard(
     if storage is None and not is_file(layout.study_database(str(name))):
         raise ConfigError(f"there is no study {name!r}", where="exp", do="see: imagematch study list")
     url = storage or sqlite_url(layout.study_database(str(name)))
-    serve_dashboard(url, None if name is None else artifacts_dir(layout.study_dir(name)), port)
+    artifacts = None if name is None else artifacts_dir(layout.study_dir(name))
+    serve_dashboard(
+        url, artifacts, port, opened=lambda address: show({"url": address}, [f"{address} (Ctrl-C ends it)"], as_json)
+    )

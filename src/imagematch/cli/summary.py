@@ -15,23 +15,29 @@ _BESIDE = ("baseline", "refit")
 _METRICS = (("ROC AUC", "roc_auc"), ("MAP@R", "map_at_r"), ("Recall@1", "recall_at_1"), ("EER", "eer"))
 
 
-def print_matcher_summary(trained: TrainedMatcher) -> None:
-    """Prints a matcher's figures and where it is."""
-    for line in metric_lines(trained.metrics):
-        print(line)
-    folder = trained.folder
-    print(f"matcher  {folder}")
-    print(f"report   {folder / 'report.html'}")
-    print(f"try      {own_command()} match --model {folder} IMAGE IMAGE")
-    print(f"serve    {own_command()} serve --model {folder} --with-data")
+def matcher_outcome(trained: TrainedMatcher) -> tuple[dict[str, Any], list[str]]:
+    """A matcher's figures and where it is: as JSON, and in lines."""
+    report = trained.folder / "report.html"
+    lines = [
+        *metric_lines(trained.metrics),
+        f"matcher  {trained.folder}",
+        f"report   {report}",
+        f"try      {own_command()} match --model {trained.folder} IMAGE IMAGE",
+        f"serve    {own_command()} serve --model {trained.folder} --with-data",
+    ]
+    return {"matcher": trained.folder, "report": report, "metrics": trained.metrics}, lines
 
 
-def print_study_summary(finished: FinishedStudy, layout: Layout) -> None:
-    """Prints what a study came to."""
+def study_outcome(finished: FinishedStudy, layout: Layout) -> tuple[dict[str, Any], list[str]]:
+    """The same of a study and its winner."""
     study = finished.settings.experiment_name
-    print_matcher_summary(finished.matcher)
-    print(f"study    {layout.study_dir(study) / 'report.html'}")
-    print(f"again    {own_command()} train --config {finished.best_config} --fresh")
+    found, lines = matcher_outcome(finished.matcher)
+    report = layout.study_dir(study) / "report.html"
+    lines += [
+        f"study    {report}",
+        f"again    {own_command()} train --config {finished.best_config} --fresh",
+    ]
+    return {**found, "study": study, "study_report": report, "best_config": finished.best_config}, lines
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:

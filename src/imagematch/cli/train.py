@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagematch.cli.options import Json, Quiet, Verbose, command_log, show
 from imagematch.files import Layout
 
 if TYPE_CHECKING:
     from imagematch.config import TrainSettings
+    from imagematch.events import RunLog
 
 
 def train_command(
@@ -19,38 +21,32 @@ def train_command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old matcher stays until then.")] = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key.")] = None,
     validate: Annotated[bool, typer.Option("--validate", help="Only read the file and say what would run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="As --validate; also open the images and count.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="As --validate; also open the images, and estimate the time.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Trains one configuration: a matcher, its calibrated threshold and its figures."""
+    """Trains one configuration: a matcher, its calibrated threshold and its figures.
+
+    Example: imagematch train --config configs/train/digits.yaml
+    """
     from imagematch.config import load_train
 
     settings = load_train(config, overrides or [])
-    layout = Layout()
+    log = command_log(as_json, quiet, verbose)
     if validate or dry_run:
-        _tell_plan(settings, layout, dry_run)
+        from imagematch.cli.dry_run import show_plan
+
+        show_plan(settings, dry_run, log, as_json)
         return
-    _run(settings, layout, resume=resume, fresh=fresh)
+    _run(settings, log, resume=resume, fresh=fresh, as_json=as_json)
 
 
-def _tell_plan(settings: TrainSettings, layout: Layout, dry_run: bool) -> None:
-    for line in settings.describe():
-        print(line)
-    if dry_run:
-        from imagematch.cli.dry_run import check_weights, print_images
-        from imagematch.data import open_dataset
-        from imagematch.events import console_log
-        from imagematch.training import check_batch_classes
-
-        check_weights([settings.weights])
-        dataset = open_dataset(settings, manifest_dir=layout.manifests, log=console_log())
-        check_batch_classes(settings, dataset.labels[dataset.rows("train")])
-        print_images(dataset)
-
-
-def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) -> None:
+def _run(settings: TrainSettings, log: RunLog, *, resume: bool, fresh: bool, as_json: bool) -> None:
     from imagematch.cli.prompts import resume_or_fresh
-    from imagematch.cli.summary import print_matcher_summary
-    from imagematch.events import console_log
+    from imagematch.cli.summary import matcher_outcome
     from imagematch.interruption import stop_on_signals
     from imagematch.pipeline import (
         finished_training,
@@ -61,18 +57,18 @@ def _run(settings: TrainSettings, layout: Layout, *, resume: bool, fresh: bool) 
         unfinished_dir,
     )
 
-    name = settings.experiment_name
+    layout, name = Layout(), settings.experiment_name
     choice = "resume"
     if training_exists(layout, name):
         choice = resume_or_fresh(f"experiment {name}", resume=resume, fresh=fresh)
         finished = finished_training(layout, name)
         if choice == "resume" and finished is not None and not training_begun(layout, name):
             refuse_other_settings(finished, settings)
-            print_matcher_summary(finished)
+            show(*matcher_outcome(finished), as_json)
             return
-    log = console_log(unfinished_dir(layout, name) / "run.jsonl")
+    log = log.recorded_in(unfinished_dir(layout, name) / "run.jsonl")
     for line in settings.describe():
         log.say(line)
     with stop_on_signals() as stop:
         trained = run_training(settings, layout, fresh=choice == "fresh", log=log, stop=stop)
-    print_matcher_summary(trained)
+    show(*matcher_outcome(trained), as_json)

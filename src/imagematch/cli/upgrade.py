@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
+from imagematch.cli.options import Json, show
 
-def upgrade(model: Annotated[Path, typer.Argument(help="A matcher's folder that imagematch 0.1 wrote.")]) -> None:
+
+def upgrade(
+    model: Annotated[Path, typer.Argument(help="A matcher's folder that imagematch 0.1 wrote.")],
+    as_json: Json = False,
+) -> None:
     """Writes a matcher of imagematch 0.1 anew, as data only, and keeps the old folder beside it.
 
     Upgrade only matchers that you trained yourself: the old folder holds a Keras archive, which can be a program.
@@ -16,4 +21,5 @@ def upgrade(model: Annotated[Path, typer.Argument(help="A matcher's folder that 
     from imagematch.matching import upgrade_matcher
 
     backup = upgrade_matcher(model)
-    print(f"upgraded {model}; the old folder is {backup} (delete it when all is well)")
+    line = f"upgraded {model}; the old folder is {backup} (delete it when all is well)"
+    show({"model": model, "backup": backup}, [line], as_json)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from imagematch.config.dimension_parsing import parse_dimension
-from imagematch.config.problems import Problem, did_you_mean, problems_of, refuse, shown
+from imagematch.config.problems import Problem, closest_name, did_you_mean, problems_of, refuse, shown
+from imagematch.config.rules import broken_rules
 from imagematch.config.space import DEFAULT_DROPOUT, Dimension
 from imagematch.config.study_rules import broken_study_rules
 from imagematch.config.study_settings import STUDY_KEYS, StudySettings
@@ -18,6 +19,7 @@ from imagematch.config.train_settings import TrainSettings
 from imagematch.config.yaml_files import Document, parse_value, read_yaml
 from imagematch.errors import ConfigError
 
+Keys = TypeVar("Keys", bound=BaseModel)
 _IN_BOTH = ("seed", "objective")
 _STUDY_ONLY = tuple(key for key in STUDY_KEYS if key not in _IN_BOTH)
 _PLAIN_KEYS = tuple(key for key in TRAIN_KEYS if key not in (*_IN_BOTH, "experiment_name"))
@@ -94,14 +96,38 @@ def _train(document: Document) -> TrainSettings:
     known = {key: value for key, value in document.values.items() if key in TRAIN_KEYS}
     problems = [_unknown_in_train(key) for key in document.values if key not in TRAIN_KEYS]
     problems += _choices_given(known, "a study searches {}_grid")
-    settings = None
+    keys, wrong = _valid(TrainKeys, known, {"experiment_name": "x"})
+    if problems := _once([*problems, *wrong]):
+        problems += broken_rules(dict(keys), keys.model_fields_set, _doubtful(problems))
+        refuse(problems, document.location)
     try:
-        settings = TrainSettings.model_validate(known)
+        return TrainSettings.model_validate(known)
     except ValidationError as error:
-        problems = _once([*problems, *problems_of(error, TrainSettings)])
-    refuse(problems, document.location)
-    assert settings is not None
-    return settings
+        refuse(problems_of(error, TrainSettings), document.location)
+        raise
+
+
+def _valid(model: type[Keys], given: Mapping[str, Any], name: Mapping[str, str]) -> tuple[Keys, list[Problem]]:
+    """The given values that are valid, each on its own, as a model, and what is wrong with the others.
+
+    Args:
+        model: of the keys.
+        given: key -> value.
+        name: the required key, with a value that stands for a missing or wrong one.
+    """
+    try:
+        return model.model_validate(given), []
+    except ValidationError as error:
+        wrong = {str(details["loc"][0]) for details in error.errors(include_url=False) if details["loc"]}
+        rest = {key: value for key, value in given.items() if key not in wrong}
+        return model.model_validate({**name, **rest}), problems_of(error, model)
+
+
+def _doubtful(problems: Iterable[Problem]) -> set[str]:
+    """The fields that are given wrongly, also where the name is: of a misspelt key the nearest."""
+    keys = [problem.key.partition("[")[0] for problem in problems]
+    near = (closest_name(key, STUDY_FILE_KEYS) for key in keys if key not in STUDY_FILE_KEYS)
+    return {_field_of(key) for key in (*keys, *near) if key}
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
@@ -137,21 +163,13 @@ def _study(document: Document) -> StudySettings:
     space, wrong = _space(given)
     problems += wrong
     problems += _choices_given(plain, "did you mean {}_grid?")
-    fixed: dict[str, Any] = {}
-    try:
-        checked = TrainKeys.model_validate({**plain, "experiment_name": "x"})
-        fixed = {key: getattr(checked, key) for key in plain}
-    except ValidationError as error:
-        problems += problems_of(error, TrainKeys)
-    study = None
-    try:
-        study = StudySettings.model_validate({**about_study, "fixed": fixed, "space": space})
-    except ValidationError as error:
-        problems += problems_of(error, StudySettings)
-    refuse(_once(problems), document.location)
-    assert study is not None
-    keys = {key: key + form for key in TRAIN_KEYS for form in _FORMS if key + form in given}
-    refuse(list(broken_study_rules(study, keys)), document.location)
+    keys, wrong = _valid(TrainKeys, {**plain, "experiment_name": "x"}, {})
+    fixed = {key: getattr(keys, key) for key in plain if key in keys.model_fields_set}
+    study, wrong_too = _valid(StudySettings, {**about_study, "fixed": fixed, "space": space}, {"study_name": "x"})
+    problems = _once([*problems, *wrong, *wrong_too])
+    written = {key: key + form for key in TRAIN_KEYS for form in _FORMS if key + form in given}
+    problems += broken_study_rules(study, written, _doubtful(problems))
+    refuse(problems, document.location)
     return study
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from imagematch.config.problems import did_you_mean
 from imagematch.errors import ConfigError
-from imagematch.registry import EXTRACTOR_REGISTRY, LOSS_REGISTRY, SOURCE_REGISTRY
+from imagematch.registry import CALLBACK_REGISTRY, EXTRACTOR_REGISTRY, LOSS_REGISTRY, SOURCE_REGISTRY
 
 DATASETS: tuple[str, ...] = tuple(SOURCE_REGISTRY.all())
 SPLITS_BY = ("image", "class", "predefined")
@@ -33,6 +33,8 @@ OFFLINE_LOSSES = LOSS_REGISTRY.names("offline")
 """Losses over triplets that are drawn from the whole training set before an epoch."""
 PROXY_LOSSES = LOSS_REGISTRY.names("proxy")
 """Losses that compare each image with one learnt vector for each training class."""
+
+CALLBACKS: tuple[str, ...] = tuple(CALLBACK_REGISTRY.all())
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "ramp_sustain_decay", "bit_hyperrule")

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
-from imagematch.errors import ConfigError
+from imagematch.errors import ConfigError, first_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
+
+
+_ABBREVIATION = 3
+"""Letters from which on the start of one name alone is that name."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,18 @@ def refuse(problems: Sequence[Problem], location: Callable[[str], tuple[int, str
     """
     if not problems:
         return
-    first, *rest = sorted(problems, key=lambda problem: location(problem.key)[0])
-    more = tuple(ConfigError(problem.what, where=location(problem.key)[1], do=problem.do) for problem in rest)
-    count = f" (and {len(more)} more)" if more else ""
-    raise ConfigError(first.what + count, where=location(first.key)[1], do=first.do, more=more)
+    ordered = sorted(problems, key=lambda problem: location(problem.key)[0])
+    raise first_of([ConfigError(problem.what, where=location(problem.key)[1], do=problem.do) for problem in ordered])
 
 
 def closest_name(typed: str, valid: Iterable[str]) -> str | None:
-    """The valid name most like `typed`, whatever its case and with '-' for '_'; None where none is near."""
-    names = list(valid)
-    matches = difflib.get_close_matches(typed[:100].lower().replace("-", "_").replace(" ", "_"), names, n=1, cutoff=0.6)
+    """The valid name most like `typed`, whatever its case and with '-' for '_'; None where none is near.
+
+    A name that alone begins so is meant, too: `val` is validation.
+    """
+    names, start = list(valid), typed[:100].lower().replace("-", "_").replace(" ", "_")
+    begun = [name for name in names if len(start) >= _ABBREVIATION and name.startswith(start)]
+    matches = begun if len(begun) == 1 else difflib.get_close_matches(start, names, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 

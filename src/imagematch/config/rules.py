@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from imagematch.config.conditions import WITH_FROZEN_FEATURES, in_stages, starts_untrained
 from imagematch.config.fields import Values
 from imagematch.config.names import PAIR_LOSSES, PROXY_LOSSES
 from imagematch.config.problems import Problem, shown
-from imagematch.config.train_keys import DEFAULTS, idle_reason, stage_key
+from imagematch.config.train_keys import CONDITIONS, DEFAULTS, idle_reason, stage_key
 from imagematch.registry import SOURCE_REGISTRY
 
 Rule = Callable[[Values], Iterator[Problem]]
@@ -107,27 +108,36 @@ def _weight_by_a_metric(values: Values) -> Iterator[Problem]:
         yield Problem("objective", what, "give a weight, or another objective, such as val_map_at_r")
 
 
-def broken_rules(values: Values, given: Collection[str]) -> Iterator[Problem]:
+def broken_rules(values: Values, given: Collection[str], doubtful: AbstractSet[str] = frozenset()) -> Iterator[Problem]:
     """The rules that `values` break.
 
     Args:
         values: every train key, each valid on its own.
         given: the keys that the user gave.
+        doubtful: the keys whose given value is wrong, so that a default stands in its place: no rule about them counts.
     """
     for key in values:
         plain = values[key] is None or values[key] == DEFAULTS.get(key)  # which may be spelt out anywhere
-        if key in given and not plain and (what := idle_reason(key, values)):
+        if key in given and not plain and not is_doubtful(key, doubtful) and (what := idle_reason(key, values)):
             yield Problem(key, what)
     for number, stage in enumerate(values["stages"], 1):
-        for problem in broken_rules({**values, **stage, "stages": ()}, stage):
+        for problem in broken_rules({**values, **stage, "stages": ()}, stage, doubtful - stage.keys()):
             if problem.key in stage:
                 yield Problem(stage_key(number, problem.key), f"stage {number}: {problem.what}", problem.do)
-    yield from _freezing(values["stages"], values)
-    if "trainable" in given and values["trainable"] is False and starts_untrained(values):
+    if "trainable" not in doubtful:
+        yield from _freezing(values["stages"], values)
+    untrained = values["trainable"] is False and starts_untrained(values)
+    if "trainable" in given and untrained and doubtful.isdisjoint(("feature_extractor", "weights", "trainable")):
         what = f"trainable: false has no effect with {values['feature_extractor']}, which has no published weights"
         yield Problem("trainable", what, "leave it out, and all of it is trained, or give weights: PATH")
-    for rule, _ in RULES:
-        yield from rule(values)
+    for rule, reads in RULES:
+        if doubtful.isdisjoint(reads):
+            yield from rule(values)
+
+
+def is_doubtful(key: str, doubtful: AbstractSet[str]) -> bool:
+    """Whether it cannot be said if a key counts, since it or what it depends on is wrong."""
+    return key in doubtful or (key in CONDITIONS and not doubtful.isdisjoint(CONDITIONS[key].depends_on))
 
 
 def _freezing(stages: Sequence[Mapping[str, Any]], values: Values) -> Iterator[Problem]:

@@ -15,13 +15,16 @@ from imagematch.config.study_settings import StudySettings
 from imagematch.config.train_keys import DEFAULTS
 from imagematch.files import Layout
 
-_MULTI_SIMILARITY = {"loss": "multi_similarity", "learning_rate": 3e-4}
+_UNSEEN = {"split_by": "class", "trainable": False, "intermediate_ff_block_units": (), "learning_rate": 3e-4}
+_SEEN = {"split_by": "image", "trainable": False, "intermediate_ff_block_units": (512,), "learning_rate": 3e-3}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
-    "linear": {**_MULTI_SIMILARITY, "intermediate_ff_block_units": ()},
-    "linear_triplet": {"loss": "triplet_semihard", "learning_rate": 3e-4, "intermediate_ff_block_units": ()},
-    "block": {**_MULTI_SIMILARITY, "intermediate_ff_block_units": (1024,), "dropout": 0.4},
+    "by_class_nt_xent": {**_UNSEEN, "loss": "nt_xent"},
+    "by_class_triplet": {**_UNSEEN, "loss": "triplet_semihard"},
+    "by_class_multi_similarity": {**_UNSEEN, "loss": "multi_similarity"},
+    "by_image_nt_xent": {**_SEEN, "loss": "nt_xent", "dropout": 0.4},
+    "by_image_triplet": {**_SEEN, "loss": "triplet_semihard", "dropout": 0.4},
 }
-"""Heads that won searches on unseen classes, by name; docs/recipes.md has the figures."""
+"""Heads that were good in searches on frozen features, by name; docs/recipes.md has the figures."""
 
 
 @dataclass(frozen=True)

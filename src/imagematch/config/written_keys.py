@@ -251,6 +251,18 @@ class WrittenKeys(DataKeys):
         tunable="it is chosen after training",
     )
 
+    callbacks: values.Names = key(
+        Option(
+            ("tensorboard",),
+            {"type": "array", "items": {"enum": list(names.CALLBACKS)}, "uniqueItems": True},
+            "What is told how it goes on.",
+            expects=f"a list of {', '.join(names.CALLBACKS)}",
+        ),
+        group="training",
+        affects=Affects.NOTHING,
+        tunable="it is told of trials, and changes none",
+    )
+
     @field_validator("*")
     @classmethod
     def _is_a_known_name(cls, value: Any, info: ValidationInfo) -> Any:
@@ -262,6 +274,11 @@ class WrittenKeys(DataKeys):
     @classmethod
     def _names_extractors(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return values.checked_extractors(value, names.EXTRACTORS)
+
+    @field_validator("callbacks")
+    @classmethod
+    def _name_callbacks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(values.checked_choice("callbacks", name, names.CALLBACKS) for name in value))
 
     @field_validator("experiment_name")
     @classmethod

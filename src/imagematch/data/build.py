@@ -168,7 +168,7 @@ def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> D
     if near is not None:
         dataset = replace(dataset, near_duplicates=near.take(used), near_training=near.in_training(splits))
     for remark in dataset.remarks("test"):
-        log.event("near_duplicates", remark)
+        log.event("near_duplicates", remark, level="warning")
     return dataset
 
 
@@ -177,7 +177,11 @@ def _near_duplicates(scan: Scan, rows: Sequence[ImageRow], log: RunLog) -> NearD
     if scan.manifest is None or not rows:
         return None
     if len(rows) > _MOST_COMPARED:
-        log.event("not_compared", f"near duplicates are not looked for among more than {_MOST_COMPARED:,} images")
+        log.event(
+            "not_compared",
+            f"near duplicates are not looked for among more than {_MOST_COMPARED:,} images",
+            level="warning",
+        )
         return None
     return find_near_duplicates(_dataset(scan, rows, ()), scan.manifest.with_suffix(".looks.npz"), log)
 
@@ -192,7 +196,7 @@ def _crop(scan: Scan, log: RunLog) -> tuple[list[ImageRow], list[ImageRow]]:
     if without:
         what = {"whole": "taken whole", "skip": "left out", "error": "refused"}[cropper.missing]
         message = f"no face found in {len(without):,} of {searched:,} images: {what} (face_missing)"
-        log.event("faces", message, searched=searched, missing=len(without))
+        log.event("faces", message, searched=searched, missing=len(without), level="warning")
     if without and cropper.missing == "error":
         raise DataError(
             f"no face found in {len(without):,} of {searched:,} images, the first is {without[0].path}",
@@ -207,7 +211,11 @@ def _of_frequent_classes(rows: Sequence[ImageRow], settings: TrainSettings, log:
     classes = _large_classes(rows, settings, log)
     if settings.max_classes is not None and len(classes) > settings.max_classes:
         sizes = Counter(row.label for row in rows if row.label in classes)
-        log.event("classes_left_out", f"{settings.max_classes:,} most frequent of {len(classes):,} classes are used")
+        log.event(
+            "classes_left_out",
+            f"{settings.max_classes:,} most frequent of {len(classes):,} classes are used",
+            level="warning",
+        )
         classes = set(sorted(sizes, key=lambda label: (-sizes[label], label))[: settings.max_classes])
     return [row for row in rows if row.label in classes]
 
@@ -229,7 +237,7 @@ def _large_classes(rows: Sequence[ImageRow], settings: TrainSettings, log: RunLo
     if few := len(sizes) - len(classes):
         images = sum(size for size in sizes.values() if size < smallest)
         message = f"{few:,} of {len(sizes):,} classes ({images:,} images) left out: fewer than {smallest} images each"
-        log.event("classes_left_out", message, classes=few, images=images)
+        log.event("classes_left_out", message, classes=few, images=images, level="warning")
     return classes
 
 

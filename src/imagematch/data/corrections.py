@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from imagematch.errors import DataError
 from imagematch.events import RunLog
@@ -113,7 +113,7 @@ def corrected(rows: Sequence[ImageRow], corrections: Sequence[Correction], log: 
     """
     said = {one.image: one for one in corrections if one.answer in ("wrong label", "delete")}
     superclass = {row.label: row.superclass for row in rows}
-    counts = dict.fromkeys(("relabelled", "unknown", "deleted", "changed"), 0)
+    counts: dict[str, Any] = dict.fromkeys(("relabelled", "unknown", "deleted", "changed"), 0)
     found, kept = set[str](), list[ImageRow]()
     for row in rows:
         name = next((name for name in row.names if name in said), "")

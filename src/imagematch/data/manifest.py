@@ -73,7 +73,7 @@ def read_manifest(
     corrupt = [row for row in checked if row.reason]
     for number, row in enumerate(corrupt):
         shown = f"left out: {row.path}: {row.reason}" if number < _SHOWN else None
-        log.event("corrupt_image", shown, path=row.path, reason=row.reason)
+        log.event("corrupt_image", shown, path=row.path, reason=row.reason, level="warning")
     if len(corrupt) > _SHOWN:
         log.say(f"left out: {len(corrupt) - _SHOWN:,} more images that cannot be used")
     return checked

@@ -80,7 +80,7 @@ def _searched(dataset: Dataset, cache_path: Path | None, log: RunLog) -> NearDup
     _, thumbnails, hashes = read_fingerprints(dataset, cache_path, log)
     _, group, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(~nearly_plain(thumbnails) & (sizes[group] <= _CROWD))
-    pairs, complete = close_pairs(hashes[rows], _MAX_DISTANCE)
+    pairs, complete = close_pairs(hashes[rows], _MAX_DISTANCE, log=log)
     pairs = rows[pairs]
     pairs = pairs[dataset.digests[pairs[:, 0]] != dataset.digests[pairs[:, 1]]]
     pairs = pairs[_correlations(thumbnails, pairs) >= _MIN_CORRELATION]
@@ -97,7 +97,9 @@ def _parsed(columns: dict[str, Any], images: int) -> NearDuplicates:
     return NearDuplicates(pairs, not_compared, complete)
 
 
-def close_pairs(hashes: np.ndarray, max_distance: int, budget: int = _BUDGET) -> tuple[np.ndarray, bool]:
+def close_pairs(
+    hashes: np.ndarray, max_distance: int, budget: int = _BUDGET, log: RunLog = SILENT
+) -> tuple[np.ndarray, bool]:
     """Pairs of hashes that differ in at most `max_distance` bits.
 
     Two such hashes agree in at least one of `max_distance` + 1 bands of bits, so only hashes that agree in a band are
@@ -107,6 +109,7 @@ def close_pairs(hashes: np.ndarray, max_distance: int, budget: int = _BUDGET) ->
         hashes: (n,) uint64.
         max_distance: bits.
         budget: comparisons after which the search stops.
+        log: shown how far it is.
 
     Returns:
         (m, 2) int64 indices, the smaller first, each pair once; and whether all candidates were looked at.
@@ -116,15 +119,17 @@ def close_pairs(hashes: np.ndarray, max_distance: int, budget: int = _BUDGET) ->
     found = [np.empty((0, 2), np.int64)]
     left = budget
     edges = np.linspace(0, 64, max_distance + 2).astype(int)
-    for first, last in itertools.pairwise(edges.tolist()):
-        band = (hashes >> np.uint64(first)) & np.uint64((1 << (last - first)) - 1)
-        order = np.argsort(band, kind="stable")
-        for one, other in _neighbours(band[order]):
-            if (left := left - len(one)) < 0:
-                return _unique(found), False
-            a, b = order[one], order[other]
-            close = np.bitwise_count(hashes[a] ^ hashes[b]) <= max_distance
-            found.append(np.sort(np.stack([a[close], b[close]], axis=1), axis=1))
+    with log.progress("bands of hashes", max_distance + 1) as advance:
+        for first, last in itertools.pairwise(edges.tolist()):
+            band = (hashes >> np.uint64(first)) & np.uint64((1 << (last - first)) - 1)
+            order = np.argsort(band, kind="stable")
+            for one, other in _neighbours(band[order]):
+                if (left := left - len(one)) < 0:
+                    return _unique(found), False
+                a, b = order[one], order[other]
+                close = np.bitwise_count(hashes[a] ^ hashes[b]) <= max_distance
+                found.append(np.sort(np.stack([a[close], b[close]], axis=1), axis=1))
+            advance()
     return _unique(found), True
 
 
@@ -231,7 +236,7 @@ def _cached(path: Path | None, log: RunLog) -> Fingerprints:
             return cached
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile):
         pass
-    log.event("manifest_rebuilt", f"{path} is damaged and is rebuilt", path=str(path))
+    log.event("manifest_rebuilt", f"{path} is damaged and is rebuilt", path=str(path), level="warning")
     return nothing
 
 

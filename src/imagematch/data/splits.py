@@ -127,7 +127,9 @@ def first_possible_split(
                 raise
             continue
         if attempts[0][0] and not before:
-            log.event("split_anew", "too few images are left of the earlier split: all are split again")
+            log.event(
+                "split_anew", "too few images are left of the earlier split: all are split again", level="warning"
+            )
         if attempts[0][1] and not near:
             log.event(
                 "near_duplicates_apart",

@@ -46,7 +46,7 @@ def load_table(
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
-        log.event("manifest_rebuilt", f"{path} is damaged and is rebuilt", path=str(path))
+        log.event("manifest_rebuilt", f"{path} is damaged and is rebuilt", path=str(path), level="warning")
     return None
 
 

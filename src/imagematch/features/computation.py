@@ -52,7 +52,10 @@ class Computation:
         if damaged:
             count = sum(block.count for block in damaged)
             self._log.event(
-                "features_damaged", f"{count} cached features are damaged: computing them again", count=count
+                "features_damaged",
+                f"{count} cached features are damaged: computing them again",
+                count=count,
+                level="warning",
             )
         if lost:
             self._entry.drop(lost)

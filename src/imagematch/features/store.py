@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from imagematch.data import AUGMENTATION_VERSION, DECODER_VERSION
 from imagematch.errors import ModelError, StudyError
-from imagematch.events import SILENT, RunLog
+from imagematch.events import SILENT, Advance, RunLog
 from imagematch.extractors import Concatenation, Engine, EngineChoice, Network, SavedExtractor, choose_engine
 from imagematch.features.arrays import ConcatenatedFeatures, FeatureArray
 from imagematch.features.computation import Computation
 from imagematch.features.entry import ENTRY_FORMAT, FeatureEntry, entry_name, read_facts
 from imagematch.features.entry_index import digest_table
-from imagematch.features.extraction import MIRROR, ImageRows, decoder
+from imagematch.features.extraction import MIRROR, ImageRows, decoder, extract
 from imagematch.file_locks import BusyError, locked
 from imagematch.files import is_file, write_text
 from imagematch.reading import KB, read_file
@@ -171,6 +173,47 @@ class FeatureStore:
                         )
         array = entry.array(found.rows)
         return Features(array, choice.name, choice.precision, computed, time.monotonic() - started)
+
+    def missing(
+        self, dataset: ImageRows, extractor: Network, *, engine: str = "auto", precision: str, log: RunLog = SILENT
+    ) -> int:
+        """How many images of a data set have no cached features as they are; arguments and errors as `features`."""
+        choice = self._choice(extractor, engine, precision, log)
+        if isinstance(extractor, Concatenation):
+            own = "auto" if choice.name == "numpy" else choice.name
+            counts = (self.missing(dataset, one, engine=own, precision=precision) for one in extractor.members)
+            return max(counts)
+        found = self._entry(extractor, choice, 0, 0).find(digest_table(dataset.digests))
+        return int((found.rows < 0).sum())
+
+    def speed(
+        self,
+        dataset: ImageRows,
+        extractor: Network,
+        *,
+        engine: str = "auto",
+        precision: str,
+        seconds: float,
+        log: RunLog = SILENT,
+    ) -> float:
+        """Images a second that are decoded and go through the network, measured; other arguments as `features`.
+
+        Args:
+            seconds: how long is measured, about; and a moment before, to warm up.
+        """
+        choice = choose_engine(extractor, engine, precision, self.networks, log)
+        running = choice.open()
+        decode, largest = decoder(dataset, extractor.image_size, 0, 0), 3 * extractor.image_size**2
+        order = np.random.default_rng(0).permutation(len(dataset.digests))
+        count, rate = 2 * running.batch_size, 0.0
+        for _warm_up_and_measured in range(2):
+            rows = np.resize(order, count)
+            out = np.empty((count, extractor.feature_dim), np.float32)
+            started = time.perf_counter()
+            extract(running, decode, largest, rows, out, np.arange(count), Advance())
+            rate = count / (time.perf_counter() - started)
+            count = max(count, int(rate * seconds))
+        return rate
 
     def _choice(self, network: Network, engine: str, precision: str, log: RunLog) -> EngineChoice:
         """The engine to use; if the given one cannot run here, one that raises only when it must compute."""

@@ -63,7 +63,8 @@ def read_values(folder: Path) -> dict[str, Any]:
         return dict(values)
     except (FileNotFoundError, NotADirectoryError) as error:
         if folder.is_dir():
-            raise ModelError(f"{CARD_FILE} is missing", where=str(folder), do=_AGAIN) from error
+            do = "name a matcher's folder, as exp/saved_models/NAME, or train the model again"
+            raise ModelError(f"{CARD_FILE} is missing", where=str(folder), do=do) from error
         do = "train one: python train.py --config FILE"
         raise ModelError("no such model folder", where=str(folder), do=do) from error
     except OSError as error:

@@ -113,7 +113,7 @@ def _open_engine(card: EmbeddingCard, network: Network, log: RunLog) -> Engine:
     except (ModelError, ImportError) as error:
         reason = error.what if isinstance(error, ModelError) else str(error)
         engine = open_engine(network, "auto", "float32")
-        log.event("engine_replaced", f"{replacement(card, engine)} ({reason})")
+        log.event("engine_replaced", f"{replacement(card, engine)} ({reason})", level="warning")
         return engine
 
 

@@ -89,7 +89,7 @@ class ImageMatcher:
         embedding = card.embedding
         if embedding.decoder != DECODER_VERSION:
             what = f"{folder}: made when images were decoded another way; distances may differ slightly"
-            log.event("other_decoder", what)
+            log.event("other_decoder", what, level="warning")
         head = read_head(folder / HEAD_FILE, embedding.head_shape, inside=folder)
         matcher = cls(card, folder, open_embedder(embedding, saved_network(card, folder), head, log))
         matcher._check_golden()

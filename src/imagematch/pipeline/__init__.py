@@ -20,6 +20,7 @@ from imagematch.pipeline.experiments import (
 from imagematch.pipeline.export import export_matcher, export_projector
 from imagematch.pipeline.feature_shards import Shard, compute_features
 from imagematch.pipeline.first_study import FirstStudy, first_study
+from imagematch.pipeline.outlook import Estimate, Outlook, look_ahead
 from imagematch.pipeline.pairs import PairListMetrics, PairsEvaluation, evaluate_pairs
 from imagematch.pipeline.refit import train_again
 from imagematch.pipeline.study import FinishedStudy, forget_study, run_study
@@ -27,10 +28,12 @@ from imagematch.pipeline.training_run import run_training
 
 __all__ = [
     "Bundle",
+    "Estimate",
     "Evaluation",
     "FinishedStudy",
     "FirstStudy",
     "MatcherComparison",
+    "Outlook",
     "PairDecisions",
     "PairListMetrics",
     "PairsEvaluation",
@@ -50,6 +53,7 @@ __all__ = [
     "finished_training",
     "first_study",
     "forget_study",
+    "look_ahead",
     "one_shot_trials",
     "open_data_gallery",
     "refuse_other_settings",

@@ -140,7 +140,7 @@ def compare_with_older(settings: TrainSettings, layout: Layout, new: Path, log: 
     try:
         found = compare_on_corrections(old, new, layout=layout)
     except (DataError, ModelError) as error:
-        log.event("not_compared", f"not compared with the matcher that it replaces: {error}")
+        log.event("not_compared", f"not compared with the matcher that it replaces: {error}", level="warning")
         return
     for line in found.lines():
         log.say(line)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.config import load_study, load_train, parse_study, parse_train, starting_points
-from imagematch.events import RunLog, console_log
+from imagematch.events import RunLog
 from imagematch.files import Layout
 from imagematch.interruption import stop_on_signals
 from imagematch.matching import ImageMatcher
@@ -158,4 +158,4 @@ def _native_messages_muted() -> Iterator[None]:
 
 
 def _log(path: Path, progress: bool) -> RunLog:
-    return console_log(path) if progress else RunLog(path)
+    return RunLog(path, sys.stdout if progress else None)

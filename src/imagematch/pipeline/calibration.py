@@ -18,6 +18,7 @@ from imagematch.evaluation import (
     pair_distances,
     split_metrics,
 )
+from imagematch.events import SILENT, RunLog
 from imagematch.reporting import SplitView
 
 _THUMBNAIL_SIDE = 96
@@ -115,7 +116,12 @@ def measure_split(
 
 
 def calibrate_and_measure(
-    embed: Embed, baseline: Embed, whitened: Embed | None, dataset: Dataset, settings: TrainSettings
+    embed: Embed,
+    baseline: Embed,
+    whitened: Embed | None,
+    dataset: Dataset,
+    settings: TrainSettings,
+    log: RunLog = SILENT,
 ) -> tuple[Calibration, dict[str, Any]]:
     """Calibrates, and gives the contents of `metrics.json`: both splits, and the baselines.
 
@@ -125,18 +131,27 @@ def calibrate_and_measure(
         whitened: its half-whitened features alone; None where there are none.
         dataset: the images.
         settings: of the training.
+        log: shown how far it is.
     """
-    chosen = calibrate(embed, dataset, settings.threshold)
-    metrics = {
-        split: measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
-        for split in ("validation", "test")
-    }
-    split = "validation" if metrics["test"] is None else "test"
-    return chosen, {**metrics, "baseline": measure_without_head(baseline, whitened, dataset, split, settings.threshold)}
+    with log.progress("measurements", 5) as advance:
+        chosen = calibrate(embed, dataset, settings.threshold)
+        metrics: dict[str, Any] = {}
+        for split in ("validation", "test"):
+            advance()
+            metrics[split] = measure_split(embed, dataset, split, chosen.threshold, chosen.probability)
+        split = "validation" if metrics["test"] is None else "test"
+        advance()
+        metrics["baseline"] = measure_without_head(baseline, whitened, dataset, split, settings.threshold, advance)
+    return chosen, metrics
 
 
 def measure_without_head(
-    baseline: Embed, whitened: Embed | None, dataset: Dataset, split: str, criterion: str | Mapping[str, Any]
+    baseline: Embed,
+    whitened: Embed | None,
+    dataset: Dataset,
+    split: str,
+    criterion: str | Mapping[str, Any],
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """What `metrics.json` has as `baseline`, on one split: features alone, and half-whitened features alone.
 
@@ -144,15 +159,19 @@ def measure_without_head(
         baseline, whitened, dataset: as `calibrate_and_measure`.
         split: its name.
         criterion: by which each baseline's own threshold is chosen.
+        advance: called after each of the two.
     """
 
     def alone(embed: Embed | None) -> dict[str, Any]:
         if embed is None:
             return {"test": None}
-        if not len(dataset.rows("calibration")) + len(dataset.rows("validation")):
-            return {"test": None, split: measure_split(embed, dataset, split, None, None)}
-        own = calibrate(embed, dataset, criterion)
-        return {"test": None, split: measure_split(embed, dataset, split, own.threshold, own.probability)}
+        threshold, probability = None, None
+        if len(dataset.rows("calibration")) + len(dataset.rows("validation")):
+            own = calibrate(embed, dataset, criterion)
+            threshold, probability = own.threshold, own.probability
+        metrics = measure_split(embed, dataset, split, threshold, probability)
+        advance()
+        return {"test": None, split: metrics}
 
     return {**alone(baseline), "whitened": alone(whitened)}
 

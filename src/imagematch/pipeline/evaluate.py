@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from imagematch.config import TrainSettings, load_train
+from imagematch.config import TrainSettings, did_you_mean, load_train
 from imagematch.data import Dataset, decode, open_dataset
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.evaluation import OneShot, Probability, Threshold, one_shot
@@ -118,7 +118,8 @@ def evaluate_model(
     whole = split is None and data_dir is not None
     split = "test" if split is None else split
     if split not in _SPLITS:
-        raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split")
+        do = did_you_mean(split, _SPLITS)
+        raise ConfigError(f"{split!r} is not one of {', '.join(_SPLITS)}", where="split", do=do)
     folder, layout = Path(model_dir), layout or Layout()
     matcher = ImageMatcher.load(folder, log=log)
     settings = load_train(folder / "config.yaml")
@@ -155,19 +156,19 @@ def evaluate_model(
     if history is None:
         remarks.append(_NO_HISTORY)
     for remark in remarks:
-        log.event("remark", remark)
+        log.event("remark", remark, level="warning")
     replaced = replacement(matcher.card.embedding, matcher.engine)  # told when the matcher was loaded
     remarks += [] if replaced is None else [replaced]
     threshold = matcher.card.threshold.threshold()
     stored = matcher.card.probability
     probability = None if stored is None else stored.probability()
     whitened = None if whole else whitened_baseline(alone_features, dataset.rows("train"))
-    metrics = {
-        "validation": None,
-        "test": None,
-        split: measure_split(embed, dataset, split, threshold, probability, remarks, _trained_labels(dataset, matcher)),
-        "baseline": measure_without_head(baseline, whitened, dataset, split, settings.threshold),
-    }
+    trained = _trained_labels(dataset, matcher)
+    metrics: dict[str, Any] = {"validation": None, "test": None}
+    with log.progress("measurements", 3) as advance:
+        metrics[split] = measure_split(embed, dataset, split, threshold, probability, remarks, trained)
+        advance()
+        metrics["baseline"] = measure_without_head(baseline, whitened, dataset, split, settings.threshold, advance)
     view, baseline_view = (split_view(dataset, split, one) for one in (embed, baseline))
     assert view is not None
     assert baseline_view is not None

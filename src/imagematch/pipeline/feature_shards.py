@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagematch.config import KEYS, TrainSettings, load_study, load_train, read_yaml
+from imagematch.config import KEYS, StudySettings, TrainSettings, load_study, load_train, read_yaml
 from imagematch.data import open_dataset
 from imagematch.errors import ConfigError
 from imagematch.events import SILENT, RunLog
@@ -85,7 +85,8 @@ def compute_features(
         ImagematchError: as `load_training_data`; or an extractor is trained, so that it has no features to be kept.
     """
     done = []
-    for settings in _each(config, overrides):
+    study = "study_name" in read_yaml(config).values
+    for settings in networks_of(load_study(config, overrides) if study else load_train(config, overrides)):
         extractor = choose_extractor(settings.stage_settings[-1])
         if not extractor.frozen:
             what = f"{extractor.name} is trained: its features change with every step"
@@ -105,12 +106,11 @@ def compute_features(
     return done
 
 
-def _each(config: Path, overrides: Sequence[str]) -> Iterator[TrainSettings]:
+def networks_of(study: TrainSettings | StudySettings) -> Iterator[TrainSettings]:
     """The settings that need features of their own: of a study, one for each network and size that it searches."""
-    if "study_name" not in read_yaml(config).values:
-        yield load_train(config, overrides)
+    if isinstance(study, TrainSettings):
+        yield study
         return
-    study = load_study(config, overrides)
     first = {field: dimension.ends[0] for field, dimension in study.space.items()}
     shared = [field for field in study.space if KEYS[field].affects.shared]
     seen = set()

@@ -148,10 +148,10 @@ def evaluate_pairs(
     foldable = all(_both(same[folds != fold]) for fold in np.unique(folds))
     if not foldable and _both(same) and len(np.unique(folds)) > 1:
         remarks.append(_NO_FOLDS)
-        log.event("remark", _NO_FOLDS)
+        log.event("remark", _NO_FOLDS, level="warning")
     if not _both(same):
         remarks.append(_ONE_KIND.format(kind="genuine" if same.any() else "impostor"))
-        log.event("remark", remarks[-1])
+        log.event("remark", remarks[-1], level="warning")
 
     def figures(vectors: np.ndarray) -> tuple[np.ndarray, PairListMetrics]:
         distances = distances_of_rows(vectors, first, second)
@@ -167,7 +167,7 @@ def evaluate_pairs(
     distances, found = figures(embeddings)
     if _both(same) and found.interval is None:
         remarks.append(_NO_INTERVAL)
-        log.event("remark", _NO_INTERVAL)
+        log.event("remark", _NO_INTERVAL, level="warning")
     threshold = matcher.card.threshold.threshold()
     return PairsEvaluation(
         pairs=len(usable),
@@ -207,7 +207,7 @@ def _embed_files(
             for name, image in zip(names[start:], found, strict=False):
                 if isinstance(image, DataError):
                     unreadable[name] = image.what
-                    log.event("unreadable", f"left out: {image}", path=name)
+                    log.event("unreadable", f"left out: {image}", path=name, level="warning")
                 else:
                     images.append(image)
             if images:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.config import StudySettings, TrainSettings
+from imagematch.callbacks import Callbacks, Run, TrialResult
+from imagematch.config import DEFAULTS, StudySettings, TrainSettings
 from imagematch.data import thread_count
 from imagematch.errors import ModelError, StudyError
-from imagematch.events import SILENT, RunLog
+from imagematch.events import SILENT, RunLog, finite
 from imagematch.file_locks import remove_locked_dir
 from imagematch.files import Layout, write_text
 from imagematch.interruption import StopRequest
@@ -38,6 +40,7 @@ from imagematch.tuning import (
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    from optuna.trial import FrozenTrial
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,23 @@ def run_study(
     """
     stop = stop or StopRequest()
     name, folder = settings.study_name, layout.study_dir(settings.study_name)
+    callbacks = Callbacks(settings.fixed.get("callbacks", DEFAULTS["callbacks"]), log)
     study = open_study(settings, layout, log=log, stop=stop)
     with working_on(study, layout, stop):
         threads = None if workers == 1 else max(1, thread_count() // workers)
+        fixed = json.loads(json.dumps(finite(settings.fixed), default=str))
+        told = Run(name, fixed, folder, layout.tensorboard_dir(f"{name}-trials"))
+        finished = tuple(map(_result, attributes.counted(study.get_trials(deepcopy=False))))
+        callbacks.call("on_study_begin", told, finished)
+        best = None
         try:
-            run_workers(study, settings, layout, log=log, stop=stop, workers=workers, threads=threads)
+            run_workers(
+                study, settings, layout, log=log, stop=stop, workers=workers, threads=threads, callbacks=callbacks
+            )
+            best = choose_winner(study, settings, log)
         finally:
+            callbacks.call("on_study_end", None if best is None else _result(best))
             _write_trials(study, folder)
-        best = choose_winner(study, settings, log)
         if best is None:
             write_study_report(folder / "report.html", study)
             raise StudyError(
@@ -100,6 +112,12 @@ def run_study(
             link = _relative(matcher.folder, folder)
             write_study_report(folder / "report.html", study, matcher.metrics, matcher_report=link)
     return FinishedStudy(winner, best_config, matcher)
+
+
+def _result(trial: FrozenTrial) -> TrialResult:
+    values = tuple(trial.values or trial.intermediate_values.values())
+    metrics = trial.user_attrs.get(attributes.TRIAL_METRICS, {})
+    return TrialResult(trial.number, trial.state.name, values, trial.params, metrics)
 
 
 def _trained_winner(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.config import TrainSettings
+from imagematch.callbacks import Callbacks, Run
+from imagematch.config import TrainSettings, direction_of
 from imagematch.data import DECODER_VERSION, Dataset
 from imagematch.errors import StudyError
 from imagematch.events import SILENT, RunLog
@@ -83,9 +83,20 @@ def run_training(
             if fresh:
                 for file in (CHECKPOINT_FILE, REFIT_FILE):
                     (work / file).unlink(missing_ok=True)
-            trained = _train(
-                settings, layout, work / CHECKPOINT_FILE, discard_unfit, study_report, log, stop or StopRequest()
+            callbacks = Callbacks(settings.callbacks, log)
+            told = Run(
+                name,
+                settings.model_dump(mode="json", exclude_none=True),
+                layout.model_dir(name),
+                layout.tensorboard_dir(name),
             )
+            callbacks.call("on_training_begin", told)
+            trained = None
+            checkpoint, stop = work / CHECKPOINT_FILE, stop or StopRequest()
+            try:
+                trained = _train(settings, layout, checkpoint, discard_unfit, study_report, log, stop, callbacks)
+            finally:
+                callbacks.call("on_training_end", None if trained is None else trained.metrics)
             remove_locked_dir(work, work / LOCK_FILE)
             return trained
     except BusyError as error:
@@ -100,6 +111,7 @@ def _train(
     study_report: str | None,
     log: RunLog,
     stop: StopRequest,
+    callbacks: Callbacks,
 ) -> TrainedMatcher:
     import pandas as pd
 
@@ -109,38 +121,44 @@ def _train(
     with stop.at_once():
         data = load_training_data(settings, manifest_dir=layout.manifests, log=log)
     log.event("data", data_line(data), **data.dataset.summary())
-    writer = _tensorboard(layout.tensorboard_dir(name))
     labels = data.dataset.labels[data.dataset.rows("train")]
     epochs = sum(settings_in_force(stage, labels).epochs for stage in settings.stage_settings)
 
+    better = max if direction_of(settings.objective) == "maximize" else min
     random_batches = any(stage.batch_size for stage in settings.stage_settings)
-    warned, resumed_after = False, 0
+    warned, resumed_after, best = False, 0, None
 
     def on_resume(done: int) -> None:
         nonlocal resumed_after
         resumed_after = done
+        advance.skip(done)
         log.event("resumed", f"resuming after epoch {done} of {epochs}", epoch=done)
 
     def on_epoch(record: Mapping[str, Any]) -> bool:
-        nonlocal warned
-        writer(record)
+        nonlocal warned, best
+        callbacks.call("on_epoch_end", record)
+        value = record[settings.objective]
+        best = value if best is None else better(best, value)
         if record["epoch"] <= resumed_after:
             return False
-        log.event("epoch", epoch_line(record, epochs), **record)
+        log.event("epoch", epoch_line(record, epochs), level="detail", **record)
+        advance(note=f"best {settings.objective} {best:.4f}")
         if random_batches and not warned and EMPTY_STEPS in record:
             warned = True
-            log.event(EMPTY_STEPS, empty_steps_line(record[EMPTY_STEPS], settings), epoch=record["epoch"])
+            line = empty_steps_line(record[EMPTY_STEPS], settings)
+            log.event(EMPTY_STEPS, line, level="warning", epoch=record["epoch"])
         return False
 
-    training = train_model(
-        data,
-        settings,
-        on_epoch=on_epoch,
-        on_resume=on_resume,
-        stop=stop,
-        checkpoint=checkpoint,
-        discard_unfit=discard_unfit,
-    )
+    with log.progress("epochs", epochs) as advance:
+        training = train_model(
+            data,
+            settings,
+            on_epoch=on_epoch,
+            on_resume=on_resume,
+            stop=stop,
+            checkpoint=checkpoint,
+            discard_unfit=discard_unfit,
+        )
     result = training.result
     log.event(
         "trained",
@@ -155,7 +173,7 @@ def _train(
         log.event("flip", f"test_time_flip: {str(training.flip).lower()}, by validation", flip=training.flip)
     with stop.at_once():
         calibration, metrics = calibrate_and_measure(
-            training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings
+            training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings, log
         )
     again = refit(training, calibration, metrics, settings, folder=checkpoint.parent, log=log, stop=stop)
     if again is not None:
@@ -247,22 +265,3 @@ def _link_features(store: FeatureStore, card: MatcherCard, folder: Path, data: T
     members = network.members if isinstance(network, Concatenation) else (network,)
     for saved, trained_with in zip(saved_extractors(card, folder), members, strict=True):
         store.link(saved, trained_with)
-
-
-def _tensorboard(folder: Path) -> Any:
-    """A function that writes an epoch's record for TensorBoard, where that is installed; older runs are removed."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if importlib.util.find_spec("tensorboard") is None:  # the extra; tf.summary needs it
-        return lambda _record: None
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(str(folder))
-
-    def write(record: Mapping[str, Any]) -> None:
-        with writer.as_default(step=int(record["epoch"])):
-            for key, value in record.items():
-                if key != "epoch":
-                    tf.summary.scalar(key, value)
-        writer.flush()
-
-    return write

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imagematch.events import SILENT, Advance, RunLog
 from imagematch.retrieval.distances import Euclidean, distances, import_faiss
 
 MOST_IN_A_CHAIN = 8000
@@ -31,7 +32,9 @@ class Group:
     diameter: float
 
 
-def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Group], list[np.ndarray]]:
+def duplicate_groups(
+    embeddings: np.ndarray, threshold: float, log: RunLog = SILENT
+) -> tuple[list[Group], list[np.ndarray]]:
     """Groups of images with every distance inside a group under the threshold, the tightest group first.
 
     Matching is not transitive: a chain of images, each a little off the last, may end far from where it began. Images
@@ -41,6 +44,7 @@ def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Gro
     Args:
         embeddings: (n, dim) float32.
         threshold: two images match where their Euclidean distance is smaller.
+        log: shown how far it is.
 
     Returns:
         The groups; and what was not divided, since the threshold is too wide there to tell duplicates: sorted rows of
@@ -50,7 +54,10 @@ def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Gro
     """
     groups: list[Group] = []
     undivided: list[np.ndarray] = []
-    for chain in _chains(embeddings, threshold):
+    tiles = -(-len(embeddings) // _TILE_ROWS)
+    with log.progress("compared blocks of images", tiles * (tiles + 1) // 2) as advance:
+        chains = list(_chains(embeddings, threshold, advance))
+    for chain in chains:
         if len(chain) > MOST_IN_A_CHAIN:
             undivided.append(chain)
         else:
@@ -58,7 +65,7 @@ def duplicate_groups(embeddings: np.ndarray, threshold: float) -> tuple[list[Gro
     return sorted(groups, key=lambda group: (group.diameter, int(group.rows[0]))), undivided
 
 
-def _chains(embeddings: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
+def _chains(embeddings: np.ndarray, threshold: float, advance: Advance) -> Iterator[np.ndarray]:
     """The sets of two and more images connected by matches, as sorted rows; a few megabytes whatever the matches."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -79,6 +86,7 @@ def _chains(embeddings: np.ndarray, threshold: float) -> Iterator[np.ndarray]:
                 graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), shape=(n, n))
                 _, joined = connected_components(graph, directed=False)
                 parts = joined[parts]
+            advance()
     order = np.argsort(parts, kind="stable")
     for chain in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
         if len(chain) > 1:

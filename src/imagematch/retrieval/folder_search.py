@@ -179,7 +179,7 @@ def retrieve(
     if metrics is None:
         none_relevant = "no query has another image of its class in the gallery"
         reason = why_nothing_in_common(queries, gallery) if labels is None else none_relevant
-        log.event("no_metrics", f"no metrics: {reason}")
+        log.event("no_metrics", f"no metrics: {reason}", level="warning")
     baseline = None
     few = len(gallery) <= BASELINE_UP_TO
     if labels is not None and settings.space == "embedding" and kind == "flat" and few and not card.embedding.trained:
@@ -261,11 +261,11 @@ def _up_to_date(
         new = [row for row, image in enumerate(ids) if image not in known]
         if known <= wanted and len(new) <= len(saved):
             if new:
-                saved.add([ids[row] for row in new], embed(gallery.take(new)))
+                saved.add([ids[row] for row in new], embed(gallery.take(new)), log)
                 saved.save(folder)
                 log.event("index_appended", f"index: {len(new):,} images appended", path=str(folder))
             return saved
-    empty.add(ids, embed(gallery))
+    empty.add(ids, embed(gallery), log)
     empty.save(folder)
     log.event("index_built", f"index: {empty.kind} of {len(empty):,} images, saved in {folder}", path=str(folder))
     return empty

@@ -162,7 +162,7 @@ def list_images(
         faces = read_faces(kept, source, [row for row in usable if row.box is None], cropper, log)
         usable, without = crop_faces(usable, faces, cropper)
         for row in without:
-            log.event("no_face", f"left out: {row.path}: {NO_FACE}", path=row.path)
+            log.event("no_face", f"left out: {row.path}: {NO_FACE}", path=row.path, level="warning")
         unusable += [Quarantined(row.path, NO_FACE) for row in without]
         unusable.sort(key=lambda image: image.path)
     if not usable:
@@ -284,4 +284,6 @@ def _tell_others(folder: Path, images: set[str], log: RunLog) -> None:
     if others:
         more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
         named = ", ".join(others[:_NAMED]) + more
-        log.event("not_images", f"{folder}: not images by their names, left out: {named}", files=len(others))
+        log.event(
+            "not_images", f"{folder}: not images by their names, left out: {named}", files=len(others), level="warning"
+        )

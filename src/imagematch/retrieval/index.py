@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imagematch.errors import ConfigError, DataError
+from imagematch.events import SILENT, RunLog
 from imagematch.retrieval.distances import import_faiss, make_distance
 from imagematch.retrieval.index_files import check_faiss_file, check_links, write_faiss_file
 from imagematch.retrieval.search import LeftOut, Neighbours, batches, nearest, nothing_found, ranked
@@ -91,7 +92,7 @@ class NeighbourIndex:
     def __len__(self) -> int:
         return 0 if self._index is None else int(self._index.ntotal)
 
-    def add(self, vectors: np.ndarray) -> None:
+    def add(self, vectors: np.ndarray, log: RunLog = SILENT) -> None:
         """Appends (n, dim) vectors; they get the next rows. Raises DataError where they cannot begin an ivfpq index."""
         if not len(vectors):
             return
@@ -100,8 +101,12 @@ class NeighbourIndex:
             self._index = self._empty(vectors)
         elif self._mapped:
             self._index, self._mapped = faiss.deserialize_index(faiss.serialize_index(self._index)), False
-        for start in range(0, len(vectors), _BATCH):
-            self._index.add(self._stored(vectors[start : start + _BATCH]))
+        step = _BATCH if self.kind == "flat" else _BATCH // 16
+        with log.progress("indexed images", len(vectors)) as advance:
+            for start in range(0, len(vectors), step):
+                part = vectors[start : start + step]
+                self._index.add(self._stored(part))
+                advance(len(part))
 
     def _stored(self, vectors: np.ndarray) -> np.ndarray:
         if self.kind == "flat":  # prepared when they are searched

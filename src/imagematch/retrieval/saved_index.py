@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imagematch.errors import ModelError
+from imagematch.events import SILENT, RunLog
 from imagematch.files import digest_file, digest_json, recovered_dir, replacing_dir, write_json
 from imagematch.matching import MatcherCard
 from imagematch.reading import KB, check_file, read_file
@@ -67,11 +68,11 @@ class SavedIndex:
         """One of INDEXES."""
         return self._index.kind
 
-    def add(self, ids: Sequence[IndexedImage], vectors: np.ndarray) -> None:
+    def add(self, ids: Sequence[IndexedImage], vectors: np.ndarray, log: RunLog = SILENT) -> None:
         """Appends images with their vectors, (n, dim) float32. Raises ValueError where the two do not fit."""
         if vectors.shape != (len(ids), self._dim):
             raise ValueError(f"{len(ids)} images of {self._dim} values have vectors of shape {vectors.shape}")
-        self._index.add(vectors)
+        self._index.add(vectors, log)
         self.ids.extend(ids)
 
     def search(self, queries: np.ndarray, k: int, left_out: LeftOut | None = None) -> Neighbours:

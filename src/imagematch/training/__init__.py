@@ -18,7 +18,7 @@ from imagematch.training.batches import (
 )
 from imagematch.training.precision import SomeImages, calibration_images, choose_precision
 from imagematch.training.schedules import settings_in_force
-from imagematch.training.training_data import TrainingData, load_training_data, training_data_key
+from imagematch.training.training_data import StageInputs, TrainingData, load_training_data, training_data_key
 from imagematch.training.validation import EpochValidator, embedding_metric_names, sample_rows
 from imagematch.training.whitening import HALF_WHITENED_DIM, whitened_baseline
 
@@ -46,6 +46,7 @@ __all__ = [
     "RandomBatches",
     "SomeImages",
     "Stage",
+    "StageInputs",
     "StopRequest",
     "Training",
     "TrainingData",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +58,14 @@ def artifacts_dir(study_dir: Path) -> Path:
     return study_dir / "artifacts"
 
 
-def serve_dashboard(url: str, artifacts: Path | None, port: int) -> None:
+def serve_dashboard(url: str, artifacts: Path | None, port: int, *, opened: Callable[[str], None]) -> None:
     """Serves until Ctrl-C, to this machine only: the dashboard lets everyone who reaches it change the study.
 
     Args:
         url: of the storage.
         artifacts: the folder of a study's artifacts; None shows none.
         port: to listen on.
+        opened: called with its address.
 
     Raises:
         ConfigError: optuna-dashboard is not installed.
@@ -77,7 +79,7 @@ def serve_dashboard(url: str, artifacts: Path | None, port: int) -> None:
 
     storage = open_storage(url, create=False, pooled=True)
     store = None if artifacts is None else FileSystemArtifactStore(str(make_dir(artifacts)))
-    print(f"http://{HOST}:{port}/dashboard/ (Ctrl-C ends it)", flush=True)
+    opened(f"http://{HOST}:{port}/dashboard/")
     try:
         run_server(storage, host=HOST, port=port, artifact_store=store)
     except OSError as error:

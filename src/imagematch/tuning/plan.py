@@ -238,7 +238,7 @@ class Plan:
             return
         self._exhausted = True
         self._study.set_user_attr(attributes.ENDED, reason)
-        self._log.event("exhausted", f"{reason}: the search ends here")
+        self._log.event("exhausted", f"{reason}: the search ends here", level="warning")
 
 
 def is_running(trials: list[FrozenTrial]) -> bool:

@@ -100,12 +100,13 @@ def log_finished(log: RunLog, planned: PlannedTrial, results: Mapping[str, Any],
     if best:
         best_text = f"best {attributes.values_text(best[0].values)} (trial {best[0].number})"
     params = ", ".join(f"{name} {value}" for name, value in trial.params.items())
+    finished = len(attributes.counted(trials))
     outcome = "pruned" if state == "PRUNED" else attributes.values_text(results["values"])
     epochs = "1 epoch " if results["epochs"] == 1 else f"{results['epochs']} epochs"
     log.event(
         "trial_finished",
         f"trial {trial.number:>3}  {outcome:>8}  {epochs:>10}  {results['seconds']['total']:6.1f} s  "
-        f"[{len(attributes.counted(trials))}/{of}, {best_text}]  {params}",
+        f"[{finished}/{of}, {best_text}]  {params}",
         trial=trial.number,
         value=results["values"][0],
         values=results["values"],
@@ -113,6 +114,11 @@ def log_finished(log: RunLog, planned: PlannedTrial, results: Mapping[str, Any],
         best_epoch=results["best_epoch"],
         epochs=results["epochs"],
         seconds=results["seconds"],
+        finished=finished,
+        of=of,
+        best=best_text,
+        params=dict(trial.params),
+        metrics=results.get(attributes.TRIAL_METRICS, {}),
     )
 
 
@@ -128,10 +134,10 @@ def log_failed(log: RunLog, planned: PlannedTrial, reason: str) -> None:
     if planned.is_rerun:
         trial, seed_number = _rerun_of(planned)
         message = f"trial {trial:>3} again, seed {seed_number}: failed: {reason}"
-        log.event("rerun_failed", message, trial=trial, seed_number=seed_number, reason=reason)
+        log.event("rerun_failed", message, trial=trial, seed_number=seed_number, reason=reason, level="warning")
     else:
         number = planned.trial.number
-        log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason)
+        log.event("trial_failed", f"trial {number:>3}  failed: {reason}", trial=number, reason=reason, level="warning")
 
 
 def _rerun_of(planned: PlannedTrial) -> tuple[int, int]:

@@ -82,7 +82,7 @@ class RetryingStorage(SoundStorage):
             else:
                 if pauses is not None:
                     self._up_since = time.monotonic()
-                    self._log.event("storage_back", "the database answers again")
+                    self._log.event("storage_back", "the database answers again", level="warning")
                 return result
 
     def _pauses(self, error: Exception) -> Iterator[float]:
@@ -90,7 +90,9 @@ class RetryingStorage(SoundStorage):
         if self._wait_s:
             reason, minutes = reason_of(error, self.url), self._wait_s / 60
             self._log.event(
-                "storage_away", f"the database does not answer ({reason}): trying again for {minutes:.0f} minutes"
+                "storage_away",
+                f"the database does not answer ({reason}): trying again for {minutes:.0f} minutes",
+                level="warning",
             )
         while (left := end - time.monotonic()) > 0:
             yield min(pause, left)

@@ -11,19 +11,20 @@ import queue
 import time
 from typing import TYPE_CHECKING, Any
 
+from imagematch.callbacks import Callbacks, TrialResult
 from imagematch.config import StudySettings
 from imagematch.errors import ImagematchError, InterruptedRunError, StudyError
-from imagematch.events import RunLog
+from imagematch.events import Advance, RunLog
 from imagematch.files import Layout
 from imagematch.interruption import StopRequest, interrupted
-from imagematch.tuning import optuna_internals
+from imagematch.tuning import attributes, optuna_internals
 from imagematch.tuning.failures import error_of
 from imagematch.tuning.locks import plan_lock
 from imagematch.tuning.recovery import recover
 from imagematch.tuning.reruns import rerun_study_of
 from imagematch.tuning.study import WorkerJob
 from imagematch.tuning.worker import Worker
-from imagematch.tuning.worker_process import ERROR, RENEW, WorkerProcess
+from imagematch.tuning.worker_process import ERROR, PROGRESS, RENEW, WorkerProcess
 
 if TYPE_CHECKING:
     import optuna
@@ -42,6 +43,7 @@ def run_workers(
     stop: StopRequest,
     workers: int = 1,
     threads: int | None = None,
+    callbacks: Callbacks | None = None,
 ) -> None:
     """Runs workers until the study is complete: its baselines, its trials, and the reruns of the best.
 
@@ -53,26 +55,35 @@ def run_workers(
         stop: level 1 finishes the running trials, level 2 ends them at their next step.
         workers: how many train at a time.
         threads: threads a worker may use; None lets it choose.
+        callbacks: told of each trial that ends.
 
     Raises:
         InterruptedRunError: a stop was requested; the study can be resumed.
         ImagematchError: what a worker raised: the trials cannot be trained, or the storage cannot be written.
     """
     job = WorkerJob(settings, layout, first=len(study.get_trials(deepcopy=False)))
-    if not Worker(study, job).is_complete():
-        with _Supervisor(study, job, log, stop, threads) as supervisor:
-            supervisor.run(workers)
+    whole = Worker(study, job)
+    if not whole.is_complete():
+        with _Supervisor(study, job, log, stop, threads, callbacks) as supervisor:
+            supervisor.run(workers, whole.plan.target)
 
 
 class _Supervisor:
     def __init__(
-        self, study: optuna.Study, job: WorkerJob, log: RunLog, stop: StopRequest, threads: int | None
+        self,
+        study: optuna.Study,
+        job: WorkerJob,
+        log: RunLog,
+        stop: StopRequest,
+        threads: int | None,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self._study = study
         self._job = job
         self._log = log
         self._stop = stop
         self._threads = threads
+        self._callbacks = callbacks or Callbacks()
         self._dir = job.layout.study_dir(job.settings.study_name)
         self._planning = functools.partial(plan_lock, study, self._dir / ".plan.lock", stop)
         self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
@@ -80,12 +91,15 @@ class _Supervisor:
         self._without_storage: set[WorkerProcess] = set()
         self._idle_deaths = 0
         self._error: ImagematchError | None = None
+        self._bars: dict[tuple[object, str], tuple[contextlib.ExitStack, Advance]] = {}
+        self._finished = 0
 
     def __enter__(self) -> _Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Ends the workers that still run: an error is on its way up. Their trials are queued again."""
+        self._close_bars()
         if self._workers:
             for worker in self._workers:
                 worker.request_end()
@@ -94,8 +108,10 @@ class _Supervisor:
             with contextlib.suppress(Exception):  # should this fail too, whoever resumes does it
                 self._recover()
 
-    def run(self, workers: int) -> None:
+    def run(self, workers: int, trials: int) -> None:
         """See `run_workers`."""
+        self._finished = len(attributes.counted(self._study.get_trials(deepcopy=False)))
+        self._bar(self, "trials", trials).skip(self._finished)
         for _ in range(workers):
             self._start()
         requested, deadline = 0, float("inf")
@@ -122,18 +138,47 @@ class _Supervisor:
 
     def _take(self, worker: WorkerProcess, event: dict[str, Any] | None) -> None:
         if event is None:
+            self._close_bars(worker)
             if worker in self._workers:
                 self._workers.remove(worker)
                 self._ended(worker, worker.close(wait_s=30.0))
         elif event["kind"] == ERROR:
             self._error = self._error or error_of(event["error"])
+        elif event["kind"] == PROGRESS:
+            if event["count"] is None:
+                self._close_bars(worker, event["what"])
+            else:
+                self._bar(worker, event["what"], event["total"])(event["count"], event["note"])
         elif self._is_news(worker, event["kind"]):
             if event["kind"]:
-                if event["kind"] == "trial_finished":
-                    self._idle_deaths = 0
-                self._log.event(event["kind"], event["message"], **event["fields"])
+                self._log.event(event["kind"], event["message"], level=event["level"], **event["fields"])
+                self._show_study(event["kind"], event["fields"])
             else:
-                self._log.say(event["message"])
+                self._log.say(event["message"], event["level"])
+
+    def _show_study(self, kind: str, fields: dict[str, Any]) -> None:
+        """Shows how far the study is, after what a worker has logged."""
+        settings = self._job.settings
+        if kind == "trial_finished":
+            self._idle_deaths = 0
+            self._bar(self, "trials", fields["of"])(fields["finished"] - self._finished, fields["best"])
+            self._finished = fields["finished"]
+            found = (fields["trial"], fields["state"], tuple(fields["values"]), fields["params"], fields["metrics"])
+            self._callbacks.call("on_trial_end", TrialResult(*found))
+        elif kind == "rerun":
+            self._bar(self, "reruns", settings.rerun_top_k * settings.rerun_seeds)()
+
+    def _bar(self, owner: object, what: str, total: int) -> Advance:
+        """The display of some work, shown from now on; `owner` is a worker, or the study itself."""
+        if (owner, what) not in self._bars:
+            stack = contextlib.ExitStack()
+            self._bars[owner, what] = stack, stack.enter_context(self._log.progress(what, total))
+        return self._bars[owner, what][1]
+
+    def _close_bars(self, owner: object = None, what: str = "") -> None:
+        """Ends what is shown of a worker, or all of it."""
+        for key in [key for key in self._bars if owner in (None, key[0]) and what in ("", key[1])]:
+            self._bars.pop(key)[0].close()
 
     def _is_news(self, worker: WorkerProcess, kind: str) -> bool:
         """False for an event that another worker has logged already: the database being away, or back."""
@@ -160,11 +205,15 @@ class _Supervisor:
         recovered = self._recover({worker.pid: reason})
         for number, failed in recovered:
             message = f"trial {number:>3}  failed: {reason}" if failed else f"trial {number:>3}  re-queued: {reason}"
-            self._log.event("trial_failed" if failed else "recovered", message, trial=number, reason=reason)
+            self._log.event(
+                "trial_failed" if failed else "recovered", message, trial=number, reason=reason, level="warning"
+            )
         if recovered:
             return
         self._idle_deaths += 1
-        self._log.event("worker_died", f"a worker ended while no trial was running: {reason}", reason=reason)
+        self._log.event(
+            "worker_died", f"a worker ended while no trial was running: {reason}", reason=reason, level="warning"
+        )
         if self._idle_deaths > _IDLE_DEATHS_ALLOWED:
             raise StudyError(
                 f"workers end while no trial is running, the last because {reason}",

@@ -140,7 +140,9 @@ class Worker:
             return self.plan.next_trial()
         if not self._gave_up:
             self._gave_up = True
-            self._log.event("gave_up", f"{failed} trials have failed: the search ends with those that have not")
+            self._log.event(
+                "gave_up", f"{failed} trials have failed: the search ends with those that have not", level="warning"
+            )
         return None
 
     def _recover(self, study: optuna.Study) -> None:
@@ -152,7 +154,7 @@ class Worker:
         self._recovered_at[study.study_name] = now
         with self._lock():
             for number, _ in recover(study):
-                self._log.event("recovered", f"trial {number} was cut off: queued again", trial=number)
+                self._log.event("recovered", f"trial {number} was cut off: queued again", trial=number, level="warning")
 
     # ---- one trial
 
@@ -167,7 +169,7 @@ class Worker:
                 self._store(planned, files, results)
             except _TrialLostError:
                 what = f"trial {trial.number} was marked stale and re-queued by another process"
-                self._log.event("lost", what, trial=trial.number)
+                self._log.event("lost", what, trial=trial.number, level="warning")
                 return
             except TrainingFailedError as error:
                 self._fail(planned, {"what": str(error)})

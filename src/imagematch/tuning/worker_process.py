@@ -8,7 +8,6 @@ workers share. The end of its input is the end of the supervisor, which it does 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import queue
@@ -16,14 +15,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TextIO
 
 from imagematch.config import StudySettings
 from imagematch.errors import ImagematchError, InterruptedRunError
-from imagematch.events import RunLog
+from imagematch.events import Advance, Level, RunLog
 from imagematch.files import make_dir, write_error
 from imagematch.interruption import StopRequest
 from imagematch.processor import choose_sorts_of_numpy
@@ -34,9 +34,11 @@ from imagematch.tuning.worker import TrialTrainer, Worker
 
 WORKER = "imagematch.tuning.worker_process"
 """The module that a worker's process runs."""
-ERROR = "error"
+ERROR, PROGRESS = "error", "progress"
 RENEW = 75
 """Exit code of a worker that is to be renewed."""
+
+_SEND_EVERY_S = 0.2
 
 MakeTrainer = Callable[[StudySettings, Path, RunLog], TrialTrainer]
 
@@ -119,13 +121,13 @@ class EventLines(RunLog):
     """A log whose events go to the supervisor, as one JSON object a line."""
 
     def __init__(self, output: TextIO) -> None:
-        super().__init__(stream=io.StringIO())
+        super().__init__()
         self._output = output
         self._writing = threading.Lock()
 
-    def event(self, kind: str, message: str | None = None, **fields: Any) -> None:
+    def event(self, kind: str, message: str | None = None, *, level: Level = "info", **fields: Any) -> None:
         """See RunLog."""
-        self._write({"kind": kind, "message": message, "fields": fields})
+        self._write({"kind": kind, "message": message, "level": level, "fields": fields})
 
     def error(self, error: ImagematchError) -> None:
         """Sends the error that ends the worker, for the supervisor to raise."""
@@ -136,9 +138,34 @@ class EventLines(RunLog):
             self._output.write(json.dumps(value, default=str) + "\n")
             self._output.flush()
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, level: Level = "info") -> None:
         """See RunLog."""
-        self.event("", message)
+        self.event("", message, level=level)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Advance]:
+        """See RunLog; it is the supervisor that shows it."""
+        named = {"kind": PROGRESS, "what": what, "total": total}
+        sent = _Sent(lambda count, note: self._write({**named, "count": count, "note": note}))
+        try:
+            yield sent
+        finally:
+            self._write({**named, "count": None})
+
+
+class _Sent(Advance):
+    """Passes on what was done, a few times a second."""
+
+    def __init__(self, send: Callable[[int, str], None]) -> None:
+        self._send = send
+        self._count = 0
+        self._sent_s = 0.0
+
+    def __call__(self, count: int = 1, note: str = "") -> None:
+        self._count += count
+        if time.monotonic() - self._sent_s >= _SEND_EVERY_S:
+            self._send(self._count, note)
+            self._count, self._sent_s = 0, time.monotonic()
 
 
 def train_trials(make_trainer: MakeTrainer = Trainer) -> NoReturn:

@@ -82,7 +82,7 @@ def test_verify_tells_of_a_damaged_index_and_of_a_block_that_was_cut_off(command
 
 def test_clear_without_a_terminal_wants_to_be_told(command: Command, store: FeatureStore) -> None:
     code, _, err = command("clear")
-    assert (code, err) == (2, "error: features clear: there is no terminal to ask on; give --yes\n")
+    assert (code, err) == (2, "error: will not remove everything from exp/features without being told to; give --yes\n")
     assert list(store.root.glob("*/rows.bin"))
     assert command("clear", "--yes")[0] == 0
     assert not list(store.root.glob("*/rows.bin"))

@@ -115,6 +115,7 @@ def test_lists_that_follow_from_the_facts() -> None:
     assert set(TUNABLE) | {name for name, facts in KEYS.items() if isinstance(facts.tunable, str)} == set(KEYS)
     assert {name for name, facts in KEYS.items() if not facts.affects.compared} == {
         *("experiment_name", "data_dir", "feature_dir", "engine", "refit", "test_time_flip", "threshold"),
+        "callbacks",
     }
     assert set(STAGE_KEYS) <= set(TUNABLE)
     unranked = {name for name, facts in KEYS.items() if facts.changes_val_loss}

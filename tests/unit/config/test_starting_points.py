@@ -11,8 +11,9 @@ from imagematch.errors import ConfigError
 def settings_of(**values: object) -> StudySettings:
     base: dict[str, object] = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels"}
     wide = {
-        "loss_grid": ["triplet_semihard", "multi_similarity"],
-        "intermediate_ff_block_units_grid": [[], [1024]],
+        "loss_grid": ["triplet_semihard", "multi_similarity", "nt_xent"],
+        "intermediate_ff_block_units_grid": [[], [512]],
+        "dropout_grid": [0.2, 0.4],
         "learning_rate_range": {"low": 1e-4, "high": 1e-2, "log": True},
     }
     return parse_study({**base, **(values or wide)})
@@ -20,7 +21,9 @@ def settings_of(**values: object) -> StudySettings:
 
 def test_every_recipe_in_the_space_comes_first_unless_none_is_wanted() -> None:
     study = settings_of()
-    assert [point.name for point in starting_points(study)] == list(RECIPES)
+    unseen = study.model_copy(update={"fixed": {**study.fixed, "split_by": "class"}})
+    named = [point.name for one in (unseen, study) for point in starting_points(one)]
+    assert named == list(RECIPES), "each for its own way of splitting"
     assert not any(point.outside for point in starting_points(study))
     assert starting_points(study.model_copy(update={"start_from": ()})) == []
 
@@ -28,33 +31,36 @@ def test_every_recipe_in_the_space_comes_first_unless_none_is_wanted() -> None:
 @pytest.mark.parametrize(
     "space",
     [
-        {"loss": "multi_similarity", "learning_rate_grid": [1e-3, 3e-3]},  # another learning rate
+        {"learning_rate_grid": [1e-3, 3e-3]},  # another learning rate
         {"learning_rate_grid": [3e-4], "intermediate_ff_block_units": [64]},  # blocks are fixed
-        {"loss": "multi_similarity", "embedding_dim_grid": [2, 4]},  # nothing of a recipe is searched
-        {"learning_rate_range": {"low": 4e-4, "high": 1e-2, "log": True}, "loss": "multi_similarity"},
+        {"learning_rate": 3e-4, "embedding_dim_grid": [2, 4]},  # nothing of a recipe is searched
+        {"learning_rate_range": {"low": 4e-4, "high": 1e-2, "log": True}},
+        {"learning_rate_grid": [3e-4], "trainable": True, "feature_extractor": "small_cnn", "weights": "random"},
     ],
 )
 def test_a_recipe_of_which_anything_is_outside_is_left_out(space: dict[str, object]) -> None:
-    assert starting_points(settings_of(**space)) == []
+    assert starting_points(settings_of(**space, loss="multi_similarity", split_by="class")) == []
+    inside = settings_of(learning_rate_grid=[3e-4], loss="multi_similarity", split_by="class")
+    assert [point.name for point in starting_points(inside)] == ["by_class_multi_similarity"]
 
 
 def test_a_fixed_field_that_a_recipe_agrees_with_keeps_it() -> None:
-    study = settings_of(loss="multi_similarity", learning_rate_grid=[3e-4, 1e-3])
-    assert [(p.name, dict(p.values)) for p in starting_points(study)] == [("linear", {"learning_rate": 3e-4})]
+    study = settings_of(loss="nt_xent", split_by="class", learning_rate_grid=[3e-4, 1e-3])
+    assert [(p.name, dict(p.values)) for p in starting_points(study)] == [("by_class_nt_xent", {"learning_rate": 3e-4})]
 
 
 def test_of_a_named_point_the_part_that_fits_is_taken_and_the_rest_is_said(tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text("experiment_name: x\ndataset: digits\nembedding_dim: 99\nlearning_rate: 0.5\nloss: circle\n")
     searched = {"embedding_dim_range": {"low": 2, "high": 98}, "learning_rate_grid": [0.5, 0.1]}
-    study = settings_of(**searched, start_from=[str(file), "linear"])
+    study = settings_of(**searched, start_from=[str(file), "by_class_nt_xent"])
     assert [(dict(p.values), dict(p.outside)) for p in starting_points(study)] == [
         ({"learning_rate": 0.5}, {"embedding_dim": 99}),
         ({}, {"learning_rate": 3e-4}),
     ]
     assert list(starting_lines(study)) == [
         f"tried first: {file} (learning_rate 0.5); not in the search space, so drawn: embedding_dim 99",
-        "start_from linear: nothing of it is in the search space (learning_rate 0.0003)",
+        "start_from by_class_nt_xent: nothing of it is in the search space (learning_rate 0.0003)",
     ]
 
 
@@ -75,7 +81,7 @@ def test_a_study_cannot_start_from_itself() -> None:
 
 
 def test_a_grid_has_an_order_of_its_own() -> None:
-    study = settings_of(embedding_dim_grid=[4, 8], sampler="grid", start_from=["linear"])
+    study = settings_of(embedding_dim_grid=[4, 8], sampler="grid", start_from=["by_class_nt_xent"])
     assert list(starting_lines(study)) == [
         "start_from has no effect: sampler grid tries every configuration in an order of its own"
     ]

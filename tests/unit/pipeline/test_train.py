@@ -52,7 +52,7 @@ def test_a_resumed_training_reports_where_it_resumes_and_the_new_epochs_alone(
     stop, said = StopRequest(), io.StringIO()
     with pytest.raises(InterruptedRunError):
         run_training(settings, Layout(), log=StoppingLog(stop, epoch=2), stop=stop)
-    trained = run_training(settings, Layout(), log=RunLog(stream=said))
+    trained = run_training(settings, Layout(), log=RunLog(stream=said, shows="detail"))
     lines = said.getvalue().splitlines()
     where = lines.index("resuming after epoch 2 of 3")
     assert [re.findall(r"epoch +(\d+)/3", line) for line in lines[where + 1 : where + 2]] == [["3"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import struct
 import threading
@@ -104,6 +105,36 @@ def test_a_request_that_is_wrong_is_a_4xx_with_one_line(
     assert part in answer.json()["error"]
     assert answer.status_code == status
     assert "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("x" * 10_000, "a label has at most 1,000 letters, not 10,000"),
+        ("a\0b", "a label must be text, without null characters"),
+        ("\ud800", "a label must be Unicode text"),
+        (7, "`label` must be text"),
+        (["a", "b"], "1 images cannot have 2 labels"),
+    ],
+)
+def test_a_label_that_cannot_be_one_is_refused_and_nothing_is_added(client: TestClient, label: Any, told: str) -> None:
+    image = base64.b64encode(ONE).decode()
+    content, headers = json.dumps({"image": image, "label": label}), {"Content-Type": "application/json"}
+    answer = client.post("/gallery", content=content, headers=headers)
+    assert (answer.status_code, answer.json()) == (422, {"error": told})
+    assert client.get("/labels").json() == {"labels": [], "next": None}
+
+
+def test_two_servers_share_a_gallery(start: Callable[..., TestClient]) -> None:
+    one, other = start(), start()
+    for number, client in enumerate((one, other, one, other), 1):
+        assert client.post("/gallery", files={"image": image_file(number)}, data={"label": "x"}).json()["id"] == number
+        for searching in (one, other):
+            hits = searching.post("/search", files={"image": image_file(number)}, data={"k": "1"}).json()["hits"]
+            assert [hit["id"] for hit in hits] == [number]
+    assert other.delete("/gallery/1").json() == {"removed": 1}
+    assert one.get("/gallery/1/image").status_code == 404
+    assert [client.get("/gallery").json()["count"] for client in (one, other)] == [3, 3]
 
 
 def test_paths_and_ids_that_are_not_there(client: TestClient) -> None:

@@ -108,7 +108,7 @@ def test_an_outage_that_all_workers_meet_is_reported_once(tmp_path: Path) -> Non
     supervisor = supervisor_of(RunLog(None, shown))
 
     def log(worker: str, kind: str) -> None:
-        supervisor._take(worker, {"kind": kind, "message": kind, "fields": {}})  # type: ignore[arg-type]
+        supervisor._take(worker, {"kind": kind, "message": kind, "level": "warning", "fields": {}})  # type: ignore[arg-type]
 
     for worker in ("a", "b", "b"):
         log(worker, "storage_away")

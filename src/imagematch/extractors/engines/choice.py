@@ -82,7 +82,11 @@ def choose_engine(
             raise ModelError(
                 f"OpenVINO cannot run {network.name}: {error}", where="engine: openvino", do="use engine: auto"
             ) from error
-        log.event("engine_fallback", f"OpenVINO cannot run {network.name} ({error}): TensorFlow does, more slowly")
+        log.event(
+            "engine_fallback",
+            f"OpenVINO cannot run {network.name} ({error}): TensorFlow does, more slowly",
+            level="warning",
+        )
         return _tensorflow(network, precision)
 
 

@@ -72,7 +72,7 @@ def converted_network(core: openvino.Core, network: Network, cache_dir: Path | N
             _cache(error, folder, network, log)
             raise
         for remark in getattr(getattr(network, "spec", None), "remarks", ()):
-            log.event("remark", f"{network.name}: {remark}")
+            log.event("remark", f"{network.name}: {remark}", level="warning")
         _cache(converted, folder, network, log)
         return converted
 

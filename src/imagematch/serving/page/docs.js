@@ -16,8 +16,9 @@ function typeText(schema) {
 }
 
 function table(head, rows) {
-  const cells = (tag, row) => element("tr", {}, ...row.map((text) => element(tag, {}, text)));
-  return element("div", { class: "scroll" }, element("table", {}, cells("th", head), ...rows.map((row) => cells("td", row))));
+  const names = element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)));
+  const cells = (row) => element("tr", {}, ...row.map((text) => element("td", {}, text)));
+  return element("div", { class: "scroll", tabindex: "0" }, element("table", {}, names, ...rows.map(cells)));
 }
 
 const parts = [];
@@ -29,7 +30,7 @@ for (const [path, methods] of Object.entries(described.paths)) {
     if (content.length) {
       parts.push(element("p", { class: "soft" }, `Takes ${content.map(([kind]) => kind).join(", ")}.`));
       const fields = Object.entries(content[0][1].schema.properties ?? {});
-      parts.push(table(["field", "type", ""], fields.map(([name, one]) => [name, typeText(one), one.description ?? ""])));
+      parts.push(table(["field", "type", "meaning"], fields.map(([name, one]) => [name, typeText(one), one.description ?? ""])));
     }
     if (call.parameters?.length) {
       parts.push(table(["parameter", "in", "type"], call.parameters.map((one) => [one.name, one.in, typeText(one.schema)])));

@@ -139,9 +139,9 @@ function showCard() {
     return element("tr", {}, ...[point.threshold.toFixed(3), ...rates].map((text) => element("td", {}, text)));
   });
   document.querySelector("#card").replaceChildren(
-    element("div", { class: "scroll" }, element("table", {}, ...rows)),
+    element("div", { class: "scroll", tabindex: "0" }, element("table", {}, ...rows)),
     element("h3", {}, "Measured thresholds"),
-    element("div", { class: "scroll" }, element("table", {}, element("tr", {}, ...head), ...curve)),
+    element("div", { class: "scroll", tabindex: "0" }, element("table", {}, element("tr", {}, ...head), ...curve)),
   );
 }
 

@@ -29,6 +29,8 @@ export async function showReview() {
     queue.push(...(await unknowns()));
   }
   while (!queue.length && following !== null) {
+    if (document.querySelector("#review").hidden) return; // it goes on when the view is shown again
+    if (following) shown.replaceChildren(element("p", { class: "soft" }, `looking for pairs, after image ${following.toLocaleString("en")} ...`));
     const page = await get(`/review?after=${following}`);
     const before = new Set(answered.map(({ item }) => keyOf(item)));
     queue = page.items.filter((item) => !before.has(keyOf(item)));

@@ -21,6 +21,7 @@ THRESHOLD_FORMS = (
     "{cost: {false_match: 10, false_non_match: 1}}"
 )
 TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
+FLIP_FORMS = "true, false or auto"
 JOIN_FORMS = "none, whitened or {features: whitened, power: 0.5, dim: 512, weight: auto, reduce: false}"
 VALUE_RANGE_FORMS = "auto, full or two numbers, the lower first, as [0, 4095]"
 JOIN_DEFAULTS: Mapping[str, Any] = {
@@ -195,6 +196,13 @@ def checked_trainable(value: Any) -> bool | int | dict[str, int]:
 
 def _counts_layers(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_LAYERS
+
+
+def checked_flip(value: Any) -> bool | str:
+    """true, false or auto, else raises a validation error."""
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise invalid(f"test_time_flip must be {FLIP_FORMS}, not {shown(value)}")
 
 
 def checked_join(value: Any) -> str | dict[str, Any]:

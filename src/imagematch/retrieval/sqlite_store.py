@@ -228,7 +228,11 @@ class SqliteStore:
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         with self._reading() as base:
             found = dict(base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),)))
-        return np.stack([self._embedding(found[image_id]) for image_id in ids]) if len(ids) else np.empty((0, self.facts.dim), "f4")
+        return (
+            np.stack([self._embedding(found[image_id]) for image_id in ids])
+            if len(ids)
+            else np.empty((0, self.facts.dim), "f4")
+        )
 
     def _embedding(self, data: bytes) -> np.ndarray:
         embedding = np.frombuffer(*of_kinds((data,), bytes), np.uint8)

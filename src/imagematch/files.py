@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -18,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagematch.disk_space import full_disk_error
 from imagematch.errors import ConfigError, StudyError
 from imagematch.reading import open_file
 
 _TEMPORARY = ".tmp-"
-FREE_SPACE = "free some space, then run the command again (a study or training with --resume)"
 _LEFT_OVER_S = 24 * 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -96,37 +95,6 @@ def write_error(path: Path, error: OSError, *, needed: int = 0) -> StudyError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return full_disk_error(path, what, needed=needed)
     return StudyError(what, where=str(path), do="check the folder and its permissions")
-
-
-def check_room(path: Path, needed: int) -> None:
-    """Raises StudyError where the disk of a folder has less than `needed` bytes free."""
-    if (free := _free_bytes(path)) is not None and free < needed:
-        raise full_disk_error(path, "cannot be written: the disk is too full", needed=needed)
-
-
-def full_disk_error(path: Path, what: str, *, needed: int = 0) -> StudyError:
-    """The one-line error for a disk without room for `path`: what is free, and what is needed where it is known."""
-    free = _free_bytes(path)
-    room = [f"needs at least {shown_bytes(needed)}"] if needed else []
-    room += [f"{shown_bytes(free)} are free"] if free is not None else []
-    what = f"{what} ({', '.join(room)})" if room else what
-    return StudyError(what, where=str(path), do=FREE_SPACE)
-
-
-def _free_bytes(path: Path) -> int | None:
-    """Free bytes of the disk that `path` is on, or will be; None where the system does not say."""
-    for folder in (path, *path.absolute().parents):
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(folder).free
-    return None
-
-
-def shown_bytes(count: int) -> str:
-    """A size for people: "1.2 MB"; rounded up, so that so much is enough."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{math.ceil(10 * count / size) / 10:,} {unit}"
-    return f"{count} bytes"
 
 
 def read_error(path: Path, error: OSError) -> StudyError:

@@ -16,8 +16,9 @@ import pytest
 from tests.conftest import ROOT, unreadable
 from tests.fault.write_sites import WRITES
 
+from imagematch.disk_space import check_room, shown_bytes
 from imagematch.errors import ImagematchError, StudyError
-from imagematch.files import check_room, shown_bytes, write_error
+from imagematch.files import write_error
 
 KEEPS_ITS_PART = {"download", "run log"}
 """Files that are appended to: what came before the disk was full stays."""

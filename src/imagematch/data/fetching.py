@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imagematch.data.unpacking import unpack
+from imagematch.disk_space import check_room
 from imagematch.errors import ConfigError, DataError
 from imagematch.events import SILENT, RunLog
 from imagematch.file_locks import BusyError, locked
-from imagematch.files import check_room, make_dir, os_reason, write_error
+from imagematch.files import make_dir, os_reason, write_error
 from imagematch.reading import open_file
 from imagematch.registry import SOURCE_REGISTRY
 from imagematch.sources import Archive, Download

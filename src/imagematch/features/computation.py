@@ -6,13 +6,13 @@ import time
 
 import numpy as np
 
+from imagematch.disk_space import check_room
 from imagematch.errors import ModelError
 from imagematch.events import Advance, RunLog
 from imagematch.extractors import Engine, EngineChoice, Network
 from imagematch.features.entry import BLOCK_BYTES, FeatureEntry
 from imagematch.features.entry_index import RowBlock, split_table
 from imagematch.features.extraction import Decode, extract
-from imagematch.files import check_room
 
 _BLOCK_SECONDS = 20.0
 _FIRST_BLOCK_ROWS = 64

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from imagematch.disk_space import check_room
 from imagematch.errors import StudyError
 from imagematch.features.entry import FeatureEntry, read_facts
 from imagematch.features.maintenance import store_entries
 from imagematch.features.store import lock_path
 from imagematch.file_locks import locked
-from imagematch.files import check_room
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from imagematch.disk_space import full_disk_error
 from imagematch.errors import DataError, ModelError, StudyError
-from imagematch.files import full_disk_error, os_reason, read_error, replacing_dir
+from imagematch.files import os_reason, read_error, replacing_dir
 from imagematch.reading import GB, RefusedFileError, check_file
 from imagematch.retrieval.gallery_index import Changes, GalleryIndex
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, NewImage
@@ -228,17 +229,14 @@ class SqliteStore:
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         with self._reading() as base:
             found = dict(base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),)))
-        return (
-            np.stack([self._embedding(found[image_id]) for image_id in ids])
-            if len(ids)
-            else np.empty((0, self.facts.dim), "f4")
-        )
+        rows = [self._embedding(found[image_id]) for image_id in ids]
+        return np.array(rows, np.float32).reshape(-1, self.facts.dim)
 
-    def _embedding(self, data: bytes) -> np.ndarray:
-        embedding = np.frombuffer(*of_kinds((data,), bytes), np.uint8)
-        if len(embedding) != 4 * self.facts.dim or not np.isfinite(embedding := embedding.view("<f4")).all():
+    def _embedding(self, data: object) -> np.ndarray:
+        [content] = of_kinds((data,), bytes)
+        if len(content) != 4 * self.facts.dim or not np.isfinite(row := np.frombuffer(content, "<f4")).all():
             raise StudyError("holds a damaged embedding", where=str(self._folder), do="restore it from a backup")
-        return embedding
+        return row
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from imagematch.disk_space import FREE_SPACE, full_disk_error
 from imagematch.errors import StudyError
-from imagematch.files import FREE_SPACE, full_disk_error
 from imagematch.sqlite_files import is_full
 from imagematch.tuning.optuna_internals import RDB_HOOKS
 

@@ -71,6 +71,7 @@ PLACES: dict[str, dict[str, str]] = {
     "features/arrays.py": {
         "tempfile.TemporaryFile": "features, copied",
         "os.posix_fallocate": "features, copied",
+        "os.ftruncate": "features, copied",
         "np.memmap": "features, copied",
     },
     "features/entry.py": {"os.ftruncate": "features"},

@@ -145,9 +145,8 @@ def decode(
 
     Args:
         image: a path, a file's bytes, a file open for reading bytes, a PIL image, or an array or tensor with values 0
-            to 255 (uint8, or another type: rounded): (h, w) is grey, (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with
-            alpha. PIL images and arrays are shrunk from the pixels they have: of a large JPEG, other pixels than its
-            file gives.
+            to 255 (rounded): (h, w) or (h, w, 1) grey, (h, w, 3) RGB, (h, w, 4) RGB with alpha. PIL images and arrays
+            are shrunk from their own pixels, which differ from those that a large JPEG file gives.
         max_size: the longest side given back, in pixels; None leaves the size.
         box: the part of the image to use.
         angle: degrees that the box leans clockwise in the image, about its own centre; what is given stands upright.

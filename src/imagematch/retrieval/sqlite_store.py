@@ -229,8 +229,7 @@ class SqliteStore:
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         with self._reading() as base:
             found = dict(base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),)))
-        rows = [self._embedding(found[image_id]) for image_id in ids]
-        return np.array(rows, np.float32).reshape(-1, self.facts.dim)
+        return np.array([self._embedding(found[one]) for one in ids], np.float32).reshape(-1, self.facts.dim)
 
     def _embedding(self, data: object) -> np.ndarray:
         [content] = of_kinds((data,), bytes)

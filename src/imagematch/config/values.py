@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from imagematch.config.names import NAMED_CRITERIA
+from imagematch.config.names import FACE_CROPS, NAMED_CRITERIA, YUNET_PREFIX
 from imagematch.config.problems import did_you_mean, invalid, shown
 from imagematch.errors import ConfigError
 from imagematch.files import checked_name
@@ -146,6 +146,12 @@ def checked_extractors(value: str | tuple[str, ...], names: Sequence[str]) -> st
         if value.count(name) > 1:
             raise invalid(f"feature_extractor names {name} twice", "leave one of them out")
     return value if len(value) > 1 else value[0]
+
+
+def checked_face_crop(value: str) -> str:
+    """none, a detector's name or a YuNet file, else raises a validation error."""
+    prefixed = value.startswith(YUNET_PREFIX) and value != YUNET_PREFIX
+    return value if prefixed else checked_choice("face_crop", value, FACE_CROPS)
 
 
 def checked_split(value: tuple[float, ...]) -> tuple[float, ...]:

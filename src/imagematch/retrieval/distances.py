@@ -17,6 +17,9 @@ SEARCH_DISTANCES = ("euclidean", "cosine", "jaccard")
 _UNIT_ROUNDOFF = 2.0**-24
 _EXACT_VALUES = 1 << 18
 _JACCARD_VALUES = 1 << 18
+_PRODUCT_FROM = 4_000
+"""Values of queries (queries x their length) from which FAISS compares by matrix products: its 128,000 leaves several
+hundred queries to loops that take 2 to 4 times as long."""
 
 
 def import_faiss() -> Any:
@@ -24,6 +27,8 @@ def import_faiss() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of its wrapper's, under Python 3.12 and later
         import faiss
+    limits = faiss.cvar
+    limits.distance_compute_blas_threshold = min(limits.distance_compute_blas_threshold, _PRODUCT_FROM)
     return faiss
 
 

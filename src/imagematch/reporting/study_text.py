@@ -75,7 +75,8 @@ def study_steps(study: optuna.Study) -> list[str]:
             )
     for name, value in winner.params.items():
         if _at_an_end(winner, name):
-            steps.append(f"{visible(name)} won at {shown_value(value)}, an end of what was searched: search beyond it.")
+            won = f"{visible(name)} won at {shown_value(value)}"
+            steps.append(f"{won}, an end of what was searched: search beyond it with --extend.")
     return steps
 
 

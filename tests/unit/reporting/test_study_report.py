@@ -53,7 +53,7 @@ def test_a_winner_at_an_end_of_the_search_asks_for_a_wider_one():
     kinds["dim"] = CategoricalDistribution((16, 32, 64))
     params = [{"learning_rate": 1e-2, "dropout": 0.0, "loss": "b", "dim": 64}] * 2
     (wider, dim) = [step for step in study_steps(made_of((0.1, 0.2), params, kinds)) if "an end" in step]
-    assert wider == "learning_rate won at 0.01, an end of what was searched: search beyond it."
+    assert wider == "learning_rate won at 0.01, an end of what was searched: search beyond it with --extend."
     assert dim.startswith("dim won at 64")
 
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FRESH ?= --resume
 
-.PHONY: hpt test check lint docs wheel soak reference bench lock sbom clean help
+.PHONY: hpt test check coverage lint docs wheel soak reference bench lock sbom clean help
 
 LOCKING := build/locking
 
@@ -31,6 +31,13 @@ wheel: .venv/dev ## the wheel and the source distribution, into build/dist, thei
 	rm -rf build/dist build/lib build/bdist.*
 	$(BIN)/python -m build --no-isolation --outdir build/dist . > build/wheel.log
 	$(BIN)/python tests/wheel.py build/dist
+
+coverage: .venv/dev ## the share of lines and branches that the tests run, workers of studies included: build/coverage
+	rm -rf build/coverage && mkdir -p build/coverage
+	COVERAGE_FILE=build/coverage/data $(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal
+	COVERAGE_FILE=build/coverage/data $(BIN)/python -m coverage combine --quiet build/coverage
+	COVERAGE_FILE=build/coverage/data $(BIN)/python -m coverage html --quiet --directory build/coverage/html
+	COVERAGE_FILE=build/coverage/data $(BIN)/python -m coverage report --skip-covered --sort cover | tail -40
 
 soak: .venv/dev  ## long studies: a hundred kills, eight workers on PostgreSQL, memory over two hundred trials
 	$(BIN)/python -m pytest -m soak -s

@@ -1,8 +1,10 @@
-"""How often OpenCV's cascade finds the face that another detector found, and where: on photos with a table of boxes.
+"""How often each detector finds the face that a table names, and where, and how many photos a second it searches.
 
 `--data-dir` holds the table `celeba_dev_faces.csv` (file, width, height; x, y, w, h in pixels of a photo of that width
-and height) and, at any depth, photos of those names in any size. A face agrees where its box and the table's have an
-intersection over union of 0.5 or more. Without such a folder nothing is measured. A minute or two on 2 cores.
+and height; five points) and, at any depth, photos of those names in any size. A face agrees where its box and the
+table's have an intersection over union of 0.5 or more. Without such a folder nothing is measured. With `--recall` the
+photos are also cropped in several ways, and Recall@1 of MobileNetV2's frozen features is measured, a class a folder.
+A minute or two on 2 cores, with `--recall` about two for each way of cropping.
 """
 
 from __future__ import annotations
@@ -11,16 +13,34 @@ import argparse
 import csv
 import json
 import statistics
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from imagematch.data import Face, decode, find_face, thread_count
+import numpy as np
+
+from imagematch.config import parse_train
+from imagematch.data import Face, FaceCropper, decode, thread_count
 from imagematch.errors import ImagematchError
+from imagematch.evaluation import epoch_metrics
+from imagematch.training import load_training_data
 
 TABLE = "celeba_dev_faces.csv"
 AGREEING = 0.5
+POINTS = ("re", "le", "nose", "rm", "lm")
+"""Of the table, from left to right as they are seen."""
+WAYS: dict[str, dict[str, Any]] = {
+    "whole photos": {},
+    "haar": {"face_crop": "haar"},
+    "haar, eyes level": {"face_crop": "haar", "face_align": True},
+    "mtcnn": {"face_crop": "mtcnn"},
+    "mtcnn, aligned": {"face_crop": "mtcnn", "face_align": True},
+    "mtcnn, aligned, no margin": {"face_crop": "mtcnn", "face_align": True, "face_margin": 0.0},
+}
+"""How photos are cropped where Recall@1 is measured."""
+SHOWN = ("recall_at_1", "map_at_r", "roc_auc")
 
 
 def overlap(face: Face, box: tuple[float, float, float, float]) -> float:
@@ -32,43 +52,75 @@ def overlap(face: Face, box: tuple[float, float, float, float]) -> float:
     return inside / (face.width * face.height + w * h - inside)
 
 
-def centre_inside(face: Face, box: tuple[float, float, float, float]) -> bool:
-    """Whether the centre of the box lies in the face."""
-    x, y, w, h = box
-    right = face.left <= x + w / 2 <= face.left + face.width
-    return right and face.top <= y + h / 2 <= face.top + face.height
+def point_error(face: Face, row: dict[str, str], across: float, down: float) -> float:
+    """How far the five points are from the table's, in the mean, as a share of the side of the table's box."""
+    wanted = [(float(row[f"{name}_x"]) * across, float(row[f"{name}_y"]) * down) for name in POINTS]
+    side = (float(row["w"]) * across * float(row["h"]) * down) ** 0.5
+    return float(np.linalg.norm(np.array(face.points) - wanted, axis=1).mean()) / side
 
 
-def search(photo: Path, row: dict[str, str]) -> tuple[Face | None, tuple[float, float, float, float]]:
-    """The face that the cascade finds, and the table's box, in pixels of the photo."""
-    pixels = decode(photo)
-    across, down = pixels.shape[1] / float(row["width"]), pixels.shape[0] / float(row["height"])
-    x, y, w, h = (float(row[name]) for name in "xywh")
-    return find_face(pixels), (x * across, y * down, w * across, h * down)
-
-
-def measure(folder: Path) -> dict[str, Any]:
-    """Searches every photo that the table has a box for."""
+def known_photos(folder: Path) -> list[tuple[Path, dict[str, str]]]:
+    """The photos that the table has a box for, with their row."""
     table = folder / TABLE
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines())) if table.is_file() else []
     photos = {path.name: path for path in folder.rglob("*.jpg")} if rows else {}
-    known = [row for row in rows if row["file"] in photos and row["x"]]
-    if not known:
-        return {"name": "faces", "photos": 0, "ratios": {}, "seconds": {}}
+    return [(photos[row["file"]], row) for row in rows if row["file"] in photos and row["x"]]
+
+
+def search_all(detector: str, known: list[tuple[Path, dict[str, str]]]) -> dict[str, float]:
+    """What a detector finds in the photos, by threads as in a training, and how fast: decoding included, and apart."""
+    cropper = FaceCropper(0.2, True, "whole", detector)
+
+    def search(item: tuple[Path, dict[str, str]]) -> Face | None:
+        return cropper.find(item[0])
+
+    search(known[0])  # what is compiled at first
     started = time.perf_counter()
-    with ThreadPoolExecutor(thread_count()) as pool:
-        pairs = list(pool.map(lambda row: search(photos[row["file"]], row), known))
+    with cropper.opened().shared(), ThreadPoolExecutor(thread_count()) as pool:
+        faces = list(pool.map(search, known))
     seconds = time.perf_counter() - started
-    found = [(face, box) for face, box in pairs if face is not None]
-    agreeing = [(face, box) for face, box in found if overlap(face, box) >= AGREEING]
-    sides = [face.width / (box[2] * box[3]) ** 0.5 for face, box in agreeing]
-    ratios = {
-        "found": len(found) / len(pairs),
-        "agreeing": len(agreeing) / len(pairs),
-        "box's centre inside": sum(centre_inside(*pair) for pair in found) / len(pairs),
-        "side to the box's, median": statistics.median(sides) if sides else float("nan"),
+    found, agreeing, overlaps, sides, errors = 0, 0, [], [], []
+    for face, (path, row) in zip(faces, known, strict=True):
+        if face is None:
+            continue
+        height, width = decode(path).shape[:2]
+        across, down = width / float(row["width"]), height / float(row["height"])
+        x, y, w, h = (float(row[name]) for name in "xywh")
+        box = (x * across, y * down, w * across, h * down)
+        found += 1
+        overlaps.append(overlap(face, box))
+        if overlaps[-1] >= AGREEING:
+            agreeing += 1
+            sides.append((face.width * face.height / (box[2] * box[3])) ** 0.5)
+            errors += [point_error(face, row, across, down)] if face.points else []
+    return {
+        "found": found / len(known),
+        "agreeing": agreeing / len(known),
+        "overlap, median": statistics.median(overlaps or [0.0]),
+        "side to the box's, median": statistics.median(sides or [0.0]),
+        "points off, share of side, median": statistics.median(errors) if errors else float("nan"),
+        "photos a second": len(known) / seconds,
     }
-    return {"name": "faces", "photos": len(pairs), "ratios": ratios, "seconds": {"a photo": seconds / len(pairs)}}
+
+
+def recall(folder: Path, way: dict[str, Any], weights: str) -> dict[str, float]:
+    """The metrics of MobileNetV2's frozen features on all photos of the folder, a person a folder, cropped so."""
+    with tempfile.TemporaryDirectory() as cache:
+        values = {
+            "experiment_name": "faces",
+            "dataset": "folder",
+            "data_dir": str(folder),
+            "split_by": "class",
+            "feature_extractor": "mobilenet_v2",
+            "weights": weights,
+            "feature_precision": "float32",
+            "feature_dir": cache,
+            **way,
+        }
+        data = load_training_data(parse_train(values), manifest_dir=Path(cache))
+        rows = np.arange(len(data.dataset))
+        metrics = epoch_metrics(data.baseline(rows), data.dataset.labels[rows])
+    return {name: metrics[name] for name in SHOWN}
 
 
 def main() -> None:
@@ -76,19 +128,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help=f"has {TABLE} and the photos")
-    parser.add_argument("--weights", help="not used: a cascade has none")
+    parser.add_argument("--detectors", nargs="+", default=["haar", "mtcnn"], help="haar, mtcnn or yunet:PATH")
+    parser.add_argument("--recall", type=Path, help="also measure Recall@1 on this folder of a folder for each person")
+    parser.add_argument("--weights", default="random", help="of MobileNetV2: imagenet, random or a file")
     options = parser.parse_args()
+    known = known_photos(options.data_dir)
+    tables: dict[str, dict[str, dict[str, float]]] = {"detectors": {}, "ways": {}}
     try:
-        found = measure(options.data_dir)
+        for detector in options.detectors if known else ():
+            tables["detectors"][detector] = search_all(detector, known)
+        for name, way in WAYS.items() if options.recall else ():
+            tables["ways"][name] = recall(options.recall, way, options.weights)
     except ImagematchError as error:
         raise SystemExit(str(error)) from error
     if options.json:
-        print(json.dumps(found))
+        ratios = {
+            f"{row}: {what}": value for row, found in tables["detectors"].items() for what, value in found.items()
+        }
+        print(json.dumps({"name": "faces", "photos": len(known), "ratios": ratios, "seconds": {}, **tables}))
         return
-    print(f"{found['photos']:,} photos with a box")
-    for group in ("ratios", "seconds"):
-        for what, value in found[group].items():
-            print(f"{what:28} {value:.4g}")
+    print(f"{len(known):,} photos with a box")
+    for table in tables.values():
+        for row, found in table.items():
+            print(f"{row:28}" + "  ".join(f"{what} {value:.4g}" for what, value in found.items()))
 
 
 if __name__ == "__main__":

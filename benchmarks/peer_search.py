@@ -21,10 +21,12 @@ import functools
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ RECIPE = Path(__file__).parent.parent / "configs" / "hpt" / "recipe.yaml"
 DIGITS = ("dataset=digits", "split_by=class", "split=[0.4, 0.3, 0.3]", "feature_extractor=pixels", "image_size=8")
 SHORT = ("epochs=2", "n_trials=2", "embedding_dim=16", "parallel_heads=[[16]]")
 IMAGES_PER_CLASS, BATCH = 4, 256
+RECIPES = "recipes.json"
 
 DataOf = Callable[[str], TrainingData]
 """An extractor's name -> the images with its features."""
@@ -290,21 +293,26 @@ def train_ours(winner: TrainSettings, number: int, layout: Layout, log: RunLog, 
 
 
 def compare(options: argparse.Namespace, log: RunLog, stop: StopRequest) -> dict[str, Any]:
-    """Both searches; the table is written after each."""
-    layout = Layout(options.output)
+    """Both searches, then the table."""
+    layout, folder = Layout(options.output), make_dir(options.output / "peer")
     features = f"feature_dir={options.feature_dir or options.output / 'features'}"
     digits = [] if options.set else [*DIGITS, *SHORT]
     study = load_study(options.config, [features, "rerun_top_k=0", *digits, *options.set])
+    if options.peer_alone:
+        write_json(folder / RECIPES, list(map(asdict, measure_peer(study, layout, options.seeds, folder, log))))
+        return {}
     recipes = measure_ours(study, layout, options.seeds, log, stop)
-    baseline = recipes[-1].runs[0]
-    table = comparison_table(recipes[:-1], baseline)
     if all(importlib.util.find_spec(name) for name in ("torch", "pytorch_metric_learning")):
-        recipes[1:1] = measure_peer(study, layout, options.seeds, make_dir(options.output / "peer"), log)
-        table = comparison_table(recipes[:-1], baseline)
+        # In a process of its own: after TensorFlow's trainings PyTorch ended the process without a word, twice of twice
+        alone = ["--peer-alone", "--output", str(options.output)]
+        subprocess.run([*sys.orig_argv, *alone], check=True)
+        recipes[1:1] = [Recipe(**values) for values in json.loads((folder / RECIPES).read_text(encoding="utf-8"))]
     else:
         log.say("torch and pytorch_metric_learning are not installed: ours alone (pip install imagematch[peer])")
+    table = comparison_table(recipes[:-1], recipes[-1].runs[0])
     epochs = study.fixed["epochs"]
-    remark = f"{study.n_trials} trials of at most {epochs} epochs each; the winners over {options.seeds} seeds."
+    remark = f"{study.n_trials} trials of at most {epochs} epochs each; the winners over {options.seeds} seeds. "
+    remark += f"The baseline is the {recipes[-1].name} features, without training."
     write_comparison(options.output, "Our search and a peer's", table, [remark])
     for line in comparison_text(table).splitlines():
         log.say(line)
@@ -338,6 +346,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each winner")
     parser.add_argument("--feature-dir", type=Path, help="where features are cached (the output folder)")
     parser.add_argument("--output", type=Path, help="folder of the studies and tables; by default one that is removed")
+    parser.add_argument("--peer-alone", action="store_true", help="search the peer's side alone, without a table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, stop_on_signals(patient=True) as stop:
         options.output = options.output or Path(temporary)
@@ -347,7 +356,7 @@ def main() -> None:
         except ImagematchError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
-    if options.json:
+    if options.json and found:
         print(json.dumps(found))
 
 

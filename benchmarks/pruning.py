@@ -3,7 +3,7 @@
 Epochs: `pruning_curves.json` has the learning curves (validation MAP@R) of two searches that pruned nothing, 30 trials
 of 30 epochs each with `lr_schedule: cosine` and heads on frozen MobileNetV2 features of Tiny ImageNet: `by_class`
 validated on unseen classes, `by_image` on other images of the classes that were trained on. Each is searched again in
-many random orders by pruners that differ in their percentile (50 is the median) and in the first epoch that they cut.
+many random orders by pruners that differ in how many percent stay (50: the median) and in the first epoch they cut.
 
 Folds: 24 synthetic objectives (those of search_quality.py), 30 random points each, 5 folds that differ in difficulty by
 0.1 of the objective's range and in each value by 0.03, pruned by our median over folds and by Optuna's WilcoxonPruner.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CURVES = Path(__file__).with_name("pruning_curves.json")
 ORDERS, DRAWS, OBJECTIVES = 300, 4, 24
-PERCENTILES, FIRST_EPOCHS = (50, 25), (5, 10, 15)
+PERCENTILES, FIRST_EPOCHS = (50, 75), (5, 10, 15, 20)
 STARTUP = 5
 TRIALS, FOLDS = 30, 5
 OF_A_FOLD, NOISE = 0.1, 0.03

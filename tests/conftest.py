@@ -63,7 +63,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @contextmanager
 def unreadable(folder: Path, mode: int = 0) -> Iterator[None]:
-    """Nobody may enter a test's folder for a while, or has the rights of `mode` in it; root is somebody else so long."""
+    """Nobody has other rights than `mode` in a test's folder for a while; root is somebody else so long."""
     root = os.geteuid() == 0
     for above in folder.parents:  # pytest's own folders are closed to others
         if above.is_relative_to(tempfile.gettempdir()) and above != Path(tempfile.gettempdir()):

@@ -31,6 +31,13 @@ class BoundedConnection(sqlite3.Connection):
             self.execute(f"pragma {pragma}")
 
 
+def of_kinds(row: tuple[Any, ...], *kinds: type) -> tuple[Any, ...]:
+    """The row; raises sqlite3.DataError where a value is of another kind: any column takes any value."""
+    if any(type(value) is not kind for value, kind in zip(row, kinds, strict=True)):
+        raise sqlite3.DataError("holds a damaged value")
+    return row
+
+
 def is_full(reason: str) -> bool:
     """Whether an SQLite error message means a full disk; for a file at its size limit SQLite says "I/O error"."""
     return "full" in reason or "disk I/O error" in reason

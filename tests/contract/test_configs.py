@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.conftest import Invoke
 
 from imagematch.config import load_study, load_train
 
@@ -38,6 +39,19 @@ def test_its_header_names_purpose_and_command(path: Path) -> None:
     header = header_of(path)
     assert "purpose" in header
     assert re.search(rf"(train|hpt)\.py --(config|hpt-config-filepath) {re.escape(shown(path))}", header)
+
+
+BY_FILE = [path for path in TRAIN if "onnx:" in str(load_train(path).feature_extractor)]
+
+
+@pytest.mark.parametrize("path", BY_FILE, ids=shown)
+def test_a_network_file_that_is_not_there_is_one_line(path: Path, invoke: Invoke) -> None:
+    done = invoke("train", "--config", path, "--dry-run")
+    network = load_train(path).feature_extractor.removeprefix("onnx:")
+    assert done.returncode == 5
+    assert done.stderr.startswith(
+        f"error: {network}: cannot be read: No such file or directory (and 1 more); check the path\n"
+    )
 
 
 def test_all_names_differ() -> None:

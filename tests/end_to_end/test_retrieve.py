@@ -639,14 +639,14 @@ def test_a_file_that_two_tables_name_is_one_file_however_they_name_it(command: C
 def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The matcher is trained on what is cut out of photos: each has a digit as its face, in noise of its own."""
     from imagematch.config import parse_train
-    from imagematch.data import Face, decode
+    from imagematch.data import Face, FaceCropper, decode
     from imagematch.files import Layout
     from imagematch.pipeline import run_training
 
-    def find(image: bytes, *, eyes: bool) -> Face | None:
+    def find(_cropper: FaceCropper, image: bytes) -> Face | None:
         return Face(4, 6, 8, 8) if decode(image).shape[0] == 20 else None
 
-    monkeypatch.setattr("imagematch.data.faces.cache.find_face", find)
+    monkeypatch.setattr("imagematch.data.FaceCropper.find", find)
     for path in (*Path("query").rglob("*.png"), *Path("gallery").rglob("*.png")):
         in_noise(path, path)
     settings = {**SMALL, "data_dir": "gallery", "face_crop": "haar", "face_margin": 0.0, "face_missing": "skip"}

@@ -1,4 +1,4 @@
-"""An image that changes, breaks or goes, between two runs and in the middle of one: named, and never taken for another."""
+"""An image that changes, breaks or goes, between two runs and in one: named, and never taken for another."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_training_that_was_cut_off_is_not_resumed_on_other_images(
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_gallery(change: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its image changes when it has just been embedded: the vector of one content is not stored with another's digest."""
+    """Its image changes just after it was embedded: a vector is not stored with another content's digest."""
     paths = sorted((root / "a").iterdir())[:3]
     embed = MATCHER.embed
 

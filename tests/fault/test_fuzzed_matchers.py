@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import ROOT
+from tests.fault.fuzzing import JSON
 from tests.fault.test_hostile_matchers import opened
 from tests.forging import small_network
 from tests.unit.extractors.test_network_file import PLAIN
@@ -25,16 +26,6 @@ from imagematch.tensors import TensorSpec, read_tensors, write_tensors
 
 IMAGE = np.full((8, 8, 3), 9, np.uint8)
 SOAK_S = 240
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.sampled_from([0.0, 1, -1, 1e308]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LONG = settings(QUICK, max_examples=20_000)
 

@@ -185,6 +185,20 @@ def test_flipped_bytes_never_crash_and_never_lead_outside(saved: Callable[[str],
     assert found.rows.max() < COUNT
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_vectors_that_have_no_distance(tmp_path: Path, kind: str, value: float) -> None:
+    """Found by fuzzing: a search warned of an overflow, and NaN is no JSON."""
+    index, rows = empty(kind), vectors()
+    index.add([IndexedImage(f"{number}.png", "0" * 32) for number in range(COUNT)], rows)
+    index.save(tmp_path / kind)
+    path = tmp_path / kind / "faiss.index"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(rows[7].tobytes(), np.full(DIM, value, np.float32).tobytes()))
+    reseal(tmp_path / kind)
+    refused(kind, tmp_path / kind)
+
+
 def test_links_that_lead_outside(saved: Callable[[str], Path]) -> None:
     import faiss
 

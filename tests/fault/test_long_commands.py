@@ -21,13 +21,14 @@ from tests.fault.conftest import with_tests
 import imagematch
 
 WITHIN_S = 10
+PATIENT = "early_stopping_patience: 4000\n"
 COMMON = "dataset: digits\nimage_size: 32\nweights: random\n"
 FILES = {
-    "head.yaml": f"experiment_name: head\n{COMMON}feature_extractor: pixels\nepochs: 4000\nearly_stopping_patience: 4000\n",
+    "head.yaml": f"experiment_name: head\n{COMMON}feature_extractor: pixels\nepochs: 4000\n{PATIENT}",
     "whole.yaml": f"experiment_name: whole\n{COMMON}feature_extractor: small_cnn\nepochs: 400\n",
     "slow.yaml": f"experiment_name: slow\n{COMMON}feature_extractor: convnext_tiny\nfeature_precision: float32\n",
     "study.yaml": (
-        f"study_name: study\n{COMMON}feature_extractor: pixels\nepochs: 400\nearly_stopping_patience: 400\n"
+        f"study_name: study\n{COMMON}feature_extractor: pixels\nepochs: 400\n{PATIENT}"
         "embedding_dim_grid: [32, 64]\nlearning_rate_range: {low: 1.0e-4, high: 1.0e-2, log: true}\nn_trials: 30\n"
     ),
     "small.yaml": f"experiment_name: small\n{COMMON}feature_extractor: small_cnn\nepochs: 1\nmax_classes: 4\n",

@@ -92,13 +92,12 @@ def test_a_folder_that_has_vanished(name: str, tmp_path: Path) -> None:
     folder.mkdir()
     write = WRITES[name](folder)
     shutil.rmtree(folder)
+    told = ""
     try:
         write()
     except ImagematchError as error:
-        assert "\n" not in str(error)
-        assert str(folder) in str(error)
-    else:
-        assert folder.exists()
+        told = str(error)
+    assert folder.exists() or (str(folder) in told and "\n" not in told)
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,27 @@ def test_no_tensorflow_before_the_configuration_is_checked(arguments: list[str],
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in run.stderr.splitlines() if "|" in line}
     assert "imagematch" in imported
     assert not imported & {"tensorflow", "keras", "openvino", "optuna", "sklearn", "pandas", "plotly"}
+
+
+WITHOUT = """
+import importlib, os, signal, sys
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+for module, name in ((os, "O_NOFOLLOW"), (os, "posix_fallocate"), (os, "sched_getaffinity"), (signal, "SIGKILL")):
+    delattr(module, name)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def test_it_is_imported_where_the_system_is_another() -> None:
+    """Windows has no fcntl and no resource, macOS no posix_fallocate; modules that import TensorFlow are left out."""
+    light = []
+    for path in MODULES:
+        heavy = {name.split(".")[0] for node in ast.parse(path.read_text()).body for name in imports_of(node)}
+        if not heavy & (HEAVY - {"openvino", "pandas"}):
+            light.append(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"))
+    assert len(light) > 200
+    light = [name for name in light if not name.startswith(("imagematch.serving", "imagematch.reporting"))]
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *light], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -20,9 +20,8 @@ OPENING = {
 }
 """Names of functions and methods that read a file by its name, whatever they belong to."""
 OURS = {
-    *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open", "store_class.open"),
-    "GALLERY_STORES.of(location).open",
-    "GALLERY_STORES.of(str(location)).open",
+    *("read_bytes", "read_index", "load_weights", "ImageMatcher.load", "Gallery.open", "cls.open"),
+    *("GALLERY_STORES.of(location).open", "GALLERY_STORES.of(str(location)).open"),
 }
 """Functions of ours that are called so, and go through `imagematch.reading` themselves."""
 
@@ -37,6 +36,7 @@ NET = "an answer of the network, whose length is bounded where it is read"
 NO_FILE = "reads no file: bytes, text or an object in memory"
 SYNCS = "opened to be locked or made durable, not read"
 ARTIFACTS = "optuna-dashboard gives out what the study itself keeps there"
+PINNED = "bytes that were read by `reading` and have one SHA-256, which is written down"
 PLUG_IN = "a plug-in of a package that the user has installed"
 OTHERS = "reviewed with the module it is in: a matcher's folder, or what a run itself has written"
 """The reasons."""
@@ -52,8 +52,12 @@ PLACES: dict[str, dict[str, str]] = {
         "image.load": NO_FILE,
         "image.load (2)": NO_FILE,
     },
-    "data/faces/detection.py": {
+    "data/faces/haar.py": {
         "cv2.CascadeClassifier": SYSTEM,
+    },
+    "data/faces/mtcnn.py": {
+        "joblib.load": PINNED,
+        "ov.Core().compile_model": NO_FILE,
     },
     "data/fetching.py": {
         "_opener().open": NET,
@@ -215,7 +219,7 @@ PLACES: dict[str, dict[str, str]] = {
     "sources/parquet_rows.py": {
         "ParquetFile": CHECKED,
         "ParquetFile (2)": CHECKED,
-        "open": WRITES,
+        "Path(target).open": WRITES,
     },
     "retrieval/submission.py": {
         "urllib.request.build_opener(_NoRedirection).open": NET,

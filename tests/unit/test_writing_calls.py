@@ -71,6 +71,7 @@ PLACES: dict[str, dict[str, str]] = {
     "features/arrays.py": {
         "tempfile.TemporaryFile": "features, copied",
         "os.posix_fallocate": "features, copied",
+        "os.ftruncate": "features, copied",
         "np.memmap": "features, copied",
     },
     "features/entry.py": {"os.ftruncate": "features"},
@@ -115,7 +116,11 @@ PLACES: dict[str, dict[str, str]] = {
     },
     "retrieval/gallery_index.py": {"self.save": LEFT_OUT},
     "retrieval/index_files.py": {"import_faiss().write_index": IN_REPLACING},
-    "sources/parquet_rows.py": {"tempfile.TemporaryDirectory": TEMPORARY, "open": TEMPORARY, "file.write": TEMPORARY},
+    "sources/parquet_rows.py": {
+        "tempfile.TemporaryDirectory": TEMPORARY,
+        "Path(target).open": TEMPORARY,
+        "file.write": TEMPORARY,
+    },
     "tensors.py": {"path.open": IN_REPLACING, "file.write": IN_REPLACING, "file.write (2)": IN_REPLACING},
     "tuning/dashboard.py": {
         "tempfile.TemporaryDirectory": "dashboard",

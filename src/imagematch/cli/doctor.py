@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8")
 _PACKAGES = ("tensorflow", "keras", "optuna", "openvino", "numpy", "pillow")
 _EXTRAS = {
-    "faces": ("cv2", "face_crop"),
+    "faces": ("cv2", "face_crop: haar and yunet; mtcnn needs the package mtcnn, too"),
     "serve": ("fastapi", "imagematch serve"),
     "tensorboard": ("tensorboard", "logs for TensorBoard in exp/logs"),
     "mlflow": ("mlflow", "callbacks: [mlflow]"),

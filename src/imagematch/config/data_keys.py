@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator
 
 from imagematch.config import conditions, names, values
 from imagematch.config.fields import REQUIRED, Affects, key
@@ -93,9 +93,19 @@ class DataKeys(BaseModel):
         **_DATA,
     )
     max_megapixels: int = key(whole(500, 1, 4_295, "Larger images are left out, as corrupt ones are."), **_DATA)
-    face_crop: str = key(choice("none", names.FACE_CROPS, "Cuts out the largest face with this detector."), **_DATA)
+    face_crop: Annotated[str, AfterValidator(values.checked_face_crop)] = key(
+        Option(
+            "none",
+            {"anyOf": [{"enum": list(names.FACE_CROPS)}, {"type": "string", "pattern": f"^{names.YUNET_PREFIX}."}]},
+            "Cuts out the largest face with this detector; `yunet:PATH`, too.",
+            expects=f"one of {', '.join(names.FACE_CROPS)}, or {names.YUNET_PREFIX}PATH",
+        ),
+        **_DATA,
+    )
     face_margin: float = key(number(0.2, 0, 2, "Added on each side of the face, as a share of its own side."), **_FACES)
-    face_align: bool = key(flag(False, "Turns the face so that the eyes are level."), **_FACES)
+    face_align: bool = key(
+        flag(False, "Brings eyes, nose and mouth to where face networks expect them; haar: the eyes level."), **_FACES
+    )
     face_missing: str = key(
         choice("whole", names.FACES_MISSING, "Without a face: takes the whole image, skips it, or stops."), **_FACES
     )

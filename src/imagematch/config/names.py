@@ -15,7 +15,9 @@ SPLITS_BY = ("image", "class", "predefined")
 LAYOUTS = ("auto", "classes", "groups", "splits", "splits_groups", "reid")
 NEAR_DUPLICATES = ("together", "as_is")
 MISSING_FILES = ("error", "skip")
-FACE_CROPS = ("none", "haar")
+FACE_CROPS = ("none", "haar", "mtcnn")
+YUNET_PREFIX = "yunet:"
+"""A YuNet network file finds faces, too: this, then its path."""
 FACES_MISSING = ("whole", "skip", "error")
 """What becomes of an image in which no face is found."""
 

@@ -39,6 +39,9 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 2_048
 
 
+_POOLINGS = ("cls", "mean", "gem", "none")
+
+
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 200
 
@@ -51,7 +54,7 @@ _PARTS: Mapping[str, tuple[str, Mapping[str, Any], Callable[[Any], bool]]] = {
     "channels": ("rgb or bgr", {"enum": ["rgb", "bgr"]}, lambda value: value in ("rgb", "bgr")),
     "layout": ("nchw or nhwc", {"enum": ["nchw", "nhwc"]}, lambda value: value in ("nchw", "nhwc")),
     "output": ("the name of an output", {"type": "string", "minLength": 1, "maxLength": 200}, _is_name),
-    "pooling": ("cls, mean or none", {"enum": ["cls", "mean", "none"]}, lambda value: value in ("cls", "mean", "none")),
+    "pooling": ("cls, mean, gem or none", {"enum": list(_POOLINGS)}, lambda value: value in _POOLINGS),
 }
 """What each part must be, in words, as a schema, and checked."""
 

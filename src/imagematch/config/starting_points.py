@@ -20,7 +20,6 @@ _SEEN = {"split_by": "image", "trainable": False, "intermediate_ff_block_units":
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "by_class_nt_xent": {**_UNSEEN, "loss": "nt_xent"},
     "by_class_triplet": {**_UNSEEN, "loss": "triplet_semihard"},
-    "by_class_multi_similarity": {**_UNSEEN, "loss": "multi_similarity"},
     "by_image_nt_xent": {**_SEEN, "loss": "nt_xent", "dropout": 0.4},
     "by_image_triplet": {**_SEEN, "loss": "triplet_semihard", "dropout": 0.4},
 }

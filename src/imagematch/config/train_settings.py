@@ -140,7 +140,8 @@ class TrainSettings(TrainKeys):
 
     def _describe_faces(self) -> str:
         missing = {"whole": "the whole image", "skip": "left out", "error": "an error"}[self.face_missing]
-        aligned = ", eyes level" if self.face_align else ""
+        level = "eyes level" if self.face_crop == "haar" else "aligned by five points"
+        aligned = f", {level}" if self.face_align else ""
         return (
             f"faces cut out ({self.face_crop}) with a margin of {self.face_margin:g}{aligned}; without one: {missing}"
         )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from imagematch.config.names import NAMED_CRITERIA
+from imagematch.config.names import FACE_CROPS, NAMED_CRITERIA, YUNET_PREFIX
 from imagematch.config.problems import did_you_mean, invalid, shown
 from imagematch.errors import ConfigError
 from imagematch.files import checked_name
@@ -21,6 +21,7 @@ THRESHOLD_FORMS = (
     "{cost: {false_match: 10, false_non_match: 1}}"
 )
 TRAINABLE_FORMS = "true, false, the number of last layers to train or {blocks: the number of last blocks}"
+FLIP_FORMS = "true, false or auto"
 JOIN_FORMS = "none, whitened or {features: whitened, power: 0.5, dim: 512, weight: auto, reduce: false}"
 VALUE_RANGE_FORMS = "auto, full or two numbers, the lower first, as [0, 4095]"
 JOIN_DEFAULTS: Mapping[str, Any] = {
@@ -147,6 +148,12 @@ def checked_extractors(value: str | tuple[str, ...], names: Sequence[str]) -> st
     return value if len(value) > 1 else value[0]
 
 
+def checked_face_crop(value: str) -> str:
+    """none, a detector's name or a YuNet file, else raises a validation error."""
+    prefixed = value.startswith(YUNET_PREFIX) and value != YUNET_PREFIX
+    return value if prefixed else checked_choice("face_crop", value, FACE_CROPS)
+
+
 def checked_split(value: tuple[float, ...]) -> tuple[float, ...]:
     """Two or three shares over 0 that sum to 1, else raises a validation error."""
     whole_is_one = math.isclose(sum(value), 1, abs_tol=1e-6)
@@ -189,6 +196,13 @@ def checked_trainable(value: Any) -> bool | int | dict[str, int]:
 
 def _counts_layers(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_LAYERS
+
+
+def checked_flip(value: Any) -> bool | str:
+    """true, false or auto, else raises a validation error."""
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise invalid(f"test_time_flip must be {FLIP_FORMS}, not {shown(value)}")
 
 
 def checked_join(value: Any) -> str | dict[str, Any]:

@@ -228,8 +228,13 @@ class WrittenKeys(DataKeys):
         condition=conditions.WITHOUT_STAGES,
     )
 
-    test_time_flip: bool = key(
-        flag(False, "Embeds an image as the mean of itself and its mirror image, once training is over."),
+    test_time_flip: Annotated[Any, PlainValidator(values.checked_flip)] = key(
+        Option(
+            False,
+            {"enum": [False, True, "auto"]},
+            "Embeds an image as the mean of itself and its mirror image, once training is over; auto: by validation.",
+            expects=values.FLIP_FORMS,
+        ),
         group="matching",
         affects=Affects.VIEWS,
         tunable="trials are ranked without it",

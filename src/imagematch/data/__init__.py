@@ -16,7 +16,15 @@ from imagematch.data.corrections import ANSWERS, AnsweredPair, Correction, answe
 from imagematch.data.dataset import Dataset, Quarantined
 from imagematch.data.decoding import DECODER_VERSION, ImageFacts, Thumbnail, decode, inspect, thread_count, thumbnail
 from imagematch.data.decoding_limits import MAX_MEGAPIXELS
-from imagematch.data.faces import Face, FaceCropper, crop_faces, faces_path, find_face, read_faces
+from imagematch.data.faces import (
+    Face,
+    FaceCropper,
+    crop_faces,
+    faces_path,
+    read_faces,
+    remember_yunet,
+    yunet_data,
+)
 from imagematch.data.fetching import fetch_dataset
 from imagematch.data.folds import class_disjoint, fold_datasets
 from imagematch.data.image_headers import open_image
@@ -57,7 +65,6 @@ __all__ = [
     "draw_contact_sheet",
     "faces_path",
     "fetch_dataset",
-    "find_face",
     "fold_datasets",
     "inspect",
     "manifest_path",
@@ -66,9 +73,11 @@ __all__ = [
     "read_corrections",
     "read_faces",
     "read_manifest",
+    "remember_yunet",
     "scan_images",
     "set_range",
     "stream_batches",
     "thread_count",
     "thumbnail",
+    "yunet_data",
 ]

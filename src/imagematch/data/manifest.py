@@ -28,7 +28,7 @@ _CHUNK = 32
 _SHOWN = 20
 """Of corrupt images so many are shown one by one; `run.jsonl` has all."""
 _MAX_CORRUPT_SHARE = 0.05
-_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 _COLUMNS = ("digest", "width", "height", "mode", "reason", "size", "mtime_ns", "box", "low", "high")
 """What is cached of an image beside its path."""
 _KINDS: dict[str, set[type]] = {

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from imagematch.extractors.saved import SavedExtractor, TrainedNetwork, write_extractor
     from imagematch.extractors.trainable import network_inside
+    from imagematch.extractors.weights import missing_files
 
 _MODULES = {
     "CALIBRATION_IMAGES": "quantization",
@@ -64,6 +65,7 @@ _MODULES = {
     "mean_cosine": "engines",
     "member_network": "concatenation",
     "converted_files": "engines",
+    "missing_files": "weights",
     "network_inside": "trainable",
     "open_engine": "engines",
     "quantized": "quantization",
@@ -98,6 +100,7 @@ __all__ = [
     "make_extractor",
     "mean_cosine",
     "member_network",
+    "missing_files",
     "network_inside",
     "open_engine",
     "quantized",

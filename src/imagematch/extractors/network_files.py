@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from imagematch.errors import ConfigError, ModelError
 from imagematch.files import digest_file, digest_json, os_reason, write_json
 from imagematch.limited_process import run_limited
-from imagematch.reading import GB, KB, check_file, read_file
+from imagematch.reading import GB, KB, MB, check_file, open_file, read_file
 from imagematch.registry import ONNX_PREFIX, ExtractorSpec
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _MAX_FACTS_BYTES = 64 * KB
 _TIME_S = 300
 _MEMORY_BYTES, _MEMORY_PER_BYTE = 8 * GB, 8
 _CONSTANT = 1e-3
+_LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])(?=(.{1,127}))", re.DOTALL)
+_LOCATION_BYTES = 139
 _SIDECARS = ("preprocessor_config.json", "config.json")
 
 
@@ -47,6 +50,7 @@ class NetworkFile:
         source: where the preprocessing comes from.
         facts: what was found in it: `inputs`, `outputs`, `layout`, `image_size`, `output`, `pooling`, `feature_dim`,
             `parameters`, `variation` of the features between images.
+        files: the file, and those that it has its weights in.
     """
 
     path: Path
@@ -54,6 +58,7 @@ class NetworkFile:
     settings: Mapping[str, Any]
     source: str
     facts: Mapping[str, Any]
+    files: tuple[Path, ...]
 
     @property
     def remarks(self) -> list[str]:
@@ -78,29 +83,22 @@ def open_network_file(name: str, given: Mapping[str, Any] | None = None, image_s
     path = Path(name.removeprefix(ONNX_PREFIX)).expanduser()
     if path.suffix not in _SUFFIXES:
         raise ModelError("not a network file", where=name, do=f"give one that ends in {', '.join(_SUFFIXES)}")
-    try:
-        check_file(path, max_bytes=_MAX_BYTES, dense=True)
-        digest = digest_file(path)
-        if path.suffix == ".xml":
-            digest = digest_json([digest, digest_file(path.with_suffix(".bin"))])
-    except OSError as error:
-        raise ModelError(f"cannot be read: {os_reason(error)}", where=name, do="check the path") from error
+    files = network_file_parts(path)
+    digest = _digest(files)
     settings, source = _settings(path, dict(given or {}), image_size)
     key = digest_json([_VERSION, digest, settings, _openvino_version()])
     remembered = cache_folder() / "network-files" / f"{key}.json"
     facts = _read_facts(remembered)
     if facts is None:
         with tempfile.TemporaryDirectory(prefix="imagematch-") as folder:
-            _convert(path, settings, Path(folder))
-            facts = _read_facts(Path(folder) / "facts.json")
-        if facts is None:
-            raise ModelError("cannot be read", where=name, do="export it again")
+            size_from = "input" if image_size or "size" in (given or {}) else source
+            facts = _convert(files, digest, settings, size_from, Path(folder))
         with suppress(Exception):  # it is found out again next time
             remembered.parent.mkdir(parents=True, exist_ok=True)
             write_json(remembered, facts)
     if not facts["finite"]:
         raise ModelError("gives features that are not numbers", where=name, do="check its scale, mean and std")
-    return NetworkFile(path, digest, settings, source, facts)
+    return NetworkFile(path, digest, settings, source, facts, files)
 
 
 def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: int | None) -> ExtractorSpec:
@@ -111,11 +109,7 @@ def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: in
         raise ModelError("runs as it is, on OpenVINO: it has no Keras model", where=name, do="use engine: auto")
 
     def convert(folder: Path) -> str:
-        _convert(file.path, file.settings, folder)
-        facts = _read_facts(folder / "facts.json")
-        if facts is None:
-            raise ModelError("cannot be read", where=name, do="export it again")
-        return str(facts["network"])
+        return str(_convert(file.files, file.digest, file.settings, file.source, folder)["network"])
 
     return ExtractorSpec(
         name=name,
@@ -126,18 +120,68 @@ def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: in
         preprocessing="none",
         parameters=file.facts["parameters"],
         architecture=("network file", _VERSION, dict(file.settings)),
-        files=(file.path, file.path.with_suffix(".bin")) if file.path.suffix == ".xml" else (file.path,),
+        files=file.files,
         convert=convert,
         remarks=tuple(file.remarks),
     )
 
 
-def _convert(path: Path, settings: Mapping[str, Any], folder: Path) -> None:
-    size = path.stat().st_size
+def network_file_parts(path: Path) -> tuple[Path, ...]:
+    """A network file and those that it has its weights in, each looked at.
+
+    Raises:
+        ModelError: one is not there, too large, or not beside it.
+    """
+    try:
+        check_file(path, max_bytes=_MAX_BYTES, dense=True)
+        others = [path.with_suffix(".bin").name] if path.suffix == ".xml" else []
+        others += _external_data(path) if path.suffix == ".onnx" else []
+    except OSError as error:
+        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(path), do="check the path") from error
+    for other in others:
+        try:
+            check_file(path.parent / other, max_bytes=_MAX_BYTES, inside=path.parent, dense=True)
+        except OSError as error:
+            what = f"has its weights in {other}, which cannot be read: {os_reason(error)}"
+            raise ModelError(what, where=str(path), do="put it beside the network, or export it again") from error
+    return (path, *(path.parent / other for other in others))
+
+
+def _external_data(path: Path) -> list[str]:
+    """The files that an ONNX file names as `location` of external data, as protocol buffers write it."""
+    found, before = set(), b""
+    with open_file(path, max_bytes=_MAX_BYTES) as file:
+        while chunk := file.read(16 * MB):
+            for match in _LOCATION.finditer(before + chunk):
+                name = match[2][: match[1][0]]
+                if len(name) == match[1][0]:  # else it ends in the next chunk
+                    found.add(name.decode(errors="replace"))
+            before = chunk[-_LOCATION_BYTES:]
+    return sorted(found)
+
+
+def _digest(files: Sequence[Path]) -> str:
+    try:
+        digests = [digest_file(file) for file in files]
+    except OSError as error:
+        raise ModelError(f"cannot be read: {os_reason(error)}", where=str(files[0]), do="check the path") from error
+    return digests[0] if len(digests) == 1 else digest_json(digests)
+
+
+def _convert(
+    files: Sequence[Path], digest: str, settings: Mapping[str, Any], size_from: str, folder: Path
+) -> dict[str, Any]:
+    """Writes the converted network into a folder, and gives what was found of it.
+
+    Raises:
+        ModelError: it is no network that imagematch runs, or is no longer that of the digest.
+    """
+    path = files[0]
+    size = sum(file.stat().st_size for file in files)
     run_limited(
         "imagematch.extractors.engines.onnx_conversion:convert_network_file",
         str(path.absolute()),
-        json.dumps(settings),
+        json.dumps({**settings, "size_from": size_from}),
         str(folder.absolute()),
         memory_bytes=_MEMORY_BYTES + _MEMORY_PER_BYTE * size,
         time_s=_TIME_S,
@@ -145,6 +189,13 @@ def _convert(path: Path, settings: Mapping[str, Any], folder: Path) -> None:
         where=path,
         do="check that it is a network of images",
     )
+    facts = _read_facts(folder / "facts.json")
+    if facts is None:
+        raise ModelError("cannot be read", where=str(path), do="export it again")
+    if _digest(files) != digest:
+        do = "leave it as it is while something runs, and start again"
+        raise ModelError("has changed since it was opened", where=str(path), do=do)
+    return facts
 
 
 def _settings(path: Path, given: dict[str, Any], image_size: int | None) -> tuple[dict[str, Any], str]:

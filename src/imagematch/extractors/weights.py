@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ModelError
+from imagematch.extractors.network_files import network_file_parts
 from imagematch.files import digest_file, digest_json, os_reason
 from imagematch.npz import open_zip
 from imagematch.reading import GB, MB, RefusedFileError, check_file
-from imagematch.registry import ExtractorSpec
+from imagematch.registry import ONNX_PREFIX, ExtractorSpec
 
 if TYPE_CHECKING:
     import keras
@@ -227,3 +228,22 @@ def _check_attributes(item: Any) -> None:
         total += note.get_storage_size()
         if total > _ATTRIBUTE_BYTES or (of_any_length and math.prod(note.shape) > 1):
             raise ValueError("it has attributes of unlimited length")
+
+
+def missing_files(
+    weights: Iterable[str | tuple[str, ...]], extractors: Iterable[str | tuple[str, ...]]
+) -> Iterator[ModelError]:
+    """What is wrong with the weights and network files that settings name, before anything opens them."""
+    for name in _names(weights):
+        if name not in ("imagenet", "random") and not Path(name).is_file():
+            yield ModelError("there is no such file", where=f"weights: {name}", do="check the path")
+    for name in _names(extractors):
+        if name.startswith(ONNX_PREFIX):
+            try:
+                network_file_parts(Path(name.removeprefix(ONNX_PREFIX)).expanduser())
+            except ModelError as error:
+                yield error
+
+
+def _names(given: Iterable[str | tuple[str, ...]]) -> Iterable[str]:
+    return dict.fromkeys(name for one in given for name in ((one,) if isinstance(one, str) else one))

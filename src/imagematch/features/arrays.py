@@ -75,7 +75,10 @@ class ReorderedRows:
         if size > _IN_MEMORY_BYTES:
             try:
                 with tempfile.TemporaryFile(dir=self._folder) as file:
-                    os.posix_fallocate(file.fileno(), 0, size)
+                    if hasattr(os, "posix_fallocate"):
+                        os.posix_fallocate(file.fileno(), 0, size)
+                    else:  # macOS
+                        os.ftruncate(file.fileno(), size)
                     return np.asarray(np.memmap(file, self.dtype, "r+", shape=self.shape))
             except OSError as error:
                 if size > _MOST_IN_MEMORY_BYTES:

@@ -22,6 +22,8 @@ CARD_FORMAT = 2
 CARD_FILE = "matcher.json"
 MODEL_CONFIG_FILE = "config.yaml"
 HEAD_FILE = "head.safetensors"
+DETECTOR_FILE = "face_detector.onnx"
+"""Of a matcher that finds faces by YuNet."""
 
 _GOLDEN = 3
 
@@ -183,7 +185,7 @@ class MatcherCard(StrictCard):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        expected = {MODEL_CONFIG_FILE, HEAD_FILE, *filter(None, weights_files(self.embedding.extractors))}
+        expected = {MODEL_CONFIG_FILE, HEAD_FILE, *embedding_files(self.embedding)}
         if set(self.files) != expected:
             raise ValueError(f"its files are not {', '.join(sorted(expected))}")
         if len(self.golden) != _GOLDEN or any(len(row) != self.embedding.dim for row in self.golden):
@@ -191,6 +193,12 @@ class MatcherCard(StrictCard):
         if any(math.hypot(*row) > 1.01 for row in self.golden):
             raise ValueError("golden embeddings longer than 1")
         return self
+
+
+def embedding_files(embedding: EmbeddingCard) -> list[str]:
+    """Names of the files of a matcher that its embeddings need, less the head and the converted networks."""
+    own_detector = embedding.face_crop is not None and embedding.face_crop.network is not None
+    return [*filter(None, weights_files(embedding.extractors)), *([DETECTOR_FILE] if own_detector else [])]
 
 
 def weights_files(extractors: Sequence[ExtractorCard]) -> list[str | None]:

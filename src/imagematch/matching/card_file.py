@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from imagematch.errors import ModelError
+from imagematch.data import remember_yunet
+from imagematch.errors import ConfigError, ModelError
 from imagematch.events import printable
 from imagematch.files import digest_json, os_reason, recovered_dir
-from imagematch.matching.card import CARD_FILE, CARD_FORMAT, MatcherCard
+from imagematch.matching.card import CARD_FILE, CARD_FORMAT, DETECTOR_FILE, MatcherCard
 from imagematch.reading import MB, read_file
 
 _MAX_BYTES = 8 * MB
@@ -22,7 +23,7 @@ _AGAIN = "train the model again"
 
 
 def read_card(folder: Path) -> MatcherCard:
-    """Reads and checks `matcher.json`; a folder that a kill left under another name is put back first.
+    """Reads and checks `matcher.json`; opens its YuNet file. A folder that a kill left elsewhere is put back first.
 
     Raises:
         ModelError: the folder or the file is missing, damaged, edited, or of another version.
@@ -42,7 +43,19 @@ def read_card(folder: Path) -> MatcherCard:
             where=str(path),
             do="restore it, or train again (another threshold needs no edit: matcher.match(a, b, threshold=0.9))",
         )
+    _remember_detector(card, folder)
     return card
+
+
+def _remember_detector(card: MatcherCard, folder: Path) -> None:
+    """Opens the YuNet file of a matcher that has one, so that its faces can be found."""
+    crop = card.embedding.face_crop
+    if crop is None or crop.network is None:
+        return
+    try:
+        remember_yunet(folder / DETECTOR_FILE, crop.network)
+    except ConfigError as error:
+        raise ModelError(error.what, where=error.where, do="restore it, or train again") from error
 
 
 def read_values(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode, find_face
+from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode
 from imagematch.model import AnyHeadShape, HeadShape, JoinedShape
 from imagematch.registry import EXTRACTOR_REGISTRY
 
@@ -28,6 +28,14 @@ class FaceCropCard(StrictCard):
     margin: float = Field(ge=0, le=2)
     align: bool
     missing: Literal["whole", "skip", "error"]
+    detector: Literal["haar", "mtcnn", "yunet"] = "haar"
+    network: Digest | None = None
+
+    @model_validator(mode="after")
+    def _has_its_network(self) -> Self:
+        if (self.detector == "yunet") != (self.network is not None):
+            raise ValueError("yunet, and nothing else, has a network")
+        return self
 
 
 class ExtractorCard(StrictCard):
@@ -159,7 +167,8 @@ class EmbeddingCard(StrictCard):
         """Whether the whole of an image is compared since no face was found in it; see `FaceCropper`."""
         if self.face_crop is None or self.face_crop.missing != "whole":
             return False
-        return find_face(image, eyes=self.face_crop.align) is None
+        assert self.cropper is not None
+        return self.cropper.find(image, max_pixels=None) is None
 
     @model_validator(mode="after")
     def _gives_embeddings(self) -> Self:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagematch.data import yunet_data
 from imagematch.errors import ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.extractors import (
@@ -26,12 +27,14 @@ from imagematch.extractors import (
 from imagematch.files import digest_file, os_reason, replacing_dir
 from imagematch.matching.card import (
     CARD_FILE,
+    DETECTOR_FILE,
     HEAD_FILE,
     MODEL_CONFIG_FILE,
     MatcherCard,
     ProbabilityCard,
     ProvenanceCard,
     ThresholdCard,
+    embedding_files,
     weights_files,
 )
 from imagematch.matching.card_file import read_card, sealed
@@ -106,7 +109,9 @@ def save_matcher(
         card = EmbeddingCard(**values)
         write_head(fresh / HEAD_FILE, card.head_shape, head)
         (fresh / MODEL_CONFIG_FILE).write_text(config, encoding="utf-8")
-        files = (MODEL_CONFIG_FILE, HEAD_FILE, *filter(None, weights_files(extractors)))
+        if card.face_crop is not None and card.face_crop.network is not None:
+            (fresh / DETECTOR_FILE).write_bytes(yunet_data(card.face_crop.network))
+        files = (MODEL_CONFIG_FILE, HEAD_FILE, *embedding_files(card))
         written = MatcherCard(
             format=2,
             imagematch=metadata.version("imagematch"),

@@ -12,9 +12,9 @@ import numpy as np
 
 from imagematch.config import StudySettings, TrainSettings, starting_lines
 from imagematch.data import SPLITS, Dataset, fold_datasets, open_dataset
-from imagematch.errors import ImagematchError, ModelError
+from imagematch.errors import ImagematchError
 from imagematch.events import SILENT, RunLog, time_text
-from imagematch.extractors import choose_extractor, lower_precisions
+from imagematch.extractors import choose_extractor, lower_precisions, missing_files
 from imagematch.features import Features, FeatureStore
 from imagematch.files import Layout
 from imagematch.pipeline.feature_shards import networks_of
@@ -92,7 +92,7 @@ def look_ahead(settings: TrainSettings | StudySettings, layout: Layout, log: Run
     found = Outlook()
     study = settings if isinstance(settings, StudySettings) else None
     variants = list(networks_of(settings))
-    found.problems += _missing_weights(variants)
+    found.problems += missing_files([one.weights for one in variants], [one.feature_extractor for one in variants])
     try:
         found.lines += [] if study is None else starting_lines(study)
     except ImagematchError as error:
@@ -116,13 +116,6 @@ def look_ahead(settings: TrainSettings | StudySettings, layout: Layout, log: Run
             else:
                 found.add("estimate", asdict(estimate), estimate.line)
     return found
-
-
-def _missing_weights(variants: Sequence[TrainSettings]) -> Iterator[ModelError]:
-    given = [(one.weights,) if isinstance(one.weights, str) else one.weights for one in variants]
-    for name in dict.fromkeys(name for names in given for name in names):
-        if name not in ("imagenet", "random") and not Path(name).is_file():
-            yield ModelError("there is no such file", where=f"weights: {name}", do="check the path")
 
 
 def _unfilled_batches(settings: TrainSettings | StudySettings, parts: Sequence[Dataset]) -> Iterator[ImagematchError]:

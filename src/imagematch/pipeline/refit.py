@@ -117,7 +117,8 @@ def train_again(training: Training, settings: TrainSettings, *, folder: Path, st
 
 
 def _settled(training: Training, settings: TrainSettings) -> TrainSettings:
-    """The settings with the weight of the join, and the heads, that validation chose."""
+    """The settings with the weight of the join, the heads and the mirror images that validation chose."""
+    settings = settings.model_copy(update={"test_time_flip": training.flip})
     if training.join is None or settings.trains_nothing:
         return settings
     weight = training.join.weight

@@ -169,6 +169,8 @@ def _train(
     )
     if training.join is not None:
         log.event("joined", join_line(training.join, settings), weight=training.join.weight)
+    if settings.test_time_flip == "auto":
+        log.event("flip", f"test_time_flip: {str(training.flip).lower()}, by validation", flip=training.flip)
     with stop.at_once():
         calibration, metrics = calibrate_and_measure(
             training.embed, data.baseline, data.whitened_baseline(), data.dataset, settings, log
@@ -232,7 +234,7 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
         "engine": features.engine,
         "precision": features.precision,
         **head_fields(training.shape),
-        "test_time_flip": settings.test_time_flip,
+        "test_time_flip": training.flip,
         "value_range": training.data.dataset.value_range,
         "max_megapixels": settings.max_megapixels,
         "face_crop": None if cropper is None else FaceCropCard(**asdict(cropper)),

@@ -21,6 +21,9 @@ from imagematch.retrieval.distances import import_faiss
 FILE_BYTES = 256 * GB
 """Of one file of an index: 1,000 bytes for each of 250 million images."""
 
+_LARGEST = 1e15
+"""Of a vector's values: the square of a distance between such is a number."""
+
 _HEADER = struct.Struct("<4siqqqBi")
 _L2 = 1
 _TYPES = {"flat": b"IxF2", "hnsw": b"IHNf", "ivfpq": b"IxRF", "cells": b"IwPQ", "gallery": b"IxM2"}
@@ -171,8 +174,13 @@ _CHECKS: dict[str, Callable[[_Reader, int], object]] = {
 
 
 def check_links(faiss: Any, index: Any) -> None:
-    """Raises ValueError where a graph or a list that was read leads to vectors that are not there."""
+    """Raises ValueError where a graph or a list that was read leads to no vectors, or they are no numbers."""
     count = int(index.ntotal)
+    flat = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
+    if count and isinstance(flat, faiss.IndexFlat):
+        values = faiss.rev_swig_ptr(flat.get_xb(), count * flat.d)
+        if not (values.min() >= -_LARGEST and values.max() <= _LARGEST):  # nor is a NaN
+            raise ValueError("its vectors are no numbers, or too large")
     if isinstance(index, faiss.IndexHNSW):
         graph = index.hnsw
         links, levels = faiss.vector_to_array(graph.neighbors), faiss.vector_to_array(graph.levels)

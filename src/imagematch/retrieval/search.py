@@ -212,7 +212,8 @@ def ranked(
     step = pairs_at_once(queries.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        exact[part] = distance.between(queries.take(owners[part], axis=0), gallery.take(rows[part], axis=0))
+        with np.errstate(over="ignore"):  # a mapped index that somebody sent may hold any vectors
+            exact[part] = distance.between(queries.take(owners[part], axis=0), gallery.take(rows[part], axis=0))
     order = _by_owner_and_distance(owners, exact, rows)
     owners = owners[order]
     rank = np.arange(len(owners)) - np.searchsorted(owners, np.arange(len(queries)))[owners]

@@ -22,7 +22,7 @@ from imagematch.files import full_disk_error, os_reason, read_error, replacing_d
 from imagematch.reading import GB, RefusedFileError, check_file
 from imagematch.retrieval.gallery_index import Changes, GalleryIndex
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, NewImage
-from imagematch.sqlite_files import is_full, open_checked
+from imagematch.sqlite_files import is_full, of_kinds, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
 BUSY_TIMEOUT_S = 30.0  # a writer waits so long for another one
@@ -43,6 +43,7 @@ create table removals (id integer primary key, generation integer not null);
 create index removals_by_generation on removals (generation);
 """
 _IMAGES = "select id, label, digest, source, added from images"
+_EMBEDDINGS = "select id, embedding from images"
 _LISTED = "id in (select value from json_each(?))"
 
 
@@ -202,7 +203,8 @@ class SqliteStore:
     def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
         query = "select label, count(*) from images where label >= ? group by label order by label"
         with self._reading() as base:
-            found = (row for row in base.execute(query, (start,)) if contains.casefold() in row[0].casefold())
+            rows = (of_kinds(row, str, int) for row in base.execute(query, (start,)))
+            found = (row for row in rows if contains.casefold() in row[0].casefold())
             return dict(itertools.islice(found, limit))
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
@@ -221,18 +223,20 @@ class SqliteStore:
     def image_file(self, image_id: int) -> bytes | None:
         with self._reading() as base:
             found = base.execute("select data from image_files where id = ?", (image_id,)).fetchone()
-        return None if found is None else bytes(found[0])
+            return None if found is None else of_kinds(found, bytes)[0]
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         with self._reading() as base:
-            query = "select id, embedding from images where id in (select value from json_each(?))"
-            rows = base.execute(query, (_json(ids),))
-            found = {image_id: self._embedding(data) for image_id, data in rows}
-        return np.stack([found[image_id] for image_id in ids]) if len(ids) else np.empty((0, self.facts.dim), "f4")
+            found = dict(base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),)))
+        return (
+            np.stack([self._embedding(found[image_id]) for image_id in ids])
+            if len(ids)
+            else np.empty((0, self.facts.dim), "f4")
+        )
 
     def _embedding(self, data: bytes) -> np.ndarray:
-        embedding = np.frombuffer(data, "<f4")
-        if len(embedding) != self.facts.dim or not np.isfinite(embedding).all():
+        embedding = np.frombuffer(*of_kinds((data,), bytes), np.uint8)
+        if len(embedding) != 4 * self.facts.dim or not np.isfinite(embedding := embedding.view("<f4")).all():
             raise StudyError("holds a damaged embedding", where=str(self._folder), do="restore it from a backup")
         return embedding
 
@@ -289,7 +293,7 @@ def _json(ids: Sequence[int]) -> str:
 
 
 def _image(row: tuple[Any, ...]) -> GalleryImage:
-    image_id, label, digest, source, added = row
+    image_id, label, digest, source, added = of_kinds(row, int, str, str, bytes, str)
     return GalleryImage(image_id, label, digest, source.decode("utf-8", "surrogateescape"), added)
 
 

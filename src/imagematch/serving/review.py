@@ -66,12 +66,7 @@ class CorrectionRequest(BaseModel):
     new_label: str = Field(default="", max_length=1000, description='What a "wrong label" should be; empty: not known.')
 
 
-_CORRECTION = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": CorrectionRequest.model_json_schema()}},
-    }
-}
+_BODY = {"application/json": {"schema": CorrectionRequest.model_json_schema()}}
 
 
 class CorrectionAnswer(BaseModel):
@@ -129,7 +124,7 @@ def add_review(app: FastAPI, service: Service) -> None:
         gallery, file = service.gallery, corrections()
         return await service.look(lambda: review_items(gallery, after, {one.pair for one in file.read()}))
 
-    @app.post("/corrections", openapi_extra=_CORRECTION)
+    @app.post("/corrections", openapi_extra={"requestBody": {"required": True, "content": _BODY}})
     async def correct(request: Request) -> CorrectionAnswer:
         """Records what a person says of a pair. The gallery stays as it is."""
         gallery, file = service.gallery, corrections()

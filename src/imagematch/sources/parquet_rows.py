@@ -66,7 +66,7 @@ def write_rows(table: str, target: str) -> None:
     try:
         lines = _lines(table)
         left = TABLE_BYTES
-        with open(target, "w", encoding="utf-8") as file:
+        with Path(target).open("w", encoding="utf-8") as file:
             for values in lines:
                 line = json.dumps(values, ensure_ascii=False) + "\n"
                 left -= len(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imagematch.config import TrainSettings
+from imagematch.config import TrainSettings, direction_of
 from imagematch.errors import ConfigError
+from imagematch.evaluation import epoch_metrics
 from imagematch.features import map_blocks, row_blocks
 from imagematch.files import digest_json
 from imagematch.interruption import StopRequest
@@ -31,7 +32,7 @@ from imagematch.training.joining import HEAD_ALONE, Join, join_heads
 from imagematch.training.loop import EpochRecord, FitResult, fit
 from imagematch.training.stages import Stage, network_to_train, prepare_stages, training_classes, validation_rows
 from imagematch.training.training_data import TrainingData
-from imagematch.training.validation import spread_of
+from imagematch.training.validation import embedding_metric_names, spread_of
 
 tf.get_logger().setLevel("ERROR")  # each head is compiled once, which TensorFlow takes for needless retracing
 
@@ -52,6 +53,7 @@ class Training:
         shape: of the head.
         metrics: `val_*` of the validation images, by the model as it is; `val_loss` is the trained head's.
         join: what stands beside the trained head; None for nothing.
+        flip: whether embeddings are averaged with those of mirror images.
     """
 
     data: TrainingData
@@ -64,10 +66,10 @@ class Training:
     join: Join | None
     _blocks: Callable[..., Iterator[Any]]
     _model: keras.Model
-    _flip: bool
+    flip: bool = False
 
     def embed(self, rows: np.ndarray, *, as_validated: bool = False) -> np.ndarray:
-        """Embeddings of data-set rows; with `test_time_flip` averaged over each image and its mirror image.
+        """Embeddings of data-set rows; with `flip` averaged over each image and its mirror image.
 
         On features of a frozen extractor they are, to the last bit, those of the saved matcher.
 
@@ -85,7 +87,7 @@ class Training:
         as_trained = self.network is not None or (as_validated and self.join is None)
         embed = trained if as_trained else head_in_numpy(self.shape, self.head)
         embeddings = map_blocks(embed, self._blocks(rows), len(rows))
-        if as_validated or not self._flip:
+        if as_validated or not self.flip:
             return embeddings
         return flip_average(embeddings, map_blocks(embed, self._blocks(rows, mirrored=True), len(rows)))
 
@@ -192,8 +194,21 @@ def train_model(
         join = join_heads(data, settings, [(first, shape), *further], settings.joined, rows)
         head, found, metrics = join.head, join.shape, {**metrics, **join.metrics}
     parameters = head.count_params() + (0 if network is None else network.count_params())
-    last, flip = stages[-1], settings.test_time_flip
-    return Training(data, head, network, result, parameters, found, metrics, join, last.source.blocks, last.model, flip)
+    blocks, model = stages[-1].source.blocks, stages[-1].model
+    done = Training(data, head, network, result, parameters, found, metrics, join, blocks, model)
+    return done if result.ended_by == "callback" else _flipped(done, settings, validate_on)
+
+
+def _flipped(training: Training, settings: TrainSettings, validate_on: np.ndarray | None) -> Training:
+    """The training with its mirror images, if they are asked for or, with auto, make validation better."""
+    flipped, dataset = replace(training, flip=True), training.data.dataset
+    if settings.test_time_flip != "auto":
+        return flipped if settings.test_time_flip else training
+    rows = validation_rows(dataset, settings) if validate_on is None else validate_on
+    names = embedding_metric_names([settings.objective]) or ["map_at_r"]
+    values = [epoch_metrics(one.embed(rows), dataset.labels[rows], names)[names[0]] for one in (training, flipped)]
+    better = max if direction_of(f"val_{names[0]}") == "maximize" else min
+    return flipped if better(values) != values[0] else training
 
 
 def _metrics_of(result: FitResult) -> dict[str, float]:
@@ -226,8 +241,9 @@ def _untrained(
     on_epoch(record)
     seconds = {"training": 0.0, "validation": time.perf_counter() - started}
     result = FitResult([record], 0, join.metrics[settings.objective], "epochs", seconds)
-    parameters, flip = join.head.count_params(), settings.test_time_flip
-    return Training(data, join.head, None, result, parameters, join.shape, join.metrics, join, blocks, join.head, flip)
+    parameters = join.head.count_params()
+    done = Training(data, join.head, None, result, parameters, join.shape, join.metrics, join, blocks, join.head)
+    return _flipped(done, settings, validate_on)
 
 
 def _whitening(data: TrainingData, dim: int | None) -> Whitening | None:

@@ -287,4 +287,4 @@ def _embedder(training: Training, settings: TrainSettings) -> Embedder:
         name = "auto" if features.engine == "numpy" else features.engine
         engine = open_engine(training.data.network, name, features.precision, Path(settings.feature_dir) / "networks")
     head = head_in_numpy(training.shape, training.head)
-    return Embedder(engine, head, test_time_flip=settings.test_time_flip)
+    return Embedder(engine, head, test_time_flip=training.flip)

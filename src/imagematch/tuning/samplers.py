@@ -139,26 +139,36 @@ def _completed(trial: FrozenTrial, settings: StudySettings, distributions: dict[
 _STARTUP_TRIALS = 5
 _WARMUP_EPOCHS = 5
 _WARMUP_FOLDS = 1
+_WARMUP_OF_COSINE = 2 / 3
+"""Of a training: until then its order among others says little of the end. benchmarks/pruning.py measures it."""
 
 
-def make_pruner(name: str, *, longest: int, folds: int = 1) -> BasePruner:
+def make_pruner(name: str, *, longest: int, folds: int = 1, cosine: bool = False) -> BasePruner:
     """The pruner; the first trials, and the first epochs (or the first fold) of each, are never pruned.
 
     Args:
         name: `median`, `asha`, `hyperband` or `none`.
         longest: the most epochs that a trial may have.
         folds: where it is over 1, the steps of a trial are its folds.
+        cosine: whether learning rates fall by a cosine: the median is not asked before the last third of the epochs.
     """
     if name == "median":
         if folds > 1:
             return FoldMedian()
-        return MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=_WARMUP_EPOCHS)
+        late = round(_WARMUP_OF_COSINE * longest) if cosine else 0
+        return MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=max(late, _WARMUP_EPOCHS))
     first = _WARMUP_FOLDS + 1 if folds > 1 else _WARMUP_EPOCHS
     if name == "asha":
         return Halving(first, factor=2 if folds > 1 else 4)
     if name == "hyperband":
         return Halving(first, factor=2 if folds > 1 else 3, longest=folds if folds > 1 else longest)
     return NopPruner()
+
+
+def falls_by_cosine(settings: StudySettings) -> bool:
+    """Whether `lr_schedule` is cosine in some trial."""
+    searched = settings.space.get("lr_schedule")
+    return "cosine" in (searched.ends if searched is not None else (settings.fixed.get("lr_schedule"),))
 
 
 def longest_training(settings: StudySettings) -> int:

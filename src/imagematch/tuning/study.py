@@ -32,7 +32,7 @@ from imagematch.tuning.locks import database_of, lock_at_once, long_lock
 from imagematch.tuning.planned_trial import settings_of
 from imagematch.tuning.recovery import alive
 from imagematch.tuning.reruns import refuse_another, rerun_study_of
-from imagematch.tuning.samplers import longest_training, make_pruner
+from imagematch.tuning.samplers import falls_by_cosine, longest_training, make_pruner
 from imagematch.tuning.space import labels_at
 from imagematch.tuning.storage import open_storage, sqlite_url
 
@@ -111,7 +111,12 @@ def open_study(
         study_name=settings.study_name,
         storage=storage,
         directions=[direction_of(name) for name in settings.objectives],
-        pruner=make_pruner(settings.pruner, longest=longest_training(settings), folds=settings.folds),
+        pruner=make_pruner(
+            settings.pruner,
+            longest=longest_training(settings),
+            folds=settings.folds,
+            cosine=falls_by_cosine(settings),
+        ),
         load_if_exists=True,
     )
     stored = study.user_attrs.get(DEFINITION)

@@ -48,8 +48,27 @@ def test_a_network_file_is_explained_in_one_page(tmp_path: Path) -> None:
     assert found["preprocessing"] == "(pixel * 0.00392157 - [0.5, 0.5, 0.5]) / [0.25, 0.25, 0.25], from input"
     assert found["unclear"] == ["nothing"]
     assert "images/s in float32" in found["speed"][0]
+    assert found["one_image"].endswith(" ms in float32")
     lines = run("check", path, "--input", "{mean: 0.5, std: 0.25}").splitlines()
     assert "image size        16 px, nchw, rgb, squashed to the square" in lines
+
+
+def test_what_was_chosen_and_what_is_not_made_here_is_unclear(tmp_path: Path) -> None:
+    from imagematch.extractors.engines.network_check import _not_made_here
+    from imagematch.extractors.network_files import NetworkFile
+
+    facts = {"pooling": "cls", "output": "tokens", "outputs": ["tokens [?,5,8] f32", "logits [?,10] f32"]}
+    path = tmp_path / "net.onnx"
+    (tmp_path / "preprocessor_config.json").write_text('{"do_center_crop": true}')
+    (tmp_path / "config.json").write_text('{"pretrained_cfg": {"crop_pct": 0.9}}')
+    for source in ("preprocessor_config.json", "config.json"):
+        assert _not_made_here(NetworkFile(path, "", {}, source, facts, (path,))) == [
+            "tokens is pooled by cls: give input: {pooling: ...} for another",
+            "of 2 outputs tokens is taken: give input: {output: NAME} for another",
+            f"{source} crops the centre of images: here all of an image is squashed to the square",
+        ]
+    plain = {"pooling": "none", "output": "features", "outputs": ["features [?,8] f32"]}
+    assert _not_made_here(NetworkFile(path, "", {}, "input", plain, (path,))) == []
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_list_of_one_is_that_one() -> None:
         ),
         ({"feature_whitening": 0}, "feature_whitening must be a whole number from 1"),
         ({"feature_whitening": 8, "trainable": True}, "feature_whitening needs a frozen extractor"),
-        ({"test_time_flip": 1}, "test_time_flip must be true or false"),
+        ({"test_time_flip": 1}, "test_time_flip must be true, false or auto, not 1"),
     ],
 )
 def test_what_does_not_fit_is_one_line(values: dict[str, Any], says: str) -> None:

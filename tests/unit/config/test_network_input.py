@@ -43,7 +43,7 @@ def test_it_comes_back_as_it_was_given(given: Any) -> None:
         ({"channels": "grb"}, "input: channels must be rgb or bgr"),
         ({"layout": "chw"}, "input: layout must be nchw or nhwc"),
         ({"output": ""}, "input: output must be the name of an output"),
-        ({"pooling": "max"}, "input: pooling must be cls, mean or none"),
+        ({"pooling": "max"}, "input: pooling must be cls, mean, gem or none"),
     ],
 )
 def test_what_it_cannot_be_is_one_line(given: Any, says: str) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import NO_FACE, Dataset, FaceCropper, build, find_face
+from imagematch.data import NO_FACE, Dataset, FaceCropper, build
 from imagematch.data.faces import cache
 from imagematch.errors import DataError
 
 from .conftest import break_unseen
-from .drawings import photo
+from .drawings import find_face, photo
 
 Open = Callable[..., Dataset]
 IMAGES = 12
@@ -39,12 +39,13 @@ def faces(tmp_path: Path) -> Path:
 def searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One item for each picture that is searched."""
     seen: list[int] = []
+    find = FaceCropper.find
 
-    def note(pixels: np.ndarray, *, eyes: bool = False) -> Any:
+    def note(cropper: FaceCropper, pixels: Any) -> Any:
         seen.append(1)
-        return find_face(pixels, eyes=eyes)
+        return find(cropper, pixels)
 
-    monkeypatch.setattr(cache, "find_face", note)
+    monkeypatch.setattr(FaceCropper, "find", note)
     return seen
 
 
@@ -102,19 +103,20 @@ def test_an_interrupted_search_keeps_what_it_found(
     faces: Path, opened: Open, searched: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "_CHUNK", 5)
-    count = 0
+    count, find = 0, FaceCropper.find
 
-    def advance(*_: Any) -> Any:
+    def advance(cropper: FaceCropper, pixels: Any) -> Any:
         nonlocal count
         count += 1
         if count > 12:
             raise KeyboardInterrupt
-        return find_face(*_)
+        return find(cropper, pixels)
 
-    monkeypatch.setattr(cache, "find_face", lambda pixels, eyes: advance(pixels))
+    monkeypatch.setattr(FaceCropper, "find", advance)
     with pytest.raises(KeyboardInterrupt):
         opened(data_dir=faces, face_crop="haar")
-    monkeypatch.setattr(cache, "find_face", lambda pixels, eyes: searched.append(1) or find_face(pixels))
+    monkeypatch.setattr(FaceCropper, "find", find)
+    searched.clear()
     opened(data_dir=faces, face_crop="haar")
     assert len(searched) == 2 * IMAGES - 10
 

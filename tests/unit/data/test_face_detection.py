@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagematch.data import Face, FaceCropper, decode, find_face
-from imagematch.data.faces import detection
+from imagematch.data import Face, FaceCropper, decode
+from imagematch.data.faces import haar
 from imagematch.errors import DataError
 
-from .drawings import photo
+from .drawings import find_face, photo
 
 CROPPER = FaceCropper(margin=0.2, align=False, missing="whole")
 
@@ -60,7 +60,7 @@ def test_eyes_tell_how_a_face_leans() -> None:
     ],
 )
 def test_a_pair_of_eyes(eyes: list[tuple[float, float]], angle: float) -> None:
-    assert detection._angle_of_pair(eyes, 100) == angle
+    assert haar._angle_of_pair(eyes, 100) == angle
 
 
 def test_threads_find_the_same_as_one() -> None:
@@ -73,8 +73,10 @@ def test_threads_find_the_same_as_one() -> None:
 def test_threads_may_be_the_first_to_ask_for_opencv() -> None:
     """It imports itself in two steps; between them it lacks its parts."""
     program = (
-        "import numpy as np\nfrom concurrent.futures import ThreadPoolExecutor\nfrom imagematch.data import find_face\n"
-        "with ThreadPoolExecutor(8) as pool: print(list(pool.map(find_face, [np.zeros((99, 99, 3), np.uint8)] * 8)))"
+        "import numpy as np\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from imagematch.data import FaceCropper\n"
+        "find = FaceCropper(0.2, False, 'whole').find\n"
+        "with ThreadPoolExecutor(8) as pool: print(list(pool.map(find, [np.zeros((99, 99, 3), np.uint8)] * 8)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"{[None] * 8}\n", "")
@@ -134,9 +136,9 @@ def test_a_leaning_box_stands_upright() -> None:
 def test_opencv_without_cascades_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
-    monkeypatch.setattr(detection._own, "cascades", {}, raising=False)
+    monkeypatch.setattr(haar._own, "cascades", {}, raising=False)
     monkeypatch.delattr(cv2, "CascadeClassifier")
-    with pytest.raises(DataError, match=r"has no cascades; pip install 'imagematch\[faces\]'"):
+    with pytest.raises(DataError, match=r"has no CascadeClassifier; pip install 'imagematch\[faces\]'"):
         find_face(photo())
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(DataError, match="face_crop: haar needs OpenCV; pip install"):

@@ -16,6 +16,7 @@ from imagematch.events import RunLog
 from imagematch.extractors import Extractor, choose_engine, make_extractor, open_engine
 from imagematch.extractors.engines import conversion
 from imagematch.extractors.engines.engine import enlarge
+from imagematch.extractors.engines.tensorflow import gpu_visible
 
 
 def extractor(name: str = "small_cnn", **changes: Any) -> Extractor:
@@ -212,3 +213,11 @@ def test_sample_images_are_always_the_same_and_varied() -> None:
     np.testing.assert_array_equal(pictures, conversion.sample_images(4, 32))
     assert pictures.dtype == np.uint8
     assert all(np.std(picture) > 10 for picture in pictures)
+
+
+@pytest.mark.skipif(not gpu_visible(), reason="no GPU is visible to TensorFlow")
+def test_a_gpu_runs_what_has_a_keras_model() -> None:
+    engine = open_engine(extractor())
+    assert engine.name == "tensorflow"
+    on_processor = open_engine(extractor(), "openvino", "float32").run(PICTURES)
+    np.testing.assert_allclose(engine.run(PICTURES), on_processor, rtol=1e-2, atol=1e-3)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.network_makers import SIDE, write_convolution, write_transformer
+from tests.network_makers import DIM, SIDE, write_convolution, write_onnx, write_transformer
 
 from imagematch.errors import ModelError
 from imagematch.extractors import (
@@ -53,6 +53,35 @@ def test_features_are_near_those_of_float32_and_converted_once(tmp_path: Path, w
     assert mean_cosine(found, expected) > 0.99
     again = quantized(exact, CalibrationImages("a", 1, lambda *_: pytest.fail("it was quantised again")))
     np.testing.assert_array_equal(open_engine(again, "auto", "auto", tmp_path / "networks").run(IMAGES), found)
+
+
+@needs_nncf
+def test_a_network_of_many_weights_is_quantised(tmp_path: Path) -> None:
+    """Its quantised weights stay in memory: they are more numbers than the images of its size would allow."""
+    from onnx import TensorProto, helper
+
+    wide, random = 300_000, np.random.default_rng(2)
+    constants = {
+        "kernel": random.normal(0, 0.5, (DIM, 3, 1, 1)).astype(np.float32),
+        "out": random.normal(0, 0.5, (DIM, wide)).astype(np.float32),
+        "back": random.normal(0, 0.01, (wide, DIM)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["map"]),
+        helper.make_node("GlobalAveragePool", ["map"], ["average"]),
+        helper.make_node("Flatten", ["average"], ["row"]),
+        helper.make_node("MatMul", ["row", "out"], ["many"]),
+        helper.make_node("Relu", ["many"], ["positive"]),
+        helper.make_node("MatMul", ["positive", "back"], ["features"]),
+    ]
+    images = {"image": (TensorProto.FLOAT, ["N", 3, SIDE, SIDE])}
+    path = write_onnx(
+        tmp_path / "network.onnx", nodes, images, {"features": (TensorProto.FLOAT, ["N", DIM])}, constants
+    )
+    engine = open_engine(
+        quantized(extractor(path), calibration(images=IMAGES[:3])), "auto", "auto", tmp_path / "networks"
+    )
+    assert (engine.precision, engine.run(IMAGES).shape) == ("int8", (len(IMAGES), DIM))
 
 
 def test_the_digest_is_of_the_network_and_of_what_it_is_quantised_on(tmp_path: Path) -> None:

@@ -146,7 +146,18 @@ def test_a_set_with_a_range_of_values_is_matched_with_it(tmp_path: Path) -> None
         MatcherCard.model_validate_json(json.dumps(json_card))
 
 
-@pytest.mark.parametrize("change", [{"missing": "cut"}, {"margin": -1}, {"margin": float("nan")}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"missing": "cut"},
+        {"margin": -1},
+        {"margin": float("nan")},
+        {"more": 1},
+        {"detector": "yunet"},
+        {"detector": "dlib"},
+        {"network": "0" * 32},
+    ],
+)
 def test_a_card_that_was_edited_is_refused(change: dict[str, Any]) -> None:
     values = card(FaceCropCard(margin=0.5, align=True, missing="skip")).model_dump(mode="json")
     values["embedding"]["face_crop"].update(change)

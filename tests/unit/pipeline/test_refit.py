@@ -47,19 +47,24 @@ def test_the_model_is_trained_again_on_all_but_calibration_and_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained_on: list[tuple[dict[str, int], int | None, Any]] = []
+    flips: list[Any] = []
     real = training.train_model
 
     def watched(data: Any, settings: Any, **options: Any) -> Any:
         counts = {split: len(data.dataset.rows(split)) for split in ("train", "validation", "calibration", "test")}
         trained_on.append((counts, options.get("last_epoch"), settings.join))
+        flips.append(settings.test_time_flip)
         return real(data, settings, **options)
 
     monkeypatch.setitem(vars(training), "train_model", watched)
-    trained, said = run(monkeypatch, tmp_path, join="whitened")
+    trained, said = run(monkeypatch, tmp_path, join="whitened", test_time_flip="auto")
     (before, _, _), (after, epochs, join) = trained_on
     moved = {"train": before["train"] + before["validation"], "validation": 0}
     assert after == {**before, **moved}
     assert join == "none" or isinstance(join["weight"], float), "the weight is settled"
+    card = read_card(trained.folder)
+    assert flips == ["auto", card.embedding.test_time_flip], "it is settled, too"
+    assert f"test_time_flip: {str(flips[1]).lower()}, by validation" in said
     metrics = trained.metrics
     assert metrics["refit"]["images"] == moved["train"]
     assert metrics["refit"]["epochs"] == epochs
@@ -68,7 +73,7 @@ def test_the_model_is_trained_again_on_all_but_calibration_and_test(
     assert "trained again" in metrics["test"]["remarks"][-1]
     assert metrics["test"]["threshold"]["chosen_on"] == "calibration"
     assert f"training again on {moved['train']:,} train and validation images" in said
-    provenance = read_card(trained.folder).provenance
+    provenance = card.provenance
     assert provenance.refitted
     assert len(provenance.training_classes) == 7, "four of train and three of validation"
     seen = evaluate_model(trained.folder, "validation", feature_dir=tmp_path / "exp/features")

@@ -202,6 +202,7 @@ def test_states_are_counted_once(study):
         "running": 0,
         "waiting": 0,
         "duplicates": 1,
+        "set aside": 0,
         "over max_parameters": 0,
     }
     assert sum(counts.values()) == len(study.trials)

@@ -85,3 +85,10 @@ def test_one_outlier_does_not_flatten_the_history():
     assert [note.text for note in figure.layout.annotations] == ["1 trial is outside of this range: 0.1"]
     whole = StudyPlots(made_of([0.90 + number / 1000 for number in range(20)], [{}] * 20, {})).history()
     assert whole.layout.yaxis.range is None
+
+
+def test_a_search_that_ended_early_says_why(study: optuna.Study) -> None:
+    study.set_user_attr(attributes.ENDED, "the last 9 trials were no better")
+    assert "The search ended early: the last 9 trials were no better." in study_summary(study)
+    study.set_user_attr(attributes.ENDED, "")
+    assert "ended early" not in study_summary(study)

@@ -339,3 +339,34 @@ def test_what_is_no_gallery_is_told(tmp_path: Path, content: bytes | None) -> No
 def test_help_of_the_command_needs_no_faiss() -> None:
     code = "import sys, imagematch.cli.main; sys.exit(any(n in sys.modules for n in ('faiss', 'tensorflow', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            "images set source = 5",
+            "images set source = 'text'",
+            "images set label = x'ff'",
+            "images set digest = x'00'",
+        ),
+        *("images set added = x'00'", "images set embedding = 7", "images set embedding = x'010203'"),
+        "image_files set data = 10000000000",
+    ],
+)
+def test_a_value_of_another_kind_is_told(gallery: Gallery, tmp_path: Path, change: str) -> None:
+    """A gallery that somebody sent: SQLite takes any value anywhere, and `bytes(10000000000)` is 10 GB of zeros."""
+    (one,) = gallery.add([RED], "red")
+    gallery.close()
+    with sqlite3.connect(tmp_path / "gallery" / "gallery.sqlite") as base:
+        base.execute(f"update {change}")
+    base.close()
+
+    def look(at: Gallery) -> None:
+        at.labels()
+        list(at.images())
+        at.image_file(one)
+        at.search(RED)
+
+    with Gallery.open(tmp_path / "gallery", MATCHER) as opened, pytest.raises(StudyError, match="holds a damaged"):
+        look(opened)

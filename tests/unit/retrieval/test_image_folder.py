@@ -202,10 +202,10 @@ def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monk
         picture(tmp_path / "data" / f"{number}.png", number)
     faceless = decode(tmp_path / "data" / "1.png")
 
-    def find(image: bytes, *, eyes: bool) -> Face | None:
+    def find(_cropper: FaceCropper, image: bytes) -> Face | None:
         return None if np.array_equal(decode(image), faceless) else Face(2, 3, 4, 4)
 
-    monkeypatch.setattr("imagematch.data.faces.cache.find_face", find)
+    monkeypatch.setattr("imagematch.data.FaceCropper.find", find)
     log = Told()
     plain = list_images(tmp_path / "data", manifest_dir=tmp_path / "m")
     cut = list_images(tmp_path / "data", manifest_dir=tmp_path / "m", cropper=FaceCropper(0.0, False, "skip"), log=log)

@@ -22,7 +22,7 @@ from imagematch.tuning import attributes, choose_winner, extend_study, open_stud
 from imagematch.tuning.attributes import CONFIG_DIGEST, ENDED, OUTSIDE, STARTING_POINTS, TRIAL_INDEX, WINNER
 from imagematch.tuning.plan import Plan
 
-LINEAR = {"loss": "multi_similarity", "split_by": "class"}
+LINEAR = {"loss": "nt_xent", "split_by": "class"}
 
 
 def settings_of(**values: Any) -> StudySettings:

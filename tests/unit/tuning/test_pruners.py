@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from imagematch.config import parse_study
 from imagematch.tuning import attributes
-from imagematch.tuning.samplers import Halving, longest_training, make_pruner
+from imagematch.tuning.samplers import Halving, falls_by_cosine, longest_training, make_pruner
 
 LONGEST, TRIALS = 45, 60
 
@@ -151,3 +151,19 @@ def test_the_first_epochs_are_let_go_on(name: str) -> None:
 def test_the_longest_training_is_known_from_the_fields(fields: dict[str, object], epochs: int) -> None:
     given = {"study_name": "s", "dataset": "digits", "feature_extractor": "pixels", "embedding_dim_grid": [4, 8]}
     assert longest_training(parse_study({**given, **fields})) == epochs
+
+
+@pytest.mark.parametrize(("cosine", "first"), [(False, 5), (True, 30)])
+def test_the_median_waits_for_the_last_third_of_a_cosine(cosine: bool, first: int) -> None:
+    pruner = make_pruner("median", longest=LONGEST, cosine=cosine)
+    steps = ended(optuna.create_study(direction="maximize", pruner=pruner), "maximize")
+    assert min(steps) == first
+    assert steps[:5] == [LONGEST] * 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "falls"),
+    [({}, False), ({"lr_schedule": "cosine"}, True), ({"lr_schedule_grid": ["constant", "cosine"]}, True)],
+)
+def test_a_study_whose_rates_fall_by_a_cosine_is_known(fields: dict[str, object], falls: bool) -> None:
+    assert falls_by_cosine(parse_study({"study_name": "s", "embedding_dim_grid": [8, 16], **fields})) is falls

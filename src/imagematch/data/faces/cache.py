@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from imagematch.data.boxes import check_digest, pixels_digest
 from imagematch.data.decoding import DECODER_VERSION, thread_count
 from imagematch.data.faces.cropping import FaceCropper
-from imagematch.data.faces.detection import DETECTOR_VERSION, Face, find_face, opencv
+from imagematch.data.faces.detector import Face
 from imagematch.data.manifest import distrust, manifest_path
 from imagematch.data.table_cache import load_table, save_table
 from imagematch.errors import DataError
@@ -32,37 +30,39 @@ _CHUNK = 64
 def faces_path(name: str, root: Path | None, manifest_dir: Path, cropper: FaceCropper) -> Path | None:
     """Path of the cached faces of data set `name` at `root`, beside its manifest; None for embedded images."""
     manifest = manifest_path(name, root, manifest_dir)
-    return None if manifest is None else manifest.with_suffix(".eyes.jsonl" if cropper.align else ".faces.jsonl")
+    of_haar = "eyes" if cropper.align else "faces"
+    kind = of_haar if cropper.detector == "haar" else cropper.detector
+    return None if manifest is None else manifest.with_suffix(f".{kind}.jsonl")
 
 
 def read_faces(path: Path | None, source: Source, rows: Sequence[ImageRow], cropper: FaceCropper, log: RunLog) -> Faces:
     """The face of every image; only images that were never searched are.
 
-    Threads share the work: the cascades let go of the interpreter's lock. What was found is saved every minute, so that
+    Threads share the work: detectors let go of the interpreter's lock. What was found is saved every minute, so that
     a kill loses little.
 
     Args:
         path: where faces are cached; None caches none.
         source: reads the images.
         rows: readable images.
-        cropper: says whether eyes are looked for too.
+        cropper: says what finds them.
         log: hears of progress.
 
     Raises:
-        DataError: an image cannot be read any more or has changed since, or OpenCV's cascades are not there.
+        DataError: an image cannot be read any more or has changed since, or the detector is not installed.
         StudyError: what was found cannot be saved.
     """
-    eyes = cropper.align
     row_of = {row.digest: row for row in rows}
     if path is None:
-        return dict(_found(source, row_of, eyes, None, log))
-    kind = {"version": _VERSION, "decoder": DECODER_VERSION, "detector": DETECTOR_VERSION, "eyes": eyes}
+        return dict(_found(source, row_of, cropper, None, log))
+    kind = {"version": _VERSION, "decoder": DECODER_VERSION, "detector": cropper.opened().version}
+    kind |= {"eyes": cropper.align} if cropper.detector == "haar" else {}
     with locked(path.with_suffix(".lock")):
         faces = load_table(path, kind, _parsed, log) or {}
         missing = {digest: row for digest, row in row_of.items() if digest not in faces}
         saved = time.monotonic()
         try:
-            for digest, face in _found(source, missing, eyes, path, log):
+            for digest, face in _found(source, missing, cropper, path, log):
                 faces[digest] = face
                 if time.monotonic() - saved > _SAVE_EVERY_S:
                     _save(path, kind, faces)
@@ -102,11 +102,11 @@ def crop_to_face(row: ImageRow, face: Face, cropper: FaceCropper) -> ImageRow:
 
 
 def _found(
-    source: Source, row_of: Mapping[str, ImageRow], eyes: bool, path: Path | None, log: RunLog
+    source: Source, row_of: Mapping[str, ImageRow], cropper: FaceCropper, path: Path | None, log: RunLog
 ) -> Iterator[tuple[str, Face | None]]:
     """(digest, face) of images, in order, searched a chunk at a time.
 
-    In threads, not processes: OpenCV and Pillow let go of the interpreter's lock while they work.
+    In threads, not processes: OpenCV, OpenVINO and Pillow let go of the interpreter's lock while they work.
     """
 
     def search(item: tuple[str, ImageRow]) -> tuple[str, Face | None]:
@@ -114,7 +114,7 @@ def _found(
         try:
             data = source.read(row.source_file)
             check_digest(data, digest)
-            return digest, find_face(data, eyes=eyes)
+            return digest, cropper.find(data)
         except DataError as error:
             distrust(path, row.source_file)
             raise DataError(error.what, where=error.where or row.path, do=error.do or "run again") from error
@@ -123,37 +123,33 @@ def _found(
     if not items:
         return
     pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="faces")
-    with log.progress("finding faces", len(items)) as advance, _one_thread_each(), pool:
+    with log.progress("finding faces", len(items)) as advance, cropper.opened().shared(), pool:
         for start in range(0, len(items), _CHUNK):
             found = list(pool.map(search, items[start : start + _CHUNK]))
             advance(len(found))
             yield from found
 
 
-_threads = threading.Lock()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keeps OpenCV from starting threads of its own while several threads search."""
-    cv2 = opencv()
-    with _threads:
-        before = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            yield
-        finally:
-            cv2.setNumThreads(before)
-
-
 def _save(path: Path, kind: Mapping[str, Any], faces: Faces) -> None:
     columns: dict[str, list[Any]] = {
         "digest": list(faces),
-        "face": [None if face is None else list(face) for face in faces.values()],
+        "face": [None if face is None else _written(face) for face in faces.values()],
     }
     save_table(path, {**kind, "rows": len(faces)}, columns)
 
 
+def _written(face: Face) -> list[Any]:
+    return [*face[:5], *([face.points] if face.points else [])]
+
+
 def _parsed(columns: dict[str, Any]) -> dict[str, Face | None]:
-    found = [None if face is None else Face(*map(float, face)) for face in columns["face"]]
-    return dict(zip(columns["digest"], found, strict=True))
+    return dict(zip(columns["digest"], map(_read, columns["face"]), strict=True))
+
+
+def _read(face: Any) -> Face | None:
+    if face is None:
+        return None
+    (left, top, width, height, angle), points = map(float, face[:5]), face[5] if len(face) == 6 else []
+    if len(points) not in (0, 5):
+        raise ValueError("no face")
+    return Face(left, top, width, height, angle, tuple((float(x), float(y)) for x, y in points))

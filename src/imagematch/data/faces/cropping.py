@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagematch.data.decoding import decode, thumbnail
-from imagematch.data.faces.detection import SEARCHED_SIDE, Face, face_in
+from imagematch.data.decoding import decode
+from imagematch.data.faces.alignment import aligned_square
+from imagematch.data.faces.detector import Face, FaceDetector, seen_by_detectors
+from imagematch.data.faces.haar import Haar
+from imagematch.data.faces.mtcnn import Mtcnn
+from imagematch.data.faces.yunet import YuNet, remember_yunet
 from imagematch.errors import DataError
 from imagematch.image_files import read_bytes
 from imagematch.sources import Box
@@ -24,32 +28,56 @@ class FaceCropper:
 
     Attributes:
         margin: added on each side, as a share of the face's own side.
-        align: turn the face until its eyes are level.
+        align: bring the face's five points to where face networks expect them, or, where the detector finds none, turn
+            it until its eyes are level.
         missing: of an image without a face "whole" gives all of it, "skip" leaves it out of a data set, and "error"
             stops.
+        detector: "haar", "mtcnn" or "yunet".
+        network: digest of YuNet's file, see `remember_yunet`; None for the others.
     """
 
     margin: float
     align: bool
     missing: str
+    detector: str = "haar"
+    network: str | None = None
 
     @classmethod
     def of(cls, settings: TrainSettings) -> FaceCropper | None:
         """What the settings ask for; None where images are not cropped to faces."""
         if settings.face_crop == "none":
             return None
-        return cls(settings.face_margin, settings.face_align, settings.face_missing)
+        detector, _, path = settings.face_crop.partition(":")
+        network = remember_yunet(Path(path).expanduser()) if detector == "yunet" else None
+        return cls(settings.face_margin, settings.face_align, settings.face_missing, detector, network)
+
+    def opened(self) -> FaceDetector:
+        """What finds the faces."""
+        if self.detector == "yunet":
+            return YuNet(self.network or "")
+        return Mtcnn() if self.detector == "mtcnn" else Haar(eyes=self.align)
+
+    def find(self, image: Any, **how: Any) -> Face | None:
+        """The largest face of an image in any form, in pixels of its full size; None where there is none.
+
+        Raises:
+            DataError: the image cannot be read, or the detector is not installed.
+        """
+        return self.opened().find(seen_by_detectors(image, **how))
 
     def region(self, face: Face, width: int, height: int) -> tuple[Box, float]:
         """What is used of an image: a square in whole pixels, and the degrees that it leans clockwise.
 
-        A square that would stick out is moved inside; the image limits it where it is larger than that.
+        A square that would stick out is moved inside; the image limits it where it is larger than that. One that is
+        aligned by five points stays where it is.
 
         Args:
             face: of the image.
             width: of the upright image, pixels.
             height: likewise.
         """
+        if self.align and face.points:
+            return aligned_square(face.points, self.margin)
         side = max(1, round(max(face.width, face.height) * (1 + 2 * self.margin)))
         left, right = _inside(face.left + face.width / 2, side, width)
         top, bottom = _inside(face.top + face.height / 2, side, height)
@@ -79,8 +107,8 @@ class FaceCropper:
             raise type(error)(error.what, where=str(image), do=error.do) from error
 
     def _face_of(self, image: Any, max_size: int | None, how: dict[str, Any]) -> np.ndarray:
-        seen = thumbnail(image, SEARCHED_SIDE, **(how | {"value_range": "own"}))
-        face = face_in(seen, eyes=self.align)
+        seen = seen_by_detectors(image, **how)
+        face = self.opened().find(seen)
         if face is not None:
             box, angle = self.region(face, seen.width, seen.height)
             return decode(image, max_size, box=box, angle=angle, **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ from imagematch.events import SILENT, RunLog
 from imagematch.extractors.engines.choice import lower_precisions, open_engine
 from imagematch.extractors.engines.conversion import sample_images
 from imagematch.extractors.extractor import make_extractor
-from imagematch.extractors.network_files import open_network_file
+from imagematch.extractors.network_files import NetworkFile, open_network_file
+from imagematch.reading import KB, read_file
 
 _TIMED_IMAGES = 64
 
@@ -27,7 +29,7 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
     facts, settings = file.facts, file.settings
     wanted = {"weights": "imagenet", "image_size": None, "trainable": False, "seed": 0}
     extractor = make_extractor(SimpleNamespace(feature_extractor=name, input=given, **wanted))
-    speeds = {}
+    speeds, one_image = {}, 0.0
     images = sample_images(_TIMED_IMAGES, min(extractor.image_size, 256))
     for precision in ("float32", *(one for one in lower_precisions() if one != "int8")):
         engine = open_engine(extractor, "auto", precision, None, log)
@@ -35,6 +37,11 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
         started = time.perf_counter()
         engine.run(images)
         speeds[engine.precision] = len(images) / (time.perf_counter() - started)
+        if precision == "float32":
+            started = time.perf_counter()
+            engine.run(images[:1])
+            one_image = time.perf_counter() - started
+    unclear = file.remarks + _not_made_here(file)
     return {
         "file": str(file.path),
         "digest": file.digest,
@@ -44,6 +51,23 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
         "image_size": f"{facts['image_size']} px, {facts['layout']}, {settings['channels']}, squashed to the square",
         "preprocessing": "(pixel * {scale:.6g} - {mean}) / {std}, from ".format(**settings) + file.source,
         "parameters": f"{facts['parameters']:,}",
+        "one_image": f"{1000 * one_image:.1f} ms in float32",
         "speed": [f"{speed:,.0f} images/s in {precision}" for precision, speed in speeds.items()],
-        "unclear": file.remarks or ["nothing"],
+        "unclear": unclear or ["nothing"],
     }
+
+
+def _not_made_here(file: NetworkFile) -> list[str]:
+    """What the file beside a network asks for that is done otherwise here, and outputs that are left."""
+    remarks = []
+    output, count = file.facts["output"], len(file.facts["outputs"])
+    if file.facts["pooling"] != "none":
+        remarks.append(f"{output} is pooled by {file.facts['pooling']}: give input: {{pooling: ...}} for another")
+    if count > 1:
+        remarks.append(f"of {count} outputs {output} is taken: give input: {{output: NAME}} for another")
+    if file.source != "input":
+        values = json.loads(read_file(file.path.with_name(file.source), max_bytes=64 * KB))
+        inner = values.get("pretrained_cfg", values)
+        if inner.get("do_center_crop") or inner.get("crop_pct", 1) < 1:
+            remarks.append(f"{file.source} crops the centre of images: here all of an image is squashed to the square")
+    return remarks

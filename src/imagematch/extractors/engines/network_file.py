@@ -156,7 +156,7 @@ def _check_cost(operations: Sequence[Any], batch: int, pixels: int) -> None:
     """Refuses networks that hold or compute more than those of this package, for images of so many pixels."""
     weights = sum(math.prod(one.get_output_shape(0)) for one in _of_kind(operations, "Constant"))
     most_flop = batch * max(_MIN_FLOP, pixels * (_FLOP_PER_PIXEL + _FLOP_PER_WEIGHT_AND_PIXEL * weights))
-    most_held = batch * max(_MIN_VALUES, pixels * _VALUES_PER_PIXEL)
+    most_held = weights + batch * max(_MIN_VALUES, pixels * _VALUES_PER_PIXEL)  # quantised weights are held, too
     last_use = {source: step for step, one in enumerate(operations) for source in _sources(one)}
     of_images = {one.get_friendly_name() for one in _of_kind(operations, "Parameter")}
     work, held = 0.0, 0

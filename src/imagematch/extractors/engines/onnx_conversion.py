@@ -27,6 +27,8 @@ _SAMPLES = 9
 _RUNNING: list[OpenVinoEngine] = []
 """Engines until the process ends: tearing one down has been seen to wait for its threads forever."""
 _SIDES = {"nchw": (2, 3), "nhwc": (1, 2)}
+_GEM_POWER, _GEM_LEAST = 3.0, 1e-6
+"""Of generalised mean pooling. Source: Radenovic et al., Fine-tuning CNN image retrieval, TPAMI 2018."""
 
 
 def convert_network_file(path: str, settings: str, folder: str) -> None:
@@ -34,8 +36,8 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
 
     Args:
         path: of the file.
-        settings: JSON: `size` (or null), `scale`, `mean` and `std` (3 numbers each), `channels`, `layout`, `output` and
-            `pooling` (or null).
+        settings: JSON: `size` (or null), `size_from` (who says so), `scale`, `mean` and `std` (3 numbers each),
+            `channels`, `layout`, `output` and `pooling` (or null).
         folder: where the results go.
 
     Raises:
@@ -53,7 +55,7 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
         ) from error
     facts: dict[str, Any] = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
     image, layout = _image_input(path, model, given["layout"])
-    size = _size(path, image, layout, given["size"])
+    size = _size(path, image, layout, given["size"], given["size_from"])
     try:
         _free_batch(model, image, layout, size)
     except Exception as error:
@@ -125,13 +127,14 @@ def _image_input(path: str, model: openvino.Model, layout: str | None) -> tuple[
     return port, chosen
 
 
-def _size(path: str, port: Any, layout: str, wanted: int | None) -> int:
+def _size(path: str, port: Any, layout: str, wanted: int | None, said_by: str) -> int:
     sides = [port.partial_shape[axis] for axis in _SIDES[layout]]
     fixed = {side.get_length() for side in sides if side.is_static}
     if len(fixed) > 1:
         raise _refused(path, f"takes images of {' x '.join(map(str, sorted(fixed)))}, and only squares are given")
     if fixed and wanted not in (None, *fixed):
-        raise _refused(path, f"takes images of {fixed.pop()} px, not {wanted}", "leave the size out")
+        do = "leave the size out" if said_by == "input" else f"correct {said_by}, or remove it and give mean and std"
+        raise _refused(path, f"takes images of {fixed.pop()} px, not {wanted} as {said_by} says", do)
     if not fixed and wanted is None:
         raise _refused(path, "takes images of any size", "give input: {size: 224}, or what it was trained with")
     return int(fixed.pop() if fixed else wanted or 0)
@@ -183,19 +186,20 @@ def _features(
         raise _refused(
             path, f"its output {_described([outputs[chosen]])[0]} is no feature", "give input: {output: NAME}"
         )
-    if rank == 2:
-        how, found = "none", value
-    elif rank == 4:
-        axes = _SIDES[layout] if _map_axes(value) is None else _map_axes(value)
-        how, found = "mean", ops.reduce_mean(value, ops.constant(np.array(axes, np.int64)), False).output(0)
-    elif (pooling or "cls") == "mean":
-        how, found = "mean", ops.reduce_mean(value, ops.constant(np.array([1], np.int64)), False).output(0)
-    else:
+    how = pooling or {2: "none", 3: "cls", 4: "mean"}[rank]
+    if how not in {2: ("none",), 3: ("cls", "mean", "gem"), 4: ("mean", "gem")}[rank]:
+        raise _refused(path, f"its output of rank {rank} cannot be pooled by {how}", "leave input: {pooling} out")
+    if how == "none":
+        return value, str(chosen), how
+    if how == "cls":
         index, axis = (ops.constant(np.array(number, np.int64)) for number in (0, 1))
-        how, found = "cls", ops.gather(value, index, axis).output(0)
-    if pooling not in (None, how):
-        raise _refused(path, f"its output of rank {rank} cannot be pooled by {pooling}", "leave input: {pooling} out")
-    return found, str(chosen), how
+        return ops.gather(value, index, axis).output(0), str(chosen), how
+    over = [1] if rank == 3 else _SIDES[layout] if _map_axes(value) is None else _map_axes(value)
+    axes = ops.constant(np.array(over, np.int64))
+    if how == "mean":
+        return ops.reduce_mean(value, axes, False).output(0), str(chosen), how
+    power = ops.power(ops.maximum(value, np.float32(_GEM_LEAST)), np.float32(_GEM_POWER))
+    return ops.power(ops.reduce_mean(power, axes, False), np.float32(1 / _GEM_POWER)).output(0), str(chosen), how
 
 
 def _map_axes(value: Any) -> tuple[int, int] | None:

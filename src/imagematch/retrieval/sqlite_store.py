@@ -228,14 +228,12 @@ class SqliteStore:
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         with self._reading() as base:
             found = dict(base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),)))
-        return (
-            np.stack([self._embedding(found[image_id]) for image_id in ids])
-            if len(ids)
-            else np.empty((0, self.facts.dim), "f4")
-        )
+        embeddings = [self._embedding(found[image_id]) for image_id in ids]
+        return np.stack(embeddings) if embeddings else np.empty((0, self.facts.dim), "f4")
 
     def _embedding(self, data: bytes) -> np.ndarray:
-        embedding = np.frombuffer(*of_kinds((data,), bytes), np.uint8)
+        (checked,) = of_kinds((data,), bytes)
+        embedding = np.frombuffer(checked, np.uint8)
         if len(embedding) != 4 * self.facts.dim or not np.isfinite(embedding := embedding.view("<f4")).all():
             raise StudyError("holds a damaged embedding", where=str(self._folder), do="restore it from a backup")
         return embedding

@@ -4,7 +4,7 @@ FROM python:3.12-slim AS built
 WORKDIR /source
 COPY pyproject.toml requirements.txt requirements-dev.txt README.md LICENSE ./
 RUN python -m venv /opt/imagematch \
-    && grep -hE '^(faiss-cpu|jinja2|numpy|opencv-python-headless|openvino|pillow|psutil|pydantic|PyYAML|rich|scipy|SQLAlchemy|threadpoolctl|typer|fastapi|uvicorn|python-multipart|psycopg\[binary\])==' \
+    && grep -hE '^(faiss-cpu|jinja2|mtcnn|numpy|opencv-python-headless|openvino|pillow|psutil|pydantic|PyYAML|rich|scipy|SQLAlchemy|threadpoolctl|typer|fastapi|uvicorn|python-multipart|psycopg\[binary\])==' \
        requirements.txt requirements-dev.txt > serve.txt \
     && /opt/imagematch/bin/pip install --no-cache-dir -r serve.txt 'setuptools>=77'
 COPY src src

@@ -66,11 +66,9 @@ class ImageFacts(NamedTuple):
     """What is learned by decoding an image file.
 
     Attributes:
-        width: of the upright image (of the box, where there is one), pixels.
-        height: likewise.
+        width, height: of the upright image (of the box, where there is one), pixels.
         mode: Pillow's, as "RGB", "L", "I;16", "F"; "RGB;16" of colours of 16 bits.
-        low: the lowest value where they are deep grey; else 0.
-        high: the highest of deep grey or colour; else 255.
+        low, high: the extreme values of deep grey, the highest of deep colour; else 0 and 255.
     """
 
     width: int
@@ -204,10 +202,11 @@ def inspect(data: bytes, box: Box | None = None, max_pixels: int | None = MAX_PI
             if not is_jpeg(image):  # Pillow knows some only now, and has turned TIFFs itself
                 orientation, size = _orientation(image), image.size
             left, top, right, bottom = limits(box, *upright_size(size, orientation))
-            mode, (low, high) = image.mode, extremes(image)
-            if deep_colour:
-                mode, high = f"{mode};16", 257.0 * float(np.max(image.getextrema()[: len(mode.rstrip("A"))]))
-            return ImageFacts(right - left, bottom - top, mode, low, high)
+            facts = ImageFacts(right - left, bottom - top, image.mode, *extremes(image))
+        if not deep_colour:
+            return facts
+        colours = image.getextrema()[: len(image.mode.rstrip("A"))]
+        return facts._replace(mode=f"{image.mode};16", high=257.0 * float(np.max(colours)))
 
 
 def thread_count() -> int:

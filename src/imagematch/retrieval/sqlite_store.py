@@ -27,7 +27,6 @@ from imagematch.sqlite_files import is_full, of_kinds, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
 BUSY_TIMEOUT_S = 30.0  # a writer waits so long for another one
-
 GALLERY_FILE, _INDEX = "gallery.sqlite", "index"
 _FORMAT = 1
 _AT_ONCE = 500

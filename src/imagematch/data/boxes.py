@@ -31,6 +31,12 @@ def limits(box: Box | None, width: int, height: int) -> Limits:
     return left, top, right, bottom
 
 
+def divided(box: Box, reduction: int) -> Box:
+    """A box in a smaller image; never empty."""
+    left, top, right, bottom = (value / reduction for value in box)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
 def pixels_digest(
     content: str, box: Box | None = None, angle: float = 0.0, value_range: ValueRange | None = None
 ) -> str:

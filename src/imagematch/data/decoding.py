@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from imagematch.data.boxes import limits
+from imagematch.data.boxes import divided, limits
 from imagematch.data.decoding_limits import (
     MAX_PIXELS,
     REDUCTIONS,
@@ -117,9 +117,9 @@ class _Request:
         part = self.part(full)
         size, box = self.size_for(*part), self.box
         if box is not None and self.angle:
-            upright, box = Upright(turned(upright, _divided(box, reduction), self.angle)), None
+            upright, box = Upright(turned(upright, divided(box, reduction), self.angle)), None
         elif box is not None:
-            box = _divided(limits(box, *full), reduction)
+            box = divided(limits(box, *full), reduction)
         inside = limits(box, *upright.size)
         size = min(size[0], inside[2] - inside[0]), min(size[1], inside[3] - inside[1])
         return Thumbnail(shrunk(upright, inside, size), *part)
@@ -279,12 +279,6 @@ def _orientation(image: Image.Image) -> int:
 def _is_inverted(image: Image.Image) -> bool:
     """Whether larger values are darker (TIFF's WhiteIsZero) and Pillow has not turned them over."""
     return is_deep(image.mode) and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-
-
-def _divided(box: Box, reduction: int) -> Box:
-    """A box in a smaller image; never empty."""
-    left, top, right, bottom = (value / reduction for value in box)
-    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 @contextmanager

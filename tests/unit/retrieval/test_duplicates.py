@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering
 
+from imagematch.events import Advance
 from imagematch.retrieval import Group, distances, duplicate_groups
 from imagematch.retrieval import duplicates as module
 
@@ -72,7 +73,7 @@ def test_small_blocks_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_pair_under_the_threshold_is_in_one_chain() -> None:
     rows = clusters(60, 0.15)
-    chain_of = {row: i for i, chain in enumerate(module._chains(rows, 0.3)) for row in chain.tolist()}
+    chain_of = {row: i for i, chain in enumerate(module._chains(rows, 0.3, Advance())) for row in chain.tolist()}
     every = distances(rows, rows)
     for a, b in itertools.combinations(range(60), 2):
         if every[a, b] < 0.3:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from imagematch.retrieval import NeighbourIndex, distances
+from imagematch.retrieval.distances import make_distance
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -16,8 +17,7 @@ def test_a_naive_ranking_of_the_candidates_agrees(metric: str, spread: float) ->
     index = NeighbourIndex("ivfpq", metric, 16)
     index.add(gallery)
     found = index.search(queries, 5)
-    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True) if metric == "cosine" else queries
-    candidates = index._index.base_index.search(unit, 20)[1]
+    candidates = index._index.base_index.search(make_distance(metric).prepared(queries), 20)[1]
     for query, rows in enumerate(candidates):
         own = np.sort(rows[rows >= 0])
         exact = distances(queries[query : query + 1], index.vectors[own], metric)[0]

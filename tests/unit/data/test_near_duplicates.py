@@ -113,7 +113,9 @@ def test_they_are_searched_for_once(
     found = find_near_duplicates(dataset, path)
     assert len(found.pairs) == 1
     searches = []
-    monkeypatch.setattr(near_duplicates, "close_pairs", lambda *given, **more: searches.append(given) or close_pairs(*given, **more))
+    monkeypatch.setattr(
+        near_duplicates, "close_pairs", lambda *given, **more: searches.append(given) or close_pairs(*given, **more)
+    )
     again = find_near_duplicates(dataset, path)
     assert (again.pairs.tolist(), again.not_compared, again.complete) == (found.pairs.tolist(), 0, True)
     assert not searches

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,10 +75,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users reach: pytest closes its own, also those of a session that still runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def test_a_bundle_opens_read_only_without_home_and_tensorflow(
-    place: Path, tmp_path: Path, invoke: Callable[..., subprocess.CompletedProcess[str]]
+    place: Path, open_folder: Path, invoke: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    bundle = tmp_path / "bundle"
+    bundle = open_folder / "bundle"
     done = invoke(
         *("export", "--model", place / "matcher", "--format", "bundle", "--output", bundle),
         *("--gallery", place / "gallery", "--json"),
@@ -90,24 +97,21 @@ def test_a_bundle_opens_read_only_without_home_and_tensorflow(
     assert said["bytes"] == sum((bundle / name).stat().st_size for name in files)
     assert "model/feature_model.keras" not in files
     assert sum(name.startswith("model/network-") for name in files) == 2
-    shutil.copy(place / "a.png", tmp_path)
-    shutil.copy(place / "d.png", tmp_path)
-    for path in [*tmp_path.rglob("*"), tmp_path]:
+    shutil.copy(place / "a.png", open_folder)
+    shutil.copy(place / "d.png", open_folder)
+    for path in [*open_folder.rglob("*"), open_folder]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for above in tmp_path.parents:  # pytest's own folders are closed to others
-        if above.is_relative_to(tempfile.gettempdir()) and above != Path(tempfile.gettempdir()):
-            above.chmod(0o755)
     environment = {key: value for key, value in os.environ.items() if key != "HOME"}
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, bundle, tmp_path / "a.png", tmp_path / "d.png"],
-        cwd=tmp_path,
-        env={**environment, "PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        [sys.executable, "-c", PROGRAM, bundle, open_folder / "a.png", open_folder / "d.png"],
+        cwd=open_folder,
+        env={**environment, "PYTHONDONTWRITEBYTECODE": "1", "XDG_CACHE_HOME": str(open_folder / "cache")},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
-    for path in [tmp_path, *tmp_path.rglob("*")]:
+    for path in [open_folder, *open_folder.rglob("*")]:
         path.chmod(0o755)
     assert ended.stdout.splitlines() == ["1 a 0.0", "StudyError", "False"], ended.stderr
 

@@ -85,9 +85,10 @@ def test_an_extraction(kills: int, tmp_path: Path, killing: Callable[[str], Kill
 def test_saving_an_index(kills: int, tmp_path: Path, killing: Callable[[str], Kill]) -> None:
     from imagematch.retrieval.saved_index import SavedIndex
 
-    kill, draw, found = killing("save_indexes"), random.Random(SEED), 0
-    for _ in range(kills):
-        assert kill(draw.uniform(0, 0.2)) == "killed"
+    kill, draw, found, killed = killing("save_indexes"), random.Random(SEED), 0, 0
+    while killed < kills or not found:  # on a busy machine the first saving may take longer than all that are drawn
+        killed += 1
+        assert kill(draw.uniform(0, 0.2) * (1 + killed // kills)) == "killed"
         made = SavedIndex.create("flat", "euclidean", model="model", space="embedding", dim=4)
         index = made.reopened(tmp_path / "index")
         if index is None:
@@ -99,7 +100,6 @@ def test_saving_an_index(kills: int, tmp_path: Path, killing: Callable[[str], Ki
         assert count % 10 == 0
         near = index.search(np.full((1, 4), count, np.float32), 1)
         assert near.distances[0, 0] == 0, "images and vectors are of one saving"
-    assert found
     print(f"\n{kills} kills, seed {SEED}: an index was opened {found} times, each time a whole one")
 
 

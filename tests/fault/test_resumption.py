@@ -1,6 +1,5 @@
 """What a cut-off study resumes: the same trials whatever prunes them, and a trial at the epoch it had reached."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,8 @@ def test_killed_and_resumed_hyperband_prunes_as_it_would_have(tmp_path: Path, qu
         assert process.stdout is not None
         while f"[{finished}/20" not in process.stdout.readline():
             assert process.poll() is None, process.communicate()
-        time.sleep(0.2)
+        while not any(trial.state.name == "RUNNING" for trial in trials_in(cut)):
+            assert process.poll() is None, process.communicate()
         process.kill()
         process.communicate()
     assert quick(cut, *options, folder=tmp_path / "cut").wait(timeout=600) == 0

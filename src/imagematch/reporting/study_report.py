@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-_MANY_ROWS, _MANY_REASONS = 300, 100
+_MANY_ROWS, _MANY_REASONS = 200, 80
 _BEST_TRIALS, _REASONS, _WIDTH = 5, 10, 160
 
 

@@ -142,7 +142,7 @@ def importance_plot(found: Sequence[Importance], sample: str = "") -> Figure:
     spread = {
         "type": "data",
         "symmetric": False,
-        "array": [max(one.high - one.share, 0.0) for one in ordered],
+        "array": [max(min(one.high, 1.0) - one.share, 0.0) for one in ordered],
         "arrayminus": [max(one.share - one.low, 0.0) for one in ordered],
         "color": BASELINE_COLOUR,
     }

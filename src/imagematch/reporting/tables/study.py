@@ -115,12 +115,12 @@ def best_configuration(study: optuna.Study) -> pd.DataFrame:
     if winner is None:
         return pd.DataFrame()
     rows = [
-        {"field": visible(name), "value": shown_value(value), "": "searched"} for name, value in winner.params.items()
+        {"field": visible(name), "value": shown_value(value), "why": "searched"} for name, value in winner.params.items()
     ]
     definition = study.user_attrs.get(attributes.DEFINITION)
     fixed = definition.get("fixed") if isinstance(definition, Mapping) else None
     if isinstance(fixed, Mapping):
-        rows += [{"field": visible(name), "value": shown_value(value), "": "fixed"} for name, value in fixed.items()]
+        rows += [{"field": visible(name), "value": shown_value(value), "why": "fixed"} for name, value in fixed.items()]
     return pd.DataFrame(rows)
 
 

@@ -115,7 +115,8 @@ def best_configuration(study: optuna.Study) -> pd.DataFrame:
     if winner is None:
         return pd.DataFrame()
     rows = [
-        {"field": visible(name), "value": shown_value(value), "why": "searched"} for name, value in winner.params.items()
+        {"field": visible(name), "value": shown_value(value), "why": "searched"}
+        for name, value in winner.params.items()
     ]
     definition = study.user_attrs.get(attributes.DEFINITION)
     fixed = definition.get("fixed") if isinstance(definition, Mapping) else None

@@ -16,6 +16,7 @@ MOSTLY, PARTLY = 0.5, 0.1
 
 _WEAK_AUC = 0.9
 _BELOW_OTHERS = 0.05
+_HIGH_FPIR, _USUAL_FPIR = 0.2, 0.05
 _NAMED_CLASSES = 5
 
 
@@ -161,6 +162,13 @@ def next_steps(metrics: Mapping[str, Any], findings: Findings) -> list[str]:
     calibration = (block.get("threshold") or {}).get("calibration") or {}
     if calibration.get("note"):
         steps.append(f"The threshold does not hold what was asked: {calibration['note']}.")
+    searches, classes = block.get("identification") or {}, block.get("classes")
+    if classes and (searches.get("fpir") or 0.0) > _HIGH_FPIR:
+        far = f"{_USUAL_FPIR / classes:.1g}"
+        steps.append(
+            f"The threshold is loose for a gallery: {percent_text(searches['fpir'])} of searches for unenrolled "
+            f"classes return an image. Ask for a lower rate, such as `threshold: {{far: {far}}}`, or search with `--far {far}`."
+        )
     reference = baseline_metrics(metrics)
     if _comparison(block, reference, "x").startswith(("not clearly", "worse", "as good")):
         steps.append("Training brings nothing that can be shown: try another loss, or more classes to train on.")
@@ -169,7 +177,6 @@ def next_steps(metrics: Mapping[str, Any], findings: Findings) -> list[str]:
             f"A ROC AUC under {_WEAK_AUC:g} is weak: try another feature_extractor (`imagematch extractors list`), or "
             "a larger image_size."
         )
-    classes = block.get("classes")
     if isinstance(classes, int) and classes < TRUSTED_CLASSES:
         steps.append(f"Measure on {TRUSTED_CLASSES} classes or more before you rely on the metrics.")
     return steps

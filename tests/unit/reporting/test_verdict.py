@@ -105,7 +105,7 @@ def test_a_good_matcher_needs_nothing():
         ({"roc_auc": 0.8}, Findings(), "try another feature_extractor"),
         ({"eer": 0.1, "ci95": {"eer": [0.08, 0.12]}}, Findings(), "Training brings nothing that can be shown"),
         ({"classes": 5}, Findings(), "Measure on 30 classes or more"),
-        ({"classes": 50, "identification": {"fpir": 0.9}}, Findings(), "such as `threshold: {far: 0.001}`, or search"),
+        ({"classes": 50, "identification": {"fpir": 0.9}}, Findings(), "as `threshold: {far: 0.001}`, or search"),
         (
             {"threshold": {"calibration": {"note": "take 300 images"}}},
             Findings(),

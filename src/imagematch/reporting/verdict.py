@@ -167,7 +167,8 @@ def next_steps(metrics: Mapping[str, Any], findings: Findings) -> list[str]:
         far = f"{_USUAL_FPIR / classes:.1g}"
         steps.append(
             f"The threshold is loose for a gallery: {percent_text(searches['fpir'])} of searches for unenrolled "
-            f"classes return an image. Ask for a lower rate, as `threshold: {{far: {far}}}`, or search with `--far {far}`."
+            f"classes return an image. Ask for a lower rate, as `threshold: {{far: {far}}}`, or search with "
+            f"`--far {far}`."
         )
     reference = baseline_metrics(metrics)
     if _comparison(block, reference, "x").startswith(("not clearly", "worse", "as good")):

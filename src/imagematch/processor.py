@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from importlib.metadata import version
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -32,4 +33,6 @@ def choose_sorts_of_numpy(environment: MutableMapping[str, str]) -> None:
     """
     facts = processor_facts()
     if "avx512f" in facts.get("flags", "") and facts.items() >= _ZEN_4.items():
-        environment.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4 AVX512_SKX")  # its names since numpy 2.4, and before
+        # numpy 2.4 renamed the feature, and warns of a name that it does not know.
+        release = tuple(int(part) for part in version("numpy").split(".")[:2])
+        environment.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4" if release >= (2, 4) else "AVX512_SKX")

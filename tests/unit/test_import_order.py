@@ -13,6 +13,7 @@ PACKAGE = Path(imagematch.__file__).parent
 ROOMS = (
     "errors",
     "reading",
+    "disk_space",
     "files",
     "file_locks",
     "npz",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from imagematch import processor
@@ -38,7 +42,16 @@ def test_only_zen_4_sorts_without_avx_512(cpuinfo):
         chosen[machine] = environment
     changed = [machine for machine, environment in chosen.items() if environment != {"OTHER": "1"}]
     assert changed == [("AuthenticAMD", 25, "avx512f")]
-    assert "X86_V4" in chosen[changed[0]]["NPY_DISABLE_CPU_FEATURES"]
+    assert chosen[changed[0]] == {"OTHER": "1", "NPY_DISABLE_CPU_FEATURES": "X86_V4"}
+
+
+def test_numpy_knows_the_name_of_what_it_is_told_to_leave_alone(cpuinfo):
+    """It warns of another one."""
+    cpuinfo("AuthenticAMD", 25, "avx512f")
+    environment = dict(os.environ)
+    choose_sorts_of_numpy(environment)
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", "import numpy"], env=environment, timeout=60)
+    assert ran.returncode == 0
 
 
 def test_what_the_environment_says_counts(cpuinfo):

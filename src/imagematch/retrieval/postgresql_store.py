@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -186,11 +187,14 @@ class PostgresqlStore:
 
     def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
         query = (
-            'select label, count(*) from {schema}.images where label >= :start collate "C" and '
-            'position(lower(:part) in lower(label)) > 0 group by label order by label collate "C" limit :limit'
+            'select label, count(*) from {schema}.images where label >= :start collate "C" '
+            'group by label order by label collate "C" limit :limit'
         )
+        part = contains.casefold()  # compared here: in some locales the server folds the letters a to z alone
         with self._transaction() as run:
-            return {label: int(count) for label, count in run(query, start=start, part=contains, limit=limit)}
+            rows = run(query, start=start, limit=None if part else limit)
+            found = ((label, int(count)) for label, count in rows if part in label.casefold())
+            return dict(itertools.islice(found, limit))
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         of_label = "" if label is None else "label = :label and "

@@ -29,7 +29,8 @@ from imagematch.tuning.worker_process import ERROR, PROGRESS, RENEW, WorkerProce
 if TYPE_CHECKING:
     import optuna
 
-_STOP_WITHIN_S = 8.0
+_STOP_WITHIN_S = 5.0
+"""Well within the time that `stop_on_signals` leaves: the trials of killed workers are queued again after it."""
 _IDLE_DEATHS_ALLOWED = 1
 _AWAY, _BACK = "storage_away", "storage_back"
 

@@ -114,7 +114,7 @@ def _found(
         try:
             data = source.read(row.source_file)
             check_digest(data, digest)
-            return digest, cropper.find(data)
+            return digest, cropper.find(data, max_pixels=None)  # its size was checked when it was listed
         except DataError as error:
             distrust(path, row.source_file)
             raise DataError(error.what, where=error.where or row.path, do=error.do or "run again") from error

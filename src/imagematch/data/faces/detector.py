@@ -63,9 +63,9 @@ class FaceDetector(ABC):
         return nullcontext()
 
 
-def seen_by_detectors(image: Any, max_pixels: int | None = None, **how: Any) -> Thumbnail:
-    """An image in any form as detectors see it; see `imagematch.data.decode`."""
-    return thumbnail(image, SEARCHED_SIDE, max_pixels=max_pixels, **(how | {"value_range": "own"}))
+def seen_by_detectors(image: Any, **how: Any) -> Thumbnail:
+    """An image in any form as detectors see it; `how` is as in `imagematch.data.decode`, but for the value range."""
+    return thumbnail(image, SEARCHED_SIDE, **(how | {"value_range": "own"}))
 
 
 def largest(boxes: Sequence[Sequence[float]]) -> int:

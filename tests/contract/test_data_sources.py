@@ -228,7 +228,7 @@ def test_a_check_and_a_contact_sheet_of_it(case: Case) -> None:
 def test_faces_are_cut_out_of_any_of_them(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A box that a table gives is kept; every other image becomes the face that is found in it."""
     plain = case.open()
-    monkeypatch.setattr("imagematch.data.FaceCropper.find", lambda _cropper, _image: Face(2, 1, 4, 4))
+    monkeypatch.setattr("imagematch.data.FaceCropper.find", lambda _cropper, _image, **_: Face(2, 1, 4, 4))
     searched = case.open(face_crop="haar", face_margin=0)
     assert searched.face_cropper is not None
     assert searched.paths.tolist() == plain.paths.tolist()

@@ -643,7 +643,7 @@ def faces(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from imagematch.files import Layout
     from imagematch.pipeline import run_training
 
-    def find(_cropper: FaceCropper, image: bytes) -> Face | None:
+    def find(_cropper: FaceCropper, image: bytes, **_: Any) -> Face | None:
         return Face(4, 6, 8, 8) if decode(image).shape[0] == 20 else None
 
     monkeypatch.setattr("imagematch.data.FaceCropper.find", find)

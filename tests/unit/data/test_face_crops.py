@@ -41,9 +41,9 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     find = FaceCropper.find
 
-    def note(cropper: FaceCropper, pixels: Any) -> Any:
+    def note(cropper: FaceCropper, pixels: Any, **how: Any) -> Any:
         seen.append(1)
-        return find(cropper, pixels)
+        return find(cropper, pixels, **how)
 
     monkeypatch.setattr(FaceCropper, "find", note)
     return seen
@@ -105,12 +105,12 @@ def test_an_interrupted_search_keeps_what_it_found(
     monkeypatch.setattr(cache, "_CHUNK", 5)
     count, find = 0, FaceCropper.find
 
-    def advance(cropper: FaceCropper, pixels: Any) -> Any:
+    def advance(cropper: FaceCropper, pixels: Any, **how: Any) -> Any:
         nonlocal count
         count += 1
         if count > 12:
             raise KeyboardInterrupt
-        return find(cropper, pixels)
+        return find(cropper, pixels, **how)
 
     monkeypatch.setattr(FaceCropper, "find", advance)
     with pytest.raises(KeyboardInterrupt):

@@ -3,6 +3,7 @@ import re
 import tracemalloc
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,7 +203,7 @@ def test_faces_are_cut_out_and_images_without_one_are_named(tmp_path: Path, monk
         picture(tmp_path / "data" / f"{number}.png", number)
     faceless = decode(tmp_path / "data" / "1.png")
 
-    def find(_cropper: FaceCropper, image: bytes) -> Face | None:
+    def find(_cropper: FaceCropper, image: bytes, **_: Any) -> Face | None:
         return None if np.array_equal(decode(image), faceless) else Face(2, 3, 4, 4)
 
     monkeypatch.setattr("imagematch.data.FaceCropper.find", find)

@@ -179,6 +179,7 @@ def _findings(report: dict[str, Any], scan: Scan) -> list[AuditFinding]:
     per_class, boxes = report["images_per_class"], report["boxes"] or {}
     pair = " ~ ".join(next(iter(near.get("examples", ())), ()))
     copy = " = ".join(next(iter(exact["examples"]), ())[:2])
+    several = [row.path for row in scan.usable if row.more_frames]
     counted = [
         AuditFinding(
             near.get("test_images_seen_in_training", 0),
@@ -217,6 +218,12 @@ def _findings(report: dict[str, Any], scan: Scan) -> list[AuditFinding]:
         ),
         AuditFinding(
             exact["across_splits"], "exact copies left out, since they are in another split too", "keep one", copy
+        ),
+        AuditFinding(
+            len(several),
+            "images with more pages or frames than the first, which alone is used",
+            "save each as an image of its own, if they are meant to be used",
+            several[0] if several else "",
         ),
         AuditFinding(boxes.get("cut_at_the_edge", 0), "boxes cut at the edge of their image", "correct the boxes"),
     ]

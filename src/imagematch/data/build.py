@@ -148,6 +148,9 @@ def build_dataset(scan: Scan, *, whole: bool = False, log: RunLog = SILENT) -> D
     refuse_corrupt(scan.source, scan.rows)
     if note := scan.range_note:
         log.event("value_range", note)
+    if several := [row.path for row in scan.usable if row.more_frames]:
+        text = f"images with more pages or frames, of each the first is used: {len(several):,}, such as {several[0]}"
+        log.event("more_frames", text, count=len(several))
     usable, without = _crop(scan, log)
     classes = _large_classes(usable, settings, log)
     rows = sorted((row for row in usable if row.label in classes), key=lambda row: row.path)

@@ -26,7 +26,7 @@ from imagematch.data.decoding_limits import (
     memory_bytes,
     reduction_for,
 )
-from imagematch.data.image_headers import has_deep_colour, open_image
+from imagematch.data.image_headers import has_deep_colour, has_more_frames, open_image
 from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, turned, upright_size
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
@@ -69,6 +69,7 @@ class ImageFacts(NamedTuple):
         width, height: of the upright image (of the box, where there is one), pixels.
         mode: Pillow's, as "RGB", "L", "I;16", "F"; "RGB;16" of colours of 16 bits.
         low, high: the extreme values of deep grey, the highest of deep colour; else 0 and 255.
+        more_frames: it has more pages (TIFF) or frames (an animation) than the first, which alone is used.
     """
 
     width: int
@@ -76,6 +77,7 @@ class ImageFacts(NamedTuple):
     mode: str
     low: float
     high: float
+    more_frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,14 +197,14 @@ def inspect(data: bytes, box: Box | None = None, max_pixels: int | None = MAX_PI
     """
     with _one_line(""):
         image = open_image(data, max_pixels)
-        deep_colour = has_deep_colour(image)
+        deep_colour, more_frames = has_deep_colour(image), has_more_frames(image)
         orientation, size = _orientation(image), image.size
         reduction = REDUCTIONS[0] if is_jpeg(image) else 1
         with _decoded(image, data, reduction):
             if not is_jpeg(image):  # Pillow knows some only now, and has turned TIFFs itself
                 orientation, size = _orientation(image), image.size
             left, top, right, bottom = limits(box, *upright_size(size, orientation))
-            facts = ImageFacts(right - left, bottom - top, image.mode, *extremes(image))
+            facts = ImageFacts(right - left, bottom - top, image.mode, *extremes(image), more_frames)
         if not deep_colour:
             return facts
         colours = image.getextrema()[: len(image.mode.rstrip("A"))]

@@ -89,6 +89,14 @@ def has_deep_colour(image: Image.Image) -> bool:
     return any("16" in str(tile[3]) or "65535" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet has more pages or frames than the first."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):  # the second one is damaged
+        return True
+
+
 @cache
 def _silence_libtiff() -> None:
     """libtiff writes each fault to the standard error output itself. We say once what is wrong."""

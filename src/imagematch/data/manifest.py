@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imagematch.data.boxes import pixels_digest
-from imagematch.data.decoding import DECODER_VERSION, inspect
+from imagematch.data.decoding import DECODER_VERSION, ImageFacts, inspect
 from imagematch.data.decoding_limits import MAX_PIXELS
 from imagematch.data.table_cache import load_table, save_table
 from imagematch.errors import DataError
@@ -22,20 +22,23 @@ from imagematch.image_files import NotReadableHereError
 from imagematch.reading import TABLE_BYTES, text_lines
 from imagematch.sources import MISSING, Box, ImageRow, Source
 
-_VERSION = 3
+_VERSION = 4
 _SPLITS_VERSION = 2
 _CHUNK = 32
 _SHOWN = 20
 """Of corrupt images so many are shown one by one; `run.jsonl` has all."""
 _MAX_CORRUPT_SHARE = 0.05
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-_COLUMNS = ("digest", "width", "height", "mode", "reason", "size", "mtime_ns", "box", "low", "high")
+_COLUMNS = ("digest", "width", "height", "mode", "reason", "size", "mtime_ns", "box", "low", "high", "more_frames")
 """What is cached of an image beside its path."""
+_LEARNED = ("digest", "reason", *ImageFacts._fields)
+"""What is learned by reading it."""
 _KINDS: dict[str, set[type]] = {
     **{name: {str} for name in ("path", "digest", "mode", "reason")},
     **{name: {int} for name in ("width", "height", "size", "mtime_ns")},
     **{name: {int, float} for name in ("low", "high")},
     "box": {list, type(None)},
+    "more_frames": {bool},
 }
 
 
@@ -180,15 +183,7 @@ def _facts_of(row: ImageRow | None) -> tuple[Any, ...]:
 
 def _with_facts(row: ImageRow, known: ImageRow | None) -> ImageRow:
     assert known is not None
-    return row._replace(
-        digest=known.digest,
-        width=known.width,
-        height=known.height,
-        mode=known.mode,
-        reason=known.reason,
-        low=known.low,
-        high=known.high,
-    )
+    return row._replace(**{name: getattr(known, name) for name in _LEARNED})
 
 
 def _inspect_all(source: Source, rows: Sequence[ImageRow], log: RunLog, max_pixels: int) -> list[ImageRow]:
@@ -218,12 +213,12 @@ def _inspect_one(source: Source, row: ImageRow, max_pixels: int) -> ImageRow:
         return row._replace(reason=error.what, size=MISSING, mtime_ns=0)
     digest = pixels_digest(digest_bytes(data), row.box)
     try:
-        width, height, mode, low, high = inspect(data, row.box, max_pixels)
+        facts = inspect(data, row.box, max_pixels)
     except NotReadableHereError as error:  # not remembered
         return row._replace(digest=digest, reason=error.what, size=MISSING, mtime_ns=0)
     except DataError as error:
         return row._replace(digest=digest, reason=error.what)
-    return row._replace(digest=digest, width=width, height=height, mode=mode, low=low, high=high)
+    return row._replace(digest=digest, **facts._asdict())
 
 
 def _load(path: Path, log: RunLog) -> dict[str, ImageRow]:

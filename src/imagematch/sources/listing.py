@@ -45,6 +45,7 @@ class ImageRow(NamedTuple):
         reason: why the image cannot be used; "" where it can.
         low: the lowest value of grey of more than 8 bits; else 0.
         high: the highest, likewise; else 255.
+        more_frames: the file has more pages or frames than the first, which alone is used.
     """
 
     path: str
@@ -66,6 +67,7 @@ class ImageRow(NamedTuple):
     reason: str = ""
     low: float = 0
     high: float = 255
+    more_frames: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

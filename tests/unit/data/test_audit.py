@@ -64,6 +64,22 @@ def test_what_matters_is_in_the_summary(make_folder: Any, checked: Any) -> None:
     )
 
 
+def test_files_of_several_images_are_named(make_folder: Any, checked: Any, opened: Any, events: Any) -> None:
+    """Pages of a TIFF and frames of animations: each file is the first of them."""
+    root = make_folder({"a": 20, "b": 30})
+    pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 60, 110)]
+    for row, name in enumerate(("scan.tiff", "moves.gif", "moves.webp", "moves.png")):
+        first = Image.fromarray(np.full((8, 8, 3), 20 * row, np.uint8))
+        first.save(root / "a" / name, save_all=True, append_images=pages)
+        first.transpose(Image.Transpose.ROTATE_90).save(root / "b" / f"single {name}")
+    opened(data_dir=root)
+    assert [event["count"] for event in events("more_frames")] == [4]
+    report = checked(data_dir=root).report
+    (found,) = [finding for finding in report["findings"] if "more pages" in finding["what"]]
+    assert (found["count"], found["example"]) == (4, "a/moves.gif")
+    assert "4 images with more pages or frames" in report["summary"]
+
+
 def test_copies_across_splits_are_counted(make_folder: Any, checked: Any, opened: Any) -> None:
     root = make_folder({"train/a": 20, "train/b": 20, "test/a": 6, "test/b": 6})
     shutil.copy(root / "train" / "a" / "1.png", root / "test" / "a" / "seen.png")

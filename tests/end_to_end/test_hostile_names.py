@@ -69,10 +69,12 @@ def trained(heard: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.Mo
         "experiment_name: names\ndataset: folder\ndata_dir: photos\nsplit_by: image\n"
         "feature_extractor: pixels\nimage_size: 8\nepochs: 1\nembedding_dim: 4\nbatch_classes: 4\nbatch_images: 2\n"
     )
-    model = "exp/saved_models/names"
-    printed = ""
+    model, printed = "exp/saved_models/names", ""
+    query = str(min((tmp_path / "photos").rglob("*.png")))
     for command in (
+        ("init", "--data-dir", "photos", "--output", "init.yaml"),
         ("data", "check", "train.yaml", "--contact-sheet", "sheet.png"),
+        ("data", "check", "train.yaml", "--json"),
         ("train", "--config", "train.yaml"),
         ("evaluate", "--model", model),
         *(
@@ -84,6 +86,13 @@ def trained(heard: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.Mo
             for kind in ("html", "csv", "json")
         ),
         ("export", "--format", "projector", "--model", model, "--output", "projector"),
+        ("gallery", "create", "gallery", "--model", model),
+        ("gallery", "add", "gallery", "photos", "--model", model),
+        ("gallery", "list", "gallery"),
+        ("gallery", "list", "gallery", "--json"),
+        ("gallery", "search", "gallery", query, "--model", model),
+        ("gallery", "export", "gallery", "exported"),
+        ("match", "--model", model, query, query, "--json"),
     ):
         done = invoke(*command)
         assert done.returncode == 0, (command, done.stderr)
@@ -105,7 +114,7 @@ def test_names_are_inert(trained: str, heard: tuple[str, list[str]], tmp_path: P
         assert line.count("\t") == 1
         assert not line.startswith("=")
     written = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")}
-    assert written <= {"photos", "train.yaml", "exp", "projector", "sheet.png"} | {
+    assert written <= {"photos", "train.yaml", "init.yaml", "exp", "projector", "sheet.png", "gallery", "exported"} | {
         f"{name}.{kind}" for name in ("found", "alike") for kind in ("html", "csv", "json")
     }
     if CHROMIUM is None:

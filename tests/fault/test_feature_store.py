@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from tests.fault.full_disks import no_room_beyond
 
 from imagematch.config import parse_train
 from imagematch.data import open_dataset
@@ -235,7 +236,7 @@ def test_rows_that_another_process_has_mapped_stay_its_pictures(kept: Path, lose
 
 def test_a_write_that_fails_leaves_no_gap(kept: Path) -> None:
     size = (kept / "rows.bin").stat().st_size
-    with limited_files(size + 5_000), pytest.raises(StudyError, match="free some space"):
+    with no_room_beyond(size + 5_000), pytest.raises(StudyError, match="free some space"):
         FeatureStore(kept.parent).features(Pictures(80), pixels())
     assert (kept / "rows.bin").stat().st_size == size
     assert isinstance(FeatureStore(kept.parent).features(Pictures(80), pixels()).array.base, np.memmap)
@@ -314,21 +315,8 @@ def test_lost_files_are_made_again(kept: Path) -> None:
     assert repaired(kept) == 64
 
 
-@contextmanager
-def limited_files(size: int) -> Iterator[None]:
-    """Files cannot grow beyond so many bytes: a full disk."""
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_gives_one_line_and_keeps_what_was_there(tmp_path: Path) -> None:
-    with limited_files(30_000), pytest.raises(StudyError, match=r"rows\.bin") as caught:
+    with no_room_beyond(30_000), pytest.raises(StudyError, match=r"rows\.bin") as caught:
         FeatureStore(tmp_path).features(Pictures(64), pixels())
     assert "\n" not in str(caught.value)
     assert "free some space" in str(caught.value)

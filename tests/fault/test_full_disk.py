@@ -1,16 +1,14 @@
 """A disk that is full: one line, earlier work intact, and `--resume` goes on once there is room."""
 
-import resource
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
 from tests.conftest import SMALL_STUDY, Invoke
 from tests.fault.conftest import Start
+from tests.fault.full_disks import contents, no_room_beyond
 from tests.fault.shared_studies import assert_sound, trials_in
 
 from imagematch.tuning import attributes
@@ -31,21 +29,6 @@ rerun_top_k: 0
 """
 
 
-@contextmanager
-def room(file_bytes: int) -> Iterator[None]:
-    """Inside, no file of this process and of those that it starts can grow over `file_bytes`."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def trials_of(folder: Path, name: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/exp/hpt_studies/{name}.db").trials
 
@@ -59,7 +42,7 @@ def test_no_room_for_the_study(
     before, kept = trials_of(folder, "small"), contents(matcher)
     (folder / "study.yaml").write_text(SMALL_STUDY)
     command = ("hpt", "--hpt-config-filepath", "study.yaml", "--resume", "--n-trials", "4")
-    with room(database.stat().st_size):
+    with no_room_beyond(database.stat().st_size):
         done = invoke(*command)
     assert done.returncode == 4, (done.stdout, done.stderr)
     assert done.stderr.count("\n") == 1, done.stderr
@@ -78,7 +61,7 @@ def test_no_room_for_the_study(
 def test_no_room_for_the_winner(command: Invoke, one_process: None, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(BIG_HEADS)
     hpt = ("hpt", "--hpt-config-filepath", "study.yaml", "--resume")
-    with room(2**21):
+    with no_room_beyond(2**21):
         done = command(*hpt)
     assert done.returncode == 4, (done.stdout, done.stderr)
     assert done.stderr.count("\n") == 1, done.stderr

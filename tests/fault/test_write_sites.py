@@ -8,12 +8,11 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.conftest import ROOT, unreadable
+from tests.fault.full_disks import contents, no_room_beyond
 from tests.fault.write_sites import WRITES
 
 from imagematch.disk_space import check_room, shown_bytes
@@ -24,26 +23,11 @@ KEEPS_ITS_PART = {"download", "run log"}
 """Files that are appended to: what came before the disk was full stays."""
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file can grow beyond 64 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize("name", sorted(WRITES))
 def test_one_line_and_nothing_is_lost(name: str, tmp_path: Path) -> None:
     write = WRITES[name](tmp_path)
-    before = files_in(tmp_path)
-    with full_disk(), pytest.raises(StudyError) as caught:
+    before = contents(tmp_path)
+    with no_room_beyond(64), pytest.raises(StudyError) as caught:
         write()
     told = str(caught.value)
     assert "\n" not in told
@@ -51,7 +35,7 @@ def test_one_line_and_nothing_is_lost(name: str, tmp_path: Path) -> None:
     assert "are free" in told
     assert "free some space" in told
     if name not in KEEPS_ITS_PART:
-        assert {path: data for path, data in files_in(tmp_path).items() if data} == {
+        assert {path: data for path, data in contents(tmp_path).items() if data} == {
             path: data for path, data in before.items() if data
         }
 
@@ -59,11 +43,11 @@ def test_one_line_and_nothing_is_lost(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(set(WRITES) - {"gallery", "upgrade", "download", "dashboard"}))
 def test_once_there_is_room_it_is_written(name: str, tmp_path: Path) -> None:
     write = WRITES[name](tmp_path)
-    with full_disk(), pytest.raises(StudyError):
+    with no_room_beyond(64), pytest.raises(StudyError):
         write()
-    before = files_in(tmp_path)
+    before = contents(tmp_path)
     write()
-    assert name == "features, copied" or files_in(tmp_path) != before
+    assert name == "features, copied" or contents(tmp_path) != before
 
 
 @pytest.mark.parametrize("name", sorted(WRITES))
@@ -74,7 +58,7 @@ def test_a_folder_that_is_read_only(name: str, tmp_path: Path) -> None:
     if name not in ("gallery", "upgrade", "download"):
         WRITES[name](first)()  # what it imports late is not to be looked for without the rights to
     write = WRITES[name](folder)
-    before = files_in(folder)
+    before = contents(folder)
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     with unreadable(folder, 0o555), pytest.raises(StudyError) as caught:
@@ -83,7 +67,7 @@ def test_a_folder_that_is_read_only(name: str, tmp_path: Path) -> None:
     assert "\n" not in told
     assert str(folder) in told
     assert "Permission denied; check the folder and its permissions" in told
-    assert files_in(folder) == before
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("name", sorted(WRITES))

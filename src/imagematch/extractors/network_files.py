@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagematch.config import wrong_input
 from imagematch.errors import ConfigError, ModelError
 from imagematch.files import digest_file, digest_json, os_reason, write_json
 from imagematch.limited_process import run_limited
@@ -232,9 +233,12 @@ def _sidecar(path: Path) -> tuple[dict[str, Any], str]:
             found = _of_hugging_face(values) if name == _SIDECARS[0] else _of_timm(values)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            what = f"cannot be read as preprocessing ({type(error).__name__})"
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+            why = os_reason(error) if isinstance(error, OSError) else "it is no JSON, or says it in another way"
+            what = f"cannot be read as preprocessing: {why}"
             raise ConfigError(what, where=str(path.with_name(name)), do="give input: {mean, std} instead") from error
+        if wrong := wrong_input(found):
+            raise ConfigError(wrong, where=str(path.with_name(name)), do="give input: {mean, std} instead")
         if found:
             return found, name
     return {}, "input"

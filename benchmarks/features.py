@@ -138,7 +138,7 @@ class Files:
         self.paths = paths
         self.digests = np.array([digest_file(path) for path in paths])
 
-    def pixels(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int, _framing: object = None) -> np.ndarray:
         """(h, w, 3) uint8."""
         return decode(self.paths[row], max_size)
 

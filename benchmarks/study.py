@@ -14,22 +14,12 @@ decoding would take by itself, from a sample. Then `trials`, from the start of t
 `second_study_first_step` is `hpt.py` in a new process, from its start to the first training step of a study that finds
 the features.
 
-<<<<<<< HEAD
 `--to-quality` measures what users feel instead: the time from image files, nothing cached, to a matcher that separates
 pairs at least as well as the original's best. The original's best trial (by its loss: [512, 256] -> 1024, dropout 0.3,
 batches of 256 random images, margin 1) is trained on the same features; `train.py` with our recipe runs in a new
 process, once cold and once with the features there. Both matchers are measured by ROC AUC over all pairs of the same
 test images, which neither was chosen on. `processor` counts the processor seconds of that process, for machines that do
 other things as well. It needs images that can be told apart: `--data-dir`.
-=======
-`--to-quality` measures what users feel instead: the time from image files, nothing kept, to a matcher that separates
-pairs at least as well as the original's best. The original's best trial (by its loss: [512, 256] -> 1024, dropout
-0.3, batches of 256 random images, margin 1) is trained on the same features; `train.py` with our recipe runs in a new
-process, once cold and once with the features there. Both matchers are measured by ROC AUC over all pairs of the same
-test images, which neither was chosen on. `processor` counts the processor seconds of that process, for machines that
-do other things as well; with two processors they are at least half as long. It needs images that can be told apart:
-`--data-dir`.
->>>>>>> main
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from imagematch.errors import ConfigError
+from imagematch.framing import SQUASHED, Framing
 from imagematch.options import Option
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class ExtractorSpec:
         files: all that its features follow from, where it was not made by our own code; else empty.
         convert: writes it into a folder in OpenVINO's form and returns its digest; None: its Keras model is converted.
         remarks: what a user should know before believing its features.
+        framing: what is made of images that are not square.
     """
 
     name: str
@@ -192,6 +194,7 @@ class ExtractorSpec:
     files: tuple[Path, ...] = ()
     convert: Callable[[Path], str] | None = None
     remarks: tuple[str, ...] = ()
+    framing: Framing = SQUASHED
 
     @property
     def from_scratch(self) -> bool:

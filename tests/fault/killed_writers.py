@@ -28,7 +28,7 @@ class SlowImages:
 
         self.digests = np.array([digest_bytes(str(row).encode()) for row in range(IMAGES)])
 
-    def pixels(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int, _framing: object = None) -> np.ndarray:
         time.sleep(0.001)
         return np.random.default_rng(row).integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 

@@ -37,7 +37,7 @@ class Pictures:
         self.digests = np.array([digest_bytes(str(row).encode()) for row in range(count)])
         self.slow_s = slow_s
 
-    def pixels(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int, _framing: object = None) -> np.ndarray:
         time.sleep(self.slow_s)
         return np.random.default_rng(row).integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
 

@@ -25,6 +25,7 @@ ROOMS = (
     "events",
     "interruption",
     "options",
+    "framing",
     "registry",
     "keras_internals",
     "config",

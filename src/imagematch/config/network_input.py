@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imagematch.config.problems import did_you_mean, invalid, shown
+from imagematch.framing import CROPS, INTERPOLATIONS
 from imagematch.options import Option
 
 _FORM = "a mapping, as {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
@@ -53,6 +54,17 @@ _PARTS: Mapping[str, tuple[str, Mapping[str, Any], Callable[[Any], bool]]] = {
     "size": ("a whole number from 8 to 2048", {"type": "integer", "minimum": 8, "maximum": 2_048}, _is_size),
     "channels": ("rgb or bgr", {"enum": ["rgb", "bgr"]}, lambda value: value in ("rgb", "bgr")),
     "layout": ("nchw or nhwc", {"enum": ["nchw", "nhwc"]}, lambda value: value in ("nchw", "nhwc")),
+    "crop": (", ".join(CROPS), {"enum": list(CROPS)}, lambda value: value in CROPS),
+    "crop_share": (
+        "a number over 0, at most 1",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        lambda value: _is_positive(value) and value <= 1,
+    ),
+    "interpolation": (
+        " or ".join(INTERPOLATIONS),
+        {"enum": list(INTERPOLATIONS)},
+        lambda value: value in INTERPOLATIONS,
+    ),
     "output": ("the name of an output", {"type": "string", "minLength": 1, "maxLength": 200}, _is_name),
     "pooling": ("cls, mean, gem or none", {"enum": list(_POOLINGS)}, lambda value: value in _POOLINGS),
 }

@@ -17,6 +17,7 @@ from imagematch.data.stratified import SPLITS
 from imagematch.data.value_ranges import ValueRange
 from imagematch.errors import DataError
 from imagematch.files import digest_bytes
+from imagematch.framing import SQUASHED, Framing
 from imagematch.image_files import read_bytes
 from imagematch.sources import Box, ImageRow, Source
 
@@ -148,7 +149,7 @@ class Dataset:
     def _file(self, row: int) -> str:
         return self.files[row] if self.files is not None else str(self.paths[row])
 
-    def pixels(self, row: int, max_size: int | None = None) -> np.ndarray:
+    def pixels(self, row: int, max_size: int | None = None, framing: Framing = SQUASHED) -> np.ndarray:
         """(height, width, 3) uint8: image `row`, each side longer than `max_size` shrunk to it; see `decode`.
 
         Raises:
@@ -160,7 +161,9 @@ class Dataset:
         try:
             data = self.read(row)
             check_digest(data, str(self.digests[row]), box, angle, self.value_range)
-            return decode(data, max_size, box=box, angle=angle, value_range=self.value_range, max_pixels=None)
+            return decode(
+                data, max_size, box=box, angle=angle, value_range=self.value_range, max_pixels=None, framing=framing
+            )
         except DataError as error:
             distrust(self.manifest, self._file(row))
             where = error.where or str(self.paths[row])

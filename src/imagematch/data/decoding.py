@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ from imagematch.data.image_headers import has_deep_colour, has_more_frames, open
 from imagematch.data.pixels import Size, Upright, extremes, image_of, shrunk, turned, upright_size
 from imagematch.data.value_ranges import ValueRange, is_deep
 from imagematch.errors import DataError
+from imagematch.framing import SQUASHED, Framing
 from imagematch.image_files import file_content, short_of_memory
 from imagematch.sources import Box
 
@@ -90,6 +92,7 @@ class _Request:
         angle: degrees that the box leans clockwise.
         value_range: what deep grey is scaled by; "own": by the image's own values.
         max_pixels: larger images are refused.
+        framing: what becomes of the part.
     """
 
     size_for: Callable[[int, int], Size]
@@ -97,6 +100,7 @@ class _Request:
     angle: float
     value_range: ValueRange | Literal["own"] | None
     max_pixels: int | None
+    framing: Framing = SQUASHED
 
     def part(self, full: Size) -> Size:
         """Width and height of what is used of an upright image of this size; a leaning box may stick out.
@@ -104,10 +108,8 @@ class _Request:
         Raises:
             DataError: nothing of the box lies inside.
         """
-        if self.box is not None and self.angle:
-            return max(1, round(self.box[2] - self.box[0])), max(1, round(self.box[3] - self.box[1]))
-        left, top, right, bottom = limits(self.box, *full)
-        return right - left, bottom - top
+        left, top, right, bottom = self.box if self.box and self.angle else limits(self.box, *full)
+        return self.framing.part(max(1, round(right - left)), max(1, round(bottom - top)))
 
     def of(self, image: Image.Image, orientation: int, full: Size, reduction: int = 1) -> Thumbnail:
         """The pixels of a loaded image that was decoded `reduction` times smaller than `full`, its upright size."""
@@ -122,9 +124,9 @@ class _Request:
             upright, box = Upright(turned(upright, divided(box, reduction), self.angle)), None
         elif box is not None:
             box = divided(limits(box, *full), reduction)
-        inside = limits(box, *upright.size)
+        inside = self.framing.limits(*limits(box, *upright.size))
         size = min(size[0], inside[2] - inside[0]), min(size[1], inside[3] - inside[1])
-        return Thumbnail(shrunk(upright, inside, size), *part)
+        return Thumbnail(self.framing.finished(shrunk(upright, inside, size, self.framing.interpolation)), *part)
 
 
 def decode(
@@ -135,13 +137,14 @@ def decode(
     angle: float = 0.0,
     value_range: ValueRange | None = None,
     max_pixels: int | None = MAX_PIXELS,
+    framing: Framing = SQUASHED,
 ) -> np.ndarray:
     """Canonical pixels of one image in whatever form a caller has it.
 
-    The image is turned upright (EXIF), cut to `box`, made RGB (transparency over white, deep greys scaled, first
-    frame of an animation), and each side longer than `max_size` is shrunk to it on its own, with Pillow's antialiased
-    bilinear filter. Nothing is ever enlarged. A JPEG of which less than half the size is wanted is decoded at a
-    half, quarter or eighth of its size, at no less than twice what is wanted.
+    The image is turned upright (EXIF), cut to `box`, made RGB (transparency over white, deep greys scaled, first frame
+    of an animation), and each side longer than `max_size` is shrunk to it on its own, with Pillow's antialiased
+    bilinear filter, unless `framing` says otherwise. Nothing is enlarged. A JPEG of which less than half the size is
+    wanted is decoded at a half, quarter or eighth of its size, at no less than twice what is wanted.
 
     Args:
         image: a path, a file's bytes, a file open for reading bytes, a PIL image, or an array or tensor with values 0
@@ -152,6 +155,7 @@ def decode(
         angle: degrees that the box leans clockwise in the image, about its own centre; what is given stands upright.
         value_range: what grey of more than 8 bits, signed or floating, is scaled by; None takes 0 to 65,535.
         max_pixels: larger images are refused; None where that was looked at before.
+        framing: what is made of images that are not square.
 
     Returns:
         (height, width, 3) uint8, both sides at most `max_size`.
@@ -162,10 +166,8 @@ def decode(
         NotReadableHereError: there is no memory left, or the format's library is not installed.
     """
 
-    def size_for(width: int, height: int) -> Size:
-        return (width, height) if max_size is None else (min(width, max_size), min(height, max_size))
-
-    return _decode(image, _Request(size_for, box, angle, value_range, max_pixels)).pixels
+    size_for = partial(framing.size, max_size=max_size)
+    return _decode(image, _Request(size_for, box, angle, value_range, max_pixels, framing)).pixels
 
 
 def thumbnail(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,6 +25,7 @@ _STRIPE_PIXELS = 4_000_000
 _MAX_TURNED_PIXELS = 40_000_000
 """Of a leaning box, which is made in one piece."""
 
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _Flip = Image.Transpose
 _TRANSPOSE = {
     2: _Flip.FLIP_LEFT_RIGHT,
@@ -79,28 +82,32 @@ def upright_size(size: Size, orientation: int) -> Size:
     return size[::-1] if orientation >= 5 else size
 
 
-def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
-    """A part of an image at a smaller size, or its own, with Pillow's antialiased bilinear filter.
+def shrunk(
+    image: Upright, limits: Limits, size: Size, interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+) -> np.ndarray:
+    """A part of an image at a smaller size, or its own, with one of Pillow's antialiased filters.
 
     Args:
         image: the image.
         limits: the part.
         size: width and height asked for, at most those of the part.
+        interpolation: the filter.
 
     Returns:
         (height, width, 3) uint8.
     """
     left, top, right, bottom = limits
     width, height = size
+    filtered = partial(_resized, method=_FILTERS[interpolation])
     # Along the rows first, then along the columns: so rows can be shrunk a band at a time. In one call Pillow chooses
     # the order, and another one for other sizes and versions.
     bands = list(_bands(limits))
     if len(bands) == 1:
-        return _rgb(_resized(_resized(image.region(*limits), width, bottom - top), width, height))
+        return _rgb(filtered(filtered(image.region(*limits), width, bottom - top), width, height))
     pixels = np.empty((height, width, 3), np.uint8)
     if height == bottom - top:
         for first, last in bands:
-            band = _resized(image.region(left, first, right, last), width, last - first)
+            band = filtered(image.region(left, first, right, last), width, last - first)
             pixels[first - top : last - top] = _rgb(band)
         return pixels
     step = max(1, _STRIPE_PIXELS // (bottom - top))
@@ -108,11 +115,11 @@ def shrunk(image: Upright, limits: Limits, size: Size) -> np.ndarray:
         columns = slice(column, min(column + step, width))
         rows = np.empty(0, np.uint8)
         for first, last in bands:
-            part = np.asarray(_resized(image.region(left, first, right, last), width, last - first))[:, columns]
+            part = np.asarray(filtered(image.region(left, first, right, last), width, last - first))[:, columns]
             if first == top:  # grey has no third axis
                 rows = np.empty((bottom - top, *part.shape[1:]), np.uint8)
             rows[first - top : last - top] = part
-        pixels[:, columns] = _rgb(_resized(Image.fromarray(rows), columns.stop - column, height))
+        pixels[:, columns] = _rgb(filtered(Image.fromarray(rows), columns.stop - column, height))
     return pixels
 
 
@@ -206,8 +213,8 @@ def _bands(limits: Limits) -> Iterator[tuple[int, int]]:
         yield first, min(first + rows, bottom)
 
 
-def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+def _resized(image: Image.Image, width: int, height: int, *, method: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), method)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

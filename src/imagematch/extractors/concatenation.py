@@ -10,6 +10,7 @@ from imagematch.errors import ConfigError
 from imagematch.extractors.extractor import Extractor, Network, make_extractor
 from imagematch.extractors.feature_scaling import part_length
 from imagematch.files import digest_json
+from imagematch.framing import Framing
 
 if TYPE_CHECKING:
     import keras
@@ -42,6 +43,11 @@ class Concatenation:
     def image_size(self) -> int:
         """Side of the square that all of them see, in pixels."""
         return self.members[0].image_size
+
+    @property
+    def framing(self) -> Framing:
+        """What is made of images that are not square: the same for all of them."""
+        return self.members[0].framing
 
     @property
     def feature_dim(self) -> int:
@@ -88,7 +94,7 @@ def choose_extractor(settings: Any) -> Extractor | Concatenation:
         settings: as `make_extractor`; of a list, `weights` may be a list too.
 
     Raises:
-        ConfigError: as `make_extractor`; or one of a list would be trained.
+        ConfigError: as `make_extractor`; or one of a list would be trained, or they see images cut in different ways.
         ModelError: as `make_extractor`.
     """
     names = settings.feature_extractor
@@ -113,6 +119,10 @@ def choose_extractor(settings: Any) -> Extractor | Concatenation:
     if trained is not None:
         what = f"{trained} would be trained, and only frozen extractors stand side by side"
         raise ConfigError(what, where="feature_extractor", do="give it weights: PATH, or leave it out")
+    if any(member.framing != members[0].framing for member in members):
+        what = "one of them cuts or shrinks images otherwise than another, and all must see the same"
+        do = "give input: {crop: squash, interpolation: bilinear}"
+        raise ConfigError(what, where="feature_extractor", do=do)
     if settings.image_size is None:
         members = made(max(member.image_size for member in members))
     return Concatenation(members)

@@ -16,6 +16,7 @@ from imagematch.extractors.network_files import network_file_spec
 from imagematch.extractors.trainable import Trainable, freeze, trained_layers
 from imagematch.extractors.weights import load_weights, weights_digest
 from imagematch.files import digest_json
+from imagematch.framing import Framing
 from imagematch.registry import EXTRACTOR_REGISTRY, KERASHUB_PREFIX, ONNX_PREFIX, ExtractorSpec
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Network(Protocol):
     @property
     def image_size(self) -> int:
         """Side of the square it sees, in pixels: images are decoded to at most this size."""
+
+    @property
+    def framing(self) -> Framing:
+        """What is made of images that are not square."""
 
     @property
     def feature_dim(self) -> int:
@@ -75,6 +80,11 @@ class Extractor:
     def name(self) -> str:
         """What the user calls it."""
         return self.spec.name
+
+    @property
+    def framing(self) -> Framing:
+        """What is made of images that are not square."""
+        return self.spec.framing
 
     @property
     def feature_dim(self) -> int:

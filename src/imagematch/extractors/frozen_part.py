@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from imagematch.extractors.extractor import Extractor, build_network, whole_network
 from imagematch.extractors.trainable import network_inside
 from imagematch.files import digest_json
+from imagematch.framing import Framing
 from imagematch.keras_internals import inputs_of, output_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class FrozenPart:
     def image_size(self) -> int:
         """The extractor's."""
         return self.extractor.image_size
+
+    @property
+    def framing(self) -> Framing:
+        """The extractor's."""
+        return self.extractor.framing
 
     @property
     def feature_dim(self) -> int:

@@ -13,13 +13,14 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagematch.config import wrong_input
 from imagematch.errors import ConfigError, ModelError
+from imagematch.extractors.sidecars import read_preprocessing, three_numbers
 from imagematch.files import digest_file, digest_json, os_reason, write_json
+from imagematch.framing import SQUASHED, Framing
 from imagematch.limited_process import run_limited
 from imagematch.reading import GB, KB, MB, check_file, open_file, read_file
 from imagematch.registry import ONNX_PREFIX, ExtractorSpec
@@ -37,7 +38,6 @@ _MEMORY_BYTES, _MEMORY_PER_BYTE = 8 * GB, 8
 _CONSTANT = 1e-3
 _LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])(?=(.{1,127}))", re.DOTALL)
 _LOCATION_BYTES = 139
-_SIDECARS = ("preprocessor_config.json", "config.json")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class NetworkFile:
     Attributes:
         path: the file.
         digest: of its content.
-        settings: `size`, `scale`, `mean`, `std`, `channels`, `layout`, `output` and `pooling`, as given or found.
+        settings: `size`, `scale`, `mean`, `std`, `channels`, `layout`, `output`, `pooling`, `crop`, `crop_share` and
+            `interpolation`, as given or found.
         source: where the preprocessing comes from.
         facts: what was found in it: `inputs`, `outputs`, `layout`, `image_size`, `output`, `pooling`, `feature_dim`,
             `parameters`, `variation` of the features between images.
@@ -124,6 +125,7 @@ def network_file_spec(name: str, given: Mapping[str, Any] | None, image_size: in
         files=file.files,
         convert=convert,
         remarks=tuple(file.remarks),
+        framing=Framing.of(file.settings),
     )
 
 
@@ -201,13 +203,19 @@ def _convert(
 
 def _settings(path: Path, given: dict[str, Any], image_size: int | None) -> tuple[dict[str, Any], str]:
     """The preprocessing that counts, complete, and where it comes from."""
-    found, source = ({}, "input") if {"mean", "std"} <= given.keys() else _sidecar(path)
+    found, source = ({}, "input") if {"mean", "std"} <= given.keys() else read_preprocessing(path)
     for key in ("mean", "std", "size"):
-        if key in given and key in found and _numbers(given[key]) != _numbers(found[key]):
+        if key in given and key in found and three_numbers(given[key]) != three_numbers(found[key]):
             what = f"input says {key}: {given[key]}, and {source} says {found[key]}"
             raise ConfigError(what, where="input", do="give mean and std in input, or remove that file")
-    settings = {"scale": 1 / 255, "channels": "rgb", "layout": None, "output": None, "pooling": None, "size": None}
-    settings |= {**found, **given}
+    settings: dict[str, Any] = dict.fromkeys(("layout", "output", "pooling", "size"))
+    settings |= {"scale": 1 / 255, "channels": "rgb"}
+    if "crop" in given:
+        found.pop("crop_share", None)  # it is that of the other crop
+    settings |= {**asdict(SQUASHED), **found, **given}
+    if settings["crop"] != "center" and settings["crop_share"] != 1:
+        what = f"crop_share: {settings['crop_share']:g} is of crop: center, not of crop: {settings['crop']}"
+        raise ConfigError(what, where="input", do="leave one of them out")
     if not {"mean", "std"} <= settings.keys():
         do = "give input: {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}, or what it was trained with"
         raise ConfigError(f"the preprocessing of {path.name} is not known", where="input", do=do)
@@ -217,56 +225,8 @@ def _settings(path: Path, given: dict[str, Any], image_size: int | None) -> tupl
             raise ConfigError(what, where="image_size", do="leave one of them out")
         settings["size"] = image_size
     for key in ("mean", "std"):
-        settings[key] = _numbers(settings[key])
+        settings[key] = three_numbers(settings[key])
     return settings, source
-
-
-def _numbers(value: Any) -> list[float]:
-    return [float(one) for one in value] if isinstance(value, list | tuple) else [float(value)] * 3
-
-
-def _sidecar(path: Path) -> tuple[dict[str, Any], str]:
-    """What Hugging Face's or timm's file beside a network says of its preprocessing."""
-    for name in _SIDECARS:
-        try:
-            values = json.loads(read_file(path.with_name(name), max_bytes=_MAX_FACTS_BYTES))
-            found = _of_hugging_face(values) if name == _SIDECARS[0] else _of_timm(values)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
-            why = os_reason(error) if isinstance(error, OSError) else "it is no JSON, or says it in another way"
-            what = f"cannot be read as preprocessing: {why}"
-            raise ConfigError(what, where=str(path.with_name(name)), do="give input: {mean, std} instead") from error
-        if wrong := wrong_input(found):
-            raise ConfigError(wrong, where=str(path.with_name(name)), do="give input: {mean, std} instead")
-        if found:
-            return found, name
-    return {}, "input"
-
-
-def _of_hugging_face(values: Mapping[str, Any]) -> dict[str, Any]:
-    size = values.get("crop_size") if values.get("do_center_crop") else values.get("size")
-    if isinstance(size, dict):
-        size = size.get("height", size.get("shortest_edge"))
-    normalized = values.get("do_normalize", True)
-    mean, std = values.get("image_mean"), values.get("image_std")
-    if normalized and (mean is None or std is None):
-        return {}
-    found: dict[str, Any] = {
-        "mean": _numbers(mean) if normalized else [0.0] * 3,
-        "std": _numbers(std) if normalized else [1.0] * 3,
-        "scale": float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0,
-    }
-    return found | ({"size": int(size)} if size else {})
-
-
-def _of_timm(values: Mapping[str, Any]) -> dict[str, Any]:
-    inner = values.get("pretrained_cfg", values)
-    if not {"mean", "std"} <= inner.keys():
-        return {}
-    size = inner.get("input_size")
-    found: dict[str, Any] = {"mean": _numbers(inner["mean"]), "std": _numbers(inner["std"])}
-    return found | ({"size": int(size[-1])} if size else {})
 
 
 def _read_facts(path: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from imagematch.errors import ModelError
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.extractor import Network
 from imagematch.files import digest_json
+from imagematch.framing import Framing
 
 if TYPE_CHECKING:
     import keras
@@ -67,6 +68,11 @@ class QuantizedNetwork:
     def image_size(self) -> int:
         """Side of the square it sees, in pixels."""
         return self.network.image_size
+
+    @property
+    def framing(self) -> Framing:
+        """What is made of images that are not square."""
+        return self.network.framing
 
     @property
     def feature_dim(self) -> int:

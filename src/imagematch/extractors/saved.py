@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from imagematch.errors import ModelError
 from imagematch.extractors.concatenation import Concatenation
 from imagematch.extractors.extractor import NETWORK_VERSION, Extractor
 from imagematch.files import digest_file, digest_json, os_reason
+from imagematch.framing import SQUASHED, Framing
 from imagematch.reading import GB, check_file
 from imagematch.registry import EXTRACTOR_REGISTRY
 from imagematch.tensors import TensorSpec, check_number_count, read_tensors, write_tensors
@@ -35,6 +36,7 @@ class SavedExtractor:
         weights_file: its weights in safetensors; None where its converted network is all there is.
         weights_digest: of that file, as the matcher's card has it.
         network: digest of its converted network in the folder; None where there is none.
+        framing: what is made of images that are not square.
     """
 
     name: str
@@ -44,6 +46,7 @@ class SavedExtractor:
     weights_file: str | None
     weights_digest: str
     network: str | None
+    framing: Framing = SQUASHED
 
     @functools.cached_property
     def digest(self) -> str:
@@ -55,7 +58,8 @@ class SavedExtractor:
         if self.name == "pixels":
             return Extractor(EXTRACTOR_REGISTRY.all()[self.name], self.image_size, "random", "none").digest
         if self.network is not None:
-            return digest_json(["network", self.image_size, self.network])
+            framing = [] if self.framing == SQUASHED else [asdict(self.framing)]
+            return digest_json(["network", self.image_size, self.network, *framing])
         self._checked_weights()
         return digest_json(["weights", NETWORK_VERSION, self.name, self.image_size, self.weights_digest])
 
@@ -113,6 +117,11 @@ class TrainedNetwork:
     def image_size(self) -> int:
         """Side of the square it sees, in pixels."""
         return self.extractor.image_size
+
+    @property
+    def framing(self) -> Framing:
+        """What is made of images that are not square."""
+        return self.extractor.framing
 
     @property
     def feature_dim(self) -> int:

@@ -14,6 +14,7 @@ from imagematch.data import augment, draw_augmentations, thread_count
 from imagematch.events import Advance
 from imagematch.extractors import Engine
 from imagematch.files import digest_bytes
+from imagematch.framing import SQUASHED, Framing
 
 _IMAGES_A_TASK = 16
 _TASKS_AHEAD = 8
@@ -33,7 +34,7 @@ class ImageRows(Protocol):
     def digests(self) -> np.ndarray:
         """(n,) digests of the content, as text."""
 
-    def pixels(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int, framing: Framing) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`."""
 
 
@@ -118,7 +119,7 @@ def _decoded(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def decoder(dataset: ImageRows, image_size: int, view: int | str, seed: int) -> Decode:
+def decoder(dataset: ImageRows, image_size: int, view: int | str, seed: int, framing: Framing = SQUASHED) -> Decode:
     """Makes images of one view.
 
     Args:
@@ -126,10 +127,11 @@ def decoder(dataset: ImageRows, image_size: int, view: int | str, seed: int) -> 
         image_size: side of the square the network sees.
         view: 0 for the images as they are, MIRROR for their mirror images, else the number of the augmented view.
         seed: of the augmentation. A view of a image depends on the seed, the view and the image's content alone.
+        framing: what is made of images that are not square.
     """
 
     def plain(rows: np.ndarray) -> Sequence[np.ndarray]:
-        return [dataset.pixels(int(row), image_size) for row in rows]
+        return [dataset.pixels(int(row), image_size, framing) for row in rows]
 
     def mirrored(rows: np.ndarray) -> Sequence[np.ndarray]:
         return [image[:, ::-1] for image in plain(rows)]

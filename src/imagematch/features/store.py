@@ -161,7 +161,7 @@ class FeatureStore:
                 entry.prepare()
                 found = entry.find(wanted)
                 if not found.complete:
-                    decode = decoder(dataset, extractor.image_size, view, seed)
+                    decode = decoder(dataset, extractor.image_size, view, seed, extractor.framing)
                     work = Computation(entry, choice, extractor, decode, log)
                     computed = work.complete(wanted, found.rows, found.damaged)
                     found = entry.find(wanted)
@@ -203,7 +203,8 @@ class FeatureStore:
         """
         choice = choose_engine(extractor, engine, precision, self.networks, log)
         running = choice.open()
-        decode, largest = decoder(dataset, extractor.image_size, 0, 0), 3 * extractor.image_size**2
+        decode = decoder(dataset, extractor.image_size, 0, 0, extractor.framing)
+        largest = 3 * extractor.image_size**2
         order = np.random.default_rng(0).permutation(len(dataset.digests))
         count, rate = 2 * running.batch_size, 0.0
         for _warm_up_and_measured in range(2):

@@ -81,6 +81,7 @@ def saved_extractors(card: MatcherCard, folder: Path) -> tuple[SavedExtractor, .
             weights_file=file,
             weights_digest="" if file is None else card.files[file],
             network=one.network,
+            framing=embedding.framed,
         )
         for one, file in zip(embedding.extractors, weights_files(embedding.extractors), strict=True)
     )

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imagematch.data import MAX_MEGAPIXELS, FaceCropper, decode
+from imagematch.framing import SQUASHED, Framing
 from imagematch.model import AnyHeadShape, HeadShape, JoinedShape
 from imagematch.registry import EXTRACTOR_REGISTRY
 
@@ -52,6 +53,14 @@ class ExtractorCard(StrictCard):
     feature_dim: int = Field(ge=1, le=1 << 24)
     network: Digest | None
     weights: bool = True
+
+
+class FramingCard(StrictCard):
+    """What is made of images that are not square, where that is not squashing them; see `Framing`."""
+
+    crop: Literal["squash", "center", "pad"]
+    crop_share: float = Field(gt=0, le=1)
+    interpolation: Literal["bilinear", "bicubic"]
 
 
 class HeadCard(StrictCard):
@@ -102,6 +111,7 @@ class EmbeddingCard(StrictCard):
         face_crop: how images are cropped to faces; None where the whole image counts.
         value_range: what grey of more than 8 bits is scaled by, as in training; None for 0 to 65,535.
         max_megapixels: larger images are refused.
+        framing: what is made of images that are not square; None where they are squashed.
     """
 
     extractors: Annotated[tuple[ExtractorCard, ...], Field(min_length=1, max_length=16)]
@@ -116,6 +126,7 @@ class EmbeddingCard(StrictCard):
     face_crop: FaceCropCard | None = None
     value_range: tuple[float, float] | None = None
     max_megapixels: int = Field(MAX_MEGAPIXELS, ge=1, le=4_295)
+    framing: FramingCard | None = None
 
     @property
     def extractor(self) -> str:
@@ -148,6 +159,11 @@ class EmbeddingCard(StrictCard):
         return None if self.face_crop is None else FaceCropper(**self.face_crop.model_dump())
 
     @property
+    def framed(self) -> Framing:
+        """What is made of images that are not square."""
+        return SQUASHED if self.framing is None else Framing(**self.framing.model_dump())
+
+    @property
     def decoding(self) -> dict[str, Any]:
         """The options of `imagematch.data.decode` that are as in training."""
         return {"value_range": self.value_range, "max_pixels": self.max_megapixels * 1_000_000}
@@ -160,8 +176,8 @@ class EmbeddingCard(StrictCard):
         """
         cropper = self.cropper
         if cropper is None:
-            return decode(image, self.image_size, **self.decoding)
-        return cropper.decode(image, self.image_size, **self.decoding)
+            return decode(image, self.image_size, framing=self.framed, **self.decoding)
+        return cropper.decode(image, self.image_size, self.framed, **self.decoding)
 
     def without_face(self, image: Any) -> bool:
         """Whether the whole of an image is compared since no face was found in it; see `FaceCropper`."""

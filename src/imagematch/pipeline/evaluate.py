@@ -83,6 +83,8 @@ class Evaluation:
         rows, card = self.dataset.rows(self.split)[[anchor, positive, negative]].tolist(), self.matcher.card.embedding
         if card.face_crop is not None:
             first, second, third = (decode(self.dataset.read(row), **card.decoding) for row in rows)
+        elif card.framing is not None:
+            first, second, third = map(self.dataset.pixels, rows)
         else:
             first, second, third = (self.dataset.pixels(row, card.image_size) for row in rows)
         return first, second, third

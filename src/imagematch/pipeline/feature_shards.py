@@ -13,7 +13,7 @@ from imagematch.config import KEYS, StudySettings, TrainSettings, load_study, lo
 from imagematch.data import open_dataset
 from imagematch.errors import ConfigError
 from imagematch.events import SILENT, RunLog
-from imagematch.extractors import choose_extractor, quantized
+from imagematch.extractors import Network, choose_extractor, quantized
 from imagematch.features import MIRROR, FeatureStore
 from imagematch.files import Layout
 from imagematch.training import SomeImages, calibration_images, choose_precision, training_data_key
@@ -94,7 +94,9 @@ def compute_features(
         dataset = open_dataset(settings, manifest_dir=layout.manifests, log=log)
         store = FeatureStore(feature_dir or Path(settings.feature_dir))
         precision = choose_precision(settings, dataset, extractor, store, log)
-        network = quantized(extractor, calibration_images(dataset)) if precision == "int8" else extractor
+        network: Network = extractor
+        if precision == "int8":
+            network = quantized(extractor, calibration_images(dataset, extractor.framing))
         part = SomeImages(dataset, shard.rows(dataset.digests))
         views: list[int | str] = [0, MIRROR] if settings.test_time_flip else [0]
         found = [

@@ -19,10 +19,12 @@ from imagematch.extractors import Concatenation
 from imagematch.features import FeatureStore
 from imagematch.file_locks import BusyError, locked, remove_locked_dir
 from imagematch.files import Layout, make_dir, write_json
+from imagematch.framing import SQUASHED
 from imagematch.interruption import StopRequest
 from imagematch.learning_curves import write_learning_curves
 from imagematch.matching import (
     FaceCropCard,
+    FramingCard,
     MatcherCard,
     ProbabilityCard,
     ProvenanceCard,
@@ -228,6 +230,7 @@ def _train(
 def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
     """How images become embeddings, as the matcher's card has it."""
     features, cropper = training.data.features, training.data.dataset.face_cropper
+    framing = training.data.extractor.framing
     return {
         "image_size": training.data.extractor.image_size,
         "decoder": DECODER_VERSION,
@@ -238,6 +241,7 @@ def _embedding(training: Training, settings: TrainSettings) -> dict[str, Any]:
         "value_range": training.data.dataset.value_range,
         "max_megapixels": settings.max_megapixels,
         "face_crop": None if cropper is None else FaceCropCard(**asdict(cropper)),
+        "framing": None if framing == SQUASHED else FramingCard(**asdict(framing)),
     }
 
 

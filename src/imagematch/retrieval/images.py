@@ -33,6 +33,7 @@ from imagematch.data import (
 from imagematch.errors import ConfigError, DataError, ModelError
 from imagematch.events import SILENT, RunLog
 from imagematch.features import FeatureStore
+from imagematch.framing import SQUASHED, Framing
 from imagematch.image_files import read_bytes
 from imagematch.matching import ImageMatcher
 from imagematch.sources import (
@@ -89,9 +90,9 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def pixels(self, row: int, max_size: int | None = None) -> np.ndarray:
+    def pixels(self, row: int, max_size: int | None = None, framing: Framing = SQUASHED) -> np.ndarray:
         """(h, w, 3) uint8, no side longer than `max_size`. Raises DataError where the file has gone or changed."""
-        return self._decoded(row, lambda data, **how: decode(data, max_size, **how))
+        return self._decoded(row, lambda data, **how: decode(data, max_size, framing=framing, **how))
 
     def thumbnail(self, row: int, side: int) -> Thumbnail:
         """The same, shrunk in proportion until its longer side is at most `side`."""

@@ -30,6 +30,7 @@ from imagematch.extractors import (
 )
 from imagematch.features import FeatureStore, normalized_features
 from imagematch.files import digest_json, write_json
+from imagematch.framing import SQUASHED, Framing
 from imagematch.reading import KB, read_file
 from imagematch.training.validation import sample_rows
 
@@ -57,17 +58,17 @@ class SomeImages:
         """(n,) digests of the content."""
         return self.dataset.digests[self.rows]
 
-    def pixels(self, row: int, max_size: int) -> np.ndarray:
+    def pixels(self, row: int, max_size: int, framing: Framing = SQUASHED) -> np.ndarray:
         """See Dataset."""
-        return self.dataset.pixels(int(self.rows[row]), max_size)
+        return self.dataset.pixels(int(self.rows[row]), max_size, framing)
 
 
-def calibration_images(dataset: Dataset) -> CalibrationImages:
+def calibration_images(dataset: Dataset, framing: Framing = SQUASHED) -> CalibrationImages:
     """What networks are quantised on: up to 300 images of the training split, the same however they are ordered."""
     rows = dataset.rows("train")
     rows = rows[np.argsort(dataset.digests[rows], kind="stable")][:CALIBRATION_IMAGES]
     digest = digest_json(["calibration", *dataset.digests[rows].tolist()])
-    return CalibrationImages(digest, len(rows), lambda number, size: dataset.pixels(int(rows[number]), size))
+    return CalibrationImages(digest, len(rows), lambda number, size: dataset.pixels(int(rows[number]), size, framing))
 
 
 def choose_precision(
@@ -90,7 +91,7 @@ def choose_precision(
     if choose_engine(extractor, settings.engine, "float32", store.networks, log).name != "openvino":
         return "float32"
     rows = sample_rows(dataset.rows("validation"), dataset.labels, _MOST_IMAGES, settings.seed)
-    calibration = calibration_images(dataset)
+    calibration = calibration_images(dataset, extractor.framing)
     images = digest_json([*dataset.digests[rows].tolist(), *dataset.labels[rows].tolist()])
     known = store.networks / "precision" / f"{_key(extractor, images, calibration, candidates)}.json"
     found = _read(known)

@@ -159,7 +159,7 @@ def load_training_data(settings: TrainSettings, *, manifest_dir: Path, log: RunL
     dataset = open_dataset(settings, manifest_dir=manifest_dir, log=log)
     store = FeatureStore(Path(settings.feature_dir))
     resolved = choose_precision(settings, dataset, extractors[-1], store, log)
-    calibration = calibration_images(dataset) if resolved == "int8" else None
+    calibration = calibration_images(dataset, extractors[-1].framing) if resolved == "int8" else None
 
     @functools.cache
     def cached(digest: str, view: int | str) -> Features:

@@ -263,9 +263,9 @@ def latency_ms(training: Training, settings: TrainSettings) -> float:
     The median of 30 runs of one image each, after 5 that are not measured, in this process with the threads it has:
     other workers and programs disturb it. Reading and decoding the file are not in it.
     """
-    size = training.data.extractor.image_size
+    extractor = training.data.extractor
     dataset = training.data.dataset
-    image = [dataset.pixels(int(dataset.rows("validation")[0]), size)]
+    image = [dataset.pixels(int(dataset.rows("validation")[0]), extractor.image_size, extractor.framing)]
     embedder = _embedder(training, settings)
     seconds = []
     for _ in range(_WARM_UP_RUNS + _RUNS):

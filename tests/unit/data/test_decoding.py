@@ -18,6 +18,7 @@ from tests.fault.image_files import png, tiff
 from imagematch.data import decode
 from imagematch.data.decoding import inspect, thumbnail
 from imagematch.errors import DataError
+from imagematch.framing import Framing
 from imagematch.image_files import NotReadableHereError
 
 DAMAGED_TIFF = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
@@ -433,3 +434,46 @@ def test_a_pipe_with_an_images_name_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.png")
     with pytest.raises(DataError, match="is not a file"):
         decode(tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (101, 40), (50, 50), (9, 31)])
+@pytest.mark.parametrize("share", [1.0, 0.875])
+def test_a_centre_crop_is_that_of_the_image_cut_before(shape: tuple[int, int], share: float) -> None:
+    height, width = shape
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    side = round(share * min(shape))
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = np.ascontiguousarray(image[top : top + side, left : left + side])
+    for size in (None, 16, 200):
+        given = decode(image, size, framing=Framing("center", share))
+        np.testing.assert_array_equal(given, decode(cut, size))
+
+
+def test_padding_keeps_the_proportions() -> None:
+    image = np.full((40, 80, 3), 200, np.uint8)
+    given = decode(image, 20, framing=Framing("pad"))
+    assert given.shape == (20, 20, 3)
+    assert (given[5:15] == 200).all()
+    assert not given[:5].any()
+    assert not given[15:].any()
+    assert decode(image, 200, framing=Framing("pad")).shape == (80, 80, 3)
+
+
+def test_bicubic_is_pillow_s(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    rows = Image.fromarray(image).resize((16, 48), Image.Resampling.BICUBIC)
+    wanted = np.asarray(rows.resize((16, 16), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(decode(image, 16, framing=Framing(interpolation="bicubic")), wanted)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", 16, framing=Framing(interpolation="bicubic")), wanted)
+
+
+def test_the_middle_of_a_box_and_of_a_large_jpeg(tmp_path: Path) -> None:
+    image = Image.linear_gradient("L").resize((800, 400)).convert("RGB")
+    image.save(tmp_path / "a.jpg", quality=95)
+    middle = np.asarray(image.crop((200, 0, 600, 400)).resize((40, 40), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(decode(tmp_path / "a.jpg", 40, framing=Framing("center")).astype(int) - middle).max() <= 6
+    box = (100.0, 100.0, 300.0, 200.0)
+    np.testing.assert_array_equal(
+        decode(image, 40, box=box, framing=Framing("center")), decode(image, 40, box=(150.0, 100.0, 250.0, 200.0))
+    )

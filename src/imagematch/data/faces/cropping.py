@@ -15,6 +15,7 @@ from imagematch.data.faces.haar import Haar
 from imagematch.data.faces.mtcnn import Mtcnn
 from imagematch.data.faces.yunet import YuNet, remember_yunet
 from imagematch.errors import DataError
+from imagematch.framing import SQUASHED, Framing
 from imagematch.image_files import read_bytes
 from imagematch.sources import Box
 
@@ -83,12 +84,13 @@ class FaceCropper:
         top, bottom = _inside(face.top + face.height / 2, side, height)
         return (left, top, right, bottom), face.angle if self.align else 0.0
 
-    def decode(self, image: Any, max_size: int | None = None, **how: Any) -> np.ndarray:
+    def decode(self, image: Any, max_size: int | None = None, framing: Framing = SQUASHED, **how: Any) -> np.ndarray:
         """The canonical pixels of the face in an image of any form.
 
         Args:
             image: see `imagematch.data.decode`.
             max_size: likewise.
+            framing: likewise.
             how: `value_range` and `max_pixels`, likewise.
 
         Returns:
@@ -99,22 +101,22 @@ class FaceCropper:
             DataError: the image cannot be read, or has no face and `missing` is not "whole".
         """
         if not isinstance(image, str | Path):
-            return self._face_of(image, max_size, how)
+            return self._face_of(image, max_size, framing, how)
         data = read_bytes(Path(image))  # once: what the face was found in is cropped to it
         try:
-            return self._face_of(data, max_size, how)
+            return self._face_of(data, max_size, framing, how)
         except DataError as error:
             raise type(error)(error.what, where=str(image), do=error.do) from error
 
-    def _face_of(self, image: Any, max_size: int | None, how: dict[str, Any]) -> np.ndarray:
+    def _face_of(self, image: Any, max_size: int | None, framing: Framing, how: dict[str, Any]) -> np.ndarray:
         seen = seen_by_detectors(image, **how)
         face = self.opened().find(seen)
         if face is not None:
             box, angle = self.region(face, seen.width, seen.height)
-            return decode(image, max_size, box=box, angle=angle, **how)
+            return decode(image, max_size, box=box, angle=angle, framing=framing, **how)
         if self.missing != "whole":
             raise DataError("no face found in it", do="use an image that shows a face")
-        return decode(image, max_size, **how)
+        return decode(image, max_size, framing=framing, **how)
 
 
 def _inside(centre: float, side: int, length: int) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from imagematch.extractors.engines.choice import lower_precisions, open_engine
 from imagematch.extractors.engines.conversion import sample_images
 from imagematch.extractors.extractor import make_extractor
 from imagematch.extractors.network_files import NetworkFile, open_network_file
-from imagematch.reading import KB, read_file
 
 _TIMED_IMAGES = 64
 
@@ -41,14 +39,14 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
             started = time.perf_counter()
             engine.run(images[:1])
             one_image = time.perf_counter() - started
-    unclear = file.remarks + _not_made_here(file)
+    unclear = file.remarks + _of_outputs(file)
     return {
         "file": str(file.path),
         "digest": file.digest,
         "input": facts["inputs"],
         "outputs": facts["outputs"],
         "features": f"{facts['feature_dim']:,} numbers: {facts['output']}, pooling {facts['pooling']}",
-        "image_size": f"{facts['image_size']} px, {facts['layout']}, {settings['channels']}, squashed to the square",
+        "image_size": f"{facts['image_size']} px, {facts['layout']}, {settings['channels']}, {_framed(settings)}",
         "preprocessing": "(pixel * {scale:.6g} - {mean}) / {std}, from ".format(**settings) + file.source,
         "parameters": f"{facts['parameters']:,}",
         "one_image": f"{1000 * one_image:.1f} ms in float32",
@@ -57,17 +55,17 @@ def check_network_file(name: str, given: Mapping[str, Any] | None = None, log: R
     }
 
 
-def _not_made_here(file: NetworkFile) -> list[str]:
-    """What the file beside a network asks for that is done otherwise here, and outputs that are left."""
+def _framed(settings: Mapping[str, Any]) -> str:
+    share = f" of {settings['crop_share']:.3g} of the shorter side" if settings["crop"] == "center" else ""
+    return f"crop {settings['crop']}{share}, {settings['interpolation']}"
+
+
+def _of_outputs(file: NetworkFile) -> list[str]:
+    """Of the outputs what is taken, and how it is pooled."""
     remarks = []
     output, count = file.facts["output"], len(file.facts["outputs"])
     if file.facts["pooling"] != "none":
         remarks.append(f"{output} is pooled by {file.facts['pooling']}: give input: {{pooling: ...}} for another")
     if count > 1:
         remarks.append(f"of {count} outputs {output} is taken: give input: {{output: NAME}} for another")
-    if file.source != "input":
-        values = json.loads(read_file(file.path.with_name(file.source), max_bytes=64 * KB))
-        inner = values.get("pretrained_cfg", values)
-        if inner.get("do_center_crop") or inner.get("crop_pct", 1) < 1:
-            remarks.append(f"{file.source} crops the centre of images: here all of an image is squashed to the square")
     return remarks

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ConfigError, ModelError
-from imagematch.extractors.sidecars import numbers, read_preprocessing
+from imagematch.extractors.sidecars import read_preprocessing, three_numbers
 from imagematch.files import digest_file, digest_json, os_reason, write_json
 from imagematch.framing import SQUASHED, Framing
 from imagematch.limited_process import run_limited
@@ -205,7 +205,7 @@ def _settings(path: Path, given: dict[str, Any], image_size: int | None) -> tupl
     """The preprocessing that counts, complete, and where it comes from."""
     found, source = ({}, "input") if {"mean", "std"} <= given.keys() else read_preprocessing(path)
     for key in ("mean", "std", "size"):
-        if key in given and key in found and numbers(given[key]) != numbers(found[key]):
+        if key in given and key in found and three_numbers(given[key]) != three_numbers(found[key]):
             what = f"input says {key}: {given[key]}, and {source} says {found[key]}"
             raise ConfigError(what, where="input", do="give mean and std in input, or remove that file")
     settings: dict[str, Any] = dict.fromkeys(("layout", "output", "pooling", "size"))
@@ -225,7 +225,7 @@ def _settings(path: Path, given: dict[str, Any], image_size: int | None) -> tupl
             raise ConfigError(what, where="image_size", do="leave one of them out")
         settings["size"] = image_size
     for key in ("mean", "std"):
-        settings[key] = numbers(settings[key])
+        settings[key] = three_numbers(settings[key])
     return settings, source
 
 

@@ -36,7 +36,7 @@ def read_preprocessing(path: Path) -> tuple[dict[str, Any], str]:
     return {}, "input"
 
 
-def numbers(value: Any) -> list[float]:
+def three_numbers(value: Any) -> list[float]:
     """Three numbers, of red, green and blue."""
     return [float(one) for one in value] if isinstance(value, list | tuple) else [float(value)] * 3
 
@@ -47,8 +47,8 @@ def _of_hugging_face(values: Mapping[str, Any]) -> dict[str, Any]:
     if normalized and (mean is None or std is None):
         return {}
     found: dict[str, Any] = {
-        "mean": numbers(mean) if normalized else [0.0] * 3,
-        "std": numbers(std) if normalized else [1.0] * 3,
+        "mean": three_numbers(mean) if normalized else [0.0] * 3,
+        "std": three_numbers(std) if normalized else [1.0] * 3,
         "scale": float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0,
     }
     found |= {"interpolation": _FILTERS[values["resample"]]} if values.get("resample") in _FILTERS else {}
@@ -72,7 +72,7 @@ def _of_timm(values: Mapping[str, Any]) -> dict[str, Any]:
     inner = values.get("pretrained_cfg", values)
     if not {"mean", "std"} <= inner.keys():
         return {}
-    found: dict[str, Any] = {"mean": numbers(inner["mean"]), "std": numbers(inner["std"])}
+    found: dict[str, Any] = {"mean": three_numbers(inner["mean"]), "std": three_numbers(inner["std"])}
     size, filtered = inner.get("input_size"), inner.get("interpolation")
     found |= {"size": int(size[-1])} if size else {}
     found |= {"interpolation": filtered} if filtered in _FILTERS.values() else {}

@@ -227,7 +227,9 @@ def test_rows_that_another_process_has_mapped_stay_its_pictures(kept: Path, lose
     mapped = FeatureStore(kept.parent).features(Pictures(64), pixels()).array
     lose(kept)
     dataset = Pictures(80)
-    others = SimpleNamespace(digests=dataset.digests[64:], pixels=lambda row, size: dataset.pixels(row + 64, size))
+    others = SimpleNamespace(
+        digests=dataset.digests[64:], pixels=lambda row, size, _framing: dataset.pixels(row + 64, size)
+    )
     assert FeatureStore(kept.parent).features(others, pixels()).computed == 16
     check(mapped)
     assert repaired(kept, mapped=False) == 16

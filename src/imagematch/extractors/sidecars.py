@@ -15,7 +15,7 @@ from imagematch.reading import KB, read_file
 _MAX_BYTES = 64 * KB
 _HUGGING_FACE, _TIMM = "preprocessor_config.json", "config.json"
 _FILTERS = {2: "bilinear", 3: "bicubic"}
-"""Pillow's three_numbers, as Hugging Face writes them; its others have no name here."""
+"""Pillow's numbers, as Hugging Face writes them; its others have no name here."""
 _TIMM_CROPS = {"center": "center", "squash": "squash", "border": "pad"}
 
 
@@ -42,7 +42,7 @@ def read_preprocessing(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def three_numbers(value: Any) -> list[float]:
-    """Three three_numbers, of red, green and blue."""
+    """Three numbers, of red, green and blue."""
     return [float(one) for one in value] if isinstance(value, list | tuple) else [float(value)] * 3
 
 

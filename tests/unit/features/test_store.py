@@ -235,7 +235,7 @@ def test_a_picture_that_cannot_be_read_any_more_is_named_and_what_was_kept_stays
     monkeypatch.setattr("imagematch.features.computation.Computation._block_rows", lambda _self: 10)
     dataset = Pictures(some_pictures(30))
 
-    def unreadable(row: int, max_size: int) -> np.ndarray:
+    def unreadable(row: int, max_size: int, _framing: object) -> np.ndarray:
         if row == 25:
             raise DataError("truncated", where="a/25.jpg")
         return dataset.pictures[row]

@@ -119,8 +119,6 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(os_reason(error), where=str(path)) from error
     except OSError as error:
         raise DataError(f"cannot be read: {os_reason(error)}", where=str(path)) from error
-    except ValueError as error:  # a null character in the path
-        raise DataError("is not a path", where=repr(str(path))) from error
     except MemoryError as error:
         raise short_of_memory(str(path)) from error
 

@@ -9,7 +9,9 @@ import contextlib
 import math
 import os
 import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +26,8 @@ _COMMENT_BYTES = 64 * KB
 _ENTRY_BYTES = 512
 """Of a member's place in the directory: its name, and numbers."""
 _SUFFIX = ".npy"
+_ENCRYPTED = 0x61
+"""Of the flags of a member: by a password, patched data, strong encryption."""
 
 
 @contextlib.contextmanager
@@ -39,7 +43,11 @@ def open_zip(path: Path, *, max_bytes: int, members: int) -> Iterator[zipfile.Zi
         if _directory_bytes(file) > members * _ENTRY_BYTES + 64 * KB:
             raise RefusedFileError(f"holds more than {members:,} files", path)
         file.seek(0)
-        with zipfile.ZipFile(file) as archive:
+        try:
+            archive = zipfile.ZipFile(file)
+        except NotImplementedError as error:
+            raise RefusedFileError("is packed in a way that is not read", path) from error
+        with archive:
             if len(archive.filelist) > members:
                 raise RefusedFileError(f"holds more than {members:,} files", path)
             yield archive
@@ -93,6 +101,14 @@ class NpzFile:
             OSError, EOFError, zipfile.BadZipFile: the file is damaged.
         """
         info = self._archive.getinfo(name + _SUFFIX)
+        if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} is packed in another way")
+        try:
+            return self._array(name, info, kinds, shape)
+        except (zlib.error, RuntimeError, SyntaxError, tokenize.TokenError, MemoryError) as error:
+            raise ValueError(f"{name} is damaged, or too large") from error
+
+    def _array(self, name: str, info: zipfile.ZipInfo, kinds: str, shape: tuple[int, ...] | None) -> np.ndarray:
         with self._archive.open(info) as member:
             if np.lib.format.read_magic(member) != (1, 0):
                 raise ValueError(f"{name} is written in another way")

@@ -43,12 +43,15 @@ def open_file(path: Path, *, max_bytes: int, inside: Path | None = None, dense: 
         dense: refuse a large file most of which was never written: it costs its sender nothing, its reader gigabytes.
 
     Raises:
-        RefusedFileError: it is no regular file, too large, or leads out of its folder.
+        RefusedFileError: it is no path, no regular file, too large, or leads out of its folder.
         OSError: as `open` does.
     """
-    if inside is not None and not is_inside(path, inside):
-        raise RefusedFileError("leads out of its folder", path)
-    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        if inside is not None and not is_inside(path, inside):
+            raise RefusedFileError("leads out of its folder", path)
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except ValueError as error:  # a null character, or half of a surrogate pair
+        raise RefusedFileError("is not a path", path) from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

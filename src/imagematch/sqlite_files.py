@@ -31,9 +31,16 @@ class BoundedConnection(sqlite3.Connection):
             self.execute(f"pragma {pragma}")
 
 
-def of_kinds(row: tuple[Any, ...], *kinds: type) -> tuple[Any, ...]:
-    """The row; raises sqlite3.DataError where a value is of another kind: any column takes any value."""
-    if any(type(value) is not kind for value, kind in zip(row, kinds, strict=True)):
+def of_kinds(row: tuple[Any, ...] | None, *kinds: type, longest: int = 64 * KB) -> tuple[Any, ...]:
+    """The row, checked, for any column takes any value, and many long ones may share one place in the file.
+
+    Raises:
+        sqlite3.DataError: there is no row, or a value is of another kind, or longer than `longest`.
+    """
+    if row is None or any(
+        type(value) is not kind or (isinstance(value, str | bytes) and len(value) > longest)
+        for value, kind in zip(row, kinds, strict=True)
+    ):
         raise sqlite3.DataError("holds a damaged value")
     return row
 
@@ -126,6 +133,7 @@ def _cells(page: bytes, start: int) -> tuple[list[int], list[int]]:
     """Of a page of the table of tables: the pages below it, and the sizes of its own rows. A broken one has neither."""
     kind, count = page[start : start + 1], int.from_bytes(page[start + 3 : start + 5], "big")
     first = start + (12 if kind == b"\x05" else 8)
+    count = min(count, max(0, len(page) - first) // 2)  # no page has more, whatever it says
     places = [int.from_bytes(page[first + 2 * n : first + 2 * n + 2], "big") for n in range(count)]
     if kind == b"\x05":
         below = [int.from_bytes(page[place : place + 4], "big") for place in places]

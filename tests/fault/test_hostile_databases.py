@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,3 +275,19 @@ def test_a_sound_study_passes(database: Path) -> None:
     check_database(database)
     assert "Trials: 2 complete, 1 failed" in looked_at(database)[0]
     assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("page_bytes", [120, 512, 4096])
+def test_pages_that_say_they_have_more_cells_than_bytes_cost_nothing(database: Path, page_bytes: int) -> None:
+    """A page of the table of tables whose last child is itself, and which says that it has 65,535 others."""
+    page = bytearray(page_bytes)
+    page[:16], page[16:18] = b"SQLite format 3\0", page_bytes.to_bytes(2, "big")
+    page[100], page[103:105], page[108:112] = 5, b"\xff\xff", (1).to_bytes(4, "big")
+    database.write_bytes(bytes(page) * 4)
+    tracemalloc.start()
+    try:
+        with pytest.raises((StudyError, sqlite3.Error)):
+            check_database(database)
+        assert tracemalloc.get_traced_memory()[1] < 100 * MB
+    finally:
+        tracemalloc.stop()

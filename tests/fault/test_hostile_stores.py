@@ -20,7 +20,7 @@ from imagematch.data.table_cache import load_table, save_table
 from imagematch.data.unpacking import unpack
 from imagematch.errors import DataError, StudyError
 from imagematch.events import SILENT
-from imagematch.features import verify_features
+from imagematch.features import merge_features, verify_features
 from imagematch.features.entry import FeatureEntry, entry_name, read_facts
 from imagematch.features.entry_index import _HEADER, RowBlock, read_index, write_blocks
 
@@ -242,3 +242,17 @@ def test_files_with_holes_are_refused(tmp_path: Path) -> None:
         info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x"}
         archive.addfile(info)
     assert "holes" in refusal(UNPACK, tmp_path / "new.tar")
+
+
+def test_features_of_no_numbers_are_none(tmp_path: Path) -> None:
+    """Rows of no bytes would be anywhere, and as many as anybody likes."""
+    facts = {**FACTS, "feature_dim": 0}
+    folder = tmp_path / "from" / entry_name(facts)
+    folder.mkdir(parents=True)
+    (folder / "entry.json").write_text(json.dumps(facts))
+    (folder / "rows.bin").write_bytes(b"x")
+    write_blocks(folder / "index.bin", [RowBlock(0, 2, 0, b"x" * 32)])
+    assert read_facts(folder) is None
+    with pytest.raises(StudyError, match="no features are there"):
+        merge_features(tmp_path / "from", tmp_path / "to")
+    assert not (tmp_path / "to").exists()

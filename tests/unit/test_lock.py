@@ -58,3 +58,13 @@ def test_the_build_needs_nothing_that_is_not_locked() -> None:
     locked = {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in requirements(LOCK)}
     for wanted in map(Requirement, build["requires"]):
         assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), wanted
+
+
+def test_the_versions_that_the_list_of_advisories_names_are_those_that_are_locked() -> None:
+    locked = {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in requirements(LOCK)}
+    listed = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("| package, pinned |")[2]
+    named = re.findall(
+        r"([a-z0-9-]+) (\d+(?:\.\d+)+)(?=[ ,])", "".join(row.split("|")[1] for row in listed.splitlines()[2:])
+    )
+    assert len(named) > 10
+    assert named == [(name, locked[name]) for name, _ in named]

@@ -119,3 +119,63 @@ def test_what_is_no_zip(tmp_path: Path, content: bytes) -> None:
             assert file.names == []
     except zipfile.BadZipFile:
         pass
+
+
+def packed(path: Path, header: str, kind: int = zipfile.ZIP_STORED) -> Path:
+    """A file of one array `a` with this header, and four bytes of content."""
+    text = header.encode() + b"\n"
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "(" * 9_000,
+        "-" * 9_000 + "1",
+        "1" + "+1j" * 3_000,
+        "  {\n 'a'",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (",
+        "'''",
+        "\\",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1)}",
+        "{'descr': '|V0', 'fortran_order': False, 'shape': (99999999999,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 99999999999999999999999)}",
+        f"{{'descr': {'[(' * 80}'a', '<f4'{')]' * 80}, 'fortran_order': False, 'shape': (1,)}}",
+    ],
+)
+def test_whatever_a_header_is_made_of_it_is_one_kind_of_error(tmp_path: Path, header: str) -> None:
+    with open_npz(packed(tmp_path / "a.npz", header), max_bytes=MB) as file, pytest.raises((ValueError, EOFError)):
+        file.read("a", "fV")
+
+
+@pytest.mark.parametrize("change", ["encrypted", "patched", "strongly encrypted", "method 12", "method 99", "damaged"])
+def test_a_member_that_is_packed_in_another_way_is_one_kind_of_error(tmp_path: Path, change: str) -> None:
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,)}"
+    path = packed(tmp_path / "a.npz", header, zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    flags = {"encrypted": 0x1, "patched": 0x20, "strongly encrypted": 0x40}
+    for flag_at, method_at in ((6, 8), (directory + 8, directory + 10)):
+        content[flag_at] |= flags.get(change, 0)
+        if change.startswith("method"):
+            content[method_at] = int(change.split()[1])
+    if change == "damaged":
+        content[40:50] = b"\xff" * 10
+    path.write_bytes(content)
+    with open_npz(path, max_bytes=MB) as file, pytest.raises((ValueError, EOFError, zipfile.BadZipFile)):
+        file.read("a", "f", (1,))
+
+
+def test_a_zip_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.zeros(3))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 99
+    (tmp_path / "a.npz").write_bytes(content)
+    with (
+        pytest.raises(RefusedFileError, match="packed in a way that is not read"),
+        open_npz(tmp_path / "a.npz", max_bytes=MB),
+    ):
+        pass

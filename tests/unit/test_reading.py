@@ -47,6 +47,13 @@ def test_an_endless_file_without_a_size_is_refused() -> None:
         read_file(Path("/proc/self/smaps"), max_bytes=100)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "half of a pair \ud800"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_name_that_is_no_path_is_refused(tmp_path: Path, name: str, inside: bool) -> None:
+    with pytest.raises(RefusedFileError, match="is not a path"):
+        check_file(tmp_path / name, max_bytes=MB, inside=tmp_path if inside else None)
+
+
 def test_links_stay_inside_their_folder(tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagematch.errors import ConfigError, ModelError
+from imagematch.events import printable
 from imagematch.extractors.sidecars import read_preprocessing, three_numbers
 from imagematch.files import digest_file, digest_json, os_reason, write_json
 from imagematch.framing import SQUASHED, Framing
@@ -145,7 +146,7 @@ def network_file_parts(path: Path) -> tuple[Path, ...]:
         try:
             check_file(path.parent / other, max_bytes=_MAX_BYTES, inside=path.parent, dense=True)
         except OSError as error:
-            what = f"has its weights in {other}, which cannot be read: {os_reason(error)}"
+            what = f"has its weights in {printable(other)}, which cannot be read: {os_reason(error)}"
             raise ModelError(what, where=str(path), do="put it beside the network, or export it again") from error
     return (path, *(path.parent / other for other in others))
 

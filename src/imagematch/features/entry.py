@@ -230,7 +230,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 def _are_facts(facts: Mapping[str, Any]) -> bool:
     texts = all(isinstance(facts[name], str) for name in ("created", "extractor", "precision"))
     sizes = all(type(facts[name]) is int and 0 <= facts[name] <= _MOST for name in ("feature_dim", "image_size"))
-    return texts and sizes and facts["dtype"] in _DTYPES
+    return texts and sizes and facts["feature_dim"] > 0 and facts["dtype"] in _DTYPES
 
 
 def _holds(rows: np.ndarray, block: RowBlock) -> bool:

@@ -23,7 +23,7 @@ from imagematch.files import os_reason, read_error, replacing_dir
 from imagematch.reading import GB, RefusedFileError, check_file
 from imagematch.retrieval.gallery_index import Changes, GalleryIndex
 from imagematch.retrieval.gallery_store import GALLERY_STORES, GalleryFacts, GalleryImage, NewImage
-from imagematch.sqlite_files import is_full, of_kinds, open_checked
+from imagematch.sqlite_files import VALUE_BYTES, is_full, of_kinds, open_checked
 
 GALLERY_FILE_BYTES = 1024 * GB
 BUSY_TIMEOUT_S = 30.0  # a writer waits so long for another one
@@ -113,13 +113,15 @@ class SqliteStore:
         return _write_error(self._folder, f"the gallery cannot be used: {error}")
 
     def _read_facts(self) -> GalleryFacts:
-        found = dict(self._base.execute("select key, value from facts"))
+        query = "select key, value from facts where length(key) < 100 and length(value) < 1000 limit 100"
+        found = dict(self._base.execute(query))
         kinds = {"format": int, "matcher": str, "matcher_name": str, "dim": int, "image_side": int}
-        if any(not isinstance(found.get(key), kind) for key, kind in kinds.items()) or not 0 < found["dim"] <= 65_536:
+        facts = {key: found[key] for key, kind in kinds.items() if isinstance(found.get(key), kind)}
+        if len(facts) < len(kinds) or not 0 < facts["dim"] <= 65_536 or not 0 <= facts["image_side"] <= 65_536:
             raise DataError("is not a gallery", where=str(self._folder), do=_NO_GALLERY)
-        if found["format"] > _FORMAT:
+        if facts.pop("format") > _FORMAT:
             raise DataError("was written by a newer imagematch", where=str(self._folder), do="update imagematch")
-        return GalleryFacts(found["matcher"], found["matcher_name"], found["dim"], found["image_side"])
+        return GalleryFacts(**facts)
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -147,13 +149,12 @@ class SqliteStore:
             yield generation
             base.execute("insert into generations values (?, ?)", (generation, uuid.uuid4().hex))
 
-    def _generation(self) -> tuple[int, str]:
-        query = "select generation, token from generations order by generation desc limit 1"
-        generation, token = self._base.execute(query).fetchone()
-        return int(generation), str(token)
+    def _generation(self) -> tuple[Any, ...]:
+        query = "select generation, token from generations where generation < 1 << 62 order by generation desc limit 1"
+        return of_kinds(self._base.execute(query).fetchone(), int, str)
 
     def _check_matcher(self) -> None:
-        if self._base.execute("select value from facts where key = 'matcher'").fetchone()[0] != self.facts.matcher:
+        if self._read_facts().matcher != self.facts.matcher:
             raise ModelError(
                 "was rebuilt for another matcher meanwhile", where=str(self._folder), do="open it again with that one"
             )
@@ -223,16 +224,17 @@ class SqliteStore:
     def image_file(self, image_id: int) -> bytes | None:
         with self._reading() as base:
             found = base.execute("select data from image_files where id = ?", (image_id,)).fetchone()
-            return None if found is None else of_kinds(found, bytes)[0]
+            return None if found is None else of_kinds(found, bytes, longest=VALUE_BYTES)[0]
 
     def embeddings(self, ids: Sequence[int]) -> np.ndarray:
         with self._reading() as base:
-            found = dict(base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),)))
-        return np.array([self._embedding(found[one]) for one in ids], np.float32).reshape(-1, self.facts.dim)
+            rows = base.execute(f"{_EMBEDDINGS} where {_LISTED}", (_json(ids),))
+            found = {one: self._embedding(data) for one, data in rows}
+        return np.array([found[one] for one in ids], np.float32).reshape(-1, self.facts.dim)
 
-    def _embedding(self, data: object) -> np.ndarray:
-        [content] = of_kinds((data,), bytes)
-        if len(content) != 4 * self.facts.dim or not np.isfinite(row := np.frombuffer(content, "<f4")).all():
+    def _embedding(self, data: Any) -> np.ndarray:
+        sound = isinstance(data, bytes) and len(data) == 4 * self.facts.dim
+        if not sound or not np.isfinite(row := np.frombuffer(data, "<f4")).all():
             raise StudyError("holds a damaged embedding", where=str(self._folder), do="restore it from a backup")
         return row
 
@@ -250,20 +252,18 @@ class SqliteStore:
         """What the index does not know yet."""
         since = self._index.generation
         known = (since, self._index.token)
-        whole = (
-            self._base.execute("select 1 from generations where (generation, token) = (?, ?)", known).fetchone() is None
-        )
+        query = "select 1 from generations where (generation, token) = (?, ?)"
+        whole = self._base.execute(query, known).fetchone() is None
         gone = [] if whole else self._base.execute("select id from removals where generation > ? order by id", (since,))
-        removed = np.array([row[0] for row in gone], np.int64)
+        removed = np.array([of_kinds(row, int)[0] for row in gone], np.int64)
         return Changes(generation, token, whole, removed, self._added(-1 if whole else since))
 
     def _added(self, since: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rows = self._base.execute(
-            "select id, embedding from images where generation > ? order by generation, id", (since,)
-        )
-        while block := rows.fetchmany(_AT_ONCE):
-            embeddings = [self._embedding(data) for _, data in block]
-            yield np.array([image_id for image_id, _ in block], np.int64), np.stack(embeddings)
+        rows = self._base.execute(f"{_EMBEDDINGS} where generation > ? order by generation, id", (since,))
+        checked = ((of_kinds((image_id,), int)[0], self._embedding(data)) for image_id, data in rows)
+        while block := list(itertools.islice(checked, _AT_ONCE)):
+            ids, embeddings = zip(*block, strict=True)
+            yield np.array(ids, np.int64), np.stack(embeddings)
 
     def replace(self, facts: GalleryFacts, embeddings: Iterable[tuple[int, np.ndarray]], *, seen: int) -> None:
         with self._writing() as generation:

@@ -242,6 +242,13 @@ def test_a_missing_file_of_external_data_is_one_line(tmp_path: Path) -> None:
     refused(path, "has its weights in /etc/passwd, which cannot be read: leads out of its folder")
 
 
+@pytest.mark.parametrize("name", [b"a\0b", b"\x1b[31m", b".", b"../../b", b"\xff\xfe", b"x" * 127])
+def test_a_name_of_external_data_that_is_none_is_one_line(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"\n\x08location\x12" + bytes([len(name)]) + name + b" " * 200)
+    refused(path, "has its weights in .*, which cannot be read: ")
+
+
 def test_a_file_of_5_gigabytes_is_one_line(tmp_path: Path) -> None:
     with (tmp_path / "net.onnx").open("wb") as file:
         file.truncate(5 << 30)

@@ -314,6 +314,58 @@ def test_a_gallery_that_somebody_sent_is_checked(gallery: Gallery, tmp_path: Pat
         Gallery.open(tmp_path / "gallery")
 
 
+LONG = "cast(zeroblob(70000) as text)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from generations",
+        "delete from generations; insert into generations values (9223372036854775807, 'x')",
+        "update generations set token = 5",
+        "delete from facts",
+        "update facts set value = x'00' where key = 'matcher'",
+        f"update images set label = {LONG}",
+        f"update images set digest = {LONG}",
+        f"update images set added = {LONG}",
+        "update images set source = zeroblob(70000)",
+        "update images set embedding = zeroblob(10000000)",
+        "update images set embedding = 5",
+        "drop table removals",
+        "drop table image_files",
+        "drop table generations; create table generations (generation, token)",
+        "drop table removals; create table removals (id, generation); insert into removals values ('x', 9)",
+        "update facts set value = -5 where key = 'image_side'",
+        "insert into facts select hex(randomblob(50)), zeroblob(1000000) from images",
+    ],
+)
+def test_what_is_damaged_in_an_open_gallery_is_one_line(gallery: Gallery, tmp_path: Path, statement: str) -> None:
+    """Whatever the next call meets, it answers, or says so in one line of ours."""
+    (one,) = gallery.add([RED], "red")
+    gallery.search(RED)
+    with sqlite3.connect(tmp_path / "gallery" / "gallery.sqlite") as base:
+        base.executescript(statement)
+    base.close()
+    calls = (
+        lambda: gallery.search(RED),
+        lambda: gallery.add([GREEN], "green"),
+        lambda: gallery.labels(),
+        lambda: list(gallery.images()),
+        lambda: gallery.embeddings([one]),
+        lambda: gallery.neighbours([one]),
+        lambda: gallery.image_file(one),
+        lambda: gallery.remove([one]),
+        lambda: Gallery.open(tmp_path / "gallery", MATCHER).close(),
+    )
+    told = []
+    for call in calls:
+        try:
+            call()
+        except (DataError, ModelError, StudyError) as error:
+            told.append(str(error))
+    assert all(len(line.splitlines()) == 1 and "full" not in line for line in told)
+
+
 def test_an_embedding_that_is_none_is_told(gallery: Gallery, tmp_path: Path) -> None:
     gallery.add([RED])
     for wrong in (b"", np.full(3, np.nan, np.float32).tobytes()):

@@ -104,8 +104,9 @@ class _Supervisor:
         if self._workers:
             for worker in self._workers:
                 worker.request_end()
+            deadline = time.monotonic() + 1.0  # for all: a process that got SIGTERM has little time left
             for worker in self._workers:
-                worker.close(wait_s=1.0)
+                worker.close(wait_s=max(0.0, deadline - time.monotonic()))
             with contextlib.suppress(Exception):  # should this fail too, whoever resumes does it
                 self._recover()
 

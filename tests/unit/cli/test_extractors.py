@@ -50,7 +50,7 @@ def test_a_network_file_is_explained_in_one_page(tmp_path: Path) -> None:
     assert "images/s in float32" in found["speed"][0]
     assert found["one_image"].endswith(" ms in float32")
     lines = run("check", path, "--input", "{mean: 0.5, std: 0.25}").splitlines()
-    assert "image size        16 px, nchw, rgb, squashed to the square" in lines
+    assert "image size        16 px, nchw, rgb, crop squash, bilinear" in lines
 
 
 def test_what_was_chosen_and_what_is_not_made_here_is_unclear(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_what_was_chosen_and_what_is_not_made_here_is_unclear(tmp_path: Path) ->
         assert _not_made_here(NetworkFile(path, "", {}, source, facts, (path,))) == [
             "tokens is pooled by cls: give input: {pooling: ...} for another",
             "of 2 outputs tokens is taken: give input: {output: NAME} for another",
-            f"{source} crops the centre of images: here all of an image is squashed to the square",
+            f"{source} crops the centre of images: here all of an image is crop squash, bilinear",
         ]
     plain = {"pooling": "none", "output": "features", "outputs": ["features [?,8] f32"]}
     assert _not_made_here(NetworkFile(path, "", {}, "input", plain, (path,))) == []

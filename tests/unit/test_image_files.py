@@ -90,7 +90,7 @@ def test_a_heif_photo_is_read(size: Any, tmp_path: Path) -> None:
     pixels = decode(path, 32)
     assert pixels.shape == (32, 32, 3)
     assert np.abs(pixels[16, 16].astype(int) - (200, 40, 90)).max() <= 4
-    assert inspect(path.read_bytes()) == (*size, "RGB", 0, 255)
+    assert inspect(path.read_bytes()) == (*size, "RGB", 0, 255, False)
     from imagematch.errors import DataError
 
     with pytest.raises(DataError, match="cannot be decoded"):

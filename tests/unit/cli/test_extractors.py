@@ -50,25 +50,21 @@ def test_a_network_file_is_explained_in_one_page(tmp_path: Path) -> None:
     assert "images/s in float32" in found["speed"][0]
     assert found["one_image"].endswith(" ms in float32")
     lines = run("check", path, "--input", "{mean: 0.5, std: 0.25}").splitlines()
-    assert "image size        16 px, nchw, rgb, squashed to the square" in lines
+    assert "image size        16 px, nchw, rgb, crop squash, bilinear" in lines
 
 
-def test_what_was_chosen_and_what_is_not_made_here_is_unclear(tmp_path: Path) -> None:
-    from imagematch.extractors.engines.network_check import _not_made_here
+def test_what_was_chosen_among_several_is_unclear(tmp_path: Path) -> None:
+    from imagematch.extractors.engines.network_check import _of_outputs
     from imagematch.extractors.network_files import NetworkFile
 
     facts = {"pooling": "cls", "output": "tokens", "outputs": ["tokens [?,5,8] f32", "logits [?,10] f32"]}
     path = tmp_path / "net.onnx"
-    (tmp_path / "preprocessor_config.json").write_text('{"do_center_crop": true}')
-    (tmp_path / "config.json").write_text('{"pretrained_cfg": {"crop_pct": 0.9}}')
-    for source in ("preprocessor_config.json", "config.json"):
-        assert _not_made_here(NetworkFile(path, "", {}, source, facts, (path,))) == [
-            "tokens is pooled by cls: give input: {pooling: ...} for another",
-            "of 2 outputs tokens is taken: give input: {output: NAME} for another",
-            f"{source} crops the centre of images: here all of an image is squashed to the square",
-        ]
+    assert _of_outputs(NetworkFile(path, "", {}, "input", facts, (path,))) == [
+        "tokens is pooled by cls: give input: {pooling: ...} for another",
+        "of 2 outputs tokens is taken: give input: {output: NAME} for another",
+    ]
     plain = {"pooling": "none", "output": "features", "outputs": ["features [?,8] f32"]}
-    assert _not_made_here(NetworkFile(path, "", {}, "input", plain, (path,))) == []
+    assert _of_outputs(NetworkFile(path, "", {}, "input", plain, (path,))) == []
 
 
 @pytest.mark.parametrize(

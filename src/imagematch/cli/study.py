@@ -73,10 +73,10 @@ def export_study(
     storage: StorageOption = None,
     as_json: Json = False,
 ) -> None:
-    """Writes all trials as a table: CSV as they are, or a JSON list."""
+    """Writes all trials as a table: CSV whose texts are no formulas, or a JSON list of what is stored."""
     from imagematch.errors import ConfigError
     from imagematch.files import Layout, write_text
-    from imagematch.reporting import read_study
+    from imagematch.reporting import read_study, spreadsheet_text
     from imagematch.tuning import sqlite_url, storage_errors, trials_table
 
     if output.suffix.lower() not in (".csv", ".json"):
@@ -88,7 +88,7 @@ def export_study(
     if output.suffix.lower() == ".json":
         write_text(output, table.to_json(orient="records", indent=2) + "\n")
     else:
-        write_text(output, table.to_csv(index=False))
+        write_text(output, spreadsheet_text(table))
     show({"trials": len(table), "output": output}, [f"{len(table):,} trials written to {output}"], as_json)
 
 

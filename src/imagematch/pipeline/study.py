@@ -20,7 +20,7 @@ from imagematch.interruption import StopRequest
 from imagematch.matching import read_card
 from imagematch.pipeline.experiments import TrainedMatcher, finished_training, forget_unfinished, read_config
 from imagematch.pipeline.training_run import run_training
-from imagematch.reporting import spreadsheet_cell, write_study_report
+from imagematch.reporting import spreadsheet_text, write_study_report
 from imagematch.tuning import (
     attributes,
     baseline_of,
@@ -39,7 +39,6 @@ from imagematch.tuning import (
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
     from optuna.trial import FrozenTrial
 
 
@@ -160,12 +159,7 @@ def _is_of(
 
 
 def _write_trials(study: optuna.Study, folder: Path) -> None:
-    write_text(folder / "trials.csv", _harmless(trials_table(study)).to_csv(index=False))
-
-
-def _harmless(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with texts that no spreadsheet evaluates as a formula."""
-    return table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
+    write_text(folder / "trials.csv", spreadsheet_text(trials_table(study)))
 
 
 def forget_study(name: str, layout: Layout, storage: str | None = None) -> None:

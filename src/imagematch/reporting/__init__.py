@@ -6,7 +6,7 @@ be made, a `Note` of one line stands in its place. Class and file names may hold
 
 from __future__ import annotations
 
-from imagematch.reporting.escaping import plot_label, spreadsheet_cell, visible
+from imagematch.reporting.escaping import plot_label, spreadsheet_cell, spreadsheet_text, visible
 from imagematch.reporting.html import Page
 from imagematch.reporting.images import SplitView, images_html
 from imagematch.reporting.mistakes import (
@@ -102,6 +102,7 @@ __all__ = [
     "roc_plot",
     "seen_text",
     "spreadsheet_cell",
+    "spreadsheet_text",
     "state_counts",
     "study_lines",
     "study_steps",

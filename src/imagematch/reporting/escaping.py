@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import html
+from typing import TYPE_CHECKING
 
 from imagematch.events import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ELLIPSIS = "…"
 _FORMULA_STARTS = ("=", "+", "-", "@", '"')  # a quote: it hides a formula, or joins rows, where the file quotes nothing
@@ -33,3 +37,9 @@ def spreadsheet_cell(text: object) -> str:
     """`text` as one field of a CSV or TSV file: one line, and never a formula or a quoted field to a spreadsheet."""
     line = visible(text, None)
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
+
+
+def spreadsheet_text(table: pd.DataFrame) -> str:
+    """A table as CSV; no spreadsheet takes its texts or headings for formulas."""
+    harmless = table.map(lambda value: spreadsheet_cell(value) if isinstance(value, str) else value)
+    return str(harmless.set_axis([spreadsheet_cell(name) for name in table], axis=1).to_csv(index=False))

@@ -4,9 +4,10 @@ import csv
 import html
 import io
 
+import pandas as pd
 import pytest
 
-from imagematch.reporting import plot_label, spreadsheet_cell, visible
+from imagematch.reporting import plot_label, spreadsheet_cell, spreadsheet_text, visible
 from imagematch.reporting.html import render
 
 from .samples import HOSTILE
@@ -60,3 +61,9 @@ def test_a_cell_survives_tsv(text):
 def test_a_label_holds_no_tag_and_shows_quotes_as_they_are(text):
     assert not set("<>") & set(plot_label(text))
     assert "&quot;" not in plot_label(text)
+
+
+def test_a_table_has_no_formulas_and_its_numbers_stay() -> None:
+    table = pd.DataFrame({"=1+1": ["@home", "plain"], "number": [-1.5, 2.0], "\x1b[31m": ["+1", "\u202e"]})
+    text = spreadsheet_text(table)
+    assert text.splitlines() == ["'=1+1,number,\\x1b[31m", "'@home,-1.5,'+1", "plain,2.0,\\u202e"]

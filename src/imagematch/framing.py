@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 CROPS = ("squash", "center", "pad")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -53,6 +54,8 @@ class Framing:
         height, width = pixels.shape[:2]
         if self.crop != "pad" or height == width:
             return pixels
+        import numpy as np  # the configuration, which is read without it, names the crops
+
         side = max(height, width)
         square = np.zeros((side, side, 3), np.uint8)
         top, left = (side - height) // 2, (side - width) // 2

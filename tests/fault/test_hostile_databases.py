@@ -159,6 +159,7 @@ CONTENTS: dict[str, tuple[str, tuple[object, ...]]] = {
     "state": ("update trials set state = 'OTHER'", ()),
     "direction": ("update study_directions set direction = 'SIDEWAYS'", ()),
     "no direction": ("delete from study_directions", ()),
+    "infinite value that is a number": ("update trial_values set value_type = 'INF_POS'", ()),
     "value that is a text": ("update trial_values set value = 'x'", ()),
     "values of another objective": ("update trial_values set objective = 7", ()),
     "number": ("update trials set number = 'x'", ()),
@@ -175,6 +176,7 @@ def test_rows_that_no_study_has_are_refused_in_one_line(database: Path, name: st
     with pytest.raises(StudyError) as caught:
         looked_at(database)
     assert "\n" not in str(caught.value)
+    assert "free some space" not in str(caught.value)
     (overview,) = overviews_in(database.parents[2])
     assert "cannot be read" in overview or "none complete" in overview or "best" in overview
 

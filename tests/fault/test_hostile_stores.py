@@ -141,6 +141,7 @@ COLUMNS = {
     "size": [1],
     "mtime_ns": [1],
     "box": [None],
+    "more_frames": [False],
 }
 
 
@@ -167,6 +168,7 @@ def test_a_manifest_that_is_no_file_is_made_again(tmp_path: Path, kind: str) -> 
         {"box": [["a", 1, 2, 3]]},
         {"mode": []},
         {"reason": "x"},
+        {"more_frames": [0]},
         {"size": None},
     ],
 )

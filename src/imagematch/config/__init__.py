@@ -32,6 +32,7 @@ from imagematch.config.names import (
     Direction,
     direction_of,
 )
+from imagematch.config.network_input import wrong_input
 from imagematch.config.problems import did_you_mean
 from imagematch.config.reference import ReferenceRow, reference_rows, study_schema, write_reference
 from imagematch.config.space import (
@@ -123,4 +124,5 @@ __all__ = [
     "with_lists",
     "with_tuples",
     "write_reference",
+    "wrong_input",
 ]

@@ -89,10 +89,18 @@ def checked_input(value: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(value, Mapping):
         raise invalid(f"input must be {_FORM}, not {shown(value)}")
-    for name, given in value.items():
+    for name in value:
         if name not in _PARTS:
             raise invalid(f"input has no {shown(name)}", did_you_mean(str(name), tuple(_PARTS)))
+    if wrong := wrong_input(value):
+        raise invalid(f"input: {wrong}")
+    return dict(value)
+
+
+def wrong_input(parts: Mapping[str, Any]) -> str:
+    """What is wrong with the first part whose value cannot be, in words; "" where all can."""
+    for name, given in parts.items():
         form, _, holds = _PARTS[name]
         if not holds(given):
-            raise invalid(f"input: {name} must be {form}, not {shown(given)}")
-    return dict(value)
+            return f"{name} must be {form}, not {shown(given)}"
+    return ""

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagematch.config import wrong_input
 from imagematch.errors import ConfigError
+from imagematch.files import os_reason
 from imagematch.reading import KB, read_file
 
 _MAX_BYTES = 64 * KB
@@ -29,8 +31,11 @@ def read_preprocessing(path: Path) -> tuple[dict[str, Any], str]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ArithmeticError) as error:
-            what = f"cannot be read as preprocessing ({type(error).__name__})"
+            why = os_reason(error) if isinstance(error, OSError) else "it is no JSON, or says it in another way"
+            what = f"cannot be read as preprocessing: {why}"
             raise ConfigError(what, where=str(path.with_name(name)), do="give input: {mean, std} instead") from error
+        if wrong := wrong_input(found):
+            raise ConfigError(wrong, where=str(path.with_name(name)), do="give input: {mean, std} instead")
         if found:
             return found, name
     return {}, "input"

@@ -186,15 +186,12 @@ class PostgresqlStore:
             return int(run("select count(*) from {schema}.images").scalar_one())
 
     def labels(self, *, start: str = "", contains: str = "", limit: int | None = None) -> dict[str, int]:
-        query = (
-            'select label, count(*) from {schema}.images where label >= :start collate "C" '
-            'group by label order by label collate "C" limit :limit'
-        )
-        part = contains.casefold()  # compared here: in some locales the server folds the letters a to z alone
+        query = 'select label, count(*) from {schema}.images where label >= :start collate "C" '
+        query += 'group by label order by label collate "C" limit :limit'
+        part = contains.casefold()  # in some locales the server's lower() knows the letters a to z alone
         with self._transaction() as run:
             rows = run(query, start=start, limit=None if part else limit)
-            found = ((label, int(count)) for label, count in rows if part in label.casefold())
-            return dict(itertools.islice(found, limit))
+            return dict(itertools.islice(((label, int(n)) for label, n in rows if part in label.casefold()), limit))
 
     def images(self, *, label: str | None = None, after: int = 0, limit: int = 1000) -> list[GalleryImage]:
         of_label = "" if label is None else "label = :label and "

@@ -158,7 +158,10 @@ def _trial(
 _T = TypeVar("_T")
 
 _NOT_FOUND = "Record does not exist."
-_ODD = (LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError, MemoryError)
+_ODD = (
+    *(LookupError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError, MemoryError),
+    AssertionError,
+)
 """What Optuna raises where a row is none of its own: broken JSON, unknown states, texts for numbers."""
 _SHOWN = 100
 

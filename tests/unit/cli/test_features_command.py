@@ -26,7 +26,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     monkeypatch.chdir(tmp_path)
     settings = SimpleNamespace(feature_extractor="pixels", weights="random", image_size=8, trainable=False, seed=0)
     pictures = np.zeros((3, 8, 8, 3), np.uint8)
-    dataset = SimpleNamespace(digests=np.array(list("abc")), pixels=lambda row, _size: pictures[row])
+    dataset = SimpleNamespace(digests=np.array(list("abc")), pixels=lambda row, _size, _framing=None: pictures[row])
     store = FeatureStore(Path("exp/features"))
     store.features(dataset, make_extractor(settings))
     (store.networks / "digest").mkdir(parents=True)

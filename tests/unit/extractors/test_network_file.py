@@ -35,6 +35,12 @@ def batch(x: Any) -> Any:
     return ops.gather(ops.shape_of(x), whole(0), ops.constant(0))
 
 
+def eight_bits(x: Any, channels: int) -> Any:
+    """As quantisation writes it: a range for each channel of the weights, one for all of an activation."""
+    low, high = (ops.constant(np.full((channels, 1, 1, 1), limit, np.float32)) for limit in (-2, 2))
+    return ops.fake_quantize(x, low, high, low, high, 255)
+
+
 PLAIN: dict[str, Callable[[Any], Any]] = {
     "convolution": lambda x: ops.convolution(x, numbers(4, 3, 3, 3), [1, 1], [1, 1], [1, 1], [1, 1]),
     "group convolution": lambda x: ops.group_convolution(x, numbers(3, 2, 1, 3, 3), [1, 1], [1, 1], [1, 1], [1, 1]),
@@ -59,6 +65,9 @@ PLAIN: dict[str, Callable[[Any], Any]] = {
         [x, ops.broadcast(numbers(1, 3, 1, 8), ops.concat([batch(x), whole(3, 1, 8)], 0))], 2
     ),
     "resize": lambda x: ops.interpolate(x, whole(12, 12), "cubic", "sizes", axes=whole(2, 3)),
+    "8 bits": lambda x: ops.convolution(
+        eight_bits(x, 1), eight_bits(numbers(4, 3, 3, 3), 4), [1, 1], [1, 1], [1, 1], [1, 1]
+    ),
 }
 
 

@@ -155,6 +155,26 @@ def refused(path: Path, says: str, given: dict[str, Any] | None = HALF, **change
     assert isinstance(caught.value, ConfigError | ModelError)
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("{", "it is no JSON"),
+        ("[]", "it is no JSON, or says it in another way"),
+        ('{"image_mean": [NaN, 0, 0], "image_std": [1, 1, 1]}', "mean must be a number, or three"),
+        ('{"image_mean": 0, "image_std": 1e999}', "std must be a number over 0"),
+        ('{"image_mean": 0, "image_std": [0, 0, 0]}', "std must be a number over 0"),
+        ('{"image_mean": [0, 0, 0, 0, 0, 0, 0], "image_std": 1}', "mean must be a number, or three"),
+        ('{"image_mean": 0, "image_std": 1, "rescale_factor": -1}', "scale must be a number over 0"),
+        ('{"image_mean": 0, "image_std": 1, "size": 1000000000}', "size must be a whole number from 8 to 2048"),
+        ('{"image_mean": 0, "image_std": 1, "size": 1e999}', "it is no JSON, or says it in another way"),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_one_line(tmp_path: Path, said: str, answer: str) -> None:
+    path, _ = write_convolution(tmp_path / "net.onnx")
+    (tmp_path / "preprocessor_config.json").write_text(said)
+    refused(path, f"preprocessor_config.json: .*{answer}", None)
+
+
 def test_what_is_unclear_is_one_line(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 

@@ -18,7 +18,7 @@ def pictures_of(count: int) -> SimpleNamespace:
     shapes = ((20, 20), (13, 20), (9, 7))
     made = [random.integers(0, 256, (*shapes[row % 3], 3), np.uint8) for row in range(count)]
     digests = np.array([digest_bytes(picture.tobytes()) for picture in made])
-    return SimpleNamespace(digests=digests, pixels=lambda row, _size: made[row])
+    return SimpleNamespace(digests=digests, pixels=lambda row, _size, _framing=None: made[row])
 
 
 def test_the_mirror_view_exchanges_left_and_right() -> None:

@@ -55,7 +55,14 @@ class QuickTrainer:
         return dict(FAKE_BASELINE)
 
     def train(
-        self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest
+        self,
+        settings: TrainSettings,
+        files: TrialFiles,
+        data_digest: str | None,
+        *,
+        network_digest: str | None = None,
+        on_step: OnStep,
+        stop: StopRequest,
     ) -> dict[str, Any]:
         """See Trainer."""
         dim = str(settings.embedding_dim)

@@ -44,7 +44,14 @@ class Trainer:
         self._frozen = False
 
     def train(
-        self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest
+        self,
+        settings: TrainSettings,
+        files: TrialFiles,
+        data_digest: str | None,
+        *,
+        network_digest: str | None = None,
+        on_step: OnStep,
+        stop: StopRequest,
     ) -> dict[str, Any]:
         """Trains a trial and returns what the study stores on it; see `run_trial`.
 
@@ -52,12 +59,13 @@ class Trainer:
             settings: what to train.
             files: the trial's.
             data_digest: of the study's images; None where it is not known yet.
+            network_digest: of the extractor that the baseline was measured with; None likewise.
             on_step: see OnStep.
             stop: checked between steps.
         """
         started = time.perf_counter()
         try:
-            data = self.training_data(settings, data_digest)
+            data = self.training_data(settings, data_digest, network_digest)
             loaded_s = time.perf_counter() - started
             second = self._settings.objectives[1] if len(self._settings.objectives) > 1 else ""
             results = run_trial(
@@ -109,8 +117,14 @@ class Trainer:
             "network_parameters": data.extractor.build().count_params() if counted else None,
         }
 
-    def training_data(self, settings: TrainSettings, data_digest: str | None = None) -> TrainingData:
-        """The training data of some settings; raises StudyError where the images are not those of `data_digest`."""
+    def training_data(
+        self, settings: TrainSettings, data_digest: str | None = None, network_digest: str | None = None
+    ) -> TrainingData:
+        """The training data of some settings.
+
+        Raises:
+            StudyError: the images are not those of `data_digest`, or the network is not that of `network_digest`.
+        """
         key = training_data_key(settings)
         if key not in self._cached:
             self._cached.clear()
@@ -120,6 +134,12 @@ class Trainer:
                     "these are not the images, or not the splits, that the study was begun with",
                     where=str(data.dataset.root or data.dataset.name),
                     do="give it the same images, choose another study_name, or start again with --fresh",
+                )
+            if network_digest not in (None, data.extractor.digest):
+                raise StudyError(
+                    "this is not the network, or not the weights, that the study was begun with",
+                    where=data.extractor.name,
+                    do="give it the same file, choose another study_name, or start again with --fresh",
                 )
             self._cached[key] = data
             resolved = settings.model_copy(update={"feature_precision": data.features.precision})

@@ -17,7 +17,7 @@ from imagematch.errors import ImagematchError, InterruptedRunError, StudyError, 
 from imagematch.events import SILENT, RunLog
 from imagematch.interruption import StopRequest, interrupted
 from imagematch.tuning import attributes
-from imagematch.tuning.baseline import measure_baselines, missing_baselines
+from imagematch.tuning.baseline import baseline_of, measure_baselines, missing_baselines
 from imagematch.tuning.dashboard import artifacts_dir, store_artifacts
 from imagematch.tuning.failures import error_json, too_many_failures
 from imagematch.tuning.locks import plan_lock
@@ -42,7 +42,14 @@ class TrialTrainer(Protocol):
     """What trains; see `Trainer`."""
 
     def train(
-        self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest
+        self,
+        settings: TrainSettings,
+        files: TrialFiles,
+        data_digest: str | None,
+        *,
+        network_digest: str | None = None,
+        on_step: OnStep,
+        stop: StopRequest,
     ) -> dict[str, Any]: ...
 
     def measure_baseline(self, settings: TrainSettings, data_digest: str | None) -> dict[str, Any]: ...
@@ -202,7 +209,10 @@ class Worker:
             return False
 
         settings = with_study_precision(self._study, planned.settings)
-        return self._trainer.train(settings, files, self._data_digest, on_step=on_step, stop=self._stop)
+        baseline = baseline_of(self._study.user_attrs, trial.params) or {}
+        network = baseline.get("network_digest")  # older studies have none
+        known: dict[str, Any] = {"network_digest": network, "on_step": on_step, "stop": self._stop}
+        return self._trainer.train(settings, files, self._data_digest, **known)
 
     def _store(self, planned: PlannedTrial, files: TrialFiles, results: dict[str, Any]) -> None:
         import optuna

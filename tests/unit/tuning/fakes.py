@@ -34,7 +34,14 @@ class FakeTrainer:
         return dict(FAKE_BASELINE)
 
     def train(
-        self, settings: TrainSettings, files: TrialFiles, data_digest: str | None, *, on_step: OnStep, stop: StopRequest
+        self,
+        settings: TrainSettings,
+        files: TrialFiles,
+        data_digest: str | None,
+        *,
+        network_digest: str | None = None,
+        on_step: OnStep,
+        stop: StopRequest,
     ) -> dict[str, Any]:
         """See Trainer."""
         seed = int(files.name.rpartition("-")[2]) if files.name.startswith("rerun") else 0

@@ -6,6 +6,7 @@ It runs in a process with limits (`limited_process`): ONNX, OpenVINO IR and TFLi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ _GEM_POWER, _GEM_LEAST = 3.0, 1e-6
 """Of generalised mean pooling. Source: Radenovic et al., Fine-tuning CNN image retrieval, TPAMI 2018."""
 
 
+_UNKNOWN = re.compile(r"No conversion rule found for operations:\s*([\w.:, ]+)")
+
+
 def convert_network_file(path: str, settings: str, folder: str) -> None:
     """Writes the network (network-DIGEST.xml and .bin) and what was found of it (facts.json) into a folder.
 
@@ -50,9 +54,12 @@ def convert_network_file(path: str, settings: str, folder: str) -> None:
     try:
         model = openvino.convert_model(path, verbose=False)
     except Exception as error:  # OpenVINO raises many kinds, its own and RuntimeError
-        raise _refused(
-            path, f"cannot be read: {_line(error)}", "export it again, with its external data beside it"
-        ) from error
+        unknown = _UNKNOWN.search(str(error))
+        if unknown:
+            what = f"has operations that OpenVINO does not know: {unknown[1].strip()}"
+            raise _refused(path, what, "export it with the standard operations alone") from error
+        do = "export it again, with its external data beside it"
+        raise _refused(path, f"cannot be read: {_line(error)}", do) from error
     facts: dict[str, Any] = {"inputs": _described(model.inputs), "outputs": _described(model.outputs)}
     image, layout = _image_input(path, model, given["layout"])
     size = _size(path, image, layout, given["size"], given["size_from"])

@@ -178,7 +178,9 @@ export function startReview() {
     attempt(() => answer("wrong label", nameInput.value));
   });
   nameInput.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") naming.hidden = true;
+    if (event.key !== "Escape") return;
+    nameInput.blur(); // else the next key is still the field's
+    naming.hidden = true;
   });
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("#review").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
